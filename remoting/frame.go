@@ -1,0 +1,158 @@
+package remoting
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// MaxFrame is the longest frame stock peers accept: the length field may not
+// exceed it.
+const MaxFrame = 16 << 20
+
+// Sizes of reading: a longer body is grown by doubling as its bytes arrive,
+// so that a length that lies costs no memory.
+const bodyStep = 256 << 10
+
+var (
+	// ErrFrame is wrapped by every error of a frame that breaks the format;
+	// the stream cannot be read on.
+	ErrFrame = errors.New("remoting: bad frame")
+	// ErrTooLarge: the command does not fit a frame, or a field does not fit
+	// its serialisation. Nothing was sent.
+	ErrTooLarge = errors.New("remoting: command too large")
+)
+
+// ReadCommand reads one frame, at most maxFrame long (0: MaxFrame). io.EOF
+// only between frames. The command owns what it holds.
+func ReadCommand(r *bufio.Reader, maxFrame int) (*Command, error) {
+	p, err := readPrefix(r, maxFrame)
+	if err != nil {
+		return nil, err
+	}
+	return p.read(r)
+}
+
+type prefix struct {
+	serial       byte
+	header, body int
+}
+
+func (p prefix) size() int { return 8 + p.header + p.body }
+
+func readPrefix(r *bufio.Reader, maxFrame int) (prefix, error) {
+	if maxFrame <= 0 {
+		maxFrame = MaxFrame
+	}
+	b, err := r.Peek(8)
+	if err != nil {
+		if len(b) > 0 && err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return prefix{}, err
+	}
+	total, word := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
+	p := prefix{serial: byte(word >> 24), header: int(word & 0xffffff)}
+	switch {
+	case int64(total) > int64(maxFrame):
+		return p, fmt.Errorf("%w: length %d above %d", ErrFrame, total, maxFrame)
+	case int64(total) < 4+int64(p.header):
+		return p, fmt.Errorf("%w: header of %d in a frame of %d", ErrFrame, p.header, total)
+	case p.serial != JSON && p.serial != Binary:
+		return p, fmt.Errorf("%w: serialisation %d", ErrFrame, p.serial)
+	}
+	p.body = int(total) - 4 - p.header
+	r.Discard(8)
+	return p, nil
+}
+
+func (p prefix) read(r *bufio.Reader) (*Command, error) {
+	var text string
+	if b, err := r.Peek(min(p.header, r.Size())); err != nil {
+		return nil, unexpected(err)
+	} else if len(b) == p.header {
+		text = string(b)
+		r.Discard(p.header)
+	} else if b, err = readBytes(r, p.header); err != nil {
+		return nil, err
+	} else {
+		text = string(b)
+	}
+	c := &Command{Serial: p.serial}
+	var err error
+	if p.serial == JSON {
+		err = decodeJSON(c, text)
+	} else {
+		err = decodeBinary(c, text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.Body, err = readBytes(r, p.body)
+	return c, err
+}
+
+func readBytes(r io.Reader, n int) ([]byte, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	b := make([]byte, min(n, bodyStep))
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, unexpected(err)
+	}
+	for len(b) < n {
+		have := len(b)
+		next := make([]byte, min(n, 2*have))
+		copy(next, b)
+		if _, err := io.ReadFull(r, next[have:]); err != nil {
+			return nil, unexpected(err)
+		}
+		b = next
+	}
+	return b, nil
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// AppendCommand appends c's frame to dst. On ErrTooLarge dst comes back as it
+// was. Ext fields are written in the order of their keys.
+func AppendCommand(dst []byte, c *Command) ([]byte, error) {
+	b, err := appendHead(dst, c, c.Opaque, MaxFrame)
+	if err != nil {
+		return dst, err
+	}
+	return append(b, c.Body...), nil
+}
+
+// appendHead appends all of a frame but the body.
+func appendHead(dst []byte, c *Command, opaque int32, maxFrame int) ([]byte, error) {
+	at := len(dst)
+	b := append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	if c.Serial == Binary {
+		var err error
+		if b, err = appendBinary(b, c, opaque); err != nil {
+			return dst, err
+		}
+	} else {
+		b = appendJSON(b, c, opaque)
+	}
+	h := len(b) - at - 8
+	total := 4 + h + len(c.Body)
+	if h > 0xffffff || total > maxFrame {
+		return dst, fmt.Errorf("%w: code %d, header %d, body %d", ErrTooLarge, c.Code, h, len(c.Body))
+	}
+	serial := JSON
+	if c.Serial == Binary {
+		serial = Binary
+	}
+	binary.BigEndian.PutUint32(b[at:], uint32(total))
+	binary.BigEndian.PutUint32(b[at+4:], uint32(serial)<<24|uint32(h))
+	return b, nil
+}

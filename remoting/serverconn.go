@@ -1,0 +1,251 @@
+package remoting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// ServerConn is a client's connection. Its methods may be called from any
+// goroutine.
+type ServerConn struct {
+	link   *link
+	server *Server
+	id     uint64
+	values sync.Map
+
+	handlers sync.WaitGroup
+	freed    chan struct{} // one token: something was answered
+
+	mu      sync.Mutex
+	count   int // requests in flight
+	bytes   int // of their frames
+	pending map[int32]pending
+}
+
+// pending are the requests with one opaque that wait for their replies; a
+// peer in its right mind has one at a time.
+type pending struct{ count, bytes int }
+
+// ID is unique among the server's connections.
+func (c *ServerConn) ID() uint64           { return c.id }
+func (c *ServerConn) RemoteAddr() net.Addr { return c.link.nc.RemoteAddr() }
+func (c *ServerConn) LocalAddr() net.Addr  { return c.link.nc.LocalAddr() }
+
+// Done closes when the connection has ended.
+func (c *ServerConn) Done() <-chan struct{} { return c.link.done }
+
+// Draining closes when the server begins to shut down.
+func (c *ServerConn) Draining() <-chan struct{} { return c.server.draining }
+
+// Set keeps a value with the connection; Get returns it, nil if there is none.
+func (c *ServerConn) Set(key, value any) { c.values.Store(key, value) }
+
+func (c *ServerConn) Get(key any) any {
+	v, _ := c.values.Load(key)
+	return v
+}
+
+// Send queues a reply, or a request nobody waits for, and does not block. The
+// error says that cmd was certainly not sent; when the queue is full the
+// connection is closed (ErrSlowPeer).
+func (c *ServerConn) Send(cmd *Command) error {
+	err := c.link.send(cmd)
+	if cmd.IsReply() && !errors.Is(err, ErrTooLarge) {
+		c.answered(cmd.Opaque)
+	}
+	return err
+}
+
+// Call sends a request to the client and waits for its reply. Errors are
+// those of Conn.Call.
+func (c *ServerConn) Call(ctx context.Context, req *Command) (*Command, error) {
+	return c.link.call(ctx, req)
+}
+
+// Close ends the connection at once; what is queued is lost.
+func (c *ServerConn) Close() error {
+	c.link.fail(ErrClosed)
+	return nil
+}
+
+// InFlight is the number of requests not answered yet, and of their bytes.
+func (c *ServerConn) InFlight() (requests, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count, c.bytes
+}
+
+func (c *ServerConn) serve() {
+	s := c.server
+	if s.OnOpen != nil {
+		s.OnOpen(c)
+	}
+	var writer sync.WaitGroup
+	writer.Go(c.link.write)
+	err := c.link.read(c.before, c.admit, c.request)
+	select {
+	case <-s.draining:
+		c.drain()
+	default:
+	}
+	level := s.Logger.Debug
+	if errors.Is(err, ErrFrame) {
+		level = s.Logger.Warn
+	}
+	level("connection ended", "peer", c.RemoteAddr(), "error", err)
+	c.link.fail(err)
+	c.handlers.Wait()
+	writer.Wait()
+	if s.OnClose != nil {
+		s.OnClose(c)
+	}
+}
+
+// before refreshes the idle deadline.
+func (c *ServerConn) before() error {
+	if t := c.server.IdleTimeout; t > 0 {
+		c.link.nc.SetReadDeadline(time.Now().Add(t))
+	}
+	// After the deadline: Shutdown closes draining first, then sets its own.
+	select {
+	case <-c.server.draining:
+		return errDraining
+	default:
+		return nil
+	}
+}
+
+// admit waits until a frame of size may be read.
+func (c *ServerConn) admit(size int) error {
+	for waited := false; ; waited = true {
+		c.mu.Lock()
+		if c.count == 0 || c.count < c.server.MaxInFlight && c.bytes+size <= c.server.MaxInFlightBytes {
+			c.count++
+			c.bytes += size
+			c.mu.Unlock()
+			if waited {
+				return c.before()
+			}
+			return nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-c.freed:
+		case <-c.link.done:
+			return io.ErrClosedPipe
+		case <-c.server.draining:
+			return errDraining
+		}
+	}
+}
+
+func (c *ServerConn) release(count, bytes int) {
+	c.mu.Lock()
+	c.count -= count
+	c.bytes -= bytes
+	c.mu.Unlock()
+	signal(c.freed)
+}
+
+// answered lets go of one request with that opaque.
+func (c *ServerConn) answered(opaque int32) {
+	c.mu.Lock()
+	p, ok := c.pending[opaque]
+	if !ok {
+		c.mu.Unlock()
+		return
+	}
+	bytes := p.bytes / p.count
+	if p.count--; p.count == 0 {
+		delete(c.pending, opaque)
+	} else {
+		p.bytes -= bytes
+		c.pending[opaque] = p
+	}
+	c.mu.Unlock()
+	c.release(1, bytes)
+}
+
+// request starts the handler; req is nil when the frame was a reply.
+func (c *ServerConn) request(req *Command, size int) {
+	if req == nil {
+		c.release(1, size)
+		return
+	}
+	if !req.IsOneway() {
+		c.mu.Lock()
+		p := c.pending[req.Opaque]
+		c.pending[req.Opaque] = pending{p.count + 1, p.bytes + size}
+		c.mu.Unlock()
+	}
+	c.handlers.Add(1)
+	go c.handle(req, size)
+}
+
+func (c *ServerConn) handle(req *Command, size int) {
+	defer c.handlers.Done()
+	// The handler owns req and may change it.
+	opaque, serial, oneway := req.Opaque, req.Serial, req.IsOneway()
+	reply := c.guarded(req)
+	if oneway {
+		c.release(1, size)
+		return
+	}
+	if reply == nil {
+		return
+	}
+	r := *reply
+	r.Opaque, r.Serial = opaque, serial
+	r.Flag = r.Flag&^FlagOneway | FlagReply
+	if err := c.Send(&r); errors.Is(err, ErrTooLarge) {
+		c.server.Logger.Error("reply does not fit a frame", "code", req.Code, "error", err)
+		c.Send(&Command{Code: SystemError, Language: Java, Version: Version, Opaque: opaque, Flag: FlagReply, Remark: err.Error(), Serial: serial})
+	}
+}
+
+// guarded is the handler with its panics turned into SystemError.
+func (c *ServerConn) guarded(req *Command) (reply *Command) {
+	code := req.Code
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.Logger.Error("handler panicked", "code", code, "peer", c.RemoteAddr(), "panic", p, "stack", string(debug.Stack()))
+			reply = req.Reply(SystemError, fmt.Sprintf("panic in handler of code %d", code))
+		}
+	}()
+	return c.server.Handler.Serve(c.link.ctx, c, req)
+}
+
+// drain waits until what was read is answered and written.
+func (c *ServerConn) drain() {
+	for {
+		c.mu.Lock()
+		// What is counted but not pending is one-way, or a frame cut short.
+		n := len(c.pending)
+		c.mu.Unlock()
+		if n == 0 {
+			break
+		}
+		select {
+		case <-c.freed:
+		case <-c.link.done:
+			return
+		}
+	}
+	idle := make(chan struct{})
+	go func() {
+		c.handlers.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-c.link.done:
+		return
+	}
+	c.link.flush(c.link.ctx)
+}
