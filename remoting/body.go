@@ -118,6 +118,7 @@ type LockBatch struct {
 }
 
 func (l *LockBatch) decodeBody(b []byte) error {
+	*l = LockBatch{}
 	if err := json.Unmarshal(b, l); err != nil {
 		return err
 	}

@@ -88,6 +88,7 @@ func (s *CodeSet) UnmarshalJSON(b []byte) error {
 }
 
 func (h *HeartbeatData) decodeBody(b []byte) error {
+	*h = HeartbeatData{}
 	if err := json.Unmarshal(b, h); err != nil {
 		return err
 	}
