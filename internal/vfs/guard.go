@@ -6,21 +6,27 @@ import (
 	"runtime/debug"
 )
 
-// Guard runs f, which touches mapped memory, and returns ErrFault if the disk
-// behind the map could not deliver (SIGBUS). Other panics pass through.
+// Guard runs f and turns a memory fault in it, such as SIGBUS from a map
+// whose disk failed or whose file is shorter, into an error that is ErrFault;
+// f has then ended at the faulting instruction, with its deferred calls run.
+// Other panics, a nil pointer among them, go on. Only the calling goroutine
+// is guarded. A system call given faulting memory returns EFAULT instead.
 func Guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case interface {
+		r := recover()
+		if r == nil {
+			return
+		}
+		// Only faults outside the first page carry an address.
+		fault, ok := r.(interface {
 			runtime.Error
 			Addr() uintptr
-		}:
-			err = fmt.Errorf("%w at %#x", ErrFault, p.Addr())
-		default:
-			panic(p)
+		})
+		if !ok {
+			panic(r)
 		}
+		err = fmt.Errorf("%w at address %#x", ErrFault, fault.Addr())
 	}()
 	return f()
 }

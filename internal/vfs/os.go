@@ -1,135 +1,274 @@
+//go:build linux || darwin
+
 package vfs
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
-	"sort"
-	"syscall"
+	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// OS is the operating system's disk.
+var osPage = int64(os.Getpagesize())
+
+// OS is the machine's disk.
 type OS struct{}
 
 var _ FS = OS{}
 
 func (OS) Create(name string) (File, error) {
-	return openOS(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	return openFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
-func (OS) Open(name string) (File, error) { return openOS(name, os.O_RDWR) }
+func (OS) Open(name string) (File, error) {
+	return openFile(name, os.O_RDWR)
+}
 
-func openOS(name string, flag int) (File, error) {
+func openFile(name string, flag int) (File, error) {
 	f, err := os.OpenFile(name, flag, 0o640)
 	if err != nil {
-		return nil, noSpace(err)
+		return nil, spaceError(err)
 	}
-	return osFile{f}, nil
+	return &osFile{f: f}, nil
 }
 
 func (OS) List(dir string) ([]string, error) {
-	d, err := os.Open(dir)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	sort.Strings(names)
-	return names, err
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
 }
 
-func (OS) MkdirAll(dir string) error    { return noSpace(os.MkdirAll(dir, 0o750)) }
-func (OS) Rename(from, to string) error { return noSpace(os.Rename(from, to)) }
+func (OS) MkdirAll(dir string) error    { return spaceError(os.MkdirAll(dir, 0o750)) }
+func (OS) Rename(from, to string) error { return spaceError(os.Rename(from, to)) }
 func (OS) Remove(name string) error     { return os.Remove(name) }
 func (OS) RemoveAll(name string) error  { return os.RemoveAll(name) }
-
-func (OS) SyncDir(dir string) error {
-	d, err := os.Open(dir)
+func (OS) SyncDir(dir string) (err error) {
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return f.Sync()
 }
 
 func (OS) Free(dir string) (uint64, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	if err := retry(func() error { return unix.Statfs(dir, &st) }); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	return st.Bavail * uint64(st.Bsize), nil
 }
 
 func (OS) Lock(name string) (io.Closer, error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-		return nil, err
+		return nil, spaceError(err)
 	}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
-		return nil, err
+		return nil, spaceError(err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: %s", ErrLocked, name)
-		}
-		return nil, fmt.Errorf("lock %s: %w", name, err)
+	err = control(f, "lock", func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("lock %s: %w", name, ErrLocked)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
-type osFile struct{ *os.File }
+type osFile struct {
+	f *os.File
+}
 
-func (f osFile) Size() (int64, error) {
-	st, err := f.Stat()
+func (f *osFile) Name() string                            { return f.f.Name() }
+func (f *osFile) ReadAt(b []byte, off int64) (int, error) { return f.f.ReadAt(b, off) }
+func (f *osFile) Close() error                            { return f.f.Close() }
+func (f *osFile) Truncate(size int64) error               { return spaceError(f.f.Truncate(size)) }
+func (f *osFile) Sync() error                             { return spaceError(f.f.Sync()) }
+
+func (f *osFile) WriteAt(b []byte, off int64) (int, error) {
+	n, err := f.f.WriteAt(b, off)
+	return n, spaceError(err)
+}
+
+func (f *osFile) Size() (int64, error) {
+	st, err := f.f.Stat()
 	if err != nil {
 		return 0, err
 	}
 	return st.Size(), nil
 }
 
-func (f osFile) WriteAt(p []byte, off int64) (int, error) {
-	n, err := f.File.WriteAt(p, off)
-	return n, noSpace(err)
-}
-
-func (f osFile) Map(size int64) (Mapping, error) {
-	b, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("map %s: %w", f.Name(), err)
+func (f *osFile) Allocate(off, n int64) error {
+	if off < 0 || n <= 0 || off > math.MaxInt64-n {
+		return fmt.Errorf("allocate %s: range %d+%d: %w", f.Name(), off, n, fs.ErrInvalid)
 	}
-	return &osMapping{b}, nil
+	err := allocate(f.f, off, n)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return f.fill(off + n)
+	}
+	return spaceError(err)
 }
 
-type osMapping struct{ b []byte }
+// fill grows the file to end by writing zeros, where blocks cannot be
+// reserved otherwise. Holes below its size stay holes.
+func (f *osFile) fill(end int64) error {
+	size, err := f.Size()
+	zeros := make([]byte, 1<<20)
+	for err == nil && size < end {
+		var n int
+		n, err = f.WriteAt(zeros[:min(int64(len(zeros)), end-size)], size)
+		size += int64(n)
+	}
+	return err
+}
+
+func (f *osFile) SyncData() error { return spaceError(control(f.f, "sync", syncData)) }
+
+func (f *osFile) WriteBack(off, n int64) error {
+	return hint(control(f.f, "write back", func(fd int) error { return writeBack(fd, off, n) }))
+}
+
+func (f *osFile) Drop(off, n int64) error {
+	return hint(control(f.f, "drop", func(fd int) error { return drop(fd, off, n) }))
+}
+
+func (f *osFile) Map(size int64) (Mapping, error) {
+	if size <= 0 || size > math.MaxInt {
+		return nil, fmt.Errorf("map %s: size %d: %w", f.Name(), size, fs.ErrInvalid)
+	}
+	m := &osMapping{name: f.Name()}
+	err := control(f.f, "map", func(fd int) (err error) {
+		m.b, err = unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+type osMapping struct {
+	name string
+	b    []byte
+}
 
 func (m *osMapping) Bytes() []byte { return m.b }
 
 func (m *osMapping) Sync(off, n int64) error {
-	off, n = pages(off, n)
-	return unix.Msync(m.b[off:min(off+n, int64(len(m.b)))], unix.MS_SYNC)
+	b, err := m.pages("sync map of", off, n)
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	if err := retry(func() error { return unix.Msync(b, unix.MS_SYNC) }); err != nil {
+		return spaceError(&fs.PathError{Op: "msync", Path: m.name, Err: err})
+	}
+	return nil
+}
+
+func (m *osMapping) Populate(off, n int64) error {
+	b, err := m.pages("populate map of", off, n)
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	err = retry(func() error { return populate(b) })
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EFAULT):
+		return fmt.Errorf("populate map of %s at %d+%d: %w", m.name, off, n, ErrFault)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+		return touch(b)
+	}
+	return spaceError(&fs.PathError{Op: "populate", Path: m.name, Err: err})
 }
 
 func (m *osMapping) Unmap() error {
-	b := m.b
+	if m.b == nil {
+		return nil
+	}
+	if err := unix.Munmap(m.b); err != nil {
+		return &fs.PathError{Op: "munmap", Path: m.name, Err: err}
+	}
 	m.b = nil
-	return unix.Munmap(b)
+	return nil
 }
 
-// pages widens a range to whole pages, as msync and madvise want it.
-func pages(off, n int64) (int64, int64) {
-	page := int64(os.Getpagesize())
-	start := off &^ (page - 1)
-	return start, off + n - start
+// pages returns the whole pages around the range.
+func (m *osMapping) pages(what string, off, n int64) ([]byte, error) {
+	if err := checkRange(what, m.name, off, n, int64(len(m.b))); err != nil || n == 0 {
+		return nil, err
+	}
+	from, to := pageBounds(off, n, osPage)
+	return m.b[from:min(to, int64(len(m.b)))], nil
 }
 
-// noSpace lets errors.Is(err, ErrNoSpace) find a full disk or quota.
-func noSpace(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return errors.Join(ErrNoSpace, err)
+// touch faults each page of b in for writing by adding nothing to a word of
+// it, which is safe beside other stores. b starts on a page boundary.
+func touch(b []byte) error {
+	return Guard(func() error {
+		for i := int64(0); i < int64(len(b)); i += osPage {
+			atomic.AddUint32((*uint32)(unsafe.Pointer(&b[i])), 0)
+		}
+		return nil
+	})
+}
+
+// control runs f with the descriptor, which a Close meanwhile cannot take
+// away, and repeats it while signals interrupt it.
+func control(file *os.File, op string, f func(fd int) error) error {
+	c, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = c.Control(func(fd uintptr) {
+		failed = retry(func() error { return f(int(fd)) })
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return &fs.PathError{Op: op, Path: file.Name(), Err: err}
+	}
+	return nil
+}
+
+func retry(f func() error) error {
+	for {
+		if err := f(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// hint drops the errors of a disk that cannot do what was only a hint.
+func hint(err error) error {
+	for _, e := range []error{unix.ENOSYS, unix.EOPNOTSUPP, unix.ESPIPE, unix.EINVAL} {
+		if errors.Is(err, e) {
+			return nil
+		}
+	}
+	return err
+}
+
+func spaceError(err error) error {
+	if err != nil && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
 	return err
 }

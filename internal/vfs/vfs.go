@@ -1,79 +1,226 @@
-// Package vfs is the disk as raftmq uses it: OS is the real one, Mem one that
-// crashes, loses what was not synced, fails and lies.
-//
-// A store through a Mapping is unsynced until Mapping.Sync of its range, or
-// Sync or SyncData of the file, returns nil. A file's name is unsynced until
-// SyncDir of its directory does.
 package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
 )
+
+// PageSize is the unit in which Mem keeps a file and in which maps fault.
+const PageSize = 4096
+
+// SectorSize is the unit that a power cut keeps or loses whole.
+const SectorSize = 512
 
 var (
-	// ErrNoSpace: the disk has no room. Nothing was reserved.
-	ErrNoSpace = errors.New("vfs: no space left")
-	// ErrLocked: another process holds the lock file.
+	// ErrNoSpace says that the disk or a quota is full. A write may have been
+	// done in part; Allocate may have reserved a part.
+	ErrNoSpace = errors.New("vfs: no space left on the disk")
+
+	// ErrLocked says that somebody holds the lock. Nothing happened.
 	ErrLocked = errors.New("vfs: locked by another process")
-	// ErrFault: memory behind a map could not be read or written (SIGBUS).
-	ErrFault = errors.New("vfs: fault in a mapped file")
+
+	// ErrFault says that memory behind a map could not be read or written: the
+	// disk failed, is full, or the place lies beyond the end of the file.
+	ErrFault = errors.New("vfs: fault in mapped memory")
 )
 
-// FS is a file system. Names are paths as the operating system takes them.
+// FS is a disk. Names are slash-separated paths. It may be used concurrently.
 type FS interface {
-	// Create makes a file for reading and writing; fs.ErrExist if it is there.
+	// Create makes a file that must not exist (fs.ErrExist) and opens it for
+	// reading and writing. Its directory must exist (fs.ErrNotExist).
 	Create(name string) (File, error)
-	// Open opens a file for reading and writing; fs.ErrNotExist if it is not there.
+
+	// Open opens an existing file (fs.ErrNotExist) for reading and writing.
 	Open(name string) (File, error)
-	// List returns the base names in dir, sorted.
+
+	// List returns the base names in dir, sorted; fs.ErrNotExist without dir.
 	List(dir string) ([]string, error)
+
+	// MkdirAll makes dir and its parents; it is no error if they exist. See
+	// MakeDir for the durable form.
 	MkdirAll(dir string) error
-	// Rename replaces to atomically.
+
+	// Rename gives from the name to, atomically replacing a file there.
 	Rename(from, to string) error
+
+	// Remove removes a file or an empty directory. An open file or a map of it
+	// stays usable.
 	Remove(name string) error
+
+	// RemoveAll removes name and what is below it; it is no error if name is
+	// not there. A power cut may leave any part of it.
 	RemoveAll(name string) error
-	// SyncDir makes the names in dir durable.
+
+	// SyncDir makes the creations, renames and removals of names in dir
+	// durable, but not the content of files.
 	SyncDir(dir string) error
-	// Free returns the bytes that an unprivileged writer may still use.
+
+	// Free returns the bytes that can still be written below dir.
 	Free(dir string) (uint64, error)
-	// Lock takes an exclusive lock on the file name until the Closer is closed or
-	// the process ends; ErrLocked if another holds it.
+
+	// Lock takes the exclusive lock named by the file name, creating it if
+	// need be with its directory, until Close or the end of the process.
+	// ErrLocked if it is held, in this process too. The file stays.
 	Lock(name string) (io.Closer, error)
 }
 
-// File is an open file. Reads and writes may be concurrent.
+// File is an open file. Its methods may be used concurrently, also with those
+// of its maps; reads and writes of the same bytes need the caller's order.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
-	io.Closer
+	io.Closer // Maps of the file stay usable.
+
+	// Name is the name the file was opened by.
 	Name() string
+
+	// Size returns the size in bytes.
 	Size() (int64, error)
+
+	// Truncate sets the size. What is cut off is gone; what is added reads as
+	// zeros and has no blocks reserved.
 	Truncate(size int64) error
-	// Allocate reserves blocks for [off, off+n) and grows the file over it; the new
-	// bytes are zeros. ErrNoSpace when the disk is full.
+
+	// Allocate reserves blocks for n bytes from off and grows the file to
+	// off+n if it is shorter; bytes already there are unchanged. Writes and
+	// stores into the range then do not meet ErrNoSpace.
 	Allocate(off, n int64) error
-	// Sync makes data, size and other metadata durable. After an error nothing is
-	// known of what is on disk, and calling again proves nothing.
+
+	// Sync makes the file's bytes, size and attributes durable (fsync). After
+	// an error the bytes are lost or not, and no later Sync tells.
 	Sync() error
-	// SyncData is Sync without metadata that reading does not need.
+
+	// SyncData makes the file's bytes and size durable (fdatasync). Errors are
+	// those of Sync.
 	SyncData() error
-	// Map maps [0, size) for reading and writing, shared with the file. size may
-	// exceed the file's; touching what lies beyond the file's end faults.
+
+	// Map maps the bytes [0,size), shared and for reading and writing. size
+	// may exceed the file's: touching pages beyond its end faults (see Guard)
+	// until the file has grown there.
 	Map(size int64) (Mapping, error)
-	// WriteBack asks that dirty pages of [off, off+n) be written soon. It does not
-	// wait and promises nothing.
+
+	// WriteBack starts to write the dirty bytes of the range to the disk
+	// without waiting for the end; n of 0 means to the end of the file. It
+	// promises nothing, and it can block while the disk's queue is full.
 	WriteBack(off, n int64) error
+
+	// Drop is a hint that the range will not be read soon; n of 0 means to the
+	// end of the file. Bytes that are not on disk yet stay in memory.
+	Drop(off, n int64) error
 }
 
-// Mapping is a file's memory.
+// Mapping is a file's bytes as memory. Sync and Populate may run beside each
+// other and beside loads and stores; Unmap beside nothing.
 type Mapping interface {
-	// Bytes is the memory; not to be touched after Unmap.
+	// Bytes is the memory. It must not be touched after Unmap, and is nil then.
 	Bytes() []byte
-	// Sync makes the range durable, if the file's size is.
+
+	// Sync makes stores and writes in the range durable (msync), if the file's
+	// size is: after growing it, File.SyncData once. Offsets need no alignment.
 	Sync(off, n int64) error
-	// Populate makes the range ready to be written, so that later stores do not
-	// fault. A hint.
+
+	// Populate makes the pages of the range present for writing, so that
+	// touching them does not wait for the disk. ErrFault if it cannot, for
+	// example beyond the end of the file. The bytes do not change.
 	Populate(off, n int64) error
+
+	// Unmap ends the mapping. Stores not synced stay in the file, unsynced.
 	Unmap() error
+}
+
+// MakeDir is MkdirAll, durable on return: it syncs the directory that holds
+// dir, and those that hold parents it had to make.
+func MakeDir(fsys FS, dir string) error {
+	dir = filepath.Clean(dir)
+	parents := []string{filepath.Dir(dir)}
+	for d := parents[0]; d != filepath.Dir(d); d = filepath.Dir(d) {
+		_, err := fsys.List(d)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("make directory %s: %w", dir, err)
+		}
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := fsys.MkdirAll(dir); err != nil {
+		return fmt.Errorf("make directory %s: %w", dir, err)
+	}
+	for _, d := range parents {
+		if err := fsys.SyncDir(d); err != nil {
+			return fmt.Errorf("make directory %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// WriteFile gives name the content b, durable and atomic: after a power cut at
+// any time the file holds what it held before or all of b. It goes through
+// name+".tmp", which nobody else may use.
+func WriteFile(fsys FS, name string, b []byte) (err error) {
+	tmp := name + ".tmp"
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", name, err)
+		}
+	}()
+	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := fsys.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fsys.Rename(tmp, name); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(name))
+}
+
+// ReadFile returns the whole content of name, at most max bytes of it: a
+// longer file is an error.
+func ReadFile(fsys FS, name string, max int64) (b []byte, err error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > max {
+		return nil, fmt.Errorf("read %s: %d bytes, at most %d expected", name, size, max)
+	}
+	b = make([]byte, size)
+	if size == 0 {
+		return b, nil
+	}
+	if n, err := f.ReadAt(b, 0); n < len(b) {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// checkRange refuses what lies outside [0,size), with the place.
+func checkRange(what, name string, off, n, size int64) error {
+	if off < 0 || n < 0 || off > size || n > size-off {
+		return fmt.Errorf("%s %s: range %d+%d outside 0 to %d: %w", what, name, off, n, size, fs.ErrInvalid)
+	}
+	return nil
+}
+
+// pageBounds widens [off,off+n) to whole pages of the given size.
+func pageBounds(off, n, page int64) (from, to int64) {
+	return off &^ (page - 1), (off + n + page - 1) &^ (page - 1)
 }
