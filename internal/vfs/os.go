@@ -239,7 +239,9 @@ func control(file *os.File, op string, f func(fd int) error) error {
 	err = c.Control(func(fd uintptr) {
 		failed = retry(func() error { return f(int(fd)) })
 	})
-	if err == nil {
+	if err != nil {
+		err = fs.ErrClosed // Control has no other error
+	} else {
 		err = failed
 	}
 	if err != nil {

@@ -1,0 +1,352 @@
+package vfs_test
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
+)
+
+// conformance is what both disks do alike, each case in an empty directory.
+var conformance = []struct {
+	name string
+	run  func(t *testing.T, d vfs.FS, dir string)
+}{
+	{"create is exclusive", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		require.Equal(t, dir+"/a", f.Name())
+		_, err := d.Create(dir + "/a")
+		require.ErrorIs(t, err, fs.ErrExist)
+		_, err = d.Create(dir + "/none/a")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}},
+	{"open needs the file", func(t *testing.T, d vfs.FS, dir string) {
+		_, err := d.Open(dir + "/a")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, err = d.Open(dir + "/none/a")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		create(t, d, dir+"/a")
+		f, err := d.Open(dir + "/a")
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}},
+	{"closed is closed", func(t *testing.T, d vfs.FS, dir string) {
+		f, err := d.Create(dir + "/a")
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		require.ErrorIs(t, f.Close(), fs.ErrClosed)
+		require.ErrorIs(t, f.Sync(), fs.ErrClosed)
+		require.ErrorIs(t, f.SyncData(), fs.ErrClosed)
+		_, err = f.WriteAt([]byte("x"), 0)
+		require.ErrorIs(t, err, fs.ErrClosed)
+		_, err = f.ReadAt(make([]byte, 1), 0)
+		require.ErrorIs(t, err, fs.ErrClosed)
+		_, err = f.Map(1)
+		require.ErrorIs(t, err, fs.ErrClosed)
+		require.ErrorIs(t, f.Allocate(0, 1), fs.ErrClosed)
+	}},
+	{"list is sorted", func(t *testing.T, d vfs.FS, dir string) {
+		names, err := d.List(dir)
+		require.NoError(t, err)
+		require.Empty(t, names)
+		create(t, d, dir+"/c")
+		create(t, d, dir+"/a")
+		require.NoError(t, d.MkdirAll(dir+"/b/deep"))
+		names, err = d.List(dir)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b", "c"}, names)
+		_, err = d.List(dir + "/none")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}},
+	{"mkdir all again", func(t *testing.T, d vfs.FS, dir string) {
+		require.NoError(t, d.MkdirAll(dir+"/x/y"))
+		require.NoError(t, d.MkdirAll(dir+"/x/y"))
+		create(t, d, dir+"/x/f")
+		require.Error(t, d.MkdirAll(dir+"/x/f/z"))
+		require.NoError(t, vfs.MakeDir(d, dir+"/x/y/1/2"))
+		_, err := d.List(dir + "/x/y/1/2")
+		require.NoError(t, err)
+	}},
+	{"rename replaces", func(t *testing.T, d vfs.FS, dir string) {
+		write(t, create(t, d, dir+"/a"), 0, "new")
+		write(t, create(t, d, dir+"/b"), 0, "old content")
+		require.NoError(t, d.Rename(dir+"/a", dir+"/b"))
+		requireContent(t, d, dir+"/b", "new")
+		_, err := d.Open(dir + "/a")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.ErrorIs(t, d.Rename(dir+"/a", dir+"/b"), fs.ErrNotExist)
+		require.NoError(t, d.MkdirAll(dir+"/sub"))
+		require.NoError(t, d.Rename(dir+"/b", dir+"/sub/b"))
+		requireContent(t, d, dir+"/sub/b", "new")
+		require.Error(t, d.Rename(dir+"/sub/b", dir+"/sub"))
+	}},
+	{"removed files stay usable", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 0, "still here")
+		m := mapped(t, f, 4096)
+		require.NoError(t, d.Remove(dir+"/a"))
+		require.ErrorIs(t, d.Remove(dir+"/a"), fs.ErrNotExist)
+		require.Equal(t, "still here", read(t, f, 0, 10))
+		require.Equal(t, "still here", string(m.Bytes()[:10]))
+		write(t, f, 0, "Still")
+		require.Equal(t, "Still here", string(m.Bytes()[:10]))
+		require.NoError(t, f.Sync())
+	}},
+	{"remove needs an empty directory", func(t *testing.T, d vfs.FS, dir string) {
+		require.NoError(t, d.MkdirAll(dir+"/x"))
+		create(t, d, dir+"/x/a")
+		require.Error(t, d.Remove(dir+"/x"))
+		require.NoError(t, d.Remove(dir+"/x/a"))
+		require.NoError(t, d.Remove(dir+"/x"))
+	}},
+	{"remove all", func(t *testing.T, d vfs.FS, dir string) {
+		require.NoError(t, d.MkdirAll(dir+"/x/y"))
+		create(t, d, dir+"/x/a")
+		create(t, d, dir+"/x/y/b")
+		require.NoError(t, d.RemoveAll(dir+"/x"))
+		require.NoError(t, d.RemoveAll(dir+"/x"))
+		require.NoError(t, d.RemoveAll(dir+"/none/x"))
+		names, err := d.List(dir)
+		require.NoError(t, err)
+		require.Empty(t, names)
+	}},
+	{"read and write", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 4090, "across pages")
+		requireSize(t, f, 4102)
+		require.Equal(t, "\x00\x00across pages", read(t, f, 4088, 14))
+		n, err := f.ReadAt(make([]byte, 20), 4092)
+		require.Equal(t, 10, n)
+		require.ErrorIs(t, err, io.EOF)
+		n, err = f.ReadAt(make([]byte, 1), 9000)
+		require.Zero(t, n)
+		require.ErrorIs(t, err, io.EOF)
+		_, err = f.ReadAt(make([]byte, 1), -1)
+		require.Error(t, err)
+		_, err = f.WriteAt([]byte("x"), -1)
+		require.Error(t, err)
+		n, err = f.WriteAt(nil, 1<<20)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		requireSize(t, f, 4102)
+	}},
+	{"truncate cuts and extends with zeros", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 0, "0123456789")
+		write(t, f, 8192, "far")
+		require.NoError(t, f.Truncate(4))
+		requireSize(t, f, 4)
+		require.NoError(t, f.Truncate(8200))
+		require.Equal(t, "0123\x00\x00", read(t, f, 0, 6))
+		require.Equal(t, "\x00\x00\x00", read(t, f, 8192, 3))
+		require.Error(t, f.Truncate(-1))
+	}},
+	{"allocate keeps bytes and grows", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 0, "keep")
+		require.NoError(t, f.Allocate(0, 10000))
+		requireSize(t, f, 10000)
+		require.NoError(t, f.Allocate(100, 10))
+		requireSize(t, f, 10000)
+		require.Equal(t, "keep\x00", read(t, f, 0, 5))
+		require.Error(t, f.Allocate(-1, 5))
+		require.Error(t, f.Allocate(0, 0))
+	}},
+	{"map and file are one", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 0, "before")
+		m := mapped(t, f, 16384) // longer than the file
+		require.Len(t, m.Bytes(), 16384)
+		require.Equal(t, "before", string(m.Bytes()[:6]))
+		require.NoError(t, f.Allocate(0, 10000))
+		copy(m.Bytes()[4094:], "stored")
+		require.Equal(t, "stored", read(t, f, 4094, 6))
+		write(t, f, 4096, "OR")
+		require.Equal(t, "stORed", string(m.Bytes()[4094:4100]))
+		requireSize(t, f, 10000)
+		require.NoError(t, m.Sync(4095, 3))
+		require.NoError(t, m.Sync(0, 10000))
+		require.NoError(t, m.Sync(0, 0))
+		require.NoError(t, f.SyncData())
+		require.NoError(t, f.WriteBack(0, 0))
+		require.NoError(t, f.WriteBack(4096, 4096))
+		require.NoError(t, f.Drop(0, 0))
+		require.NoError(t, m.Unmap())
+		require.Nil(t, m.Bytes())
+		require.NoError(t, m.Unmap())
+		require.Equal(t, "stORed", read(t, f, 4094, 6))
+	}},
+	{"two maps are one", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		require.NoError(t, f.Allocate(0, 8192))
+		a, b := mapped(t, f, 8192), mapped(t, f, 4096)
+		copy(a.Bytes(), "hello")
+		require.Equal(t, "hello", string(b.Bytes()[:5]))
+		require.NoError(t, a.Unmap())
+		copy(b.Bytes(), "J")
+		require.Equal(t, "Jello", read(t, f, 0, 5))
+	}},
+	{"a map outlives its file's handle", func(t *testing.T, d vfs.FS, dir string) {
+		f, err := d.Create(dir + "/a")
+		require.NoError(t, err)
+		require.NoError(t, f.Allocate(0, 4096))
+		m := mapped(t, f, 4096)
+		require.NoError(t, f.Close())
+		copy(m.Bytes(), "late")
+		require.NoError(t, m.Sync(0, 4096))
+		require.NoError(t, m.Unmap())
+		g, err := d.Open(dir + "/a")
+		require.NoError(t, err)
+		defer g.Close()
+		require.Equal(t, "late", read(t, g, 0, 4))
+	}},
+	{"truncate under a map", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		require.NoError(t, f.Allocate(0, 8192))
+		m := mapped(t, f, 8192)
+		copy(m.Bytes()[10:], "gone")
+		copy(m.Bytes()[5000:], "gone")
+		require.NoError(t, f.Truncate(12))
+		require.NoError(t, f.Truncate(8192))
+		require.Equal(t, "go\x00\x00", string(m.Bytes()[10:14]))
+		require.Equal(t, "\x00\x00\x00\x00", string(m.Bytes()[5000:5004]))
+	}},
+	{"stores in the rest of the last page are dropped", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 0, "end")
+		m := mapped(t, f, 4096)
+		copy(m.Bytes(), "end and beyond")
+		requireSize(t, f, 3)
+		require.NoError(t, f.Truncate(3+5))
+		require.Equal(t, "end\x00\x00\x00\x00\x00", read(t, f, 0, 8))
+	}},
+	{"populate keeps bytes and faults beyond the end", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 0, "keep")
+		require.NoError(t, f.Allocate(0, 20000))
+		m := mapped(t, f, 1<<20)
+		require.NoError(t, m.Populate(0, 20000))
+		require.NoError(t, m.Populate(4095, 2))
+		require.NoError(t, m.Populate(0, 0))
+		require.Equal(t, "keep\x00", string(m.Bytes()[:5]))
+		require.ErrorIs(t, m.Populate(16384, 8192), vfs.ErrFault)
+	}},
+	{"ranges are checked", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		_, err := f.Map(0)
+		require.ErrorIs(t, err, fs.ErrInvalid)
+		_, err = f.Map(-1)
+		require.ErrorIs(t, err, fs.ErrInvalid)
+		m := mapped(t, f, 4096)
+		require.ErrorIs(t, m.Sync(-1, 1), fs.ErrInvalid)
+		require.ErrorIs(t, m.Sync(4000, 97), fs.ErrInvalid)
+		require.ErrorIs(t, m.Populate(0, 4097), fs.ErrInvalid)
+		require.ErrorIs(t, m.Populate(1<<62, 1<<62), fs.ErrInvalid)
+	}},
+	{"lock is exclusive", func(t *testing.T, d vfs.FS, dir string) {
+		l, err := d.Lock(dir + "/new/LOCK")
+		require.NoError(t, err)
+		_, err = d.Lock(dir + "/new/LOCK")
+		require.ErrorIs(t, err, vfs.ErrLocked)
+		names, err := d.List(dir + "/new")
+		require.NoError(t, err)
+		require.Equal(t, []string{"LOCK"}, names)
+		require.NoError(t, l.Close())
+		l, err = d.Lock(dir + "/new/LOCK")
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+	}},
+	{"free", func(t *testing.T, d vfs.FS, dir string) {
+		free, err := d.Free(dir)
+		require.NoError(t, err)
+		require.Positive(t, free)
+		_, err = d.Free(dir + "/none")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}},
+	{"directories sync", func(t *testing.T, d vfs.FS, dir string) {
+		create(t, d, dir+"/a")
+		require.NoError(t, d.SyncDir(dir))
+		require.ErrorIs(t, d.SyncDir(dir+"/none"), fs.ErrNotExist)
+	}},
+	{"whole files", func(t *testing.T, d vfs.FS, dir string) {
+		require.NoError(t, vfs.WriteFile(d, dir+"/a", []byte("one")))
+		create(t, d, dir+"/a.tmp") // left by a crash
+		require.NoError(t, vfs.WriteFile(d, dir+"/a", nil))
+		requireContent(t, d, dir+"/a", "")
+		require.NoError(t, vfs.WriteFile(d, dir+"/a", []byte("three")))
+		requireContent(t, d, dir+"/a", "three")
+		_, err := vfs.ReadFile(d, dir+"/a", 4)
+		require.Error(t, err)
+		_, err = vfs.ReadFile(d, dir+"/b", 4)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}},
+}
+
+func TestDisksBehaveAlike(t *testing.T) {
+	for _, c := range conformance {
+		t.Run(c.name+"/os", func(t *testing.T) { c.run(t, vfs.OS{}, t.TempDir()) })
+		t.Run(c.name+"/mem", func(t *testing.T) {
+			m := vfs.NewMem(1)
+			require.NoError(t, m.MkdirAll("/data"))
+			c.run(t, m, "/data")
+		})
+		// What a power cut left is a disk like any other.
+		t.Run(c.name+"/crashed mem", func(t *testing.T) {
+			m := vfs.NewMem(1)
+			require.NoError(t, vfs.MakeDir(m, "data/here"))
+			c.run(t, m.Crash(7), "data/here")
+		})
+	}
+}
+
+func create(t testing.TB, d vfs.FS, name string) vfs.File {
+	t.Helper()
+	f, err := d.Create(name)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func mapped(t testing.TB, f vfs.File, size int64) vfs.Mapping {
+	t.Helper()
+	m, err := f.Map(size)
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Unmap() })
+	return m
+}
+
+func write(t testing.TB, f vfs.File, off int64, s string) {
+	t.Helper()
+	n, err := f.WriteAt([]byte(s), off)
+	require.NoError(t, err)
+	require.Equal(t, len(s), n)
+}
+
+func read(t testing.TB, f vfs.File, off int64, n int) string {
+	t.Helper()
+	b := make([]byte, n)
+	got, err := f.ReadAt(b, off)
+	if !errors.Is(err, io.EOF) {
+		require.NoError(t, err)
+	}
+	return string(b[:got])
+}
+
+func requireSize(t testing.TB, f vfs.File, want int64) {
+	t.Helper()
+	size, err := f.Size()
+	require.NoError(t, err)
+	require.Equal(t, want, size)
+}
+
+func requireContent(t testing.TB, d vfs.FS, name, want string) {
+	t.Helper()
+	b, err := vfs.ReadFile(d, filepath.Clean(name), 1<<30)
+	require.NoError(t, err)
+	require.Equal(t, want, string(b))
+}

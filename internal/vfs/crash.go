@@ -1,0 +1,162 @@
+package vfs
+
+import "math"
+
+// CrashClone returns what a power cut would leave now: each unsynced sector,
+// size and change of a name kept or lost by an even chance. m goes on. The same
+// seed after the same operations leaves the same.
+func (m *Mem) CrashClone(seed uint64) *Mem { return m.CrashKeeping(seed, 0.5) }
+
+// CrashKeeping is CrashClone that keeps each thing with the chance keep: 0
+// leaves only what is durable, 1 everything, as the end of a process does.
+func (m *Mem) CrashKeeping(seed uint64, keep float64) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cloneLocked(seed, keep)
+}
+
+// Crash cuts the power: it returns what CrashClone does, and every operation
+// on m from here on is refused.
+func (m *Mem) Crash(seed uint64) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cutLocked(seed, 0.5)
+	return m.left
+}
+
+// CutAt has the power cut just before counted operation n (see Ops), which is
+// refused as all after it are. keep is that of CrashKeeping. n of 0 lifts it.
+func (m *Mem) CutAt(n, seed uint64, keep float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cutAt, m.cutSeed, m.cutKeep = n, seed, keep
+}
+
+// Left returns what the power cut left; nil if there was none.
+func (m *Mem) Left() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.left
+}
+
+// Down is closed when the power is cut.
+func (m *Mem) Down() <-chan struct{} { return m.down }
+
+func (m *Mem) cutLocked(seed uint64, keep float64) {
+	if m.isDown {
+		return
+	}
+	m.left = m.cloneLocked(seed, keep)
+	m.isDown = true
+	close(m.down)
+}
+
+// dice decides what a power cut keeps.
+type dice struct {
+	seed      uint64
+	threshold uint64 // of 1<<16
+}
+
+func (d dice) keep(roll uint64) bool { return roll&0xffff < d.threshold }
+
+func (m *Mem) cloneLocked(seed uint64, keep float64) *Mem {
+	d := dice{seed: seed, threshold: uint64(keep * (1 << 16))}
+	left := NewMem(mix(m.seed, seed))
+	left.capacity = m.capacity
+
+	kept := make([]bool, len(m.pending))
+	changed := map[*node]map[string]*node{} // durable names with the kept changes
+	for i, c := range m.pending {
+		kept[i] = d.keep(mix(seed, c.id))
+		for j := range i {
+			kept[i] = kept[i] && (kept[j] || !c.follows(m.pending[j]))
+		}
+		if !kept[i] {
+			continue
+		}
+		for _, e := range c.entries {
+			names := changed[e.dir]
+			if names == nil {
+				names = make(map[string]*node, len(e.dir.disk)+1)
+				for name, n := range e.dir.disk {
+					names[name] = n
+				}
+				changed[e.dir] = names
+			}
+			e.set(names)
+		}
+	}
+
+	var clone func(dir *node) *node
+	clone = func(dir *node) *node {
+		names, ok := changed[dir]
+		if !ok {
+			names = dir.disk
+		}
+		copied := newDir()
+		for name, n := range names {
+			var to *node
+			if n.isDir() {
+				to = clone(n)
+			} else {
+				to = &node{content: n.crash(m.seed, d)}
+				left.used += to.blocks.bytes()
+			}
+			copied.names[name], copied.disk[name] = to, to
+		}
+		return copied
+	}
+	left.root = clone(m.root)
+	return left
+}
+
+// crash returns what a power cut leaves of c, all of it durable.
+func (c *content) crash(seed uint64, d dice) *content {
+	c.look(seed, 0, math.MaxInt64)
+	size := c.diskSize
+	roll := mix(d.seed, c.id)
+	if len(c.sizes) > 0 && d.keep(roll) {
+		size = c.sizes[len(c.sizes)-1]
+		if d.threshold < 1<<16 && roll>>16&3 == 0 {
+			size = c.sizes[roll>>18%uint64(len(c.sizes))]
+		}
+	}
+	left := &content{id: c.id, size: size, diskSize: size}
+	end := (size + PageSize - 1) / PageSize
+	left.disk = append(left.disk, c.disk[:min(int64(len(c.disk)), end)]...)
+	for i, dirt := range c.dirty {
+		if i < end {
+			left.disk.set(i, c.crashPage(i, dirt, d))
+		}
+	}
+	if tail := size % PageSize; tail != 0 && end <= int64(len(left.disk)) {
+		if pg := left.disk.at(end - 1); pg != &zeroPage {
+			cut := *pg
+			clear(cut[tail:])
+			left.disk.set(end-1, &cut)
+		}
+	}
+	left.now = append(left.now, left.disk...)
+	left.blocks = append(left.blocks, c.blocks...)
+	left.blocks.clear(end)
+	return left
+}
+
+// crashPage picks each sector of a dirty page by itself. What lies beyond the
+// end of the file as seen was cut off with the size, and comes back with it.
+func (c *content) crashPage(i int64, dirt *dirt, d dice) *page {
+	disk, now := c.disk.at(i), c.now.at(i)
+	left := *disk
+	for s := int64(0); s < PageSize && i*PageSize+s < c.size; s += SectorSize {
+		roll := mix(d.seed, c.id, uint64(i), uint64(s))
+		if !d.keep(roll) {
+			continue
+		}
+		from := now
+		if dirt.between != nil && d.threshold < 1<<16 && roll>>16&3 == 0 {
+			from = dirt.between
+		}
+		copy(left[s:s+SectorSize], from[s:])
+	}
+	return &left
+}
