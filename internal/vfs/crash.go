@@ -15,38 +15,52 @@ func (m *Mem) CrashKeeping(seed uint64, keep float64) *Mem {
 	return m.cloneLocked(seed, keep)
 }
 
+// Cut says what a power cut leaves; see CrashKeeping.
+type Cut struct {
+	Seed uint64
+	Keep float64
+}
+
 // Crash cuts the power: it returns what CrashClone does, and every operation
 // on m from here on is refused.
 func (m *Mem) Crash(seed uint64) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.cutLocked(seed, 0.5)
-	return m.left
+	m.cutLocked(Op{}, []Cut{{Seed: seed, Keep: 0.5}})
+	return m.left[0]
 }
 
 // CutAt has the power cut just before counted operation n (see Ops), which is
-// refused as all after it are. keep is that of CrashKeeping. n of 0 lifts it.
-func (m *Mem) CutAt(n, seed uint64, keep float64) {
+// refused as all after it are. Each of the cuts, one if none is given, is a
+// disk in Left, as alternatives to each other. n of 0 lifts it.
+func (m *Mem) CutAt(n uint64, cuts ...Cut) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.cutAt, m.cutSeed, m.cutKeep = n, seed, keep
+	if len(cuts) == 0 {
+		cuts = []Cut{{Keep: 0.5}}
+	}
+	m.cutAt, m.cuts = n, cuts
 }
 
-// Left returns what the power cut left; nil if there was none.
-func (m *Mem) Left() *Mem {
+// Left returns what the power cut left and the operation that was refused
+// first, none if the cut came by Crash; nil if there was no cut.
+func (m *Mem) Left() ([]*Mem, Op) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.left
+	return m.left, m.cutOp
 }
 
 // Down is closed when the power is cut.
 func (m *Mem) Down() <-chan struct{} { return m.down }
 
-func (m *Mem) cutLocked(seed uint64, keep float64) {
+func (m *Mem) cutLocked(op Op, cuts []Cut) {
 	if m.isDown {
 		return
 	}
-	m.left = m.cloneLocked(seed, keep)
+	for _, c := range cuts {
+		m.left = append(m.left, m.cloneLocked(c.Seed, c.Keep))
+	}
+	m.cutOp = op
 	m.isDown = true
 	close(m.down)
 }

@@ -47,10 +47,10 @@ type Mem struct {
 	hook     func(Op) error
 	faults   []*Injection
 	cutAt    uint64 // operation before which the power goes; 0: none
-	cutSeed  uint64
-	cutKeep  float64
+	cuts     []Cut
+	cutOp    Op
 	isDown   bool
-	left     *Mem // what the cut left
+	left     []*Mem // what the cut left
 }
 
 var _ FS = (*Mem)(nil)
@@ -107,7 +107,7 @@ func (m *Mem) begin(op Op) error {
 		m.ops++
 		op.N = m.ops
 		if m.ops == m.cutAt {
-			m.cutLocked(m.cutSeed, m.cutKeep)
+			m.cutLocked(op, m.cuts)
 			m.mu.Unlock()
 			return ErrPowerCut
 		}

@@ -175,6 +175,9 @@ func (c *content) sync(seed uint64, off, n int64) {
 			from := max(off-at, 0) &^ (SectorSize - 1)
 			to := min((off+n-at+SectorSize-1)&^(SectorSize-1), PageSize)
 			copy(merged[from:to], pg[from:to])
+			if d.between != nil {
+				copy(d.between[from:to], pg[from:to])
+			}
 			if merged != *pg {
 				c.disk.set(i, &merged)
 				continue

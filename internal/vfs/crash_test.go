@@ -1,0 +1,470 @@
+package vfs_test
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
+)
+
+// newFile is a Mem with a file of whose name and size the disk is sure.
+func newFile(t testing.TB, size int64) (*vfs.Mem, vfs.File) {
+	t.Helper()
+	d := vfs.NewMem(1)
+	require.NoError(t, vfs.MakeDir(d, "dir"))
+	f := create(t, d, "dir/file")
+	if size > 0 {
+		require.NoError(t, f.Allocate(0, size))
+	}
+	require.NoError(t, f.Sync())
+	require.NoError(t, d.SyncDir("dir"))
+	return d, f
+}
+
+func content(t testing.TB, d vfs.FS, name string) []byte {
+	t.Helper()
+	b, err := vfs.ReadFile(d, name, 1<<30)
+	require.NoError(t, err)
+	return b
+}
+
+func TestSyncedBytesSurviveEveryCrash(t *testing.T) {
+	for _, sync := range []func(f vfs.File) error{vfs.File.Sync, vfs.File.SyncData} {
+		d, f := newFile(t, 0)
+		b := bytes.Repeat([]byte("synced!."), 2000)
+		write(t, f, 100, string(b))
+		require.NoError(t, sync(f))
+		for seed := range uint64(50) {
+			require.Equal(t, b, content(t, d.CrashClone(seed), "dir/file")[100:])
+		}
+	}
+}
+
+func TestUnsyncedSectorsAreKeptOrLostByThemselves(t *testing.T) {
+	d, f := newFile(t, 64*vfs.SectorSize)
+	write(t, f, 0, strings.Repeat("a", 64*vfs.SectorSize))
+	require.NoError(t, f.SyncData())
+	write(t, f, 0, strings.Repeat("b", 64*vfs.SectorSize))
+	kept := map[int]bool{}
+	for seed := range uint64(20) {
+		b, n := content(t, d.CrashClone(seed), "dir/file"), 0
+		for s := range 64 {
+			sector := b[s*vfs.SectorSize:][:vfs.SectorSize]
+			if sector[0] == 'b' {
+				n++
+			}
+			require.Equal(t, bytes.Repeat(sector[:1], vfs.SectorSize), sector, "torn inside a sector")
+		}
+		kept[n] = true
+		require.InDelta(t, 32, n, 24)
+	}
+	require.Greater(t, len(kept), 3)
+	require.Equal(t, byte('a'), content(t, d.CrashKeeping(1, 0), "dir/file")[0])
+	require.NotContains(t, string(content(t, d.CrashKeeping(1, 0), "dir/file")), "b")
+	require.NotContains(t, string(content(t, d.CrashKeeping(1, 1), "dir/file")), "a")
+}
+
+func TestUnsyncedSizeIsKeptOrLost(t *testing.T) {
+	d, f := newFile(t, 1000)
+	require.NoError(t, f.Allocate(0, 5000))
+	require.NoError(t, f.Truncate(300))
+	sizes := map[int]bool{}
+	for seed := range uint64(100) {
+		sizes[len(content(t, d.CrashClone(seed), "dir/file"))] = true
+	}
+	require.Equal(t, map[int]bool{1000: true, 5000: true, 300: true}, sizes)
+	require.NoError(t, f.SyncData())
+	require.Len(t, content(t, d.CrashKeeping(1, 0), "dir/file"), 300)
+}
+
+// What was cut off and is not durable so comes back whole.
+func TestUnsyncedTruncateLosesNothingDurable(t *testing.T) {
+	d, f := newFile(t, 0)
+	write(t, f, 0, strings.Repeat("x", 9000))
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Truncate(512))
+	for seed := range uint64(50) {
+		b := content(t, d.CrashClone(seed), "dir/file")
+		require.Equal(t, bytes.Repeat([]byte("x"), len(b)), b)
+		require.Contains(t, []int{512, 9000}, len(b))
+	}
+}
+
+func TestMapStoresAreUnsyncedUntilSync(t *testing.T) {
+	setup := func(t *testing.T) (*vfs.Mem, vfs.File, vfs.Mapping) {
+		d, f := newFile(t, 16384)
+		m := mapped(t, f, 1<<16)
+		for i := range 16384 {
+			m.Bytes()[i] = 's'
+		}
+		require.NotContains(t, string(content(t, d.CrashKeeping(1, 0), "dir/file")), "s")
+		require.NotContains(t, string(content(t, d.CrashKeeping(1, 1), "dir/file")), "\x00")
+		half := bytes.Count(content(t, d.CrashClone(1), "dir/file"), []byte("s"))
+		require.InDelta(t, 8192, half, 6000)
+		return d, f, m
+	}
+	for name, sync := range map[string]func(f vfs.File, m vfs.Mapping) error{
+		"mapping":   func(f vfs.File, m vfs.Mapping) error { return m.Sync(0, 16384) },
+		"file":      func(f vfs.File, m vfs.Mapping) error { return f.Sync() },
+		"file data": func(f vfs.File, m vfs.Mapping) error { return f.SyncData() },
+		"unmapped":  func(f vfs.File, m vfs.Mapping) error { m.Unmap(); return f.SyncData() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, f, m := setup(t)
+			require.NoError(t, sync(f, m))
+			require.NotContains(t, string(content(t, d.CrashKeeping(1, 0), "dir/file")), "\x00")
+		})
+	}
+	t.Run("range of the mapping", func(t *testing.T) {
+		d, _, m := setup(t)
+		require.NoError(t, m.Sync(4096+1000, 100)) // sectors 1 and 2 of page 1
+		b := content(t, d.CrashKeeping(1, 0), "dir/file")
+		require.Equal(t, strings.Repeat("s", 2*vfs.SectorSize), string(b[4096+512:4096+3*512]))
+		require.Equal(t, 2*vfs.SectorSize, bytes.Count(b, []byte("s")))
+	})
+	t.Run("a mapping does not sync the size", func(t *testing.T) {
+		d, f, m := setup(t)
+		require.NoError(t, f.Allocate(16384, 4096))
+		copy(m.Bytes()[16384:], "grown")
+		require.NoError(t, m.Sync(0, 20480))
+		require.Len(t, content(t, d.CrashKeeping(1, 0), "dir/file"), 16384)
+		require.NoError(t, f.SyncData())
+		require.Equal(t, "grown", string(content(t, d.CrashKeeping(1, 0), "dir/file")[16384:16389]))
+	})
+}
+
+func TestStoresBeyondTheEndAreFound(t *testing.T) {
+	_, f := newFile(t, 4096)
+	m := mapped(t, f, 1<<16)
+	m.Bytes()[8192] = 1
+	require.ErrorIs(t, f.Allocate(0, 16384), vfs.ErrFault)
+	require.ErrorIs(t, m.Unmap(), vfs.ErrFault)
+}
+
+// Between two syncs an older version of a sector may be what is left.
+func TestOverwrittenVersionsMaySurvive(t *testing.T) {
+	d, f := newFile(t, 4096)
+	for i := range 10 {
+		write(t, f, 0, strings.Repeat(string(rune('0'+i)), 4096))
+	}
+	seen := map[byte]bool{}
+	for seed := range uint64(50) {
+		seen[content(t, d.CrashClone(seed), "dir/file")[0]] = true
+	}
+	require.Len(t, seen, 3, "durable, newest and one between: %v", seen)
+}
+
+func TestNamesAreUnsyncedUntilSyncDir(t *testing.T) {
+	exists := func(d vfs.FS, name string) bool {
+		_, err := d.Open(name)
+		if err != nil {
+			require.ErrorIs(t, err, fs.ErrNotExist)
+		}
+		return err == nil
+	}
+	d := vfs.NewMem(1)
+	require.NoError(t, d.MkdirAll("a/b"))
+	for _, name := range []string{"a/b/1", "a/b/2", "a/b/3"} {
+		require.NoError(t, create(t, d, name).Sync())
+	}
+	require.NoError(t, d.SyncDir("a/b"))
+	_, err := d.CrashKeeping(1, 0).List("a")
+	require.ErrorIs(t, err, fs.ErrNotExist, "the directory's own name was not synced")
+	require.NoError(t, d.SyncDir("a"))
+	require.NoError(t, d.SyncDir("/"))
+	require.True(t, exists(d.CrashKeeping(1, 0), "a/b/1"))
+
+	require.NoError(t, d.Remove("a/b/1"))
+	require.NoError(t, d.Rename("a/b/2", "a/b/2new"))
+	require.NoError(t, d.Rename("a/b/3", "a/3"))
+	outcomes := map[string]bool{}
+	for seed := range uint64(100) {
+		c := d.CrashClone(seed)
+		require.NotEqual(t, exists(c, "a/b/2"), exists(c, "a/b/2new"), "a rename is one")
+		require.NotEqual(t, exists(c, "a/b/3"), exists(c, "a/3"), "a rename is one")
+		outcomes[fmt.Sprint(exists(c, "a/b/1"), exists(c, "a/b/2"), exists(c, "a/b/3"))] = true
+	}
+	require.Len(t, outcomes, 8, "each by itself")
+
+	require.NoError(t, d.SyncDir("a/b"))
+	require.False(t, exists(d.CrashKeeping(1, 0), "a/b/1"))
+	require.True(t, exists(d.CrashKeeping(1, 0), "a/b/2new"))
+	require.True(t, exists(d.CrashKeeping(1, 0), "a/b/3"), "the other directory was not synced")
+	require.NoError(t, d.SyncDir("a"))
+	require.True(t, exists(d.CrashKeeping(1, 0), "a/3"))
+}
+
+// Changes of one name reach the disk in order, and none loses a file that
+// another directory durably held.
+func TestChangesOfNamesKeepTheirOrder(t *testing.T) {
+	for seed := range uint64(200) {
+		d := vfs.NewMem(1)
+		require.NoError(t, vfs.MakeDir(d, "a"))
+		f := create(t, d, "a/x")
+		write(t, f, 0, "precious")
+		require.NoError(t, f.Sync())
+		require.NoError(t, d.SyncDir("a"))
+
+		require.NoError(t, d.MkdirAll("new"))
+		require.NoError(t, d.Rename("a/x", "new/y"))
+		require.NoError(t, d.Rename("new/y", "new/z"))
+		require.NoError(t, d.Remove("a"))
+		if seed%2 == 0 {
+			require.NoError(t, d.SyncDir("new"))
+		}
+		c := d.CrashClone(seed)
+		found := 0
+		for _, name := range []string{"a/x", "new/y", "new/z"} {
+			if b, err := vfs.ReadFile(c, name, 100); err == nil {
+				found++
+				require.Equal(t, "precious", string(b))
+			}
+		}
+		require.Equal(t, 1, found)
+	}
+}
+
+func TestRemovedTreesLeaveNothingPending(t *testing.T) {
+	d := vfs.NewMem(1)
+	for range 200 {
+		require.NoError(t, vfs.MakeDir(d, "p/q"))
+		require.NoError(t, vfs.WriteFile(d, "p/q/f", []byte("x")))
+		require.NoError(t, d.RemoveAll("p"))
+		require.NoError(t, d.SyncDir("/"))
+	}
+	names, err := d.CrashKeeping(1, 0).List("/")
+	require.NoError(t, err)
+	require.Empty(t, names)
+}
+
+func TestCrashRefusesWhatFollows(t *testing.T) {
+	d, f := newFile(t, 4096)
+	m := mapped(t, f, 4096)
+	left := d.Crash(1)
+	<-d.Down()
+	m.Bytes()[0] = 'x' // nobody can refuse this
+	_, err := f.WriteAt([]byte("x"), 0)
+	require.ErrorIs(t, err, vfs.ErrPowerCut)
+	require.ErrorIs(t, f.Sync(), vfs.ErrPowerCut)
+	require.ErrorIs(t, m.Sync(0, 1), vfs.ErrPowerCut)
+	_, err = d.Open("dir/file")
+	require.ErrorIs(t, err, vfs.ErrPowerCut)
+	require.Zero(t, content(t, left, "dir/file")[0])
+	require.NoError(t, m.Unmap())
+	require.NoError(t, f.Close())
+}
+
+func TestCutAtRefusesThatOperation(t *testing.T) {
+	d, f := newFile(t, 4096)
+	n := d.Ops()
+	d.CutAt(n+2, vfs.Cut{Keep: 0}, vfs.Cut{Keep: 1})
+	write(t, f, 0, "done")
+	require.ErrorIs(t, f.SyncData(), vfs.ErrPowerCut)
+	left, op := d.Left()
+	require.Equal(t, vfs.Op{Kind: vfs.OpSyncData, Name: "dir/file", N: n + 2}, op)
+	require.Zero(t, content(t, left[0], "dir/file")[0])
+	require.Equal(t, "done", string(content(t, left[1], "dir/file")[:4]))
+}
+
+// dump is all that a disk holds, as text.
+func dump(t testing.TB, d vfs.FS, dir string) string {
+	var s strings.Builder
+	names, err := d.List(dir)
+	require.NoError(t, err)
+	for _, name := range names {
+		name = dir + "/" + name
+		if _, err := d.List(name); err == nil {
+			fmt.Fprintf(&s, "%s/\n%s", name, dump(t, d, name))
+		} else {
+			fmt.Fprintf(&s, "%s %q\n", name, content(t, d, name))
+		}
+	}
+	return s.String()
+}
+
+// The seed alone decides, whatever the order in which goroutines ran.
+func TestSameSeedSameCrash(t *testing.T) {
+	build := func() *vfs.Mem {
+		d := vfs.NewMem(5)
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				dir := fmt.Sprintf("d%d", g)
+				if err := d.MkdirAll(dir); err != nil {
+					panic(err)
+				}
+				for i := range 4 {
+					f, err := d.Create(fmt.Sprintf("%s/%d", dir, i))
+					if err != nil {
+						panic(err)
+					}
+					for k := range 5 {
+						f.WriteAt(bytes.Repeat([]byte{byte('a' + k)}, 6000+700*k), int64(k*900))
+					}
+				}
+			})
+		}
+		wg.Wait()
+		return d
+	}
+	a, b := build(), build()
+	different := false
+	for seed := range uint64(5) {
+		require.Equal(t, dump(t, a.CrashClone(seed), ""), dump(t, b.CrashClone(seed), ""))
+		different = different || dump(t, a.CrashClone(seed), "") != dump(t, a.CrashClone(seed+1), "")
+	}
+	require.True(t, different)
+}
+
+// Random use of one file against plain slices: after a crash every sector and
+// the size are one of those since the last sync that covered them.
+func TestCrashesAgainstAModel(t *testing.T) {
+	const size = 5 * vfs.PageSize
+	for seed := range uint64(150) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		d, f := newFile(t, size)
+		m, err := f.Map(size + vfs.PageSize)
+		require.NoError(t, err)
+		now := make([]byte, size)
+		versions := make([][]string, size/vfs.SectorSize) // per sector, the durable one first
+		for s := range versions {
+			versions[s] = []string{string(now[:vfs.SectorSize])}
+		}
+		sector := func(s int) string { return string(now[s*vfs.SectorSize:][:vfs.SectorSize]) }
+		forgetBefore := func(from, to int) {
+			for s := from / vfs.SectorSize; s*vfs.SectorSize < to; s++ {
+				versions[s] = []string{sector(s)}
+			}
+		}
+		for step := range 60 {
+			off := random.IntN(size)
+			n := 1 + random.IntN(min(2000, size-off))
+			switch k := random.IntN(10); {
+			case k < 6:
+				b := bytes.Repeat([]byte{byte(step + 1)}, n)
+				copy(now[off:], b)
+				if k < 3 {
+					write(t, f, int64(off), string(b))
+				} else {
+					copy(m.Bytes()[off:], b)
+				}
+				for s := off / vfs.SectorSize; s*vfs.SectorSize < off+n; s++ {
+					versions[s] = append(versions[s], sector(s))
+				}
+			case k == 6:
+				require.NoError(t, m.Sync(int64(off), int64(n)))
+				forgetBefore(off, off+n)
+			case k == 7 && random.IntN(3) == 0:
+				require.NoError(t, f.SyncData())
+				forgetBefore(0, size)
+			case k == 8:
+				require.Equal(t, string(now[off:off+n]), read(t, f, int64(off), n))
+			default:
+				keep := []float64{0, 0.5, 1}[random.IntN(3)]
+				left := content(t, d.CrashKeeping(random.Uint64(), keep), "dir/file")
+				require.Len(t, left, size)
+				for s := range versions {
+					got := string(left[s*vfs.SectorSize:][:vfs.SectorSize])
+					switch keep {
+					case 0:
+						require.Equal(t, versions[s][0], got)
+					case 1:
+						require.Equal(t, sector(s), got)
+					default:
+						require.Contains(t, versions[s], got)
+					}
+				}
+			}
+		}
+		require.NoError(t, m.Unmap())
+	}
+}
+
+// A clone and its origin share pages, but no change.
+func TestClonesAreApart(t *testing.T) {
+	d, f := newFile(t, 8192)
+	write(t, f, 0, strings.Repeat("o", 8192))
+	require.NoError(t, f.Sync())
+	write(t, f, 4096, "unsynced")
+	c := d.CrashKeeping(1, 1)
+	g, err := c.Open("dir/file")
+	require.NoError(t, err)
+	write(t, f, 0, "origin")
+	write(t, f, 4096, "ORIGIN")
+	write(t, g, 100, "clone")
+	require.NoError(t, g.Sync())
+	require.Equal(t, "oooooo", string(content(t, c, "dir/file")[:6]))
+	require.Equal(t, "unsynced", string(content(t, c, "dir/file")[4096:4104]))
+	require.Equal(t, "ooooo", string(content(t, d, "dir/file")[100:105]))
+}
+
+// One goroutine stores through the map, others sync, crash, read and write
+// elsewhere: the race detector has nothing to say.
+func TestCrashBesideUsersOfAMap(t *testing.T) {
+	d, f := newFile(t, 1<<16)
+	m := mapped(t, f, 1<<17)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, work := range []func(i int) error{
+		func(i int) error { return f.SyncData() },
+		func(i int) error { return m.Sync(int64(i%64)<<10, 1000) },
+		func(i int) error { d.CrashClone(uint64(i)); return nil },
+		func(i int) error { _, err := f.WriteAt([]byte("other"), 1<<15+int64(i%100)); return err },
+		func(i int) error { _, err := f.ReadAt(make([]byte, 100), 1<<14+1000); return err },
+		func(i int) error { return f.Allocate(1<<16, int64(1+i%100)<<8) },
+		func(i int) error { return m.Populate(0, 1<<16) },
+	} {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := work(i); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 20000 {
+		m.Bytes()[i%(1<<14)] = byte(i)
+	}
+	close(done)
+	wg.Wait()
+}
+
+func BenchmarkCrashClone(b *testing.B) {
+	d := vfs.NewMem(1)
+	for i := range 8 {
+		f, err := d.Create(fmt.Sprint(i))
+		require.NoError(b, err)
+		write(b, f, 0, strings.Repeat("x", 1<<20))
+		require.NoError(b, f.Sync())
+		write(b, f, 0, strings.Repeat("y", 1<<16))
+	}
+	require.NoError(b, d.SyncDir("/"))
+	for i := 0; b.Loop(); i++ {
+		d.CrashClone(uint64(i))
+	}
+}
+
+func BenchmarkMapSync(b *testing.B) {
+	d, f := newFile(b, 1<<20)
+	_ = d
+	m := mapped(b, f, 1<<24)
+	for i := 0; b.Loop(); i++ {
+		m.Bytes()[i%(1<<20)]++
+		if err := f.SyncData(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
