@@ -1,0 +1,156 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"raftmq/remoting"
+)
+
+// average is the share of a member as stock clients reckon it: members and
+// queues sorted, each gets a run of neighbours, the first ones one more when
+// it does not divide.
+func average(queues []queueKey, members []string, self string) []queueKey {
+	i := slices.Index(members, self)
+	if i < 0 {
+		return nil
+	}
+	n, over := len(queues)/len(members), len(queues)%len(members)
+	from := i*n + min(i, over)
+	if i < over {
+		n++
+	}
+	return queues[from : from+n]
+}
+
+// compareQueues is the order in which stock clients deal queues out.
+func compareQueues(a, b queueKey) int {
+	return cmp.Or(cmp.Compare(a.broker, b.broker), cmp.Compare(a.id, b.id))
+}
+
+// rebalance makes the claims what this member should own. When the members
+// cannot be told, everything stays.
+func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.WaitGroup, jobs *jobs) error {
+	s.mu.Lock()
+	subs := make(map[string]subscription, len(s.subs))
+	for t, sub := range s.subs {
+		subs[t] = sub
+	}
+	s.mu.Unlock()
+	members := []string{s.c.id}
+	if !s.broadcast {
+		var err error
+		if members, err = s.members(pulling); err != nil {
+			return err
+		}
+	}
+	want := make(map[laneKey]subscription)
+	numbers := make(map[laneKey]int)
+	for t, sub := range subs {
+		r, err := s.c.routes.get(pulling, t)
+		if err != nil {
+			return err
+		}
+		queues := make([]queueKey, len(r.readable))
+		for i, n := range r.readable {
+			queues[i] = r.key(n)
+		}
+		slices.SortFunc(queues, compareQueues)
+		for _, q := range average(queues, members, s.c.id) {
+			want[laneKey{t, q}] = sub
+			numbers[laneKey{t, q}] = r.numbers[q]
+		}
+	}
+	var lost []*claim
+	s.mu.Lock()
+	for k, cl := range s.claims {
+		if sub, ok := want[k]; !ok || sub.version != cl.sub.version {
+			cl.cancel()
+			lost = append(lost, cl)
+			delete(s.claims, k)
+		}
+	}
+	s.mu.Unlock()
+	s.commit(handling, lost)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, sub := range want {
+		if s.claims[k] != nil {
+			continue
+		}
+		cl := newClaim(s, k, numbers[k], sub, handling, jobs)
+		s.claims[k] = cl
+		loops.Go(func() { cl.pull(pulling) })
+	}
+	for _, cl := range s.claims {
+		cl.share(s.prefetch/len(s.claims), s.prefetchBytes/int64(len(s.claims)))
+	}
+	return nil
+}
+
+// members are the group's client ids, sorted.
+func (s *Consumer) members(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	op := "members of " + s.group
+	r, addr, err := s.c.askBroker(ctx, op, "", remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerGroupHeader{ConsumerGroup: s.group}))
+	if err != nil {
+		return nil, err
+	}
+	if r.Code != remoting.OK {
+		s.c.beatSoon()
+		return nil, refusal("members", "", s.group, addr, r)
+	}
+	var list remoting.ConsumerList
+	if err := remoting.DecodeBody(r.Body, &list); err != nil {
+		return nil, fmt.Errorf("%s from %s: %w", op, addr, err)
+	}
+	ids := slices.Clone([]string(list.ConsumerIDList))
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	if !slices.Contains(ids, s.c.id) {
+		s.c.beatSoon()
+		return nil, fmt.Errorf("%s: %s does not list this client", op, addr)
+	}
+	return ids, nil
+}
+
+// commit saves how far the claims are; one that did not move costs nothing.
+func (s *Consumer) commit(ctx context.Context, claims []*claim) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, cl := range claims {
+		offset, version, dirty := cl.uncommitted()
+		if !dirty || s.broadcast && s.store == nil {
+			continue
+		}
+		wg.Go(func() {
+			var err error
+			if s.broadcast {
+				err = s.store.Store(ctx, cl.key.topic, cl.number, offset)
+			} else {
+				err = s.c.commitOffset(ctx, s.group, cl.key, offset)
+			}
+			if err != nil {
+				s.c.log.Warn("offset not committed", "group", s.group, "topic", cl.key.topic, "queue", cl.number, "offset", offset, "error", err)
+				return
+			}
+			cl.committed(offset, version)
+		})
+	}
+	wg.Wait()
+}
+
+func (c *Client) commitOffset(ctx context.Context, group string, k laneKey, offset int64) error {
+	r, addr, err := c.askBroker(ctx, "commit", k.queue.broker, remoting.NewRequest(remoting.UpdateConsumerOffset,
+		remoting.UpdateOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, CommitOffset: offset, BrokerName: k.queue.broker}))
+	if err == nil && r.Code != remoting.OK {
+		err = refusal("commit", k.topic, group, addr, r)
+	}
+	return err
+}

@@ -1,0 +1,245 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"raftmq/remoting"
+)
+
+// claim is a queue this consumer owns: what was pulled and how far it is
+// handled.
+type claim struct {
+	s      *Consumer
+	key    laneKey
+	number int
+	sub    subscription
+	jobs   *jobs
+	ctx    context.Context // of handlers
+	cancel context.CancelFunc
+	room   chan struct{} // one token: look again
+
+	mu       sync.Mutex
+	version  int   // raised when the place is moved from outside
+	next     int64 // to be pulled
+	max      int64 // end of the queue as of the last pull
+	held     []*job
+	bytes    int64
+	saved    int64 // committed; -1: none
+	started  bool
+	limit    int
+	maxBytes int64
+}
+
+// job is a message on its way to a handler and back.
+type job struct {
+	claim   *claim
+	d       *Delivery
+	size    int64
+	version int
+	handled bool
+}
+
+const leastPrefetch = 32
+
+func newClaim(s *Consumer, k laneKey, number int, sub subscription, handling context.Context, jobs *jobs) *claim {
+	cl := &claim{s: s, key: k, number: number, sub: sub, jobs: jobs, room: make(chan struct{}, 1), saved: -1, limit: leastPrefetch, maxBytes: 1}
+	cl.ctx, cl.cancel = context.WithCancel(handling)
+	return cl
+}
+
+func (cl *claim) share(messages int, bytes int64) {
+	cl.mu.Lock()
+	cl.limit, cl.maxBytes = max(messages, leastPrefetch), max(bytes, 1)
+	cl.mu.Unlock()
+	cl.signal()
+}
+
+func (cl *claim) signal() {
+	select {
+	case cl.room <- struct{}{}:
+	default:
+	}
+}
+
+// pull fills the claim until it is lost or pulling ends.
+func (cl *claim) pull(pulling context.Context) {
+	ctx, cancel := context.WithCancel(pulling)
+	defer cancel()
+	defer context.AfterFunc(cl.ctx, cancel)()
+	log := cl.s.c.log.With("group", cl.s.group, "topic", cl.key.topic, "queue", cl.number)
+	wait := newBackoff(100*time.Millisecond, 2*time.Second)
+	for {
+		offset, saved, err := cl.initial(ctx)
+		if err == nil {
+			cl.mu.Lock()
+			if !cl.started {
+				cl.next, cl.saved, cl.started = offset, saved, true
+			}
+			cl.mu.Unlock()
+			break
+		}
+		log.Warn("start of queue not found", "error", err)
+		if wait.sleep(ctx) != nil {
+			return
+		}
+	}
+	puller := puller{c: cl.s.c, group: cl.s.group, key: cl.key, filter: cl.sub.filter, subVersion: cl.sub.version}
+	for {
+		from, version, n := cl.waitRoom(ctx)
+		if n == 0 {
+			return
+		}
+		got, err := puller.pull(ctx, from, n)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			log.Warn("pull", "offset", from, "error", err)
+			if sleep(ctx, time.Second) != nil {
+				return
+			}
+		case got.moved:
+			log.Info("place moved by the broker", "from", from, "to", got.next)
+			cl.moveTo(got.next)
+		default:
+			cl.take(got, version)
+		}
+	}
+}
+
+// initial is where to start, and what is committed (-1: nothing).
+func (cl *claim) initial(ctx context.Context) (offset, saved int64, err error) {
+	var found bool
+	switch {
+	case !cl.s.broadcast:
+		offset, found, err = cl.s.c.committedOffset(ctx, cl.s.group, cl.key)
+	case cl.s.store != nil:
+		offset, found, err = cl.s.store.Load(ctx, cl.key.topic, cl.number)
+	}
+	if err != nil || found {
+		return offset, offset, err
+	}
+	// Committed soon, so that a group that starts at the end stays there.
+	offset, err = cl.s.c.resolve(ctx, cl.key, cl.s.start)
+	return offset, -1, err
+}
+
+// waitRoom waits until messages may be pulled and says how many; 0: ctx ended.
+func (cl *claim) waitRoom(ctx context.Context) (from int64, version, n int) {
+	for {
+		paused := cl.s.isPaused(cl.key.topic)
+		cl.mu.Lock()
+		from, version, n = cl.next, cl.version, cl.limit-len(cl.held)
+		full := n <= 0 || cl.bytes >= cl.maxBytes && len(cl.held) > 0
+		cl.mu.Unlock()
+		if ctx.Err() != nil {
+			return 0, 0, 0
+		}
+		if !paused && !full {
+			return from, version, n
+		}
+		select {
+		case <-cl.room:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take holds what was pulled, unless the place was moved meanwhile.
+func (cl *claim) take(got pulled, version int) {
+	cl.mu.Lock()
+	if version != cl.version {
+		cl.mu.Unlock()
+		return
+	}
+	cl.next, cl.max = max(cl.next, got.next), got.max
+	out := make([]*job, 0, len(got.messages))
+	for _, d := range got.messages {
+		d.Queue = cl.number
+		j := &job{claim: cl, d: d, size: int64(len(d.Body)) + 512, version: version}
+		cl.bytes += j.size
+		cl.held = append(cl.held, j)
+		out = append(out, j)
+	}
+	cl.mu.Unlock()
+	cl.jobs.add(out)
+}
+
+// done lets go of a handled message.
+func (cl *claim) done(j *job) {
+	cl.mu.Lock()
+	j.handled = true
+	n := 0
+	for n < len(cl.held) && cl.held[n].handled {
+		cl.bytes -= cl.held[n].size
+		n++
+	}
+	clear(cl.held[:n])
+	cl.held = cl.held[n:]
+	cl.mu.Unlock()
+	if n > 0 {
+		cl.signal()
+	}
+}
+
+// moveTo continues at another place and forgets what is held.
+func (cl *claim) moveTo(offset int64) {
+	cl.mu.Lock()
+	cl.version++
+	cl.next, cl.saved, cl.started = offset, -1, true
+	cl.held, cl.bytes = nil, 0
+	cl.mu.Unlock()
+	cl.signal()
+}
+
+// live says whether a job still counts: its queue is owned and was not moved.
+func (j *job) live() bool {
+	if j.claim.ctx.Err() != nil {
+		return false
+	}
+	j.claim.mu.Lock()
+	defer j.claim.mu.Unlock()
+	return j.version == j.claim.version
+}
+
+// floor is the lowest offset not handled. cl.mu is held.
+func (cl *claim) floorLocked() int64 {
+	if len(cl.held) > 0 {
+		return cl.held[0].d.Offset
+	}
+	return cl.next
+}
+
+func (cl *claim) uncommitted() (offset int64, version int, dirty bool) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	o := cl.floorLocked()
+	return o, cl.version, cl.started && o != cl.saved
+}
+
+func (cl *claim) committed(offset int64, version int) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if version == cl.version {
+		cl.saved = max(cl.saved, offset)
+	}
+}
+
+func (cl *claim) lag() int64 {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return max(0, cl.max-cl.floorLocked())
+}
+
+// reset moves claims to offsets an operator chose.
+func (s *Consumer) reset(table map[remoting.MessageQueue]int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for q, o := range table {
+		if cl := s.claims[laneKey{q.Topic, queueKey{q.BrokerName, q.QueueID}}]; cl != nil {
+			cl.moveTo(o)
+		}
+	}
+}

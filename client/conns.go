@@ -1,0 +1,248 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"raftmq/remoting"
+)
+
+// conns holds one connection for each address that was needed.
+type conns struct {
+	c    *Client
+	mu   sync.Mutex
+	open map[string]*connection
+	down map[string]time.Time // addresses that could not be reached, until when they are tried last
+}
+
+// connection is being dialled until ready closes; then conn or err is set.
+type connection struct {
+	ready chan struct{}
+	conn  *remoting.Conn
+	err   error
+}
+
+// downFor is how long an address that refused comes after the others.
+const downFor = 500 * time.Millisecond
+
+func (s *conns) init(c *Client) {
+	s.c, s.open, s.down = c, make(map[string]*connection), make(map[string]time.Time)
+}
+
+// call sends req to addr and waits for the answer. Errors are those of
+// remoting.Conn.Call: one that wraps ErrNotSent is a certain no.
+func (s *conns) call(ctx context.Context, addr string, req *remoting.Command) (*remoting.Command, error) {
+	conn, err := s.get(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return conn.Call(ctx, req)
+}
+
+// get returns the live connection to addr, dialling it once for all who ask.
+func (s *conns) get(ctx context.Context, addr string) (*remoting.Conn, error) {
+	s.mu.Lock()
+	e := s.open[addr]
+	if e == nil || e.ended() {
+		e = &connection{ready: make(chan struct{})}
+		if !s.c.spawn(func() { s.keep(addr, e) }) {
+			s.mu.Unlock()
+			return nil, fmt.Errorf("%w: %w", remoting.ErrNotSent, ErrClosed)
+		}
+		s.open[addr] = e
+	}
+	s.mu.Unlock()
+	select {
+	case <-e.ready:
+		return e.conn, e.err
+	default:
+	}
+	select {
+	case <-e.ready:
+		return e.conn, e.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: dial %s: %w", remoting.ErrNotSent, addr, ctx.Err())
+	}
+}
+
+func (e *connection) ended() bool {
+	select {
+	case <-e.ready:
+	default:
+		return false
+	}
+	if e.err != nil {
+		return true
+	}
+	select {
+	case <-e.conn.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// keep dials addr and watches the connection until it ends.
+func (s *conns) keep(addr string, e *connection) {
+	e.conn, e.err = remoting.Dial(s.c.ctx, addr, remoting.DialOptions{Dial: s.c.dial, Handler: s.c.inbound, TLS: s.c.tls,
+		Timeout: s.c.dialTimeout, MaxSendBytes: 64 << 20})
+	s.mu.Lock()
+	if e.err != nil {
+		s.down[addr] = time.Now().Add(downFor)
+	} else {
+		delete(s.down, addr)
+	}
+	s.mu.Unlock()
+	close(e.ready)
+	if e.err == nil {
+		s.c.log.Debug("connected", "addr", addr)
+		select {
+		case <-e.conn.Done():
+			s.c.log.Info("connection ended", "addr", addr, "error", e.conn.Err())
+		case <-s.c.ctx.Done():
+		}
+		e.conn.Close()
+		s.c.beatSoon()
+	}
+	s.mu.Lock()
+	if s.open[addr] == e {
+		delete(s.open, addr)
+	}
+	s.mu.Unlock()
+}
+
+// avoid puts an address last for a while: it does not answer.
+func (s *conns) avoid(addr string) {
+	s.mu.Lock()
+	s.down[addr] = time.Now().Add(4 * downFor)
+	s.mu.Unlock()
+}
+
+// order puts addresses that were refused a moment ago last. It may change
+// addrs.
+func (s *conns) order(addrs []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.down) == 0 {
+		return addrs
+	}
+	now := time.Now()
+	up := make([]string, 0, len(addrs))
+	var last []string
+	for _, a := range addrs {
+		if until, ok := s.down[a]; ok && now.Before(until) {
+			last = append(last, a)
+		} else {
+			up = append(up, a)
+		}
+	}
+	return append(up, last...)
+}
+
+// Times of one request that may be asked again elsewhere.
+const (
+	askTry   = 3 * time.Second  // one node's answer
+	askTotal = 10 * time.Second // when the caller's context sets no end
+)
+
+// ask sends a request that may be done twice to one address after the other
+// until one answers otherwise than "later". addrs is asked again before each
+// round.
+func (c *Client) ask(ctx context.Context, op string, addrs func() []string, req *remoting.Command) (*remoting.Command, string, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askTotal)
+		defer cancel()
+	}
+	req.SetExt("rmq", "1")
+	var last error
+	for wait := newBackoff(20*time.Millisecond, time.Second); ; {
+		list := c.conns.order(addrs())
+		if len(list) == 0 {
+			last = fmt.Errorf("%w: no address known", ErrUnavailable)
+		}
+		for _, addr := range list {
+			try, cancel := context.WithTimeout(ctx, askTry)
+			r, err := c.conns.call(try, addr, req)
+			cancel()
+			if errors.Is(err, remoting.ErrNoReply) && ctx.Err() == nil {
+				c.conns.avoid(addr)
+			}
+			switch {
+			case err != nil && (c.isClosed() || errors.Is(err, ErrClosed)):
+				return nil, addr, fmt.Errorf("%s: %w", op, ErrClosed)
+			case err != nil && errors.Is(err, remoting.ErrTooLarge):
+				return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrTooLarge, err)
+			case err != nil:
+				last = fmt.Errorf("%w: %s: %w", ErrUnavailable, addr, err)
+			case isLater(r.Code):
+				last = refusal(op, "", "", addr, r)
+			default:
+				return r, addr, nil
+			}
+			if ctx.Err() != nil {
+				return nil, addr, fmt.Errorf("%s: %w (%w)", op, ctx.Err(), last)
+			}
+		}
+		if err := wait.sleep(ctx); err != nil {
+			return nil, "", fmt.Errorf("%s: %w (%w)", op, err, last)
+		}
+	}
+}
+
+// isLater says that a code only means "not now" to a request that may be
+// repeated.
+func isLater(code remoting.Code) bool {
+	switch code {
+	case remoting.ServiceNotAvailable, remoting.SystemBusy, remoting.FlowControl, remoting.OutcomeUnknown, remoting.NotLeaderForQueue:
+		return true
+	}
+	return false
+}
+
+// askEndpoint asks the name server, the endpoint that answered last first.
+func (c *Client) askEndpoint(ctx context.Context, op string, req *remoting.Command) (*remoting.Command, string, error) {
+	list := func() []string {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return append(append([]string(nil), c.endpoints[c.endpoint:]...), c.endpoints[:c.endpoint]...)
+	}
+	r, addr, err := c.ask(ctx, op, list, req)
+	if err == nil {
+		c.mu.Lock()
+		for i, e := range c.endpoints {
+			if e == addr {
+				c.endpoint = i
+			}
+		}
+		c.mu.Unlock()
+	}
+	return r, addr, err
+}
+
+// askBroker asks a broker name's nodes; empty: any.
+func (c *Client) askBroker(ctx context.Context, op, broker string, req *remoting.Command) (*remoting.Command, string, error) {
+	return c.ask(ctx, op, func() []string { return c.routes.addresses(broker) }, req)
+}
+
+// clusterInfo asks for every broker name and keeps their addresses.
+func (c *Client) clusterInfo(ctx context.Context) (*remoting.ClusterInfo, error) {
+	r, addr, err := c.askEndpoint(ctx, "cluster info", remoting.NewRequest(remoting.GetBrokerClusterInfo, nil))
+	if err != nil {
+		return nil, err
+	}
+	if r.Code != remoting.OK {
+		return nil, refusal("cluster info", "", "", addr, r)
+	}
+	var info remoting.ClusterInfo
+	if err := remoting.DecodeBody(r.Body, &info); err != nil {
+		return nil, fmt.Errorf("cluster info from %s: %w", addr, err)
+	}
+	for name, b := range info.BrokerAddrTable {
+		c.routes.learn(name, b.BrokerAddrs)
+	}
+	return &info, nil
+}

@@ -1,0 +1,416 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// Consumer is a member of a group: it is given its share of the queues of the
+// topics it subscribes to, and hands their messages to a handler.
+type Consumer struct {
+	c             *Client
+	group         string
+	concurrency   int
+	start         Position
+	broadcast     bool
+	store         OffsetStore
+	prefetch      int
+	prefetchBytes int64
+	drain         time.Duration
+	first, most   time.Duration // back-off of failed messages
+	commitEvery   time.Duration
+
+	again chan struct{} // one token: rebalance
+
+	mu      sync.Mutex
+	running bool
+	subs    map[string]subscription
+	paused  map[string]bool
+	claims  map[laneKey]*claim
+	jobs    *jobs // of the current run
+}
+
+type subscription struct {
+	filter  Filter
+	version int64
+}
+
+// Handler handles one message. Nil: done. An error or a panic: a failed
+// attempt, the message comes again after a back-off, or after RetryAfter's
+// delay. ctx ends when the queue is taken away or the drain time is over.
+type Handler func(ctx context.Context, d *Delivery) error
+
+// BatchHandler handles messages of one queue and returns an error, or nil, for
+// each; nil for the slice is nil for all.
+type BatchHandler func(ctx context.Context, ds []*Delivery) []error
+
+// OffsetStore keeps the offsets of a broadcast consumer: the next to be
+// handled in a queue.
+type OffsetStore interface {
+	Load(ctx context.Context, topic string, queue int) (int64, bool, error)
+	Store(ctx context.Context, topic string, queue int, offset int64) error
+}
+
+// ConsumerStats is what a consumer holds.
+type ConsumerStats struct {
+	Queues   int   // that it owns
+	Buffered int   // messages waiting for a handler
+	InFlight int   // in handlers
+	Lag      int64 // behind the ends as of the last pulls, handled or not
+}
+
+// ConsumerOption changes a consumer.
+type ConsumerOption func(*Consumer)
+
+// WithConcurrency is how many handlers run at once. Default: 20. With 1 and one
+// member a queue's messages are handled in order until one fails.
+func WithConcurrency(n int) ConsumerOption { return func(s *Consumer) { s.concurrency = n } }
+
+// WithStartAt is where the group starts in a queue it has no offset in.
+// Default: Earliest.
+func WithStartAt(p Position) ConsumerOption { return func(s *Consumer) { s.start = p } }
+
+// WithBroadcast gives this consumer every queue. Offsets go to the store; nil:
+// none are kept, and each Run starts at WithStartAt.
+func WithBroadcast(store OffsetStore) ConsumerOption {
+	return func(s *Consumer) { s.broadcast, s.store = true, store }
+}
+
+// WithPrefetch bounds messages held, shared evenly by the queues; a queue may
+// always hold one pull of 32 messages. Default: 4096 messages, 64 MiB.
+func WithPrefetch(messages int, bytes int64) ConsumerOption {
+	return func(s *Consumer) { s.prefetch, s.prefetchBytes = messages, bytes }
+}
+
+// WithDrainTimeout is how long handlers may finish when Run ends. Default: 20 s.
+func WithDrainTimeout(d time.Duration) ConsumerOption { return func(s *Consumer) { s.drain = d } }
+
+// WithBackoff is the wait before a failed message comes again, doubling.
+// Default: 1 s to 1 min.
+func WithBackoff(first, most time.Duration) ConsumerOption {
+	return func(s *Consumer) { s.first, s.most = first, most }
+}
+
+// NewConsumer returns a consumer that does nothing until Run.
+func (c *Client) NewConsumer(group string, opts ...ConsumerOption) (*Consumer, error) {
+	if err := invalid(message.CheckGroup(group)); err != nil {
+		return nil, err
+	}
+	s := &Consumer{c: c, group: group, concurrency: 20, prefetch: 4096, prefetchBytes: 64 << 20, drain: 20 * time.Second, first: time.Second,
+		most: time.Minute, commitEvery: time.Second, again: make(chan struct{}, 1), subs: make(map[string]subscription),
+		paused: make(map[string]bool), claims: make(map[laneKey]*claim)}
+	for _, o := range opts {
+		o(s)
+	}
+	if s.concurrency < 1 || s.prefetch < 1 || s.prefetchBytes < 1 || s.drain < 0 || s.first <= 0 {
+		return nil, fmt.Errorf("%w: concurrency, prefetch, drain and back-off must be positive", ErrInvalid)
+	}
+	return s, nil
+}
+
+// Subscribe adds a topic, or changes its filter. All members of a group must
+// subscribe alike.
+func (s *Consumer) Subscribe(topic string, f Filter) error {
+	if err := invalid(message.CheckTopic(topic)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.subs[topic] = subscription{f, time.Now().UnixMilli()}
+	s.mu.Unlock()
+	s.c.beatSoon()
+	s.rebalanceSoon()
+	return nil
+}
+
+// Unsubscribe gives the topic's queues up.
+func (s *Consumer) Unsubscribe(topic string) error {
+	s.mu.Lock()
+	delete(s.subs, topic)
+	s.mu.Unlock()
+	s.c.beatSoon()
+	s.rebalanceSoon()
+	return nil
+}
+
+// Pause stops pulling from the topics, all if none is named; what is held is
+// still handled.
+func (s *Consumer) Pause(topics ...string) { s.setPaused(true, topics) }
+
+// Resume undoes Pause.
+func (s *Consumer) Resume(topics ...string) { s.setPaused(false, topics) }
+
+func (s *Consumer) setPaused(on bool, topics []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(topics) == 0 {
+		topics = slices.Collect(maps.Keys(s.subs))
+	}
+	for _, t := range topics {
+		s.paused[t] = on
+	}
+	for _, cl := range s.claims {
+		cl.signal()
+	}
+}
+
+func (s *Consumer) isPaused(topic string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.paused[topic]
+}
+
+// Stats may be called at any time.
+func (s *Consumer) Stats() ConsumerStats {
+	s.mu.Lock()
+	jobs := s.jobs
+	claims := slices.Collect(maps.Values(s.claims))
+	s.mu.Unlock()
+	st := ConsumerStats{Queues: len(claims)}
+	if jobs != nil {
+		st.Buffered, st.InFlight = jobs.counts()
+	}
+	for _, cl := range claims {
+		st.Lag += cl.lag()
+	}
+	return st
+}
+
+// Run handles messages until ctx ends, then lets handlers finish within the
+// drain time, commits, and returns nil. It fails at once if no topic is
+// subscribed or one does not exist, and with ErrClosed when the client closes.
+// It may be called again, but not twice at once.
+func (s *Consumer) Run(ctx context.Context, h Handler) error {
+	return s.RunBatch(ctx, 1, func(ctx context.Context, ds []*Delivery) []error { return []error{h(ctx, ds[0])} })
+}
+
+// RunBatch is Run with up to limit messages of one queue for each call.
+func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) error {
+	if limit < 1 {
+		return fmt.Errorf("%w: batch of %d", ErrInvalid, limit)
+	}
+	s.mu.Lock()
+	if s.running || len(s.subs) == 0 {
+		defer s.mu.Unlock()
+		if s.running {
+			return fmt.Errorf("%w: consumer of group %s runs already", ErrInvalid, s.group)
+		}
+		return fmt.Errorf("%w: consumer of group %s subscribes to nothing", ErrInvalid, s.group)
+	}
+	s.running = true
+	jobs := newJobs()
+	s.jobs = jobs
+	topics := slices.Collect(maps.Keys(s.subs))
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.running, s.jobs = false, nil
+		s.mu.Unlock()
+	}()
+	for _, t := range topics {
+		if _, err := s.c.routes.get(ctx, t); err != nil {
+			return fmt.Errorf("consume %s: %w", t, err)
+		}
+	}
+	s.c.mu.Lock()
+	if s.c.closed {
+		s.c.mu.Unlock()
+		return ErrClosed
+	}
+	s.c.consumers[s] = struct{}{}
+	s.c.mu.Unlock()
+
+	handling, endHandling := context.WithCancel(context.WithoutCancel(ctx))
+	defer endHandling()
+	pulling, endPulling := context.WithCancel(ctx)
+	defer endPulling()
+	stop := context.AfterFunc(s.c.ctx, endPulling)
+	defer stop()
+
+	var workers, loops sync.WaitGroup
+	for range s.concurrency {
+		workers.Go(func() { s.work(jobs, limit, h) })
+	}
+	loops.Go(func() {
+		for sleep(pulling, s.commitEvery) == nil {
+			s.commit(handling, s.owned())
+		}
+	})
+	s.c.heartbeat(pulling)
+	for pulling.Err() == nil {
+		wait := 20 * time.Second
+		if err := s.rebalance(pulling, handling, &loops, jobs); err != nil {
+			s.c.log.Warn("rebalance", "group", s.group, "error", err)
+			wait = time.Second
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-pulling.Done():
+		case <-s.again:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+	endPulling()
+	jobs.stop()
+	err := waitFor(&workers, s.drain, endHandling)
+	endHandling()
+	loops.Wait()
+	s.leave()
+	if err == nil && s.c.ctx.Err() != nil && ctx.Err() == nil {
+		err = ErrClosed
+	}
+	return err
+}
+
+// waitFor waits for handlers: as long as drain, then, with their contexts
+// ended, a second more.
+func waitFor(workers *sync.WaitGroup, drain time.Duration, end func()) error {
+	done := make(chan struct{})
+	go func() {
+		workers.Wait()
+		close(done)
+	}()
+	for _, d := range []time.Duration{drain, time.Second} {
+		t := time.NewTimer(d)
+		select {
+		case <-done:
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		end()
+	}
+	return errors.New("client: handlers still run a second after their contexts ended")
+}
+
+// leave commits everything and takes the member out of its group.
+func (s *Consumer) leave() {
+	claims := s.owned()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.c.ctx), 3*time.Second)
+	defer cancel()
+	s.commit(ctx, claims)
+	s.mu.Lock()
+	for _, cl := range claims {
+		cl.cancel()
+	}
+	clear(s.claims)
+	s.mu.Unlock()
+	s.c.mu.Lock()
+	delete(s.c.consumers, s)
+	s.c.mu.Unlock()
+	s.c.unregister(remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group})
+}
+
+func (s *Consumer) owned() []*claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.claims))
+}
+
+// work is a handler's goroutine.
+func (s *Consumer) work(jobs *jobs, limit int, h BatchHandler) {
+	for {
+		batch, ok := jobs.take(limit)
+		if !ok {
+			return
+		}
+		cl := batch[0].claim
+		if cl.ctx.Err() == nil {
+			ds := make([]*Delivery, len(batch))
+			for i, j := range batch {
+				ds[i] = j.d
+			}
+			errs := s.handle(cl.ctx, h, ds)
+			for i, j := range batch {
+				if i < len(errs) && errs[i] != nil {
+					s.failed(jobs, j, errs[i])
+				} else {
+					cl.done(j)
+				}
+			}
+		}
+		jobs.finished(len(batch))
+	}
+}
+
+func (s *Consumer) handle(ctx context.Context, h BatchHandler, ds []*Delivery) (errs []error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.c.log.Error("handler panicked", "group", s.group, "topic", ds[0].Topic, "queue", ds[0].Queue, "offset", ds[0].Offset,
+				"panic", p, "stack", string(debug.Stack()))
+			errs = make([]error, len(ds))
+			for i := range errs {
+				errs[i] = fmt.Errorf("panic: %v", p)
+			}
+		}
+	}()
+	return h(ctx, ds)
+}
+
+// failed makes a message come again later, in this process: the queue's
+// committed offset stays below it.
+func (s *Consumer) failed(jobs *jobs, j *job, err error) {
+	wait := s.first
+	for range min(j.d.Attempt-1, 30) {
+		wait = min(2*wait, s.most)
+	}
+	if r, ok := errors.AsType[*retryAfter](err); ok {
+		wait = r.delay
+	}
+	s.c.log.Info("message failed", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "attempt", j.d.Attempt,
+		"again", wait, "error", err)
+	j.d.Attempt++
+	jobs.addLater(j, wait)
+}
+
+// RetryAfter is an error of a handler that chooses when the message comes
+// again.
+func RetryAfter(d time.Duration, err error) error { return &retryAfter{max(d, 0), err} }
+
+type retryAfter struct {
+	delay time.Duration
+	err   error
+}
+
+func (e *retryAfter) Error() string { return fmt.Sprintf("again in %v: %v", e.delay, e.err) }
+func (e *retryAfter) Unwrap() error { return e.err }
+
+// describe is the consumer in a heartbeat.
+func (s *Consumer) describe() remoting.ConsumerData {
+	d := remoting.ConsumerData{ConsumeFromWhere: remoting.FromFirstOffset, ConsumeType: remoting.ConsumePassively, GroupName: s.group,
+		MessageModel: remoting.Clustering}
+	if s.start.kind == atLatest {
+		d.ConsumeFromWhere = remoting.FromLastOffset
+	}
+	if s.broadcast {
+		d.MessageModel = remoting.Broadcasting
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range slices.Sorted(maps.Keys(s.subs)) {
+		sub := s.subs[t]
+		data := remoting.SubscriptionData{ExpressionType: "TAG", SubString: sub.filter.expression(), SubVersion: sub.version, Topic: t}
+		for _, tag := range sub.filter.tags {
+			data.TagsSet = append(data.TagsSet, tag)
+			data.CodeSet = append(data.CodeSet, message.TagHash(tag))
+		}
+		d.SubscriptionDataSet = append(d.SubscriptionDataSet, data)
+	}
+	return d
+}
+
+func (s *Consumer) rebalanceSoon() {
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,482 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// Limits of what is gathered into one request; a unit alone may be larger.
+const (
+	gatherBytes    = 256 << 10
+	gatherMessages = 1024
+	batchOverhead  = 22 // of a message in a batch body
+)
+
+// How long one node has for an answer before the next is asked with the same
+// identity.
+const (
+	firstTry = 1500 * time.Millisecond
+	laterTry = 3 * time.Second
+)
+
+// sickFor is how long messages that may choose stay away from a queue after a
+// failed try.
+const sickFor = time.Second
+
+type laneKey struct {
+	topic string
+	queue queueKey
+}
+
+// outgoing is a message ready for the wire.
+type outgoing struct {
+	id    string
+	body  []byte
+	props string
+}
+
+// unit is what one call sends: it is stored whole or not at all.
+type unit struct {
+	topic    string
+	msgs     []outgoing
+	size     int64
+	sysFlag  int32
+	ordered  bool
+	movable  bool // may go to another queue while it is certainly not stored
+	deadline time.Time
+	tries    int
+	state    atomic.Int32
+	finish   func([]Receipt, error)
+}
+
+// States of a unit: it waits in a lane, a lane has taken it, or its caller gave
+// it up while it waited.
+const (
+	unitWaiting int32 = iota
+	unitTaken
+	unitCancelled
+)
+
+// cancel gives the unit up unless it was taken.
+func (u *unit) cancel() bool { return u.state.CompareAndSwap(unitWaiting, unitCancelled) }
+
+// lane sends the messages of one queue, one request at a time, so that they
+// are stored in the order they came and the sequences of what is not yet known
+// to be stored are never mixed with others.
+//
+// A request's messages have consecutive sequences under (producer id, epoch,
+// queue). A sequence is used for other messages only when it is certainly not
+// stored. When that cannot be found out the lane raises the epoch and starts
+// at sequence 0: then a straggler of the old epoch is refused wherever it
+// arrives after messages of the new one.
+type lane struct {
+	p      *Producer
+	topic  string
+	queue  queueKey
+	number int
+
+	sickUntil  atomic.Int64 // unix ns
+	struggling atomic.Bool  // a batch is being tried again
+
+	mu      sync.Mutex
+	waiting []*unit
+	running bool
+
+	// Only the goroutine that runs.
+	epoch uint32
+	seq   uint64 // next
+}
+
+func (l *lane) well() bool {
+	return !l.struggling.Load() && (l.sickUntil.Load() == 0 || time.Now().UnixNano() >= l.sickUntil.Load())
+}
+
+// add queues u and makes sure that someone sends it.
+func (l *lane) add(u *unit) error {
+	l.p.mu.Lock()
+	if l.p.closed && u.tries == 0 {
+		l.p.mu.Unlock()
+		return ErrClosed
+	}
+	l.mu.Lock()
+	l.waiting = append(l.waiting, u)
+	if !l.running {
+		l.running = true
+		l.p.wg.Go(l.run)
+	}
+	l.mu.Unlock()
+	l.p.mu.Unlock()
+	return nil
+}
+
+func (l *lane) run() {
+	if l.p.linger > 0 {
+		sleep(l.p.ctx, l.p.linger)
+	}
+	for {
+		batch, late, ok := l.take()
+		if !ok {
+			return
+		}
+		fail(late, fmt.Errorf("send to %s: %w: not sent in time", l.topic, ErrUnavailable))
+		if len(batch) > 0 {
+			l.send(batch)
+		}
+	}
+}
+
+// take is what goes into the next request, and what has waited too long; ok is
+// false when nothing waits, and then the lane has stopped.
+func (l *lane) take() (batch, late []*unit, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var size int64
+	messages, n := 0, 0
+	now := time.Now()
+	for _, u := range l.waiting {
+		if u.state.Load() == unitCancelled {
+			n++
+			continue
+		}
+		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag) {
+			break
+		}
+		n++
+		if !u.state.CompareAndSwap(unitWaiting, unitTaken) {
+			continue
+		}
+		if now.After(u.deadline) {
+			late = append(late, u)
+		} else {
+			batch = append(batch, u)
+			size += u.size
+			messages += len(u.msgs)
+		}
+	}
+	rest := copy(l.waiting, l.waiting[n:])
+	clear(l.waiting[rest:])
+	l.waiting = l.waiting[:rest]
+	if len(batch)+len(late)+rest == 0 {
+		l.running = false
+		return nil, nil, false
+	}
+	return batch, late, true
+}
+
+// verdict is what one try tells.
+type verdict int
+
+const (
+	stored    verdict = iota
+	never             // certainly not stored, and would not be
+	notYet            // this try certainly did not store it
+	renew             // as notYet: the identity does not fit, take a new one
+	forgotten         // the identity is not known: as renew, unless a try before may have stored it
+	perhaps           // this try may have stored it, or may yet
+)
+
+// send brings a batch to its outcome.
+func (l *lane) send(batch []*unit) {
+	p := l.p
+	n, deadline := 0, batch[0].deadline
+	for _, u := range batch {
+		n += len(u.msgs)
+		if u.deadline.After(deadline) {
+			deadline = u.deadline
+		}
+	}
+	ctx, cancel := context.WithDeadline(p.ctx, deadline)
+	defer cancel()
+	defer l.struggling.Store(false)
+	renewals := 0
+	maybe := false // an earlier try may have stored it
+	wait := newBackoff(p.retry.Initial, p.retry.Max)
+	var addrs []string
+	var err error
+	for try := 1 + batch[0].tries; ; try++ {
+		if len(addrs) == 0 {
+			addrs = p.c.conns.order(p.c.routes.addresses(l.queue.broker))
+		}
+		var v verdict
+		var r *remoting.Command
+		v, r, err = l.try(ctx, &addrs, batch, try)
+		switch v {
+		case stored:
+			l.sickUntil.Store(0)
+			l.seq += uint64(n)
+			l.succeed(batch, r)
+			return
+		case never:
+			if maybe {
+				l.uncertain(batch, err)
+				return
+			}
+			if len(batch) > 1 && errors.Is(err, ErrTooLarge) {
+				// One of them is the culprit, or only their sum.
+				for _, u := range batch {
+					l.send([]*unit{u})
+				}
+				return
+			}
+			fail(batch, err)
+			return
+		case renew:
+			// Refused in the order of applying: a try before is refused too.
+			maybe = false
+			renewals++
+			l.renew()
+		case forgotten:
+			if maybe {
+				l.uncertain(batch, err)
+				return
+			}
+			renewals++
+			l.renew()
+		case perhaps:
+			maybe = true
+		}
+		if v == notYet || v == perhaps {
+			l.struggling.Store(true)
+			l.sickUntil.Store(time.Now().Add(sickFor).UnixNano())
+			l.evacuate()
+		}
+		spent := p.retry.MaxAttempts > 0 && try >= p.retry.MaxAttempts || ctx.Err() != nil
+		switch {
+		case maybe && (spent || !p.retry.RetryUncertain):
+			l.uncertain(batch, err)
+			return
+		case spent:
+			fail(batch, err)
+			return
+		}
+		if v == notYet && !maybe {
+			if batch = l.move(batch); len(batch) == 0 {
+				return
+			}
+			n = 0
+			for _, u := range batch {
+				n += len(u.msgs)
+			}
+		}
+		if len(addrs) == 0 || renewals > 1 {
+			p.c.routes.refreshSoon(l.topic)
+			if wait.sleep(ctx) != nil {
+				if maybe {
+					l.uncertain(batch, err)
+				} else {
+					fail(batch, err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// try sends the batch to the first of addrs, and takes that off unless it
+// should be asked again at once.
+func (l *lane) try(ctx context.Context, addrs *[]string, batch []*unit, number int) (verdict, *remoting.Command, error) {
+	op := "send to " + l.topic
+	if err := ctx.Err(); err != nil {
+		return notYet, nil, fmt.Errorf("%s: %w: %w", op, ErrUnavailable, err)
+	}
+	if len(*addrs) == 0 {
+		return notYet, nil, fmt.Errorf("%s: %w: no address of %s", op, ErrUnavailable, l.queue.broker)
+	}
+	addr := (*addrs)[0]
+	*addrs = (*addrs)[1:]
+	req := l.p.request(l.queue, l.topic, batch)
+	req.SetExt("pid", l.p.pid)
+	req.SetExt("pep", strconv.FormatUint(uint64(l.epoch), 10))
+	req.SetExt("seq", strconv.FormatUint(l.seq, 10))
+	for _, u := range batch {
+		if u.ordered {
+			req.SetExt("ord", "1")
+			break
+		}
+	}
+	limit := firstTry
+	if number > 1 {
+		limit = laterTry
+	}
+	tryCtx, cancel := context.WithTimeout(ctx, limit)
+	begun := time.Now()
+	r, err := l.p.c.conns.call(tryCtx, addr, req)
+	cancel()
+	if err != nil {
+		l.p.tolerance.report(l.queue.broker, isolation)
+		l.p.c.routes.demote(l.queue.broker, addr)
+		l.p.c.log.Debug("send try failed", "topic", l.topic, "addr", addr, "error", err)
+		err = fmt.Errorf("%s: %w: %s: %w", op, ErrUnavailable, addr, err)
+		switch {
+		case errors.Is(err, remoting.ErrTooLarge):
+			return never, nil, fmt.Errorf("%s: %w: %w", op, ErrTooLarge, err)
+		case errors.Is(err, remoting.ErrNotSent):
+			return notYet, nil, err
+		}
+		if errors.Is(err, remoting.ErrNoReply) && ctx.Err() == nil {
+			l.p.c.conns.avoid(addr)
+		}
+		return perhaps, nil, err
+	}
+	if leader := r.Ext["leader"]; leader != "" && leader != addr {
+		l.p.c.routes.prefer(l.queue.broker, strings.Clone(leader))
+	}
+	if r.Code == remoting.OK {
+		l.p.tolerance.report(l.queue.broker, time.Since(begun))
+		return stored, r, nil
+	}
+	err = refusal("send", l.topic, "", addr, r)
+	switch r.Code {
+	case remoting.ServiceNotAvailable, remoting.SystemBusy, remoting.FlowControl, remoting.NotLeaderForQueue:
+		l.p.tolerance.report(l.queue.broker, isolation)
+		return notYet, nil, err
+	case remoting.TopicNotExist:
+		if number < 4 {
+			return notYet, nil, err // a node that has not heard of it yet
+		}
+	case remoting.SequenceGap, remoting.StaleEpoch:
+		*addrs = append([]string{addr}, *addrs...)
+		return renew, nil, err
+	case remoting.UnknownProducer:
+		*addrs = append([]string{addr}, *addrs...)
+		return forgotten, nil, err
+	case remoting.OutcomeUnknown, remoting.SystemError:
+		// SystemError is also what a panic after the proposal is answered with.
+		return perhaps, nil, err
+	}
+	return never, nil, err
+}
+
+// request is a batch of one lane, or a single message, without its identity.
+func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Command {
+	first := batch[0].msgs[0]
+	h := remoting.SendHeader{ProducerGroup: p.group, Topic: topic, DefaultTopic: template, DefaultTopicQueueNums: 4, QueueID: q.id,
+		SysFlag: batch[0].sysFlag, BornTimestamp: time.Now().UnixMilli(), MaxReconsumeTimes: -1, BrokerName: q.broker}
+	if len(batch) == 1 && len(batch[0].msgs) == 1 {
+		h.Properties = first.props
+		req := remoting.NewRequest(remoting.SendMessageV2, h)
+		req.Body = first.body
+		return req
+	}
+	h.Batch = true
+	var size int64
+	for _, u := range batch {
+		size += u.size
+	}
+	body := make([]byte, 0, size)
+	for _, u := range batch {
+		for _, m := range u.msgs {
+			body = message.AppendBatchMessage(body, message.BatchMessage{Body: m.body, Properties: m.props})
+		}
+	}
+	req := remoting.NewRequest(remoting.SendBatchMessage, h)
+	req.Body = body
+	return req
+}
+
+func (l *lane) succeed(batch []*unit, r *remoting.Command) {
+	var h remoting.SendReply
+	if err := h.Decode(r.Ext); err != nil {
+		// It is stored, but nobody can say where.
+		for _, u := range batch {
+			u.finish(nil, fmt.Errorf("send to %s: %w: %w", l.topic, ErrUncertain, err))
+		}
+		return
+	}
+	at := h.QueueOffset
+	for _, u := range batch {
+		rs := make([]Receipt, len(u.msgs))
+		for i, m := range u.msgs {
+			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+			at++
+		}
+		u.finish(rs, nil)
+	}
+}
+
+func fail(batch []*unit, err error) {
+	for _, u := range batch {
+		u.finish(nil, err)
+	}
+}
+
+// uncertain ends a batch that may be stored.
+func (l *lane) uncertain(batch []*unit, err error) {
+	l.renew()
+	fail(batch, fmt.Errorf("%w: %w", ErrUncertain, err))
+}
+
+// renew takes a new identity for what comes.
+func (l *lane) renew() { l.epoch, l.seq = l.epoch+1, 0 }
+
+// move gives units that may go elsewhere, and are certainly not stored, to a
+// lane that is well, and returns the others.
+func (l *lane) move(batch []*unit) (rest []*unit) {
+	for _, u := range batch {
+		if !u.movable {
+			rest = append(rest, u)
+			continue
+		}
+		to := l.elsewhere()
+		if to == nil {
+			rest = append(rest, u)
+			continue
+		}
+		u.tries++
+		u.state.Store(unitWaiting)
+		to.add(u)
+	}
+	return rest
+}
+
+// evacuate is move for what waits behind a batch that failed.
+func (l *lane) evacuate() {
+	to := l.elsewhere()
+	if to == nil {
+		return
+	}
+	l.mu.Lock()
+	var stay, leave []*unit
+	for _, u := range l.waiting {
+		if u.movable {
+			leave = append(leave, u)
+		} else {
+			stay = append(stay, u)
+		}
+	}
+	l.waiting = stay
+	l.mu.Unlock()
+	for i, u := range leave {
+		if i > 0 {
+			if next := l.elsewhere(); next != nil {
+				to = next
+			}
+		}
+		u.tries++
+		to.add(u)
+	}
+}
+
+// elsewhere is a lane of another broker name that is well; nil: none.
+func (l *lane) elsewhere() *lane {
+	l.p.c.routes.mu.Lock()
+	r := l.p.c.routes.topics[l.topic]
+	l.p.c.routes.mu.Unlock()
+	if r == nil || len(r.writable) == 0 {
+		return nil
+	}
+	to, well, err := l.p.next(r, l.queue.broker)
+	if err != nil || !well || to == l {
+		return nil
+	}
+	return to
+}

@@ -1,0 +1,540 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// Producer sends messages. Its methods may be called from any goroutine.
+//
+// Messages of one queue travel one request after the other, in the order of
+// their sends; what was sent meanwhile goes together in the next request.
+type Producer struct {
+	c         *Client
+	group     string
+	timeout   time.Duration
+	retry     RetryPolicy
+	linger    time.Duration
+	codec     Codec
+	codecMin  int
+	selector  Selector
+	tolerance tolerance
+	topics    []string
+	buffer    budget
+
+	pid      string // producer id of the cluster's dedup, 32 hex digits
+	idPrefix [8]byte
+	idNext   atomic.Uint64
+	turn     atomic.Uint32
+	wg       sync.WaitGroup // lanes at work, callbacks
+	ctx      context.Context
+	cancel   context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	lanes  map[laneKey]*lane
+
+	callbackMu sync.Mutex
+	callbacks  []func()
+	calling    bool
+}
+
+// RetryPolicy says how a send is tried again. All tries of a message lie
+// within its send timeout.
+type RetryPolicy struct {
+	MaxAttempts    int           // tries in all; 0: as many as the time allows
+	Initial, Max   time.Duration // wait after every node was tried, doubling; 0: 20 ms, 500 ms
+	RetryUncertain bool          // try again what may be stored, under the same identity
+}
+
+// Selector chooses a queue: a number below queues, which are those that can be
+// written.
+type Selector func(m *Message, queues int) int
+
+// ByOrderKey is the queue of the hash of the order key.
+func ByOrderKey(m *Message, queues int) int {
+	h := fnv.New32a()
+	h.Write([]byte(m.OrderKey))
+	return int(h.Sum32() % uint32(queues))
+}
+
+// RoundRobin returns a selector that takes each queue in turn, order keys or
+// not. Other than without a selector, a message keeps its queue when that
+// cannot be reached.
+func RoundRobin() Selector {
+	var n atomic.Uint32
+	return func(_ *Message, queues int) int { return int((n.Add(1) - 1) % uint32(queues)) }
+}
+
+// ProducerOption changes a producer.
+type ProducerOption func(*Producer)
+
+// WithTopics makes NewProducer find the topics' routes, so that the first send
+// need not.
+func WithTopics(t ...string) ProducerOption { return func(p *Producer) { p.topics = t } }
+
+// WithSendTimeout bounds a message's tries, all together. Default: 10 s.
+func WithSendTimeout(d time.Duration) ProducerOption { return func(p *Producer) { p.timeout = d } }
+
+// WithRetries replaces the default policy: any number of tries, 20 ms to 500
+// ms between rounds, what may be stored included.
+func WithRetries(r RetryPolicy) ProducerOption { return func(p *Producer) { p.retry = r } }
+
+// WithBuffer bounds messages and bytes on their way; a send waits for room.
+// Default: 65536 messages, 64 MiB.
+func WithBuffer(messages int, bytes int64) ProducerOption {
+	return func(p *Producer) { p.buffer.maxMessages, p.buffer.maxBytes = messages, bytes }
+}
+
+// WithLinger waits that long for company before a request. Default: 0, which
+// still sends together what waited for the request before.
+func WithLinger(d time.Duration) ProducerOption { return func(p *Producer) { p.linger = d } }
+
+// WithCompression compresses bodies of at least minBytes. Stock Go consumers
+// read Zlib only.
+func WithCompression(c Codec, minBytes int) ProducerOption {
+	return func(p *Producer) { p.codec, p.codecMin = c, minBytes }
+}
+
+// WithSelector chooses each message's queue. Default: ByOrderKey for messages
+// with an order key, else each queue in turn, leaving out those that cannot be
+// reached.
+func WithSelector(s Selector) ProducerOption { return func(p *Producer) { p.selector = s } }
+
+// WithLatencyTolerance leaves slow broker names alone for as long as the table
+// says, where messages are free to go elsewhere. Default: off.
+func WithLatencyTolerance(t LatencyTable) ProducerOption {
+	return func(p *Producer) { p.tolerance.table = t }
+}
+
+// NewProducer returns a producer of a group, whose name operators see.
+func (c *Client) NewProducer(group string, opts ...ProducerOption) (*Producer, error) {
+	if err := invalid(message.CheckGroup(group)); err != nil {
+		return nil, err
+	}
+	p := &Producer{c: c, group: group, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), pid: randomHex(16)}
+	p.buffer = budget{maxMessages: 65536, maxBytes: 64 << 20}
+	rand.Read(p.idPrefix[:])
+	for _, o := range opts {
+		o(p)
+	}
+	if p.retry.Initial <= 0 {
+		p.retry.Initial = 20 * time.Millisecond
+	}
+	if p.retry.Max <= 0 {
+		p.retry.Max = 500 * time.Millisecond
+	}
+	if p.timeout <= 0 || p.buffer.maxMessages <= 0 || p.buffer.maxBytes <= 0 || p.codec < NoCompression || p.codec > Zlib {
+		return nil, fmt.Errorf("%w: send timeout, buffer and codec must be valid", ErrInvalid)
+	}
+	p.ctx, p.cancel = context.WithCancel(c.ctx)
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, ErrClosed
+	}
+	c.producers[p] = struct{}{}
+	c.mu.Unlock()
+	for _, t := range p.topics {
+		ctx, cancel := context.WithTimeout(c.ctx, askTry)
+		_, err := c.routes.forSending(ctx, t)
+		cancel()
+		if err != nil {
+			p.Close(c.ctx)
+			return nil, err
+		}
+	}
+	c.beatSoon()
+	return p, nil
+}
+
+// Send sends m and waits for its outcome. When ctx ends first, the error is
+// ctx's: a certain no if the message had not left yet, else ErrUncertain.
+func (p *Producer) Send(ctx context.Context, m *Message) (Receipt, error) {
+	rs, err := p.sendUnit(ctx, []*Message{m}, -1)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return rs[0], nil
+}
+
+// SendTo is Send to the queue of that number.
+func (p *Producer) SendTo(ctx context.Context, queue int, m *Message) (Receipt, error) {
+	if queue < 0 {
+		return Receipt{}, fmt.Errorf("%w: queue %d", ErrInvalid, queue)
+	}
+	rs, err := p.sendUnit(ctx, []*Message{m}, queue)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return rs[0], nil
+}
+
+// SendBatch sends messages of one or more topics. Those of one topic without
+// order keys go to one queue; all for one queue are stored together or not at
+// all, and may have MaxBody bytes together. When some fail, the error is a
+// *BatchError and the receipts of the others are valid.
+func (p *Producer) SendBatch(ctx context.Context, ms []*Message) ([]Receipt, error) {
+	type part struct {
+		ms    []*Message
+		at    []int
+		queue int
+	}
+	type partKey struct {
+		topic string
+		queue int
+	}
+	parts := make(map[partKey]*part)
+	var order []*part
+	errs := make([]error, len(ms))
+	failed := false
+	for i, m := range ms {
+		queue := -1
+		if m.OrderKey != "" || p.selector != nil {
+			var err error
+			if queue, err = p.choose(ctx, m); err != nil {
+				errs[i], failed = err, true
+				continue
+			}
+		}
+		k := partKey{m.Topic, queue}
+		if parts[k] == nil {
+			parts[k] = &part{queue: queue}
+			order = append(order, parts[k])
+		}
+		parts[k].ms = append(parts[k].ms, m)
+		parts[k].at = append(parts[k].at, i)
+	}
+	out := make([]Receipt, len(ms))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for _, b := range order {
+		wg.Go(func() {
+			rs, err := p.sendUnit(ctx, b.ms, b.queue)
+			for j, i := range b.at {
+				if err == nil {
+					out[i] = rs[j]
+				} else {
+					errs[i] = err
+				}
+			}
+			if err != nil {
+				mu.Lock()
+				failed = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if failed {
+		return out, &BatchError{errs}
+	}
+	return out, nil
+}
+
+// SendAsync returns once m has room in the buffer; done runs exactly once, in
+// another goroutine, one at a time, and should not block. An error means that
+// m was never accepted and done does not run.
+func (p *Producer) SendAsync(ctx context.Context, m *Message, done func(Receipt, error)) error {
+	_, err := p.start(ctx, []*Message{m}, -1, func(rs []Receipt, err error) {
+		p.callback(func() {
+			if err != nil {
+				done(Receipt{}, err)
+			} else {
+				done(rs[0], nil)
+			}
+		})
+	})
+	return err
+}
+
+// SendOneway hands m to a connection and asks for no answer: whether it is
+// stored stays unknown. An error says that it certainly is not.
+func (p *Producer) SendOneway(ctx context.Context, m *Message) error {
+	r, err := p.c.routes.forSending(ctx, m.Topic)
+	if err != nil {
+		return err
+	}
+	u, err := p.encode([]*Message{m})
+	if err != nil {
+		return err
+	}
+	l, _, err := p.pick(r, m, -1)
+	if err != nil {
+		return err
+	}
+	req := p.request(l.queue, m.Topic, []*unit{u})
+	var last error
+	for _, addr := range p.c.conns.order(p.c.routes.addresses(l.queue.broker)) {
+		conn, err := p.c.conns.get(ctx, addr)
+		if err == nil {
+			err = conn.Send(ctx, req)
+		}
+		if err == nil {
+			return nil
+		}
+		last = err
+	}
+	return fmt.Errorf("send one-way to %s: %w: %w", m.Topic, ErrUnavailable, last)
+}
+
+// Flush waits for a moment when nothing is on its way: with no sends beside it,
+// until every accepted message has its outcome.
+func (p *Producer) Flush(ctx context.Context) error {
+	if err := p.buffer.idle(ctx); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// Close refuses further sends and waits for the outcomes of those accepted.
+// When ctx ends first, their tries are cut short, with their true outcomes,
+// and ctx's error is returned. No goroutine of p is left.
+func (p *Producer) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	err := p.Flush(ctx)
+	p.cancel()
+	p.wg.Wait()
+	p.c.mu.Lock()
+	_, was := p.c.producers[p]
+	delete(p.c.producers, p)
+	p.c.mu.Unlock()
+	if was {
+		p.c.unregister(remoting.UnregisterHeader{ClientID: p.c.id, ProducerGroup: p.group})
+	}
+	return err
+}
+
+func (p *Producer) sendUnit(ctx context.Context, ms []*Message, queue int) ([]Receipt, error) {
+	type outcome struct {
+		rs  []Receipt
+		err error
+	}
+	ended := make(chan outcome, 1)
+	u, err := p.start(ctx, ms, queue, func(rs []Receipt, err error) { ended <- outcome{rs, err} })
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case o := <-ended:
+		return o.rs, o.err
+	case <-ctx.Done():
+	}
+	if u.cancel() {
+		p.buffer.give(len(u.msgs), u.size)
+		return nil, fmt.Errorf("send to %s: %w", ms[0].Topic, ctx.Err())
+	}
+	select {
+	case o := <-ended:
+		return o.rs, o.err
+	default:
+		return nil, fmt.Errorf("send to %s: %w: %w", ms[0].Topic, ErrUncertain, ctx.Err())
+	}
+}
+
+// start accepts ms, of one topic, as one request; queue -1 is any. finish runs
+// once, unless the unit is cancelled before it was taken, and does not block.
+func (p *Producer) start(ctx context.Context, ms []*Message, queue int, finish func([]Receipt, error)) (*unit, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("send to %s: %w", ms[0].Topic, err)
+	}
+	u, err := p.encode(ms)
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.c.routes.forSending(ctx, ms[0].Topic)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.buffer.take(ctx, len(u.msgs), u.size); err != nil {
+		return nil, fmt.Errorf("send to %s: %w", ms[0].Topic, err)
+	}
+	u.finish = func(rs []Receipt, err error) {
+		p.buffer.give(len(u.msgs), u.size)
+		finish(rs, err)
+	}
+	u.deadline = time.Now().Add(p.timeout)
+	l, free, err := p.pick(r, ms[0], queue)
+	if err == nil {
+		u.movable = free
+		err = l.add(u)
+	}
+	if err != nil {
+		p.buffer.give(len(u.msgs), u.size)
+		return nil, err
+	}
+	return u, nil
+}
+
+// encode checks ms and makes them ready for the wire.
+func (p *Producer) encode(ms []*Message) (*unit, error) {
+	if len(ms) == 0 {
+		return nil, fmt.Errorf("%w: no messages", ErrInvalid)
+	}
+	u := &unit{topic: ms[0].Topic, msgs: make([]outgoing, len(ms))}
+	if err := invalid(message.CheckTopic(u.topic)); err != nil {
+		return nil, err
+	}
+	squeeze := p.codec != NoCompression
+	total := 0
+	for i, m := range ms {
+		if len(m.Body) == 0 {
+			return nil, fmt.Errorf("%w: message to %s has no body", ErrInvalid, m.Topic)
+		}
+		squeeze = squeeze && len(m.Body) >= p.codecMin
+		id := p.nextID()
+		props, err := m.properties(id)
+		if err != nil {
+			return nil, err
+		}
+		u.msgs[i] = outgoing{id: id, body: m.Body, props: props}
+		u.ordered = u.ordered || m.OrderKey != ""
+	}
+	if squeeze {
+		u.sysFlag = flagCompressed | int32(p.codec)<<codecShift
+		for i := range u.msgs {
+			var err error
+			if u.msgs[i].body, err = p.c.codecs.compress(p.codec, u.msgs[i].body); err != nil {
+				return nil, fmt.Errorf("%w: compress: %w", ErrInvalid, err)
+			}
+		}
+	}
+	for _, m := range u.msgs {
+		total += batchOverhead + len(m.body) + len(m.props)
+	}
+	u.size = int64(total)
+	if len(ms) == 1 && len(u.msgs[0].body) > MaxBody || len(ms) > 1 && total > MaxBody {
+		return nil, fmt.Errorf("%w: %d bytes to %s above %d", ErrTooLarge, total, u.topic, MaxBody)
+	}
+	return u, nil
+}
+
+func (p *Producer) nextID() string {
+	var b [16]byte
+	copy(b[:], p.idPrefix[:])
+	binary.BigEndian.PutUint64(b[8:], p.idNext.Add(1))
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}
+
+// choose is the queue that a message with an order key or a selector has.
+func (p *Producer) choose(ctx context.Context, m *Message) (int, error) {
+	r, err := p.c.routes.forSending(ctx, m.Topic)
+	if err != nil {
+		return 0, err
+	}
+	return p.chooseIn(r, m)
+}
+
+func (p *Producer) chooseIn(r *route, m *Message) (int, error) {
+	if len(r.writable) == 0 {
+		return 0, fmt.Errorf("%w: topic %s has no queue to write to", ErrForbidden, m.Topic)
+	}
+	s := p.selector
+	if s == nil {
+		s = ByOrderKey
+	}
+	n := s(m, len(r.writable))
+	if n < 0 || n >= len(r.writable) {
+		return 0, fmt.Errorf("%w: selector chose queue %d of %d", ErrInvalid, n, len(r.writable))
+	}
+	return r.writable[n], nil
+}
+
+// pick is the lane for a message; free says that another queue would do as
+// well.
+func (p *Producer) pick(r *route, m *Message, queue int) (l *lane, free bool, err error) {
+	if len(r.writable) == 0 {
+		return nil, false, fmt.Errorf("%w: topic %s has no queue to write to", ErrForbidden, r.topic)
+	}
+	if queue < 0 && (m.OrderKey != "" || p.selector != nil) {
+		if queue, err = p.chooseIn(r, m); err != nil {
+			return nil, false, err
+		}
+	}
+	if queue >= 0 {
+		if queue >= len(r.all) {
+			return nil, false, fmt.Errorf("%w: topic %s has no queue %d", ErrInvalid, r.topic, queue)
+		}
+		l, err = p.lane(r, queue)
+		return l, false, err
+	}
+	l, _, err = p.next(r, "")
+	return l, true, err
+}
+
+// next is the next queue in turn that is well and not of the broker name; well
+// is false if there is none, and then it is any.
+func (p *Producer) next(r *route, not string) (l *lane, well bool, err error) {
+	at := int(p.turn.Add(1) - 1)
+	for slow := range 2 {
+		for i := range r.writable {
+			number := r.writable[(at+i)%len(r.writable)]
+			k := r.key(number)
+			if k.broker == not || slow == 0 && !p.tolerance.available(k.broker) {
+				continue
+			}
+			l, err := p.lane(r, number)
+			if err != nil {
+				return nil, false, err
+			}
+			if l.well() {
+				return l, true, nil
+			}
+		}
+	}
+	l, err = p.lane(r, r.writable[at%len(r.writable)])
+	return l, false, err
+}
+
+func (p *Producer) lane(r *route, number int) (*lane, error) {
+	k := laneKey{r.topic, r.key(number)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.lanes[k]
+	if l == nil {
+		l = &lane{p: p, topic: r.topic, queue: r.key(number), number: number}
+		p.lanes[k] = l
+	}
+	return l, nil
+}
+
+// callback runs f after those before it.
+func (p *Producer) callback(f func()) {
+	p.callbackMu.Lock()
+	defer p.callbackMu.Unlock()
+	p.callbacks = append(p.callbacks, f)
+	if p.calling {
+		return
+	}
+	p.calling = true
+	// A lane at work holds wg above zero.
+	p.wg.Go(func() {
+		for {
+			p.callbackMu.Lock()
+			fs := p.callbacks
+			p.callbacks = nil
+			if len(fs) == 0 {
+				p.calling = false
+				p.callbackMu.Unlock()
+				return
+			}
+			p.callbackMu.Unlock()
+			for _, f := range fs {
+				f()
+			}
+		}
+	})
+}
