@@ -1,0 +1,285 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"raftmq/internal/vfs"
+)
+
+// walRequest is records of one group that become durable together.
+type walRequest struct {
+	records []byte
+	count   int
+	entries bool                      // counted against the room for entries
+	publish func(seg uint64, off int) // with where records begin; before done
+	done    chan struct{}
+	err     error // set before done closes
+}
+
+// submit hands over the request and waits until it is durable.
+func (w *WAL) submit(r *walRequest) error {
+	r.done = make(chan struct{})
+	select {
+	case <-w.failed:
+		return w.failErr
+	case <-w.stop:
+		return ErrWALClosed
+	default:
+	}
+	select {
+	case w.queue <- r:
+	case <-w.failed:
+		return w.failErr
+	case <-w.stop:
+		return ErrWALClosed
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-w.failed:
+		return w.failErr
+	case <-w.stop:
+		return ErrWALClosed
+	}
+}
+
+// admit waits for room for n bytes of entries.
+func (w *WAL) admit(n int64) error {
+	var timeout <-chan time.Time
+	for {
+		w.mu.Lock()
+		if w.usableLocked()-w.admitted >= n+walFrameHeader {
+			w.admitted += n + walFrameHeader
+			w.mu.Unlock()
+			return nil
+		}
+		room := w.room
+		w.mu.Unlock()
+		walPoke(w.trim)
+		if timeout == nil {
+			t := time.NewTimer(w.o.WriteDeadline)
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-room:
+		case <-timeout:
+			return fmt.Errorf("%w: no room for %d bytes within %s", ErrWALFull, n, w.o.WriteDeadline)
+		case <-w.failed:
+			return w.failErr
+		case <-w.stop:
+			return ErrWALClosed
+		}
+	}
+}
+
+func (w *WAL) release(n int64) {
+	w.mu.Lock()
+	w.admitted -= n + walFrameHeader
+	w.mu.Unlock()
+}
+
+// commit is the committer: take one request, let others arrive, write and sync all of them as one frame, answer.
+func (w *WAL) commit() {
+	var batch []*walRequest
+	var held *walRequest
+	var buf []byte
+	for {
+		first := held
+		held = nil
+		if first == nil {
+			select {
+			case first = <-w.queue:
+			case <-w.stop:
+				return
+			case <-w.failed:
+				return
+			}
+		}
+		for range w.o.Yield {
+			runtime.Gosched()
+		}
+		batch = append(batch[:0], first)
+		size, count := len(first.records), first.count
+		limit := min(walMaxBatch, int(w.o.SegmentBytes/4))
+	gather:
+		for size < limit {
+			select {
+			case r := <-w.queue:
+				if size+len(r.records) > limit {
+					held = r
+					break gather
+				}
+				batch, size, count = append(batch, r), size+len(r.records), count+r.count
+			default:
+				break gather
+			}
+		}
+		s, err := w.segmentFor(walFrameSize(size))
+		if err != nil {
+			w.fail(err)
+			return
+		}
+		total := int(walFrameSize(size))
+		if cap(buf) < total || cap(buf) > 2*walMaxBatch && total <= walMaxBatch {
+			buf = make([]byte, 0, max(total, 64<<10))
+		}
+		b := buf[:walFrameHeader]
+		for _, r := range batch {
+			b = append(b, r.records...)
+		}
+		walSealFrame(b, s.head.salt, s.head.number, w.sequence, b[walFrameHeader:], count)
+		for len(b) < total {
+			b = append(b, 0)
+		}
+		took, err := w.write(s, b)
+		if err != nil {
+			w.fail(err)
+			return
+		}
+		off := int(s.end) + walFrameHeader
+		w.mu.Lock()
+		if s.first == 0 {
+			s.first = w.sequence
+		}
+		s.end += int64(total)
+		w.sequence++
+		w.stats.syncs++
+		w.stats.requests += uint64(len(batch))
+		w.stats.bytes += uint64(total)
+		w.stats.times[walBucket(took)]++
+		w.mu.Unlock()
+		for i, r := range batch {
+			r.publish(s.head.number, off)
+			off += len(r.records)
+			close(r.done)
+			batch[i] = nil
+		}
+	}
+}
+
+// write makes b durable at the end of s; one that outlasts the deadline fails the log from the timer.
+func (w *WAL) write(s *walSegment, b []byte) (time.Duration, error) {
+	watch := time.AfterFunc(w.o.WriteDeadline, func() {
+		w.fail(fmt.Errorf("write %s at %d: nothing within %s", s.name, s.end, w.o.WriteDeadline))
+	})
+	defer watch.Stop()
+	if _, err := s.file.WriteAt(b, s.end); err != nil {
+		return 0, fmt.Errorf("write %s at %d: %w", s.name, s.end, err)
+	}
+	start := time.Now()
+	if err := s.file.SyncData(); err != nil {
+		return 0, fmt.Errorf("sync %s at %d: %w", s.name, s.end, err)
+	}
+	took := time.Since(start)
+	return took, w.Err() // the deadline may have passed
+}
+
+// segmentFor gives the active segment, or the next if n bytes do not fit.
+func (w *WAL) segmentFor(n int64) (*walSegment, error) {
+	var timeout <-chan time.Time
+	for {
+		w.mu.Lock()
+		s := w.live[w.active]
+		if s.end+n <= s.head.size {
+			w.mu.Unlock()
+			return s, nil
+		}
+		if w.active+1 < len(w.live) {
+			w.active++
+			s = w.live[w.active]
+			w.mu.Unlock()
+			walPoke(w.prep)
+			walPoke(w.trim)
+			continue
+		}
+		room := w.room
+		w.mu.Unlock()
+		walPoke(w.prep)
+		walPoke(w.trim)
+		if timeout == nil {
+			t := time.NewTimer(w.o.WriteDeadline)
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-room:
+		case <-timeout:
+			return nil, fmt.Errorf("%w: no spare segment within %s", ErrWALFull, w.o.WriteDeadline)
+		case <-w.failed:
+			return nil, w.failErr
+		case <-w.stop:
+			return nil, ErrWALClosed
+		}
+	}
+}
+
+// prepare keeps spares ready: released files under their next number, else files made while the budget allows.
+func (w *WAL) prepare() {
+	for {
+		select {
+		case <-w.prep:
+		case <-w.stop:
+			return
+		case <-w.failed:
+			return
+		}
+		for w.prepareOne() {
+			select {
+			case <-w.stop:
+				return
+			default:
+			}
+		}
+	}
+}
+
+func (w *WAL) prepareOne() bool {
+	w.mu.Lock()
+	if len(w.live)-1-w.active >= walSpares || len(w.free) == 0 && w.files >= w.o.Segments {
+		w.mu.Unlock()
+		return false
+	}
+	low := w.live[0]
+	h := walHead{number: w.live[len(w.live)-1].head.number + 1, low: low.head.number, lowSequence: low.first, salt: walSalt()}
+	if low.first == 0 {
+		h.lowSequence = w.sequence
+	}
+	var s *walSegment
+	if n := len(w.free); n > 0 {
+		s, w.free = w.free[n-1], w.free[:n-1]
+		h.size = s.head.size
+	} else {
+		h.size = w.o.SegmentBytes
+		w.files++
+	}
+	base := walBase(int(h.number - 1))
+	w.mu.Unlock()
+	var err error
+	if s != nil {
+		watch := time.AfterFunc(w.o.WriteDeadline, func() { w.fail(fmt.Errorf("head segment %s: nothing within the deadline", s.name)) })
+		err = s.rehead(h)
+		watch.Stop()
+	} else {
+		s, err = createWALSegment(w.o.FS, w.dir, base, h)
+	}
+	if errors.Is(err, vfs.ErrNoSpace) {
+		w.log.Warn("no space for another segment", "error", err)
+		w.mu.Lock()
+		w.files--
+		w.mu.Unlock()
+		return false
+	}
+	if err != nil {
+		w.fail(err)
+		return false
+	}
+	w.mu.Lock()
+	w.live = append(w.live, s)
+	w.roomLocked()
+	w.mu.Unlock()
+	return true
+}

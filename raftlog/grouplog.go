@@ -1,0 +1,505 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// Archive is where a group's applied entries are kept outside the write-ahead log.
+type Archive interface {
+	FirstIndex() uint64                       // oldest retained; 0: none
+	LastIndex() uint64                        // newest
+	GetLog(index uint64, out *raft.Log) error // raft.ErrLogNotFound outside; at FirstIndex-1 index and term, if known
+}
+
+// Checkpoint says what an archive holds durably. State belongs to whoever receives it.
+type Checkpoint struct {
+	Index, Term        uint64
+	ConfigurationIndex uint64
+	Configuration      raft.Configuration
+	State              []byte
+}
+
+// walSlot is one entry's place, and the entry itself while it is cached. len 0: a hole during replay.
+type walSlot struct {
+	pos  walPos
+	term uint64
+	log  *raft.Log
+}
+
+// walCached is one StoreLogs in the node's cache, oldest first.
+type walCached struct {
+	g       *GroupLog
+	through uint64
+	bytes   int64
+}
+
+// GroupLog is one Raft group's log and stable store. Reads run beside everything; changes of one group wait for each other.
+type GroupLog struct {
+	w  *WAL
+	id uint64
+
+	write sync.Mutex // held by a change until it is durable and published
+
+	mu         sync.RWMutex
+	slots      []walSlot // of first, first+1, ...
+	first      uint64
+	floor      uint64 // entries at and below it are not needed here
+	cacheFrom  uint64 // entries below it are not cached
+	cacheBytes int64
+	bytes      int64 // of entries above floor
+	stable     map[string][]byte
+	stablePos  walPos
+	staged     []byte // LastVoteTerm waiting for LastVoteCand
+	checkpoint walMark
+	archive    Archive
+	pressure   func()
+	pressed    bool
+	dropped    bool
+}
+
+// walMark is where the latest checkpoint is.
+type walMark struct {
+	index uint64
+	pos   walPos
+}
+
+// SetArchive says where entries below the log's are. Call it before Raft starts.
+func (g *GroupLog) SetArchive(a Archive) {
+	g.mu.Lock()
+	g.archive = a
+	g.mu.Unlock()
+}
+
+// OnPressure sets what is called, on its own goroutine and not again before the next checkpoint, when the group pins the oldest
+// segment with more than a little.
+func (g *GroupLog) OnPressure(f func()) {
+	g.mu.Lock()
+	g.pressure = f
+	g.mu.Unlock()
+}
+
+// Bytes is what the group keeps in the log: entries above the checkpoint, and the checkpoint.
+func (g *GroupLog) Bytes() int64 {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.bytes + int64(g.checkpoint.pos.len) + int64(g.stablePos.len)
+}
+
+func (g *GroupLog) lastLocked() uint64 {
+	if len(g.slots) == 0 {
+		return 0
+	}
+	return g.first + uint64(len(g.slots)) - 1
+}
+
+// FirstIndex is the oldest entry of archive and log together, 0 if there is none.
+func (g *GroupLog) FirstIndex() (uint64, error) {
+	g.mu.RLock()
+	a, first, n := g.archive, g.first, len(g.slots)
+	g.mu.RUnlock()
+	if a != nil {
+		if af := a.FirstIndex(); af > 0 && (n == 0 || af < first && a.LastIndex()+1 >= first) {
+			return af, nil
+		}
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	return first, nil
+}
+
+// LastIndex is the newest entry, 0 if there is none.
+func (g *GroupLog) LastIndex() (uint64, error) {
+	g.mu.RLock()
+	a, last := g.archive, g.lastLocked()
+	g.mu.RUnlock()
+	if last == 0 && a != nil && a.FirstIndex() > 0 {
+		return a.LastIndex(), nil
+	}
+	return last, nil
+}
+
+// IsMonotonic says that gaps are allowed: true makes raft delete the whole log after installing a snapshot, or panic.
+func (g *GroupLog) IsMonotonic() bool { return false }
+
+// GetLog reads an entry: from memory, else the log, else the archive; raft.ErrLogNotFound if none has it. Slices of a cached entry
+// are those given to StoreLogs and must not be changed.
+func (g *GroupLog) GetLog(index uint64, out *raft.Log) error {
+	for {
+		g.mu.RLock()
+		a := g.archive
+		if index < g.first || index-g.first >= uint64(len(g.slots)) {
+			g.mu.RUnlock()
+			if a == nil {
+				return raft.ErrLogNotFound
+			}
+			return a.GetLog(index, out)
+		}
+		s := g.slots[index-g.first]
+		g.mu.RUnlock()
+		if s.log != nil {
+			*out = *s.log
+			return nil
+		}
+		r, err := g.w.read(s.pos, g.id)
+		if err == nil {
+			if err = r.log(out); err == nil && (out.Index != index || out.Term != s.term) {
+				err = fmt.Errorf("%w: group %d: entry %d where %d was", ErrWALDamaged, g.id, out.Index, index)
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		g.mu.RLock()
+		same := index >= g.first && index-g.first < uint64(len(g.slots)) && g.slots[index-g.first].pos == s.pos
+		g.mu.RUnlock()
+		if same {
+			return err
+		}
+	}
+}
+
+// StoreLog is StoreLogs of one.
+func (g *GroupLog) StoreLog(l *raft.Log) error { return g.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs makes consecutive entries durable. It keeps their slices. After an error a first part of them may be there.
+func (g *GroupLog) StoreLogs(logs []*raft.Log) error {
+	g.write.Lock()
+	defer g.write.Unlock()
+	for i, l := range logs {
+		if n := walEntrySize(l); walFrameSize(n) > g.w.o.SegmentBytes-walFirstFrame || n > 1<<30 {
+			return fmt.Errorf("store entry %d of group %d: %d bytes do not fit a segment", l.Index, g.id, n)
+		}
+		if i > 0 && l.Index != logs[i-1].Index+1 {
+			return fmt.Errorf("store entry %d of group %d: after %d", l.Index, g.id, logs[i-1].Index)
+		}
+	}
+	limit := min(walMaxRequest, int(g.w.o.SegmentBytes/4))
+	for len(logs) > 0 {
+		n, size := 1, walEntrySize(logs[0])
+		for n < len(logs) && size+walEntrySize(logs[n]) <= limit {
+			size += walEntrySize(logs[n])
+			n++
+		}
+		if err := g.store(logs[:n], size); err != nil {
+			return err
+		}
+		logs = logs[n:]
+	}
+	return nil
+}
+
+func (g *GroupLog) store(logs []*raft.Log, size int) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	if err := g.w.admit(int64(size)); err != nil {
+		return err
+	}
+	defer g.w.release(int64(size))
+	records := make([]byte, 0, size)
+	kept := make([]raft.Log, len(logs))
+	for i, l := range logs {
+		kept[i] = *l
+		records = walAppendEntry(records, g.id, l, 0)
+	}
+	return g.w.submit(&walRequest{records: records, count: len(logs), publish: func(seg uint64, off int) {
+		g.mu.Lock()
+		for i := range kept {
+			n := walEntrySize(&kept[i])
+			g.putLocked(kept[i].Index, walSlot{pos: walPos{seg, uint32(off), uint32(n)}, term: kept[i].Term, log: &kept[i]})
+			off += n
+		}
+		for g.cacheBytes > walGroupCache {
+			g.evictLocked(g.cacheFrom)
+		}
+		g.mu.Unlock()
+		g.w.cache(walCached{g, kept[len(kept)-1].Index, int64(size)})
+	}})
+}
+
+// cache enters c into the node's cache and evicts the oldest beyond its bound.
+func (w *WAL) cache(c walCached) {
+	w.mu.Lock()
+	w.cacheQ = append(w.cacheQ, c)
+	w.cached += c.bytes
+	n := 0
+	for ; w.cached > walNodeCache; n++ {
+		w.cached -= w.cacheQ[n].bytes
+	}
+	old := slices.Clone(w.cacheQ[:n])
+	clear(w.cacheQ[:n])
+	w.cacheQ = w.cacheQ[n:]
+	w.mu.Unlock()
+	for _, o := range old {
+		o.g.mu.Lock()
+		o.g.evictLocked(o.through)
+		o.g.mu.Unlock()
+	}
+}
+
+// evictLocked drops cached entries through the index.
+func (g *GroupLog) evictLocked(through uint64) {
+	for ; g.cacheFrom <= through; g.cacheFrom++ {
+		if g.cacheFrom < g.first || g.cacheFrom-g.first >= uint64(len(g.slots)) {
+			continue
+		}
+		s := &g.slots[g.cacheFrom-g.first]
+		if s.log != nil {
+			g.cacheBytes -= int64(s.pos.len)
+			s.log = nil
+		}
+	}
+}
+
+func (g *GroupLog) check() error {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.dropped {
+		return ErrGroupDropped
+	}
+	return g.w.Err()
+}
+
+// putLocked enters an entry: it replaces the same index, follows the last, or, over a gap, starts the log anew.
+func (g *GroupLog) putLocked(index uint64, s walSlot) {
+	switch {
+	case len(g.slots) == 0 || index > g.lastLocked()+1 || index+1 < g.first:
+		g.cutLocked(g.first)
+		g.slots, g.first, g.cacheFrom = g.slots[:0], index, index
+		g.slots = append(g.slots, s)
+	case index+1 == g.first:
+		g.slots, g.first = slices.Insert(g.slots, 0, s), index
+		g.cacheFrom = min(g.cacheFrom, index)
+	case index == g.lastLocked()+1:
+		g.slots = append(g.slots, s)
+	default:
+		g.accountLocked(index, -1)
+		g.slots[index-g.first] = s
+	}
+	g.accountLocked(index, 1)
+}
+
+// accountLocked adds or takes away an entry's bytes.
+func (g *GroupLog) accountLocked(index uint64, sign int64) {
+	s := g.slots[index-g.first]
+	if index > g.floor {
+		g.bytes += sign * int64(s.pos.len)
+	}
+	if s.log != nil {
+		g.cacheBytes += sign * int64(s.pos.len)
+	}
+}
+
+// cutLocked removes the entries from the index on.
+func (g *GroupLog) cutLocked(from uint64) {
+	from = max(from, g.first)
+	for len(g.slots) > 0 && g.lastLocked() >= from {
+		g.accountLocked(g.lastLocked(), -1)
+		g.slots[len(g.slots)-1] = walSlot{}
+		g.slots = g.slots[:len(g.slots)-1]
+	}
+}
+
+// trimLocked removes the entries through the index.
+func (g *GroupLog) trimLocked(through uint64) {
+	for len(g.slots) > 0 && g.first <= through {
+		g.accountLocked(g.first, -1)
+		g.slots[0] = walSlot{}
+		g.slots = g.slots[1:]
+		g.first++
+	}
+	g.cacheFrom = max(g.cacheFrom, g.first)
+}
+
+// floorLocked says that entries through the index are not needed.
+func (g *GroupLog) floorLocked(index uint64) {
+	for i := max(g.floor+1, g.first); len(g.slots) > 0 && i <= min(index, g.lastLocked()); i++ {
+		g.bytes -= int64(g.slots[i-g.first].pos.len)
+	}
+	g.floor = max(g.floor, index)
+}
+
+// DeleteRange removes entries at one end of the log, durably. A range inside it is an error.
+func (g *GroupLog) DeleteRange(min, max uint64) error {
+	g.write.Lock()
+	defer g.write.Unlock()
+	if err := g.check(); err != nil {
+		return err
+	}
+	g.mu.RLock()
+	first, last := g.first, g.lastLocked()
+	g.mu.RUnlock()
+	switch {
+	case last == 0 || max < first || min > last || min > max:
+		return nil
+	case max >= last:
+		return g.w.submit(&walRequest{records: walAppendIndex(nil, walTruncate, g.id, min), count: 1, publish: func(uint64, int) {
+			g.mu.Lock()
+			g.cutLocked(min)
+			g.mu.Unlock()
+		}})
+	case min <= first:
+		return g.w.submit(&walRequest{records: walAppendIndex(nil, walTrim, g.id, max), count: 1, publish: func(uint64, int) {
+			g.mu.Lock()
+			g.trimLocked(max)
+			g.mu.Unlock()
+		}})
+	}
+	return fmt.Errorf("delete entries %d to %d of group %d: inside %d to %d", min, max, g.id, first, last)
+}
+
+// SaveCheckpoint makes c durable. Entries through c.Index may go from the log: the archive holds them, durably. c.Index must not go back.
+func (g *GroupLog) SaveCheckpoint(c Checkpoint) error { return g.saveCheckpoint(walCheckpoint, c) }
+
+// Reset removes every entry and makes c the checkpoint, together.
+func (g *GroupLog) Reset(c Checkpoint) error { return g.saveCheckpoint(walReset, c) }
+
+func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint) error {
+	g.write.Lock()
+	defer g.write.Unlock()
+	if err := g.check(); err != nil {
+		return err
+	}
+	if kind == walCheckpoint && c.Index < g.checkpoint.index {
+		return fmt.Errorf("save checkpoint of group %d at %d: before %d", g.id, c.Index, g.checkpoint.index)
+	}
+	records := walAppendCheckpoint(nil, kind, g.id, &c)
+	if walFrameSize(len(records)) > g.w.o.SegmentBytes-walFirstFrame {
+		return fmt.Errorf("save checkpoint of group %d at %d: %d bytes do not fit a segment", g.id, c.Index, len(records))
+	}
+	err := g.w.submit(&walRequest{records: records, count: 1, publish: func(seg uint64, off int) {
+		g.mu.Lock()
+		g.markLocked(kind, c.Index, walPos{seg, uint32(off), uint32(len(records))})
+		g.mu.Unlock()
+	}})
+	walPoke(g.w.trim)
+	return err
+}
+
+func (g *GroupLog) markLocked(kind walType, index uint64, pos walPos) {
+	if kind == walReset {
+		g.cutLocked(0)
+		g.floor, g.first = index, index+1
+		g.cacheFrom = g.first
+	}
+	g.floorLocked(index)
+	g.checkpoint = walMark{index, pos}
+	g.pressed = false
+}
+
+// Checkpoint reads the latest checkpoint; ok is false if there is none.
+func (g *GroupLog) Checkpoint() (c Checkpoint, ok bool, err error) {
+	g.write.Lock() // no copy moves it meanwhile
+	defer g.write.Unlock()
+	if g.checkpoint.pos.len == 0 {
+		return c, false, nil
+	}
+	r, err := g.w.read(g.checkpoint.pos, g.id)
+	if err == nil {
+		c, err = r.checkpoint()
+	}
+	if err != nil {
+		return Checkpoint{}, false, fmt.Errorf("read checkpoint of group %d: %w", g.id, err)
+	}
+	return c, true, nil
+}
+
+// Drop durably forgets the group. Its id must not be used again.
+func (g *GroupLog) Drop() error {
+	g.write.Lock()
+	defer g.write.Unlock()
+	err := g.check()
+	if errors.Is(err, ErrGroupDropped) {
+		return nil
+	}
+	if err == nil {
+		err = g.w.submit(&walRequest{records: walAppendDrop(nil, g.id), count: 1, publish: func(uint64, int) {
+			g.mu.Lock()
+			g.clearLocked()
+			g.dropped = true
+			g.mu.Unlock()
+		}})
+	}
+	if err != nil {
+		return fmt.Errorf("drop group %d: %w", g.id, err)
+	}
+	g.w.mu.Lock()
+	if g.w.groups[g.id] == g {
+		delete(g.w.groups, g.id)
+	}
+	g.w.mu.Unlock()
+	walPoke(g.w.trim)
+	return nil
+}
+
+func (g *GroupLog) clearLocked() {
+	g.cutLocked(0)
+	g.slots, g.first, g.floor, g.bytes = nil, 0, 0, 0
+	g.stable, g.stablePos, g.staged, g.checkpoint = nil, walPos{}, nil, walMark{}
+}
+
+// replay applies a record on open.
+func (g *GroupLog) replay(r walRecord, pos walPos) error {
+	switch r.kind {
+	case walEntry:
+		var l raft.Log
+		if err := r.log(&l); err != nil {
+			return err
+		}
+		if n := len(g.slots); r.flags&walCopied != 0 && n > 0 && l.Index+1 < g.first && g.first-l.Index < 1<<20 {
+			g.slots = slices.Concat(make([]walSlot, g.first-l.Index), g.slots) // holes, filled by the copies that follow
+			g.first = l.Index
+			g.cacheFrom = min(g.cacheFrom, g.first)
+		}
+		g.putLocked(l.Index, walSlot{pos: pos, term: l.Term})
+	case walTruncate, walTrim:
+		i, err := r.index()
+		if err != nil {
+			return err
+		}
+		if r.kind == walTruncate {
+			g.cutLocked(i)
+		} else {
+			g.trimLocked(i)
+		}
+	case walStable:
+		m, err := r.stable()
+		if err != nil {
+			return err
+		}
+		g.stable, g.stablePos = m, pos
+	case walCheckpoint, walReset:
+		c, err := r.checkpoint()
+		if err != nil {
+			return err
+		}
+		g.markLocked(r.kind, c.Index, pos)
+	case walDrop:
+		g.clearLocked()
+	default:
+		return fmt.Errorf("record type %d: %w", r.kind, ErrWALVersion)
+	}
+	return nil
+}
+
+// recovered checks that no needed entry is missing, and lets go of what lies below a hole.
+func (g *GroupLog) recovered() error {
+	for i := len(g.slots) - 1; i >= 0; i-- {
+		if g.slots[i].pos.len > 0 {
+			continue
+		}
+		index := g.first + uint64(i)
+		if index > g.floor {
+			return fmt.Errorf("%w: group %d: entry %d is missing", ErrWALDamaged, g.id, index)
+		}
+		g.trimLocked(index)
+		break
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package raftlog
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"path/filepath"
+
+	"raftmq/internal/vfs"
+)
+
+const (
+	walMagic      = "rmqW"
+	walVersion    = 1
+	walHeadBytes  = 48
+	walSecondHead = 4096
+	walFirstFrame = 8192
+)
+
+// walHead is a segment's header.
+type walHead struct {
+	number, low, lowSequence uint64
+	size                     int64
+	salt                     uint32
+}
+
+func (h walHead) encode() []byte {
+	b := append(make([]byte, 0, walHeadBytes), walMagic...)
+	b = walLE.AppendUint32(b, walVersion)
+	b = walLE.AppendUint64(b, h.number)
+	b = walLE.AppendUint64(b, h.low)
+	b = walLE.AppendUint64(b, h.lowSequence)
+	b = walLE.AppendUint64(b, uint64(h.size))
+	b = walLE.AppendUint32(b, h.salt)
+	return walLE.AppendUint32(b, crc32.Checksum(b, walCRC))
+}
+
+// decodeWALHead gives ok false for damaged bytes and ErrWALVersion for a sound header of a newer format.
+func decodeWALHead(b []byte) (h walHead, ok bool, err error) {
+	if len(b) < walHeadBytes || string(b[:4]) != walMagic || crc32.Checksum(b[:44], walCRC) != walLE.Uint32(b[44:]) {
+		return h, false, nil
+	}
+	if v := walLE.Uint32(b[4:]); v != walVersion {
+		return h, false, fmt.Errorf("%w: format %d, this program reads %d", ErrWALVersion, v, walVersion)
+	}
+	return walHead{number: walLE.Uint64(b[8:]), low: walLE.Uint64(b[16:]), lowSequence: walLE.Uint64(b[24:]), size: int64(walLE.Uint64(b[32:])), salt: walLE.Uint32(b[40:])}, true, nil
+}
+
+// walSegment is one file. head changes only while the segment is released and in nobody's list.
+type walSegment struct {
+	file   vfs.File
+	name   string
+	head   walHead
+	first  uint64 // sequence of its first frame; 0 while empty
+	end    int64  // where the next frame goes
+	isFree bool
+}
+
+func walSalt() uint32 {
+	var b [4]byte
+	rand.Read(b[:])
+	return walLE.Uint32(b[:])
+}
+
+// rehead gives the file its next number: one copy of the header, then the other, so that one is always valid.
+func (s *walSegment) rehead(h walHead) error {
+	b := h.encode()
+	for _, off := range []int64{0, walSecondHead} {
+		if _, err := s.file.WriteAt(b, off); err != nil {
+			return fmt.Errorf("head segment %s: %w", s.name, err)
+		}
+		if err := s.file.SyncData(); err != nil {
+			return fmt.Errorf("head segment %s: %w", s.name, err)
+		}
+	}
+	s.head, s.first, s.end, s.isFree = h, 0, walFirstFrame, false
+	return nil
+}
+
+// createWALSegment makes the file, filled with zeros, durable before it has its name.
+func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, error) {
+	name := filepath.Join(dir, base)
+	tmp := name + ".tmp"
+	wrap := func(err error) error { return fmt.Errorf("create segment %s: %w", name, err) }
+	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, wrap(err)
+	}
+	f, err := fsys.Create(tmp)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	s := &walSegment{file: f, name: name}
+	err = f.Allocate(0, h.size)
+	zeros := make([]byte, min(h.size, 1<<20))
+	for off := int64(0); err == nil && off < h.size; off += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), h.size-off)], off)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = s.rehead(h)
+	}
+	if err == nil {
+		err = fsys.Rename(tmp, name)
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	if err != nil {
+		return nil, wrap(errors.Join(err, f.Close()))
+	}
+	return s, nil
+}
+
+// openWALSegment reads the header: the copy with the higher number.
+func openWALSegment(fsys vfs.FS, dir, base string) (*walSegment, error) {
+	name := filepath.Join(dir, base)
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open segment %s: %w", name, err)
+	}
+	s := &walSegment{file: f, name: name, end: walFirstFrame}
+	found := false
+	var b [walHeadBytes]byte
+	for _, off := range []int64{0, walSecondHead} {
+		n, _ := f.ReadAt(b[:], off)
+		h, ok, err := decodeWALHead(b[:n])
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open segment %s: %w", name, err), f.Close())
+		}
+		if ok && (!found || h.number > s.head.number) {
+			s.head, found = h, true
+		}
+	}
+	size, err := f.Size()
+	if err == nil && (!found || size < s.head.size || s.head.size <= walFirstFrame || s.head.size > walMaxSegment) {
+		err = fmt.Errorf("%w: %s at 0: no valid segment header", ErrWALDamaged, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return s, nil
+}

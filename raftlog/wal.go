@@ -1,0 +1,336 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"raftmq/internal/vfs"
+)
+
+var (
+	// ErrWALFailed says that a write or sync failed or hung. It is final, and whether the change it answers is durable is unknown.
+	ErrWALFailed = errors.New("raftlog: write-ahead log failed")
+
+	// ErrWALDamaged says that bytes that were once synced are not as they were; the text names file and position.
+	ErrWALDamaged = errors.New("raftlog: write-ahead log damaged")
+
+	// ErrWALVersion says that the log was written by a newer program.
+	ErrWALVersion = errors.New("raftlog: write-ahead log of a newer format")
+
+	// ErrWALFull says that no room appeared within the write deadline. The part of the request not written is certainly not there.
+	ErrWALFull = errors.New("raftlog: write-ahead log full")
+
+	// ErrWALClosed says that the log was closed. Whether a change under way is durable is unknown.
+	ErrWALClosed = errors.New("raftlog: write-ahead log closed")
+
+	// ErrGroupDropped says that the group was dropped. Nothing was written.
+	ErrGroupDropped = errors.New("raftlog: group dropped")
+)
+
+const (
+	walMaxSegment  = 1 << 30
+	walMaxBatch    = 4 << 20 // bytes of one frame's records, but for one larger request
+	walMaxRequest  = 1 << 20 // a group's share of a frame
+	walReserve     = 2       // segments that entries leave to control records and copies
+	walSpares      = 2
+	walGroupCache  = 8 << 20
+	walNodeCache   = 128 << 20
+	walSmallPinned = 64 << 10
+)
+
+// WALOptions may be zero but for FS.
+type WALOptions struct {
+	FS            vfs.FS
+	SegmentBytes  int64         // 64 MiB; at least 64 KiB, at most 1 GiB. Of new files
+	Segments      int           // the most files; 8, at least 5
+	WriteDeadline time.Duration // 5 s; a write or sync that takes longer has failed
+	Yield         int           // 8; times the committer yields before it gathers
+	Logger        hclog.Logger  // nil: none
+	OnFailure     func(error)   // called once, on its own goroutine
+}
+
+func (o *WALOptions) fill() error {
+	if o.FS == nil {
+		return errors.New("raftlog: WALOptions.FS is nil")
+	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 64 << 20
+	}
+	if o.Segments == 0 {
+		o.Segments = 8
+	}
+	if o.SegmentBytes < 64<<10 || o.SegmentBytes > walMaxSegment || o.Segments < 5 {
+		return fmt.Errorf("raftlog: %d segments of %d bytes: out of bounds", o.Segments, o.SegmentBytes)
+	}
+	if o.WriteDeadline <= 0 {
+		o.WriteDeadline = 5 * time.Second
+	}
+	if o.Yield == 0 {
+		o.Yield = 8
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return nil
+}
+
+// WAL is a node's write-ahead log. Safe for concurrent use.
+type WAL struct {
+	o    WALOptions
+	dir  string
+	log  hclog.Logger
+	lock io.Closer
+
+	failed   chan struct{}
+	failOnce sync.Once
+	failErr  error // set before failed closes
+
+	queue  chan *walRequest
+	stop   chan struct{}
+	closed sync.Once
+	wg     sync.WaitGroup
+	prep   chan struct{}
+	trim   chan struct{}
+
+	// Lock order: GroupLog.write, GroupLog.mu, WAL.mu. WAL.mu is a leaf.
+	mu       sync.Mutex
+	room     chan struct{} // closes when room appears
+	live     []*walSegment // by number, contiguous, low first; behind active the spares
+	active   int           // index in live
+	free     []*walSegment // numbers below low
+	files    int
+	sequence uint64 // of the next frame
+	admitted int64  // bytes of entries let in and not yet written
+	groups   map[uint64]*GroupLog
+	cached   int64
+	cacheQ   []walCached
+	stats    walCounters
+}
+
+// OpenWAL opens or makes the log in dir and replays it. ErrWALDamaged or ErrWALVersion leave every file as it was.
+func OpenWAL(dir string, o WALOptions) (*WAL, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	if err := vfs.MakeDir(o.FS, dir); err != nil {
+		return nil, fmt.Errorf("open write-ahead log: %w", err)
+	}
+	lock, err := o.FS.Lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("open write-ahead log: %w", err)
+	}
+	w := &WAL{o: o, dir: dir, log: o.Logger.Named("wal"), lock: lock, failed: make(chan struct{}), queue: make(chan *walRequest, 4096),
+		stop: make(chan struct{}), prep: make(chan struct{}, 1), trim: make(chan struct{}, 1), room: make(chan struct{}), groups: map[uint64]*GroupLog{}}
+	if err := w.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open write-ahead log: %w", err), w.closeFiles())
+	}
+	w.wg.Go(w.commit)
+	w.wg.Go(w.prepare)
+	w.wg.Go(w.trimmer)
+	walPoke(w.prep)
+	walPoke(w.trim)
+	return w, nil
+}
+
+// Group gives the log of one Raft group, the same for the same id until it is dropped.
+func (w *WAL) Group(id uint64) *GroupLog {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.groupLocked(id)
+}
+
+func (w *WAL) groupLocked(id uint64) *GroupLog {
+	g := w.groups[id]
+	if g == nil {
+		g = &GroupLog{w: w, id: id}
+		w.groups[id] = g
+	}
+	return g
+}
+
+// all lists the groups by id.
+func (w *WAL) all() []*GroupLog {
+	w.mu.Lock()
+	gs := make([]*GroupLog, 0, len(w.groups))
+	for _, g := range w.groups {
+		gs = append(gs, g)
+	}
+	w.mu.Unlock()
+	slices.SortFunc(gs, func(a, b *GroupLog) int {
+		if a.id < b.id {
+			return -1
+		}
+		return 1
+	})
+	return gs
+}
+
+// Groups gives the ids that have something in the log, sorted.
+func (w *WAL) Groups() []uint64 {
+	var ids []uint64
+	for _, g := range w.all() {
+		g.mu.RLock()
+		if len(g.slots) > 0 || len(g.stable) > 0 || g.checkpoint.pos.len > 0 {
+			ids = append(ids, g.id)
+		}
+		g.mu.RUnlock()
+	}
+	return ids
+}
+
+// Failed closes when the log has failed; Err says why, nil before.
+func (w *WAL) Failed() <-chan struct{} { return w.failed }
+
+func (w *WAL) Err() error {
+	select {
+	case <-w.failed:
+		return w.failErr
+	default:
+		return nil
+	}
+}
+
+func (w *WAL) fail(err error) {
+	w.failOnce.Do(func() {
+		w.failErr = fmt.Errorf("%w: %w", ErrWALFailed, err)
+		close(w.failed)
+		w.log.Error("write-ahead log failed", "error", err)
+		if w.o.OnFailure != nil {
+			go w.o.OnFailure(w.failErr)
+		}
+	})
+}
+
+// Close ends the log; what was not answered is unknown. After a hung write the goroutine inside it is left behind.
+func (w *WAL) Close() error {
+	w.closed.Do(func() { close(w.stop) })
+	done := make(chan struct{})
+	go func() { w.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-w.failed:
+		select {
+		case <-done:
+		case <-time.After(w.o.WriteDeadline):
+			return w.Err()
+		}
+	}
+	return w.closeFiles()
+}
+
+func (w *WAL) closeFiles() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var err error
+	for _, s := range slices.Concat(w.live, w.free) {
+		err = errors.Join(err, s.file.Close())
+	}
+	w.live, w.free = nil, nil
+	if w.lock != nil {
+		err = errors.Join(err, w.lock.Close())
+		w.lock = nil
+	}
+	return err
+}
+
+// walPos is a record's place: segment number, offset in the file, length.
+type walPos struct {
+	seg      uint64
+	off, len uint32
+}
+
+// read returns the record at p, checked. Errors if the segment was reused meanwhile.
+func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
+	w.mu.Lock()
+	var s *walSegment
+	if len(w.live) > 0 && p.seg >= w.live[0].head.number && p.seg-w.live[0].head.number < uint64(len(w.live)) {
+		s = w.live[p.seg-w.live[0].head.number]
+	}
+	w.mu.Unlock()
+	if s == nil {
+		return walRecord{}, raft.ErrLogNotFound
+	}
+	b := make([]byte, p.len)
+	if n, err := s.file.ReadAt(b, int64(p.off)); n < len(b) {
+		return walRecord{}, fmt.Errorf("read %s at %d: %w", s.name, p.off, err)
+	}
+	r, err := walNext(b, 0)
+	if err == nil && (r.group != group || r.size != len(b)) {
+		err = errWALRecord
+	}
+	if err != nil {
+		return walRecord{}, fmt.Errorf("%w: %s at %d: %w", ErrWALDamaged, s.name, p.off, err)
+	}
+	return r, nil
+}
+
+// usableLocked is the room for entries: the rest of the active segment, and spares and files that could become spares, less the reserve.
+func (w *WAL) usableLocked() int64 {
+	if len(w.live) == 0 {
+		return 0
+	}
+	s := w.live[w.active]
+	n := len(w.live) - 1 - w.active + len(w.free) + max(0, w.o.Segments-w.files) - walReserve
+	return s.head.size - s.end + int64(n)*(w.o.SegmentBytes-walFirstFrame)
+}
+
+func (w *WAL) roomLocked() {
+	close(w.room)
+	w.room = make(chan struct{})
+}
+
+func walPoke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// WALStats counts since open.
+type WALStats struct {
+	Syncs, Requests, Bytes uint64
+	Segments, Files        int
+	SyncTimes              [64]uint64 // count of syncs by binary logarithm of nanoseconds
+}
+
+// RequestsPerSync is the mean number of requests that shared a sync.
+func (s WALStats) RequestsPerSync() float64 { return float64(s.Requests) / float64(max(1, s.Syncs)) }
+
+// SyncQuantile is an upper bound of the q-quantile of sync times, within a factor of two.
+func (s WALStats) SyncQuantile(q float64) time.Duration {
+	want, sum := uint64(q*float64(s.Syncs)), uint64(0)
+	for i, n := range s.SyncTimes {
+		if sum += n; n > 0 && sum >= want {
+			return time.Duration(1) << i
+		}
+	}
+	return 0
+}
+
+type walCounters struct {
+	syncs, requests, bytes uint64
+	times                  [64]uint64
+}
+
+// Stats is a snapshot.
+func (w *WAL) Stats() WALStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return WALStats{Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, SyncTimes: w.stats.times}
+}
+
+func walBucket(d time.Duration) int { return min(63, bits.Len64(uint64(max(0, d)))) }
+
+func walBase(i int) string { return fmt.Sprintf("%04d.wal", i) }
+
+func isWALName(s string) bool { return strings.HasSuffix(s, ".wal") }
