@@ -33,6 +33,10 @@ func TestFailedSyncLosesWhatItWasToWrite(t *testing.T) {
 			b := content(t, d.CrashKeeping(1, 0), "dir/file")
 			require.NotContains(t, string(b), "lost")
 
+			write(t, f, 0, "lost") // the same bytes written again are dirty, too
+			require.NoError(t, f.Sync())
+			require.Equal(t, "lost", string(content(t, d.CrashKeeping(1, 0), "dir/file")[:4]))
+
 			write(t, f, 0, "back") // written again, it is dirty again
 			copy(m.Bytes()[4096:], "back")
 			require.NoError(t, sync(f, m))
@@ -180,4 +184,33 @@ func TestDamageIsDurable(t *testing.T) {
 	require.Equal(t, byte(0xff), content(t, d.CrashKeeping(1, 0), "dir/file")[4098])
 	require.Error(t, d.Damage("dir/file", 8190, 10, func(b []byte) {}))
 	require.Error(t, d.Damage("dir/none", 0, 1, func(b []byte) {}))
+}
+
+func TestFailedSyncLosesTheSize(t *testing.T) {
+	d, f := newFile(t, 4096)
+	require.NoError(t, f.Allocate(0, 8192))
+	fault := d.FailSync(1, nil)
+	require.ErrorIs(t, f.Sync(), syscall.EIO)
+	fault.Release()
+	require.NoError(t, f.Sync())
+	require.Len(t, content(t, d.CrashKeeping(1, 0), "dir/file"), 4096)
+	require.NoError(t, f.Allocate(0, 12288))
+	require.NoError(t, f.Sync())
+	require.Len(t, content(t, d.CrashKeeping(1, 0), "dir/file"), 12288)
+}
+
+// More sizes than are remembered leave the first, the last, and some between.
+func TestManyUnsyncedSizes(t *testing.T) {
+	d, f := newFile(t, 100)
+	for size := range int64(100) {
+		require.NoError(t, f.Truncate(200+size))
+	}
+	seen := map[int]bool{}
+	for seed := range uint64(200) {
+		size := len(content(t, d.CrashClone(seed), "dir/file"))
+		require.True(t, size == 100 || size >= 200 && size < 300, size)
+		seen[size] = true
+	}
+	require.True(t, seen[100] && seen[299])
+	require.Greater(t, len(seen), 5)
 }

@@ -6,7 +6,6 @@ import "slices"
 type node struct {
 	names map[string]*node // of a directory, as seen; nil for a file
 	disk  map[string]*node // of a directory, as durable
-	gone  bool             // a directory whose removal is durable
 
 	*content // of a file
 	unlinked bool
@@ -120,17 +119,11 @@ func (m *Mem) syncDirLocked(dir *node) {
 			for _, e := range c.entries {
 				e.set(e.dir.disk)
 			}
-			if c.removed != nil {
-				c.removed.gone = true
-			}
 		} else {
 			rest = append(rest, c)
 		}
 	}
-	// Nobody can sync a directory that is gone, nor see what was in it.
-	m.pending = slices.DeleteFunc(rest, func(c *change) bool {
-		return !slices.ContainsFunc(c.entries, func(e entry) bool { return !e.dir.gone })
-	})
+	m.pending = rest
 }
 
 func (e entry) set(names map[string]*node) {
