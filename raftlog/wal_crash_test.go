@@ -28,7 +28,7 @@ func TestWALSurvivesPowerCuts(t *testing.T) {
 				value = i
 				if i%10 == 0 {
 					if g.DeleteRange(i, i) != nil {
-						acked = i-1
+						acked = i - 1
 						break
 					}
 					acked = i - 1
