@@ -538,3 +538,10 @@ func (p *Producer) callback(f func()) {
 		}
 	})
 }
+
+// Waiting is how many messages were accepted and have no outcome yet.
+func (p *Producer) Waiting() int {
+	p.buffer.mu.Lock()
+	defer p.buffer.mu.Unlock()
+	return p.buffer.messages
+}

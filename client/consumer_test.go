@@ -1,0 +1,539 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
+	"raftmq/remoting"
+)
+
+// run is a consumer at work until stop.
+type run struct {
+	*client.Consumer
+	stop func() error
+}
+
+func consume(t testing.TB, c *client.Client, topic string, h client.Handler, opts ...client.ConsumerOption) *run {
+	t.Helper()
+	return consumeOnly(t, c, topic, client.All(), h, opts...)
+}
+
+func consumeOnly(t testing.TB, c *client.Client, topic string, filter client.Filter, h client.Handler, opts ...client.ConsumerOption) *run {
+	t.Helper()
+	s, err := c.NewConsumer("g", opts...)
+	require.NoError(t, err)
+	require.NoError(t, s.Subscribe(topic, filter))
+	ctx, cancel := context.WithCancel(bg)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, h) }()
+	stop := sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() { stop() })
+	return &run{s, stop}
+}
+
+func sendAll(t testing.TB, p *client.Producer, topic string, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		require.NoError(t, p.SendAsync(bg, msg(topic, strconv.Itoa(i)), func(_ client.Receipt, err error) { require.NoError(t, err) }))
+	}
+	require.NoError(t, p.Flush(bg))
+}
+
+func eventually(t testing.TB, f func() bool) {
+	t.Helper()
+	require.Eventually(t, f, 10*time.Second, 2*time.Millisecond)
+}
+
+// tally counts deliveries by body.
+type tally struct {
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (y *tally) handle(_ context.Context, d *client.Delivery) error {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.seen == nil {
+		y.seen = make(map[string]int)
+	}
+	y.seen[string(d.Body)]++
+	return nil
+}
+
+func (y *tally) len() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return len(y.seen)
+}
+
+func TestConsumerGetsEveryMessageAndCommitsOnClose(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 100)
+	var y tally
+	r := consume(t, c, "t", y.handle)
+	sendAll(t, producer(t, c), "t", 100, 200)
+	eventually(t, func() bool { return y.len() == 200 })
+	require.NoError(t, r.stop())
+	require.EqualValues(t, 200, f.committed("g", "t"))
+	for b, n := range y.seen {
+		require.Equal(t, 1, n, b)
+	}
+	var z tally
+	r = consume(t, c, "t", z.handle)
+	sendAll(t, producer(t, c), "t", 200, 210)
+	eventually(t, func() bool { return z.len() == 10 })
+	require.NoError(t, r.stop())
+	require.NotContains(t, z.seen, "0")
+}
+
+func TestMembersShareTheQueues(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	var y tally
+	a := consume(t, f.dial(), "t", y.handle)
+	eventually(t, func() bool { return a.Stats().Queues == 6 })
+	b := consume(t, f.dial(), "t", y.handle)
+	eventually(t, func() bool { return a.Stats().Queues == 3 && b.Stats().Queues == 3 })
+	sendAll(t, producer(t, f.dial()), "t", 0, 60)
+	eventually(t, func() bool { return y.len() == 60 })
+	require.NoError(t, b.stop())
+	eventually(t, func() bool { return a.Stats().Queues == 6 })
+}
+
+func TestBroadcastGivesEveryMemberEverything(t *testing.T) {
+	f := newFake(t, 1, 2)
+	f.topic("t", 2)
+	sendAll(t, producer(t, f.dial()), "t", 0, 20)
+	store := &offsets{m: map[string]int64{}}
+	var y, z tally
+	a := consume(t, f.dial(), "t", y.handle, client.WithBroadcast(store))
+	consume(t, f.dial(), "t", z.handle, client.WithBroadcast(nil))
+	eventually(t, func() bool { return y.len() == 20 && z.len() == 20 })
+	require.NoError(t, a.stop())
+	require.EqualValues(t, 20, store.sum())
+	require.Zero(t, f.committed("g", "t"))
+}
+
+type offsets struct {
+	mu sync.Mutex
+	m  map[string]int64
+}
+
+func (o *offsets) Load(_ context.Context, topic string, queue int) (int64, bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v, ok := o.m[fmt.Sprint(topic, queue)]
+	return v, ok, nil
+}
+
+func (o *offsets) Store(_ context.Context, topic string, queue int, offset int64) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.m[fmt.Sprint(topic, queue)] = offset
+	return nil
+}
+
+func (o *offsets) sum() (n int64) {
+	for _, v := range o.m {
+		n += v
+	}
+	return n
+}
+
+// An error and a panic are failed attempts: the message comes again, others go
+// on, and nothing above it counts as done until it is.
+func TestFailedMessageComesAgain(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 5)
+	var y tally
+	var attempts []int
+	var heal atomic.Bool
+	r := consume(t, c, "t", func(ctx context.Context, d *client.Delivery) error {
+		if string(d.Body) == "2" {
+			attempts = append(attempts, d.Attempt)
+			switch {
+			case d.Attempt == 1:
+				panic("boom")
+			case d.Attempt == 2:
+				return client.RetryAfter(time.Millisecond, errors.New("later"))
+			case !heal.Load():
+				return errors.New("no")
+			}
+		}
+		return y.handle(ctx, d)
+	}, client.WithBackoff(time.Millisecond, 5*time.Millisecond))
+	eventually(t, func() bool { return y.len() == 4 })
+	eventually(t, func() bool { return f.committed("g", "t") == 2 })
+	heal.Store(true)
+	eventually(t, func() bool { return y.len() == 5 })
+	require.NoError(t, r.stop())
+	require.EqualValues(t, 5, f.committed("g", "t"))
+	require.Equal(t, []int{1, 2, 3}, attempts[:3])
+}
+
+// Run waits for the handler at work, not for what waits behind it, and commits
+// just what was handled.
+func TestRunDrainsOnClose(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 5)
+	begun, finish := make(chan struct{}), make(chan struct{})
+	r := consume(t, c, "t", func(ctx context.Context, d *client.Delivery) error {
+		close(begun)
+		<-finish
+		return ctx.Err()
+	}, client.WithConcurrency(1))
+	<-begun
+	ended := make(chan error)
+	go func() { ended <- r.stop() }()
+	eventually(t, func() bool { return r.Stats().Buffered == 0 })
+	close(finish)
+	require.NoError(t, <-ended)
+	require.EqualValues(t, 1, f.committed("g", "t"))
+}
+
+func TestDrainTimeoutEndsHandlersContexts(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 1)
+	begun := make(chan struct{})
+	r := consume(t, c, "t", func(ctx context.Context, d *client.Delivery) error {
+		close(begun)
+		<-ctx.Done()
+		return ctx.Err()
+	}, client.WithDrainTimeout(10*time.Millisecond))
+	<-begun
+	require.NoError(t, r.stop())
+	require.EqualValues(t, 0, f.committed("g", "t"))
+}
+
+func TestConsumerGoesOnWhenANodeDies(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	var y tally
+	r := consume(t, f.dial(), "t", y.handle)
+	eventually(t, func() bool { return r.Stats().Queues == 6 })
+	f.nodes[0].kill()
+	sendAll(t, producer(t, f.dial()), "t", 0, 60)
+	eventually(t, func() bool { return y.len() == 60 })
+	require.NoError(t, r.stop())
+	require.EqualValues(t, 60, f.committed("g", "t"))
+}
+
+func TestPrefetchBoundsWhatIsHeld(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 200)
+	finish := make(chan struct{})
+	var n atomic.Int64
+	r := consume(t, c, "t", func(context.Context, *client.Delivery) error {
+		<-finish
+		n.Add(1)
+		return nil
+	}, client.WithPrefetch(40, 1<<20), client.WithConcurrency(2))
+	eventually(t, func() bool { return r.Stats().Buffered == 38 && r.Stats().InFlight == 2 })
+	close(finish)
+	eventually(t, func() bool { return n.Load() == 200 })
+}
+
+func TestTagsFilter(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	p := producer(t, c)
+	for _, tag := range []string{"a", "b", "c", ""} {
+		_, err := p.Send(bg, &client.Message{Topic: "t", Tag: tag, Body: []byte("body " + tag)})
+		require.NoError(t, err)
+	}
+	var y tally
+	r := consumeOnly(t, c, "t", client.Tags("a", "c"), y.handle)
+	eventually(t, func() bool { return y.len() == 2 })
+	require.NoError(t, r.stop())
+	require.Equal(t, map[string]int{"body a": 1, "body c": 1}, y.seen)
+	require.EqualValues(t, 4, f.committed("g", "t"))
+}
+
+func TestStartAtLatestSkipsThePast(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 5)
+	var y tally
+	r := consume(t, c, "t", y.handle, client.WithStartAt(client.Latest()))
+	eventually(t, func() bool { return f.committed("g", "t") == 5 })
+	sendAll(t, producer(t, c), "t", 5, 6)
+	eventually(t, func() bool { return y.len() == 1 })
+	require.NoError(t, r.stop())
+	require.Equal(t, map[string]int{"5": 1}, y.seen)
+}
+
+func TestResetMovesARunningConsumer(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 5)
+	var n atomic.Int64
+	consume(t, c, "t", func(context.Context, *client.Delivery) error { n.Add(1); return nil })
+	eventually(t, func() bool { return f.committed("g", "t") == 5 })
+	plan, err := c.Admin().ResetOffsets(bg, "g", "t", client.AtOffset(2), true)
+	require.NoError(t, err)
+	require.Len(t, plan, 1)
+	require.EqualValues(t, 2, plan[0].Committed)
+	require.EqualValues(t, 5, n.Load())
+	_, err = c.Admin().ResetOffsets(bg, "g", "t", client.AtOffset(2), false)
+	require.NoError(t, err)
+	eventually(t, func() bool { return n.Load() == 8 })
+}
+
+func TestPauseHoldsPulls(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	var y tally
+	s, err := c.NewConsumer("g")
+	require.NoError(t, err)
+	require.NoError(t, s.Subscribe("t", client.All()))
+	s.Pause()
+	ctx, cancel := context.WithCancel(bg)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, y.handle) }()
+	sendAll(t, producer(t, c), "t", 0, 3)
+	eventually(t, func() bool { return s.Stats().Queues == 1 })
+	require.Zero(t, y.len())
+	s.Resume()
+	eventually(t, func() bool { return y.len() == 3 })
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+func TestRunRefusesNonsense(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.dial()
+	s, err := c.NewConsumer("g")
+	require.NoError(t, err)
+	none := func(context.Context, *client.Delivery) error { return nil }
+	require.ErrorIs(t, s.Run(bg, none), client.ErrInvalid)
+	require.NoError(t, s.Subscribe("missing", client.All()))
+	require.ErrorIs(t, s.Run(bg, none), client.ErrTopicNotFound)
+}
+
+func TestBatchHandlerGetsOneQueuesMessages(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 2)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 100)
+	s, err := c.NewConsumer("g", client.WithConcurrency(1))
+	require.NoError(t, err)
+	require.NoError(t, s.Subscribe("t", client.All()))
+	ctx, cancel := context.WithCancel(bg)
+	n := 0
+	require.NoError(t, s.RunBatch(ctx, 10, func(_ context.Context, ds []*client.Delivery) []error {
+		require.LessOrEqual(t, len(ds), 10)
+		for _, d := range ds {
+			require.Equal(t, ds[0].Queue, d.Queue)
+		}
+		if n += len(ds); n == 100 {
+			cancel()
+		}
+		return nil
+	}))
+	require.EqualValues(t, 100, f.committed("g", "t"))
+}
+
+func TestCompressionIsUndoneForConsumers(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	body := bytes.Repeat([]byte("raftmq "), 2000)
+	for _, codec := range []client.Codec{client.Zlib, client.LZ4, client.Zstd} {
+		_, err := producer(t, c, client.WithCompression(codec, 100)).Send(bg, &client.Message{Topic: "t", Body: body})
+		require.NoError(t, err)
+	}
+	for _, s := range f.sends() {
+		require.Less(t, len(s.Body), 1000)
+		var h remoting.SendHeader
+		require.NoError(t, h.Decode(s.Ext))
+		require.EqualValues(t, 1, h.SysFlag&1)
+	}
+	r, err := c.NewReader("t")
+	require.NoError(t, err)
+	n := 0
+	for d, err := range r.UntilEnd(bg) {
+		require.NoError(t, err)
+		require.NoError(t, d.BodyErr)
+		require.Equal(t, body, d.Body)
+		n++
+	}
+	require.Equal(t, 3, n)
+}
+
+func TestReaderReadsSeeksAndStops(t *testing.T) {
+	f := newFake(t, 1, 2)
+	f.topic("t", 2)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 40)
+	r, err := c.NewReader("t")
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for d, err := range r.UntilEnd(bg) {
+		require.NoError(t, err)
+		seen[string(d.Body)] = true
+	}
+	require.Len(t, seen, 40)
+	o, err := r.Offsets(bg)
+	require.NoError(t, err)
+	require.Len(t, o, 4)
+	for _, q := range o {
+		require.Equal(t, q.Max, q.Next)
+	}
+	require.NoError(t, r.Seek(bg, 0, client.AtOffset(3)))
+	n := 0
+	for d, err := range r.UntilEnd(bg) {
+		require.NoError(t, err)
+		require.Equal(t, 0, d.Queue)
+		require.EqualValues(t, 3+n, d.Offset)
+		n++
+	}
+	require.EqualValues(t, o[0].Max-3, n)
+	sendAll(t, producer(t, c), "t", 40, 41)
+	for d, err := range r.All(bg) {
+		require.NoError(t, err)
+		require.Equal(t, "40", string(d.Body))
+		break
+	}
+	ctx, cancel := context.WithTimeout(bg, 20*time.Millisecond)
+	defer cancel()
+	for _, err := range r.All(ctx) {
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+	require.NoError(t, r.Close())
+	for _, err := range r.All(bg) {
+		require.ErrorIs(t, err, client.ErrClosed)
+	}
+}
+
+func TestReaderStartsByPosition(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	count := func(p client.Position) (n int) {
+		r, err := c.NewReader("t", client.FromPosition(p))
+		require.NoError(t, err)
+		for _, err := range r.UntilEnd(bg) {
+			require.NoError(t, err)
+			n++
+		}
+		return n
+	}
+	require.Equal(t, 10, count(client.Earliest()))
+	require.Equal(t, 0, count(client.Latest()))
+	require.Equal(t, 3, count(client.AtOffset(7)))
+	require.Equal(t, 0, count(client.AtOffset(99)))
+	require.Equal(t, 10, count(client.AtTime(time.Now().Add(-time.Minute))))
+	require.Equal(t, 0, count(client.AtTime(time.Now().Add(time.Minute))))
+}
+
+func TestAdminRoundTrip(t *testing.T) {
+	f := newFake(t, 2, 3)
+	c := f.dial()
+	a := c.Admin()
+	require.NoError(t, a.CreateTopic(bg, client.TopicConfig{Name: "t", Partitions: 2, Queues: 4}))
+	require.ErrorIs(t, a.CreateTopic(bg, client.TopicConfig{Name: "t"}), client.ErrExists)
+	sendAll(t, producer(t, c), "t", 0, 16)
+	for tc, err := range a.Topics(bg) {
+		require.NoError(t, err)
+		require.Equal(t, client.TopicConfig{Name: "t", Partitions: 2, Queues: 4, ReadQueues: 4, WriteQueues: 4, Perm: 6, Attributes: tc.Attributes}, tc)
+	}
+	st, err := a.TopicStats(bg, "t")
+	require.NoError(t, err)
+	require.Len(t, st, 8)
+	for _, q := range st {
+		require.EqualValues(t, 2, q.Max)
+	}
+	require.NoError(t, a.CreateGroup(bg, client.GroupConfig{Name: "g", RetryMaxTimes: 3}))
+	for g, err := range a.Groups(bg) {
+		require.NoError(t, err)
+		require.Equal(t, client.GroupConfig{Name: "g", RetryMaxTimes: 3}, g)
+	}
+	var y tally
+	r := consume(t, c, "t", y.handle)
+	eventually(t, func() bool { return f.committed("g", "t") == 16 })
+	m, err := a.Members(bg, "g")
+	require.NoError(t, err)
+	require.Len(t, m, 1)
+	require.NoError(t, r.stop())
+	sendAll(t, producer(t, c), "t", 16, 24)
+	var lag int64
+	for row, err := range a.Lag(bg, "g") {
+		require.NoError(t, err)
+		lag += row.Lag
+	}
+	require.EqualValues(t, 8, lag)
+	brokers, err := a.Cluster(bg)
+	require.NoError(t, err)
+	require.Len(t, brokers, 3)
+	require.Len(t, brokers[0].Addrs, 2)
+	require.NoError(t, a.UpdateTopic(bg, client.TopicConfig{Name: "t", Queues: 4, Perm: client.PermRead}))
+	_, err = producer(t, f.dial()).Send(bg, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrForbidden)
+	require.NoError(t, a.DeleteGroup(bg, "g"))
+	require.NoError(t, a.DeleteTopic(bg, "t"))
+	require.ErrorIs(t, a.DeleteTopic(bg, "t"), client.ErrTopicNotFound)
+}
+
+func TestDialNamesWhatDoesNotAnswer(t *testing.T) {
+	ctx, cancel := context.WithTimeout(bg, 100*time.Millisecond)
+	defer cancel()
+	_, err := client.Dial(ctx, client.WithEndpoints("127.0.0.1:1"))
+	require.ErrorIs(t, err, client.ErrUnavailable)
+	require.ErrorContains(t, err, "127.0.0.1:1")
+}
+
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	var y tally
+	s, err := c.NewConsumer("g")
+	require.NoError(t, err)
+	require.NoError(t, s.Subscribe("t", client.All()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(bg, y.handle) }()
+	r, err := c.NewReader("t")
+	require.NoError(t, err)
+	for range r.All(bg) {
+		break
+	}
+	eventually(t, func() bool { return y.len() == 10 })
+	require.NoError(t, c.Close(bg))
+	require.ErrorIs(t, <-ended, client.ErrClosed)
+	eventually(t, func() bool {
+		buf := make([]byte, 1<<20)
+		stacks := string(buf[:runtime.Stack(buf, true)])
+		return !strings.Contains(stacks, "raftmq/client.(") && !strings.Contains(stacks, "remoting.(*Conn)")
+	})
+}

@@ -1,0 +1,465 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
+	"raftmq/remoting"
+)
+
+var bg = context.Background()
+
+func producer(t testing.TB, c *client.Client, opts ...client.ProducerOption) *client.Producer {
+	t.Helper()
+	p, err := c.NewProducer("p", opts...)
+	require.NoError(t, err)
+	return p
+}
+
+func msg(topic, body string) *client.Message {
+	return &client.Message{Topic: topic, Body: []byte(body)}
+}
+
+func TestSendGivesAReceipt(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	p := producer(t, f.dial(), client.WithTopics("t"))
+	seen := map[int]bool{}
+	for i := range 12 {
+		r, err := p.Send(bg, msg("t", strconv.Itoa(i)))
+		require.NoError(t, err)
+		require.Len(t, r.ID, 32)
+		seen[r.Queue] = true
+	}
+	require.Len(t, seen, 6, "round robin uses every queue")
+	require.Len(t, f.bodies("t"), 12)
+}
+
+// Each fault leaves it open, or says, whether the message was stored. Whatever
+// the client does about it, the message is there once.
+func TestSendSurvivesFaultsAndStoresOnce(t *testing.T) {
+	for name, faults := range map[string][]fault{
+		"cut before":      {cutBefore},
+		"cut after":       {cutAfter},
+		"cut after twice": {cutAfter, cutAfter},
+		"no leader":       {unavailable, unavailable, unavailable, unavailable},
+		"busy":            {busy},
+		"unknown":         {unknown},
+		"forgotten":       {forgot},
+		"gap":             {gap},
+		"stale":           {stale},
+		"gap after cut":   {cutBefore, gap},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, 3, 1)
+			f.topic("t", 1)
+			p := producer(t, f.dial())
+			for i := range 3 {
+				_, err := p.Send(bg, msg("t", strconv.Itoa(i)))
+				require.NoError(t, err)
+			}
+			f.failFirst(faults...)
+			r, err := p.Send(bg, msg("t", "3"))
+			require.NoError(t, err)
+			require.EqualValues(t, 3, r.Offset)
+			r, err = p.Send(bg, msg("t", "4"))
+			require.NoError(t, err)
+			require.EqualValues(t, 4, r.Offset)
+			require.Equal(t, []string{"0", "1", "2", "3", "4"}, f.bodies("t"))
+		})
+	}
+}
+
+// A resend keeps queue and sequence, whichever node it goes to.
+func TestResendKeepsItsIdentity(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	p := producer(t, f.dial())
+	f.failFirst(cutAfter)
+	r, err := p.Send(bg, msg("t", "x"))
+	require.NoError(t, err)
+	require.True(t, r.Duplicate)
+	sends := f.sends()
+	require.Len(t, sends, 2)
+	for _, k := range []string{"pid", "pep", "seq", "b", "e", "n"} {
+		require.Equal(t, sends[0].Ext[k], sends[1].Ext[k], k)
+	}
+}
+
+// An unknown identity after a try that may have stored the message: nobody can
+// tell.
+func TestForgottenAfterALostTryIsUncertain(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	f.failFirst(cutBefore, forgot)
+	_, err := p.Send(bg, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrUncertain)
+	_, err = p.Send(bg, msg("t", "y"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"y"}, f.bodies("t"))
+	require.Equal(t, "1", f.sends()[0].Ext["pep"], "a new epoch, so that a straggler is refused")
+}
+
+func TestUncertainOnlyWhenItMayBeStored(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial(), client.WithSendTimeout(300*time.Millisecond))
+	always := func(x fault) {
+		f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+			if isSend(req) {
+				return x
+			}
+			return healthy
+		})
+	}
+	for x, maybe := range map[fault]bool{unavailable: false, busy: false, illegal: false, unknown: true, cutBefore: true, cutAfter: true, silent: true} {
+		always(x)
+		_, err := p.Send(bg, msg("t", "x"))
+		require.Error(t, err)
+		require.Equal(t, maybe, errors.Is(err, client.ErrUncertain), "fault %d: %v", x, err)
+	}
+	always(illegal)
+	_, err := p.Send(bg, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrTooLarge)
+	be, ok := errors.AsType[*client.BrokerError](err)
+	require.True(t, ok)
+	require.EqualValues(t, remoting.MessageIllegal, be.Code)
+	f.nodes[0].kill()
+	p.Send(bg, msg("t", "x")) // may have met the dying connection
+	_, err = p.Send(bg, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrUnavailable)
+	require.NotErrorIs(t, err, client.ErrUncertain, "refused connections are a certain no")
+}
+
+func TestNoRetryOfTheUncertainWhenAskedSo(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial(), client.WithRetries(client.RetryPolicy{}))
+	f.failFirst(cutAfter)
+	_, err := p.Send(bg, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrUncertain)
+	require.Len(t, f.sends(), 1)
+}
+
+// One slot has no leader: free messages go to others at once, keyed ones wait
+// for theirs.
+func TestOnlyCertainlyUnstoredMessagesChangeQueue(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	var sick atomic.Bool
+	sick.Store(true)
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if sick.Load() && isSend(req) && req.Ext["n"] == "raftmq-1" {
+			return unavailable
+		}
+		return healthy
+	})
+	for i := range 9 {
+		r, err := p.Send(bg, msg("t", strconv.Itoa(i)))
+		require.NoError(t, err)
+		require.NotEqual(t, "raftmq-1", r.Broker)
+	}
+	ended := make(chan client.Receipt, 1)
+	require.NoError(t, p.SendAsync(bg, &client.Message{Topic: "t", Body: []byte("keyed"), OrderKey: key(t, 1, 3)}, func(r client.Receipt, err error) {
+		require.NoError(t, err)
+		ended <- r
+	}))
+	_, err := p.Send(bg, msg("t", "free"))
+	require.NoError(t, err)
+	require.Empty(t, ended)
+	sick.Store(false)
+	require.Equal(t, "raftmq-1", (<-ended).Broker)
+}
+
+// key is an order key that belongs to queue n of so many.
+func key(t *testing.T, n, queues int) string {
+	for i := range 1000 {
+		if k := fmt.Sprint("k", i); client.ByOrderKey(&client.Message{OrderKey: k}, queues) == n {
+			return k
+		}
+	}
+	t.Fatal("no key")
+	return ""
+}
+
+func TestOneKeyKeepsItsOrderThroughFaults(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	p := producer(t, f.dial())
+	n := 0
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if !isSend(req) {
+			return healthy
+		}
+		n++
+		return []fault{healthy, cutAfter, healthy, unavailable, cutBefore}[n%5]
+	})
+	var mu sync.Mutex
+	var offsets []int64
+	for i := range 200 {
+		require.NoError(t, p.SendAsync(bg, &client.Message{Topic: "t", OrderKey: "k", Body: []byte(fmt.Sprintf("%03d", i))}, func(r client.Receipt, err error) {
+			require.NoError(t, err)
+			mu.Lock()
+			offsets = append(offsets, r.Offset)
+			mu.Unlock()
+		}))
+		if i%20 == 0 {
+			require.NoError(t, p.Flush(bg))
+		}
+	}
+	require.NoError(t, p.Close(bg))
+	require.Len(t, offsets, 200)
+	for i, o := range offsets {
+		require.EqualValues(t, i, o)
+	}
+}
+
+// While one request is in flight, what is sent meanwhile shares the next.
+func TestWaitingSendsShareARequest(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	_, err := p.Send(bg, msg("t", "first"))
+	require.NoError(t, err)
+	begun, hold := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) {
+			once.Do(func() {
+				close(begun)
+				f.mu.Unlock()
+				<-hold
+				f.mu.Lock()
+			})
+		}
+		return healthy
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() { p.Send(bg, msg("t", "second")) })
+	<-begun
+	for i := range 100 {
+		wg.Add(1)
+		require.NoError(t, p.SendAsync(bg, msg("t", strconv.Itoa(i)), func(_ client.Receipt, err error) { wg.Done() }))
+	}
+	close(hold)
+	wg.Wait()
+	require.Len(t, f.sends(), 3)
+	require.Len(t, f.bodies("t"), 102)
+}
+
+func TestBatchIsStoredTogether(t *testing.T) {
+	f := newFake(t, 1, 3)
+	f.topic("t", 2)
+	p := producer(t, f.dial())
+	rs, err := p.SendBatch(bg, []*client.Message{msg("t", "a"), msg("t", "b"), msg("t", "c")})
+	require.NoError(t, err)
+	for i, r := range rs {
+		require.Equal(t, rs[0].Queue, r.Queue)
+		require.EqualValues(t, i, r.Offset)
+	}
+	require.Len(t, f.sends(), 1)
+	rs, err = p.SendBatch(bg, []*client.Message{msg("t", "d"), msg("nowhere", "e")})
+	var be *client.BatchError
+	require.ErrorAs(t, err, &be)
+	require.NoError(t, be.Errs[0])
+	require.ErrorIs(t, be.Errs[1], client.ErrTopicNotFound)
+	require.NotEmpty(t, rs[0].ID)
+}
+
+func TestMissingTopicIsCreatedByItsFirstMessageWhereAllowed(t *testing.T) {
+	f := newFake(t, 1, 3)
+	p := producer(t, f.dial())
+	_, err := p.Send(bg, msg("new", "x"))
+	require.ErrorIs(t, err, client.ErrTopicNotFound)
+	f.topic("TBW102", 2)
+	_, err = p.Send(bg, msg("new", "x"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"x"}, f.bodies("new"))
+}
+
+func TestSendRefusesWhatCannotBeStored(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	for _, m := range []*client.Message{
+		{Topic: "t"},
+		{Topic: "bad name", Body: []byte("x")},
+		{Topic: "t", Body: []byte("x"), Tag: "a|b"},
+		{Topic: "t", Body: []byte("x"), Keys: []string{"a b"}},
+		{Topic: "t", Body: []byte("x"), Properties: map[string]string{"UNIQ_KEY": "x"}},
+		{Topic: "t", Body: []byte("x"), Properties: map[string]string{"a\x01": "x"}},
+	} {
+		_, err := p.Send(bg, m)
+		require.ErrorIs(t, err, client.ErrInvalid)
+	}
+	_, err := p.Send(bg, &client.Message{Topic: "t", Body: make([]byte, client.MaxBody+1)})
+	require.ErrorIs(t, err, client.ErrTooLarge)
+	require.Empty(t, f.sends())
+}
+
+func TestSendWaitsForRoomInTheBuffer(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial(), client.WithBuffer(1, 1<<20))
+	f.failFirst(silent)
+	sent := make(chan error, 1)
+	require.NoError(t, p.SendAsync(bg, msg("t", "x"), func(_ client.Receipt, err error) { sent <- err }))
+	ctx, cancel := context.WithTimeout(bg, 20*time.Millisecond)
+	defer cancel()
+	_, err := p.Send(ctx, msg("t", "y"))
+	require.ErrorIs(t, err, client.ErrBufferFull)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, <-sent, "the silent node is asked again with the same identity")
+	require.Equal(t, []string{"x"}, f.bodies("t"))
+}
+
+func TestCancelledSendSaysWhetherItHadLeft(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	begun := make(chan struct{})
+	var once sync.Once
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) {
+			once.Do(func() { close(begun) })
+			return silent
+		}
+		return healthy
+	})
+	ctx, cancel := context.WithCancel(bg)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := p.Send(ctx, msg("t", "left"))
+		require.ErrorIs(t, err, client.ErrUncertain)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+	<-begun
+	wg.Go(func() {
+		_, err := p.Send(ctx, msg("t", "waits"))
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, client.ErrUncertain)
+	})
+	require.Eventually(t, func() bool { return p.Waiting() == 2 }, time.Second, time.Millisecond)
+	cancel()
+	wg.Wait()
+	f.setFault(nil)
+	require.NoError(t, p.Close(bg))
+	require.Equal(t, []string{"left"}, f.bodies("t"))
+}
+
+func TestCloseIsBoundedAndTruthful(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) {
+			return silent
+		}
+		return healthy
+	})
+	errs := make(chan error, 1)
+	require.NoError(t, p.SendAsync(bg, msg("t", "x"), func(_ client.Receipt, err error) { errs <- err }))
+	require.Eventually(t, func() bool { return len(f.sends()) == 1 }, time.Second, time.Millisecond)
+	ctx, cancel := context.WithTimeout(bg, 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, p.Close(ctx), context.DeadlineExceeded)
+	require.ErrorIs(t, <-errs, client.ErrUncertain)
+	_, err := p.Send(bg, msg("t", "y"))
+	require.ErrorIs(t, err, client.ErrClosed)
+}
+
+func TestSendGoesOnWhenANodeDies(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 2)
+	p := producer(t, f.dial())
+	for i := range 60 {
+		if i == 20 {
+			f.nodes[0].kill()
+		}
+		begun := time.Now()
+		_, err := p.Send(bg, msg("t", fmt.Sprintf("%02d", i)))
+		require.NoError(t, err)
+		require.Less(t, time.Since(begun), 5*time.Second)
+	}
+	b := f.bodies("t")
+	require.Len(t, b, 60)
+	require.Len(t, slices.Compact(b), 60)
+}
+
+func TestLatencyTables(t *testing.T) {
+	ms := time.Millisecond
+	for _, c := range []struct {
+		table      client.LatencyTable
+		took, rest time.Duration
+	}{
+		{client.RocketMQTable(), 0, 0}, {client.RocketMQTable(), 549 * ms, 0}, {client.RocketMQTable(), 550 * ms, 2000 * ms},
+		{client.RocketMQTable(), 1800 * ms, 5000 * ms}, {client.RocketMQTable(), 3000 * ms, 6000 * ms},
+		{client.RocketMQTable(), 10000 * ms, 10000 * ms}, {client.RocketMQTable(), 20000 * ms, 30000 * ms},
+		{client.ClassicTable(), 549 * ms, 0}, {client.ClassicTable(), 550 * ms, 30000 * ms}, {client.ClassicTable(), 1000 * ms, 60000 * ms},
+		{client.ClassicTable(), 2000 * ms, 120000 * ms}, {client.ClassicTable(), 10000 * ms, 180000 * ms}, {client.ClassicTable(), 15000 * ms, 600000 * ms},
+	} {
+		require.Equal(t, c.rest, c.table.Avoid(c.took), "%v", c.took)
+	}
+}
+
+func TestSlowBrokerIsLeftAlone(t *testing.T) {
+	f := newFake(t, 1, 2)
+	f.topic("t", 1)
+	slow := client.LatencyTable{{Latency: 0, Avoid: 0}, {Latency: 30 * time.Millisecond, Avoid: time.Hour}}
+	p := producer(t, f.dial(), client.WithLatencyTolerance(slow))
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) && req.Ext["n"] == "raftmq-0" {
+			f.mu.Unlock()
+			<-time.After(40 * time.Millisecond)
+			f.mu.Lock()
+		}
+		return healthy
+	})
+	slowSends := 0
+	for range 20 {
+		r, err := p.Send(bg, msg("t", "x"))
+		require.NoError(t, err)
+		if r.Broker == "raftmq-0" {
+			slowSends++
+		}
+	}
+	require.Equal(t, 1, slowSends)
+}
+
+func BenchmarkSend(b *testing.B) {
+	for _, n := range []int{1, 64, 1024} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			f := newFake(b, 1, 1)
+			f.topic("t", 2)
+			p := producer(b, f.dial())
+			body := make([]byte, 1024)
+			b.SetBytes(1024)
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for range n {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						if _, err := p.Send(bg, &client.Message{Topic: "t", Body: body}); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
