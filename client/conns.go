@@ -164,7 +164,7 @@ func (c *Client) ask(ctx context.Context, op string, addrs func() []string, req 
 		if len(list) == 0 {
 			last = fmt.Errorf("%w: no address known", ErrUnavailable)
 		}
-		for _, addr := range list {
+		for i, addr := range list {
 			try, cancel := context.WithTimeout(ctx, askTry)
 			r, err := c.conns.call(try, addr, req)
 			cancel()
@@ -180,6 +180,8 @@ func (c *Client) ask(ctx context.Context, op string, addrs func() []string, req 
 				last = fmt.Errorf("%w: %s: %w", ErrUnavailable, addr, err)
 			case isLater(r.Code):
 				last = refusal(op, "", "", addr, r)
+			case r.Code == remoting.RequestCodeNotSupported && i+1 < len(list):
+				last = refusal(op, "", "", addr, r) // by this node, or this port of it
 			default:
 				return r, addr, nil
 			}
@@ -203,12 +205,14 @@ func isLater(code remoting.Code) bool {
 	return false
 }
 
-// askEndpoint asks the name server, the endpoint that answered last first.
+// askEndpoint asks the name server: the endpoint that answered last first,
+// after all endpoints the brokers, which are the same nodes.
 func (c *Client) askEndpoint(ctx context.Context, op string, req *remoting.Command) (*remoting.Command, string, error) {
 	list := func() []string {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return append(append([]string(nil), c.endpoints[c.endpoint:]...), c.endpoints[:c.endpoint]...)
+		list := append(append([]string(nil), c.endpoints[c.endpoint:]...), c.endpoints[:c.endpoint]...)
+		return append(list, c.routes.addresses("")...)
 	}
 	r, addr, err := c.ask(ctx, op, list, req)
 	if err == nil {

@@ -36,6 +36,7 @@ type fake struct {
 	dedup    map[string]*fakeProducer
 	requests []*remoting.Command // sends seen
 	grown    chan struct{}
+	leader   map[string]int // broker -> node; others say so
 	fault    func(n *fakeNode, req *remoting.Command) fault
 }
 
@@ -455,6 +456,7 @@ func (n *fakeNode) sendLocked(req *remoting.Command, broker string) *remoting.Co
 	if err := h.Decode(req.Ext); err != nil {
 		return req.Reply(remoting.InvalidParameter, err.Error())
 	}
+	req.SetExt("test-node", strconv.Itoa(n.id))
 	f.requests = append(f.requests, req)
 	if h.BrokerName != broker {
 		return req.Reply(remoting.InvalidParameter, "wrong port")
@@ -519,7 +521,11 @@ func (n *fakeNode) sendLocked(req *remoting.Command, broker string) *remoting.Co
 	}
 	close(f.grown)
 	f.grown = make(chan struct{})
-	return req.ReplyWith(reply, nil)
+	r := req.ReplyWith(reply, nil)
+	if id, ok := f.leader[broker]; ok && id != n.id {
+		r.SetExt("leader", f.nodes[id].ports[slices.Index(f.slots, broker)])
+	}
+	return r
 }
 
 func (n *fakeNode) pull(ctx context.Context, req *remoting.Command, slot int) *remoting.Command {

@@ -327,8 +327,11 @@ func (l *lane) try(ctx context.Context, addrs *[]string, batch []*unit, number i
 		}
 		return perhaps, nil, err
 	}
-	if leader := r.Ext["leader"]; leader != "" && leader != addr {
+	switch leader := r.Ext["leader"]; {
+	case leader != "" && leader != addr:
 		l.p.c.routes.prefer(l.queue.broker, strings.Clone(leader))
+	case r.Code == remoting.OK && number > 1:
+		l.p.c.routes.prefer(l.queue.broker, addr)
 	}
 	if r.Code == remoting.OK {
 		l.p.tolerance.report(l.queue.broker, time.Since(begun))

@@ -97,8 +97,9 @@ func WithBuffer(messages int, bytes int64) ProducerOption {
 	return func(p *Producer) { p.buffer.maxMessages, p.buffer.maxBytes = messages, bytes }
 }
 
-// WithLinger waits that long for company before a request. Default: 0, which
-// still sends together what waited for the request before.
+// WithLinger waits that long for company before the first request of a queue
+// that was idle. Default: 0, which still sends together what waited for the
+// request before.
 func WithLinger(d time.Duration) ProducerOption { return func(p *Producer) { p.linger = d } }
 
 // WithCompression compresses bodies of at least minBytes. Stock Go consumers
@@ -383,6 +384,9 @@ func (p *Producer) start(ctx context.Context, ms []*Message, queue int, finish f
 func (p *Producer) encode(ms []*Message) (*unit, error) {
 	if len(ms) == 0 {
 		return nil, fmt.Errorf("%w: no messages", ErrInvalid)
+	}
+	if len(ms) > message.MaxBatch {
+		return nil, fmt.Errorf("%w: batch of %d messages above %d", ErrTooLarge, len(ms), message.MaxBatch)
 	}
 	u := &unit{topic: ms[0].Topic, msgs: make([]outgoing, len(ms))}
 	if err := invalid(message.CheckTopic(u.topic)); err != nil {

@@ -398,6 +398,63 @@ func TestSendGoesOnWhenANodeDies(t *testing.T) {
 	require.Len(t, slices.Compact(b), 60)
 }
 
+func TestSendGoesToTheLeaderThatAReplyNames(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.topic("t", 1)
+	f.leader = map[string]int{"raftmq-0": 2}
+	p := producer(t, f.dial())
+	for range 3 {
+		_, err := p.Send(bg, msg("t", "x"))
+		require.NoError(t, err)
+	}
+	var went []string
+	for _, s := range f.sends() {
+		went = append(went, s.Ext["test-node"])
+	}
+	require.Equal(t, []string{"0", "2", "2"}, went)
+}
+
+// A node that hangs costs one wait, not one each time it might be back.
+func TestSilentNodeIsLeft(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	f.setFault(func(n *fakeNode, req *remoting.Command) fault {
+		if n.id == 0 {
+			return silent
+		}
+		return healthy
+	})
+	for range 50 {
+		_, err := p.Send(bg, msg("t", "x"))
+		require.NoError(t, err)
+	}
+	n := 0
+	for _, s := range f.sends() {
+		if s.Ext["test-node"] == "0" {
+			n++
+		}
+	}
+	require.Equal(t, 1, n)
+	require.Len(t, f.bodies("t"), 50)
+}
+
+// The endpoint's node is gone: the brokers answer for it.
+func TestRoutesAreFoundWithoutTheEndpoint(t *testing.T) {
+	f := newFake(t, 3, 3)
+	f.topic("t", 1)
+	f.topic("u", 1)
+	c, err := client.Dial(bg, client.WithEndpoints(f.nodes[0].ns))
+	require.NoError(t, err)
+	defer c.Close(bg)
+	p := producer(t, c)
+	_, err = p.Send(bg, msg("t", "x"))
+	require.NoError(t, err)
+	f.nodes[0].kill()
+	_, err = p.Send(bg, msg("u", "x"))
+	require.NoError(t, err)
+}
+
 func TestLatencyTables(t *testing.T) {
 	ms := time.Millisecond
 	for _, c := range []struct {

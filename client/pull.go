@@ -43,6 +43,7 @@ func (p *puller) pull(ctx context.Context, from int64, most int) (pulled, error)
 	req.SetExt("rmq", "1")
 	wait := newBackoff(20*time.Millisecond, time.Second)
 	name := p.key.queue.broker
+	failed := false
 	for {
 		for _, addr := range p.c.conns.order(p.c.routes.addresses(name)) {
 			try, cancel := context.WithTimeout(ctx, pullHold+pullGrace)
@@ -59,11 +60,15 @@ func (p *puller) pull(ctx context.Context, from int64, most int) (pulled, error)
 				if errors.Is(err, remoting.ErrNoReply) {
 					p.c.conns.avoid(addr)
 				}
+				failed = true
 				p.c.routes.demote(name, addr)
 				p.c.log.Debug("pull try failed", "topic", p.key.topic, "addr", addr, "error", err)
 				continue
 			}
 			got, err := p.answer(addr, r)
+			if err == nil && failed {
+				p.c.routes.prefer(name, addr)
+			}
 			if err == nil || !isLater(r.Code) {
 				if err == nil && len(got.messages) == 0 && got.next == from && time.Since(begun) < 50*time.Millisecond {
 					// Not held: a node that has nothing and cannot wait.
