@@ -11,12 +11,15 @@ import (
 )
 
 const (
-	segmentMagic   = "rqCL"
-	formatVersion  = 1
-	segmentHead    = 64
-	frameHead      = 40
-	defaultSegment = 256 << 20
-	minSegment     = 64 << 10
+	segmentMagic  = "rqCL"
+	formatVersion = 1
+	segmentHead   = 64
+	frameHead     = 40
+	// FrameData is how far an entry's data lies behind the end of the log before
+	// it is appended.
+	FrameData      Position = frameHead
+	defaultSegment          = 256 << 20
+	minSegment              = 64 << 10
 	// overSize is mapped beyond a segment's length: one entry may be larger than
 	// what is left, or than a small segment.
 	overSize = 8 << 20
