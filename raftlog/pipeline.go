@@ -1,0 +1,252 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+var errPipelineBroken = errors.New("raftlog: pipeline broken")
+
+// AppendEntriesPipeline opens a pipeline on the data link that exists, or appears within a second.
+func (g *GroupTransport) AppendEntriesPipeline(_ raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	node, incarnation := NodeOf(target)
+	link, err := g.t.peer(node).data.wait(linkWait, g.done)
+	if err != nil {
+		return nil, err
+	}
+	return &appendPipeline{
+		g: g, link: link, incarnation: incarnation,
+		ready: make(chan raft.AppendFuture, 4*pipelineWindow), broken: make(chan struct{}), room: make(chan struct{}, 1),
+	}, nil
+}
+
+// appendPipeline keeps up to 16 requests and 8 MiB under way. The first that fails or is refused breaks it: its future is delivered, those
+// behind it fail without being delivered, and AppendEntries answers an error from then on. Raft stops reading a pipeline at the
+// first refusal but goes on sending until told; one that waited for its reader would then wait for ever (hashicorp/raft issue 612).
+//
+// A request of more than MaxBytes is sent as several, each within MaxBytes; its future is answered with the last one, or with the first
+// that is not a success. (Cutting it short instead would leave the rest until Raft's next trigger.)
+type appendPipeline struct {
+	g           *GroupTransport
+	link        *peerLink
+	incarnation uint64
+	ready       chan raft.AppendFuture
+	broken      chan struct{} // closed with err
+	room        chan struct{} // a hint that the window moved; the one sender waits for it
+
+	mu     sync.Mutex
+	err    error
+	flying []*pipelinedAppend // in order
+	bytes  int
+	alarm  *time.Timer // looks at the oldest of flying; nil: not set
+}
+
+// pipelinedAppend is one request on the wire.
+type pipelinedAppend struct {
+	whole *appendFuture
+	last  bool // no more parts of the request follow
+	size  int
+	since time.Time
+}
+
+// AppendEntries sends a request, waiting for room in the window. Called by one goroutine at a time.
+func (p *appendPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	f := &appendFuture{start: time.Now(), args: args, resp: resp, done: make(chan struct{})}
+	part := *args
+	for {
+		n := cutEntries(part.Entries, p.g.t.cfg.MaxBytes)
+		rest := part.Entries[n:]
+		part.Entries = part.Entries[:n]
+		last := len(rest) == 0
+		sent := part
+		p.g.clamp(&sent)
+		if err := p.send(&sent, f, last); err != nil {
+			return nil, err
+		}
+		if last {
+			args.LeaderCommitIndex = sent.LeaderCommitIndex
+			return f, nil
+		}
+		end := part.Entries[n-1]
+		part.PrevLogEntry, part.PrevLogTerm, part.Entries = end.Index, end.Term, rest
+	}
+}
+
+func (p *appendPipeline) send(args *raft.AppendEntriesRequest, f *appendFuture, last bool) error {
+	size := 128
+	for _, l := range args.Entries {
+		size += entrySize(l)
+	}
+	a := &pipelinedAppend{whole: f, last: last, size: size, since: time.Now()}
+	if err := p.enter(a); err != nil {
+		return err
+	}
+	answer := new(raft.AppendEntriesResponse)
+	read := p.link.readAppend(answer)
+	c := &linkCall{answer: func(r *wireReader, err error) {
+		if err == nil {
+			read(r)
+			err = r.err
+		}
+		p.answered(a, answer, err)
+	}}
+	_, err := p.link.send(c, func(call uint64) *outFrame {
+		return encodeAppend(wireTarget{call, p.g.id, p.incarnation}, args, string(p.g.t.self))
+	}, p.broken)
+	if err != nil {
+		p.fail(err, nil)
+	}
+	return err
+}
+
+// enter waits for a place in the window.
+func (p *appendPipeline) enter(a *pipelinedAppend) error {
+	for {
+		p.mu.Lock()
+		if p.err != nil {
+			defer p.mu.Unlock()
+			return p.err
+		}
+		if len(p.ready) >= cap(p.ready)-pipelineWindow-1 {
+			p.mu.Unlock()
+			p.fail(fmt.Errorf("%w: nobody takes the answers", errPipelineBroken), nil)
+			continue
+		}
+		if len(p.flying) == 0 || len(p.flying) < pipelineWindow && p.bytes+a.size <= pipelineBytes {
+			p.flying = append(p.flying, a)
+			p.bytes += a.size
+			if p.alarm == nil {
+				p.alarm = p.g.t.after(callTimeout, p.overdue)
+			}
+			p.mu.Unlock()
+			return nil
+		}
+		p.mu.Unlock()
+		select {
+		case <-p.room:
+		case <-p.broken:
+		case <-p.g.done:
+			p.fail(raft.ErrTransportShutdown, nil)
+		}
+	}
+}
+
+// overdue breaks the pipeline if its oldest request has waited for callTimeout, and looks again later otherwise.
+func (p *appendPipeline) overdue() {
+	p.mu.Lock()
+	p.alarm = nil
+	if p.err != nil || len(p.flying) == 0 {
+		p.mu.Unlock()
+		return
+	}
+	oldest := p.flying[0]
+	if left := callTimeout - time.Since(oldest.since); left > 0 {
+		p.alarm = p.g.t.after(left, p.overdue)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	p.fail(fmt.Errorf("%w: no answer in %v", ErrLinkLost, callTimeout), oldest.whole)
+}
+
+// answered takes the answer to the oldest request.
+func (p *appendPipeline) answered(a *pipelinedAppend, answer *raft.AppendEntriesResponse, err error) {
+	p.mu.Lock()
+	if p.err != nil {
+		p.mu.Unlock()
+		return
+	}
+	if p.flying[0] != a && err == nil {
+		err = fmt.Errorf("%w: answer out of order", errPipelineBroken)
+	}
+	if err != nil {
+		oldest := p.flying[0]
+		p.mu.Unlock()
+		p.fail(err, oldest.whole)
+		return
+	}
+	p.flying = p.flying[1:]
+	p.bytes -= a.size
+	if a.last || !answer.Success {
+		*a.whole.resp = *answer
+		a.whole.finish(nil)
+		p.ready <- a.whole // there is room: see enter
+	}
+	p.mu.Unlock()
+	if !answer.Success {
+		p.fail(fmt.Errorf("%w: refused", errPipelineBroken), nil)
+		return
+	}
+	select {
+	case p.room <- struct{}{}:
+	default:
+	}
+}
+
+// fail breaks the pipeline. first, if any, is the future to deliver with the error: Raft's reader takes it for a refusal and stops, at
+// once rather than at the next trigger.
+func (p *appendPipeline) fail(err error, first *appendFuture) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return
+	}
+	p.err = err
+	close(p.broken)
+	flying := p.flying
+	p.flying = nil
+	if p.alarm != nil {
+		p.alarm.Stop()
+	}
+	for _, a := range flying {
+		a.whole.finish(err)
+	}
+	if first != nil {
+		p.ready <- first
+	}
+}
+
+// Consumer delivers futures in the order of their requests.
+func (p *appendPipeline) Consumer() <-chan raft.AppendFuture { return p.ready }
+
+// Close breaks the pipeline; requests under way may still arrive.
+func (p *appendPipeline) Close() error {
+	p.fail(raft.ErrPipelineShutdown, nil)
+	return nil
+}
+
+// appendFuture is one request of a pipeline.
+type appendFuture struct {
+	start time.Time
+	args  *raft.AppendEntriesRequest
+	resp  *raft.AppendEntriesResponse
+	once  sync.Once
+	err   error
+	done  chan struct{}
+}
+
+func (f *appendFuture) finish(err error) {
+	f.once.Do(func() {
+		f.err = err
+		close(f.done)
+	})
+}
+
+// Error waits for the answer.
+func (f *appendFuture) Error() error {
+	<-f.done
+	return f.err
+}
+
+// Start is when the request was made.
+func (f *appendFuture) Start() time.Time { return f.start }
+
+// Request returns the request.
+func (f *appendFuture) Request() *raft.AppendEntriesRequest { return f.args }
+
+// Response returns the answer; zero after an error.
+func (f *appendFuture) Response() *raft.AppendEntriesResponse { return f.resp }

@@ -1,0 +1,284 @@
+package raftlog_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/netcut"
+	"raftmq/raftlog"
+)
+
+// nodeNet is transports of nodes on loopback, with links that can be cut.
+type nodeNet struct {
+	cuts *netcut.Net
+	mu   sync.Mutex
+	addr map[string]string
+}
+
+func newNodeNet() *nodeNet {
+	return &nodeNet{cuts: netcut.New(), addr: make(map[string]string)}
+}
+
+func (n *nodeNet) dial(ctx context.Context, node string) (net.Conn, error) {
+	n.mu.Lock()
+	addr := n.addr[node]
+	n.mu.Unlock()
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// open makes a transport; change, if any, alters its configuration.
+func (n *nodeNet) open(t testing.TB, node string, change func(*raftlog.TransportConfig)) *raftlog.Transport {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	n.mu.Lock()
+	n.addr[node] = l.Addr().String()
+	n.mu.Unlock()
+	c := raftlog.TransportConfig{Cluster: "c", Node: node, Incarnation: 1, Listener: l, Dial: n.cuts.Dialer(node, n.dial)}
+	if change != nil {
+		change(&c)
+	}
+	tr, err := raftlog.NewTransport(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { tr.Close() })
+	return tr
+}
+
+// logFSM is a state machine that remembers what it was given.
+type logFSM struct {
+	mu      sync.Mutex
+	entries []string
+	grown   chan struct{}
+}
+
+func (f *logFSM) Apply(l *raft.Log) any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.entries = append(f.entries, fmt.Sprintf("%d %s", l.Index, l.Data[:min(len(l.Data), 40)]))
+	close(f.grown)
+	f.grown = make(chan struct{})
+	return nil
+}
+
+func (f *logFSM) all() ([]string, chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.entries, f.grown
+}
+
+func (f *logFSM) Snapshot() (raft.FSMSnapshot, error) { return nil, fmt.Errorf("no snapshots") }
+func (f *logFSM) Restore(rc io.ReadCloser) error      { return rc.Close() }
+
+func newLogFSM() *logFSM { return &logFSM{grown: make(chan struct{})} }
+
+// replica is one Raft node of one group.
+type replica struct {
+	node  string
+	raft  *raft.Raft
+	fsm   *logFSM
+	store *raft.InmemStore
+	net   *raftlog.GroupTransport
+}
+
+func raftConfig(node string) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(node + ".1")
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 300*time.Millisecond, 300*time.Millisecond, 150*time.Millisecond
+	c.CommitTimeout = 20 * time.Millisecond
+	c.MaxAppendEntries = 32
+	c.BatchApplyCh = true
+	c.NoLegacyTelemetry = true
+	c.Logger = hclog.NewNullLogger()
+	return c
+}
+
+func servers(nodes ...string) (c raft.Configuration) {
+	for _, n := range nodes {
+		c.Servers = append(c.Servers, raft.Server{ID: raft.ServerID(n + ".1"), Address: raft.ServerAddress(n + ".1")})
+	}
+	return c
+}
+
+func openReplica(t testing.TB, tr *raftlog.Transport, node string, group uint64, conf raft.Configuration, change func(*raft.Config)) *replica {
+	t.Helper()
+	r := &replica{node: node, fsm: newLogFSM(), store: raft.NewInmemStore(), net: tr.Group(group)}
+	c := raftConfig(node)
+	if change != nil {
+		change(c)
+	}
+	snaps := raft.NewInmemSnapshotStore()
+	require.NoError(t, raft.BootstrapCluster(c, r.store, r.store, snaps, r.net, conf))
+	var err error
+	r.raft, err = raft.NewRaft(c, r.fsm, r.store, r.store, snaps, r.net)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		r.net.Close()
+		require.NoError(t, r.raft.Shutdown().Error())
+	})
+	return r
+}
+
+// leaderOf waits for one of the replicas to lead.
+func leaderOf(t testing.TB, replicas []*replica) *replica {
+	t.Helper()
+	var found *replica
+	require.Eventually(t, func() bool {
+		for _, r := range replicas {
+			if r.raft.State() == raft.Leader {
+				found = r
+				return true
+			}
+		}
+		return false
+	}, 15*time.Second, 5*time.Millisecond, "no leader")
+	return found
+}
+
+func threeReplicas(t testing.TB, n *nodeNet, change func(*raftlog.TransportConfig)) ([]*replica, map[string]*raftlog.Transport) {
+	t.Helper()
+	names := []string{"n1", "n2", "n3"}
+	transports := make(map[string]*raftlog.Transport)
+	for _, name := range names {
+		transports[name] = n.open(t, name, change)
+	}
+	var rs []*replica
+	for _, name := range names {
+		transports[name].SetPeers(names)
+		rs = append(rs, openReplica(t, transports[name], name, 7, servers(names...), nil))
+	}
+	return rs, transports
+}
+
+// waitEqual waits until all replicas have applied the same entries up to the leader's last.
+func waitEqual(t testing.TB, replicas []*replica) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		leader := leaderOf(t, replicas)
+		if err := leader.raft.Barrier(5 * time.Second).Error(); err != nil {
+			require.NoError(t, ctx.Err(), "no barrier: %v", err)
+			continue
+		}
+		want, _ := leader.fsm.all()
+		for _, r := range replicas {
+			for {
+				got, grown := r.fsm.all()
+				if len(got) >= len(want) {
+					require.Equal(t, want, got[:len(want)], "replica %s", r.node)
+					break
+				}
+				select {
+				case <-grown:
+				case <-ctx.Done():
+					require.Fail(t, "replica lags", "%s has %d of %d", r.node, len(got), len(want))
+				}
+			}
+		}
+		return want
+	}
+}
+
+// Three nodes elect a leader over the transport, and every replica applies the same entries.
+func TestThreeReplicasElectAndReplicate(t *testing.T) {
+	rs, trs := threeReplicas(t, newNodeNet(), nil)
+	leader := leaderOf(t, rs)
+	var futures []raft.ApplyFuture
+	for i := range 200 {
+		data := make([]byte, 16+i*50)
+		copy(data, fmt.Sprintf("entry %d", i))
+		futures = append(futures, leader.raft.Apply(data, 0))
+	}
+	for _, f := range futures {
+		require.NoError(t, f.Error())
+	}
+	require.Len(t, waitEqual(t, rs), 200)
+	s := trs[leader.node].Stats()
+	require.Positive(t, s.Heartbeats)
+	require.Equal(t, 1, s.Groups)
+}
+
+// Links are cut and healed while entries are proposed; whatever was acknowledged is in every log, in the same place.
+func TestReplicasStayEqualThroughLinkFlaps(t *testing.T) {
+	n := newNodeNet()
+	rs, _ := threeReplicas(t, n, nil)
+	leaderOf(t, rs)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		names := []string{"n1", "n2", "n3"}
+		tick := time.NewTicker(60 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-tick.C:
+			case <-stop:
+				n.cuts.HealAll()
+				return
+			}
+			a, b := names[i%3], names[(i/2+1+i%3)%3]
+			switch {
+			case i%5 == 4 || a == b:
+				n.cuts.HealAll()
+			case i%2 == 0:
+				n.cuts.Cut(a, b)
+			default:
+				n.cuts.Hang(a, b)
+			}
+		}
+	})
+	acked := make(map[string]bool)
+	end := time.After(4 * time.Second)
+	for i, going := 0, true; going; i++ {
+		select {
+		case <-end:
+			going = false
+		default:
+		}
+		// A replica that believes it leads, as a client with an old route would.
+		for _, r := range rs {
+			if r.raft.State() != raft.Leader {
+				continue
+			}
+			data := binary.AppendUvarint([]byte(fmt.Sprintf("%06d ", i)), uint64(i))
+			f := r.raft.Apply(data, 100*time.Millisecond)
+			done := make(chan error, 1)
+			go func() { done <- f.Error() }()
+			select {
+			case err := <-done:
+				if err == nil {
+					acked[fmt.Sprintf("%06d", i)] = true
+				}
+			case <-time.After(200 * time.Millisecond):
+			}
+			i++
+		}
+	}
+	close(stop)
+	wg.Wait()
+	entries := waitEqual(t, rs)
+	t.Logf("%d acknowledged, %d applied", len(acked), len(entries))
+	seen := make(map[string]bool)
+	for _, e := range entries {
+		var index int
+		var id string
+		fmt.Sscanf(e, "%d %s", &index, &id)
+		require.False(t, seen[id], "twice: %s", e)
+		seen[id] = true
+	}
+	for id := range acked {
+		require.True(t, seen[id], "acknowledged and gone: %s", id)
+	}
+	require.NotEmpty(t, acked)
+}
