@@ -1,0 +1,415 @@
+// Package membership says who is alive, where, and who leads what, by gossip.
+//
+// A node describes itself in one record, which only it writes and whose number
+// only grows. Records travel whole: to every member at once when they change, and
+// with memberlist's push/pull in case that was missed. What gossip says may be
+// late; what must be right asks Raft.
+package membership
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
+)
+
+// Config is how a member is opened.
+type Config struct {
+	Self      Node
+	Bind      string // host:port; port 0 picks one
+	Advertise string // host that others are told; "": Bind's
+	Cluster   string // members of another cluster are not heard
+	Key       []byte // 16, 24 or 32 bytes: encrypts; nil: plain
+	Dir       string // where the last known peers are kept; "": nowhere
+	Logger    hclog.Logger
+}
+
+// Members is this node's view of the cluster. Safe for concurrent use.
+type Members struct {
+	list *memberlist.Memberlist
+	log  hclog.Logger
+	dir  string
+	stop chan struct{}
+	wg   sync.WaitGroup
+	send chan struct{}
+
+	mu      sync.RWMutex
+	self    record
+	records map[string]record // of others, dead ones too
+	alive   map[string]bool
+	leaders map[uint64]leader
+	changed chan struct{}
+}
+
+type leader struct {
+	node string
+	term uint64
+}
+
+const (
+	probeInterval = 300 * time.Millisecond
+	probeTimeout  = 150 * time.Millisecond
+	rejoinEvery   = time.Second
+)
+
+// Open starts to gossip. It joins the peers it knew in its last life by itself;
+// see Join for the first time.
+func Open(c Config) (*Members, error) {
+	m := &Members{
+		log: c.Logger, dir: c.Dir, stop: make(chan struct{}), send: make(chan struct{}, 1),
+		records: make(map[string]record), alive: make(map[string]bool), leaders: make(map[uint64]leader), changed: make(chan struct{}),
+	}
+	if m.log == nil {
+		m.log = hclog.NewNullLogger()
+	}
+	host, portText, err := net.SplitHostPort(c.Bind)
+	if err != nil {
+		return nil, fmt.Errorf("membership: bind %q: %w", c.Bind, err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("membership: bind %q: %w", c.Bind, err)
+	}
+	mc := memberlist.DefaultLANConfig()
+	mc.Name = c.Self.Name
+	mc.BindAddr, mc.BindPort = host, port
+	mc.AdvertisePort = port
+	if c.Advertise != "" {
+		ip, err := resolve(c.Advertise)
+		if err != nil {
+			return nil, fmt.Errorf("membership: advertised address: %w", err)
+		}
+		mc.AdvertiseAddr = ip
+	}
+	if ip, err := resolve(host); err == nil {
+		mc.BindAddr = ip
+	}
+	mc.Label = c.Cluster
+	mc.SecretKey = c.Key
+	mc.ProbeInterval, mc.ProbeTimeout, mc.SuspicionMult = probeInterval, probeTimeout, 3
+	mc.GossipInterval, mc.PushPullInterval = 100*time.Millisecond, 5*time.Second
+	mc.TCPTimeout = 2 * time.Second
+	mc.DeadNodeReclaimTime = time.Second // a node comes back with another address
+	mc.Delegate, mc.Events = delegate{m}, delegate{m}
+	mc.Logger = m.log.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
+	m.self = record{Seq: uint64(time.Now().UnixNano()), Node: c.Self}
+	if m.list, err = memberlist.Create(mc); err != nil {
+		return nil, fmt.Errorf("membership: %w", err)
+	}
+	m.mu.Lock()
+	m.self.Node.Gossip = m.list.LocalNode().Address()
+	m.mu.Unlock()
+	m.wg.Go(m.spread)
+	m.wg.Go(m.rejoin)
+	return m, nil
+}
+
+func resolve(host string) (string, error) {
+	if net.ParseIP(host) != nil {
+		return host, nil
+	}
+	a, err := net.ResolveIPAddr("ip", host)
+	if err != nil {
+		return "", err
+	}
+	return a.IP.String(), nil
+}
+
+// Addr is the address at which others can join: host:port.
+func (m *Members) Addr() string { return m.list.LocalNode().Address() }
+
+// Join contacts the given gossip addresses and returns how many answered. It is
+// an error only if none did.
+func (m *Members) Join(addrs []string) (int, error) {
+	others := slices.DeleteFunc(slices.Clone(addrs), func(a string) bool { return a == m.Addr() })
+	if len(others) == 0 {
+		return 0, nil
+	}
+	return m.list.Join(others)
+}
+
+// Nodes returns the nodes that are alive, this one included, by name.
+func (m *Members) Nodes() []Node {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	ns := []Node{m.self.Node}
+	for name, r := range m.records {
+		if m.alive[name] {
+			ns = append(ns, r.Node)
+		}
+	}
+	sort.Slice(ns, func(i, j int) bool { return ns[i].Name < ns[j].Name })
+	return ns
+}
+
+// Node returns what is known of a node, alive or not.
+func (m *Members) Node(name string) (Node, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if name == m.self.Node.Name {
+		return m.self.Node, true
+	}
+	r, ok := m.records[name]
+	return r.Node, ok
+}
+
+// Announce says which partitions this node leads now, all of them.
+func (m *Members) Announce(leads []Lead) {
+	slices.SortFunc(leads, func(a, b Lead) int {
+		if a.Partition < b.Partition {
+			return -1
+		}
+		return 1
+	})
+	m.mu.Lock()
+	if slices.Equal(leads, m.self.Leads) {
+		m.mu.Unlock()
+		return
+	}
+	m.self.Seq++
+	m.self.Leads = leads
+	m.learnLocked(m.self)
+	m.mu.Unlock()
+	m.tell()
+}
+
+// Update changes what this node says of itself.
+func (m *Members) Update(f func(*Node)) {
+	m.mu.Lock()
+	m.self.Seq++
+	f(&m.self.Node)
+	m.changedLocked()
+	m.mu.Unlock()
+	m.tell()
+}
+
+// Leader returns the node that said last that it leads the partition: the highest
+// term counts.
+func (m *Members) Leader(partition uint64) (node string, term uint64, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	l, ok := m.leaders[partition]
+	return l.node, l.term, ok
+}
+
+// Changed returns a channel that closes at the next change of nodes or leaders.
+func (m *Members) Changed() <-chan struct{} {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.changed
+}
+
+func (m *Members) changedLocked() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// learnLocked takes over a record's leads.
+func (m *Members) learnLocked(r record) {
+	for _, l := range r.Leads {
+		if old, ok := m.leaders[l.Partition]; !ok || l.Term > old.term {
+			m.leaders[l.Partition] = leader{r.Node.Name, l.Term}
+		}
+	}
+	m.changedLocked()
+}
+
+// hear takes another node's record.
+func (m *Members) hear(r record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := r.Node.Name
+	if name == "" || name == m.self.Node.Name {
+		return
+	}
+	old, ok := m.records[name]
+	if ok && r.Seq <= old.Seq || !ok && len(m.records) >= maxRecords {
+		return
+	}
+	m.records[name] = r
+	m.learnLocked(r)
+	if !ok || old.Node.Gossip != r.Node.Gossip {
+		m.save()
+	}
+}
+
+func (m *Members) tell() {
+	select {
+	case m.send <- struct{}{}:
+	default:
+	}
+}
+
+// spread sends this node's record to every member when it has changed.
+func (m *Members) spread() {
+	for {
+		select {
+		case <-m.send:
+		case <-m.stop:
+			return
+		}
+		m.mu.RLock()
+		b, err := json.Marshal(m.self)
+		m.mu.RUnlock()
+		if err != nil {
+			m.log.Error("encode own record", "error", err)
+			continue
+		}
+		for _, n := range m.list.Members() {
+			if n.Name == m.self.Node.Name {
+				continue
+			}
+			if err := m.list.SendReliable(n, b); err != nil {
+				m.log.Debug("send own record", "node", n.Name, "error", err) // push/pull brings it
+			}
+		}
+	}
+}
+
+// rejoin keeps trying the peers of an earlier life while this node is alone.
+func (m *Members) rejoin() {
+	for {
+		if m.list.NumMembers() < 2 {
+			if peers := m.peers(); len(peers) > 0 {
+				m.Join(peers)
+			}
+		}
+		select {
+		case <-time.After(rejoinEvery):
+		case <-m.stop:
+			return
+		}
+	}
+}
+
+const peersFile = "peers"
+
+// peers are the gossip addresses kept by an earlier life, one a line.
+func (m *Members) peers() []string {
+	if m.dir == "" {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(m.dir, peersFile))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b))
+}
+
+// save keeps the known peers; a hint for the next start, so not synced.
+func (m *Members) save() {
+	if m.dir == "" {
+		return
+	}
+	var lines []string
+	for _, r := range m.records {
+		if r.Node.Gossip != "" {
+			lines = append(lines, r.Node.Gossip)
+		}
+	}
+	sort.Strings(lines)
+	name := filepath.Join(m.dir, peersFile)
+	err := os.MkdirAll(m.dir, 0o750)
+	if err == nil {
+		err = os.WriteFile(name+".tmp", []byte(strings.Join(lines, "\n")+"\n"), 0o640)
+	}
+	if err == nil {
+		err = os.Rename(name+".tmp", name)
+	}
+	if err != nil {
+		m.log.Warn("keep known peers", "error", err)
+	}
+}
+
+// Leave tells the others that this node goes on purpose.
+func (m *Members) Leave(ctx context.Context) error {
+	wait := time.Second
+	if d, ok := ctx.Deadline(); ok {
+		wait = time.Until(d)
+	}
+	return m.list.Leave(wait)
+}
+
+// Close ends all goroutines.
+func (m *Members) Close() error {
+	select {
+	case <-m.stop:
+		return nil
+	default:
+	}
+	close(m.stop)
+	err := m.list.Shutdown()
+	m.wg.Wait()
+	return err
+}
+
+// delegate is what memberlist calls.
+type delegate struct{ m *Members }
+
+func (d delegate) NodeMeta(int) []byte             { return nil }
+func (d delegate) GetBroadcasts(int, int) [][]byte { return nil }
+
+func (d delegate) NotifyMsg(b []byte) {
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		d.m.log.Warn("malformed record", "bytes", len(b), "error", err)
+		return
+	}
+	d.m.hear(r)
+}
+
+func (d delegate) LocalState(bool) []byte {
+	d.m.mu.RLock()
+	defer d.m.mu.RUnlock()
+	all := []record{d.m.self}
+	for _, r := range d.m.records {
+		all = append(all, r)
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		d.m.log.Error("encode records", "error", err)
+		return nil
+	}
+	return b
+}
+
+func (d delegate) MergeRemoteState(b []byte, _ bool) {
+	var all []record
+	if err := json.Unmarshal(b, &all); err != nil || len(all) > maxRecords {
+		d.m.log.Warn("malformed records", "bytes", len(b), "error", errors.Join(err))
+		return
+	}
+	for _, r := range all {
+		d.m.hear(r)
+	}
+}
+
+func (d delegate) NotifyJoin(n *memberlist.Node) {
+	d.set(n.Name, true)
+	d.m.tell()
+}
+func (d delegate) NotifyLeave(n *memberlist.Node)  { d.set(n.Name, false) }
+func (d delegate) NotifyUpdate(n *memberlist.Node) {}
+
+func (d delegate) set(name string, alive bool) {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	if alive {
+		d.m.alive[name] = true
+	} else {
+		delete(d.m.alive, name)
+	}
+	d.m.changedLocked()
+}
