@@ -68,7 +68,20 @@ type peerLine struct {
 func (l *peerLine) now() *peerLink {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.link
+	return l.liveLocked()
+}
+
+// liveLocked returns the link unless it has ended.
+func (l *peerLine) liveLocked() *peerLink {
+	if l.link == nil {
+		return nil
+	}
+	select {
+	case <-l.link.dead:
+		return nil
+	default:
+		return l.link
+	}
 }
 
 // get waits for the link until ctx or stop ends. The error wraps ErrUnreachable, or is ErrTransportShutdown.
@@ -77,7 +90,10 @@ func (l *peerLine) get(ctx context.Context, stop <-chan struct{}) (*peerLink, er
 	defer l.mu.Unlock()
 	l.waiting++
 	defer func() { l.waiting-- }()
-	for l.link == nil {
+	for {
+		if link := l.liveLocked(); link != nil {
+			return link, nil
+		}
 		if !l.startLocked() {
 			return nil, raft.ErrTransportShutdown
 		}
@@ -99,14 +115,13 @@ func (l *peerLine) get(ctx context.Context, stop <-chan struct{}) (*peerLink, er
 		if errors.Is(err, raft.ErrTransportShutdown) {
 			return nil, err
 		}
-		if err != nil && l.link == nil {
+		if err != nil && l.liveLocked() == nil {
 			if l.lastErr != nil {
 				err = l.lastErr
 			}
 			return nil, unreachable(l.p.node, err)
 		}
 	}
-	return l.link, nil
 }
 
 // wait is get for at most d.

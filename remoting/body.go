@@ -80,6 +80,11 @@ type QueueData struct {
 	WriteQueueNums int32  `json:"writeQueueNums"`
 }
 
+// ClusterNames is the ClusterAddrTable of one cluster.
+func ClusterNames(cluster string, brokers []string) dict[string, list[string]] {
+	return dict[string, list[string]]{cluster: brokers}
+}
+
 // ClusterInfo is the body of a reply to GetBrokerClusterInfo.
 type ClusterInfo struct {
 	BrokerAddrTable  dict[string, BrokerData]   `json:"brokerAddrTable"`

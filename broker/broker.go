@@ -1,0 +1,521 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	bolt "go.etcd.io/bbolt"
+
+	"raftmq/internal/vfs"
+	"raftmq/membership"
+	"raftmq/message"
+	"raftmq/raftlog"
+	"raftmq/remoting"
+)
+
+// Version is what this program says it is.
+const Version = "0.1.0"
+
+var boltOptions = &bolt.Options{Timeout: 5 * time.Second}
+
+// classForward is the class of connections that carry forwarded requests between
+// nodes.
+const classForward = "forward"
+
+// Deps are what a node touches of the world. Zero fields take the real thing.
+type Deps struct {
+	Logger hclog.Logger
+	Disk   vfs.FS
+	Now    func() time.Time
+	// Dial opens connections to other nodes.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// Broker is one node.
+type Broker struct {
+	cfg     Config
+	id      identity
+	log     hclog.Logger
+	raftLog hclog.Logger // quieter: one per thousand groups
+	disk    vfs.FS
+	now     func() time.Time
+	dial    func(ctx context.Context, addr string) (net.Conn, error)
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	kick   chan struct{} // look at the catalogue again
+	leads  chan struct{} // leadership of something changed
+	failed chan error
+
+	lock      interface{ Close() error }
+	wal       *raftlog.WAL
+	transport *raftlog.Transport
+	host      *raftlog.Host
+	members   *membership.Members
+	catalogue *catalogue
+	clients   *registry
+	forwards  *forwarder
+	keys      *message.UniqueKeys
+	servers   []*remoting.Server // name server, one per slot, forwarded requests
+	web       *web
+	addrs     Addresses
+
+	mu         sync.RWMutex
+	partitions map[uint64]*partition
+	changed    chan struct{} // closed when a partition was opened
+}
+
+// Addresses are where a node can be reached.
+type Addresses struct {
+	NameServer string   `json:"nameserver"`
+	Listeners  []string `json:"listeners"` // per slot
+	Raft       string   `json:"raft"`
+	Gossip     string   `json:"gossip"`
+	HTTP       string   `json:"http"`
+}
+
+// Open starts a node. It returns when the node listens; see Ready for when it
+// can serve.
+func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
+		kick: make(chan struct{}, 1), leads: make(chan struct{}, 1), failed: make(chan error, 1),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}),
+	}
+	if b.log == nil {
+		b.log = hclog.NewNullLogger()
+	}
+	if b.disk == nil {
+		b.disk = vfs.OS{}
+	}
+	if b.now == nil {
+		b.now = time.Now
+	}
+	if b.dial == nil {
+		var nd net.Dialer
+		b.dial = func(ctx context.Context, addr string) (net.Conn, error) { return nd.DialContext(ctx, "tcp", addr) }
+	}
+	b.raftLog = b.log.Named("raft")
+	b.raftLog.SetLevel(max(b.log.GetLevel(), hclog.Warn))
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := b.open(); err != nil {
+		c, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return nil, errors.Join(err, b.Shutdown(c))
+	}
+	return b, nil
+}
+
+func (b *Broker) open() error {
+	var err error
+	if err = b.disk.MkdirAll(b.cfg.Data); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if b.lock, err = b.disk.Lock(filepath.Join(b.cfg.Data, "lock")); err != nil {
+		return fmt.Errorf("data directory is in use: %w", err)
+	}
+	if b.id, err = openIdentity(b.disk, b.cfg); err != nil {
+		return err
+	}
+	var salt [4]byte
+	rand.Read(salt[:])
+	b.keys = message.NewUniqueKeys(listenIP(b.cfg.Advertise), os.Getpid(), binary.BigEndian.Uint32(salt[:]), b.now)
+
+	walDir := b.cfg.WALDir
+	if walDir == "" {
+		walDir = filepath.Join(b.cfg.Data, "wal")
+	}
+	b.wal, err = raftlog.OpenWAL(walDir, raftlog.WALOptions{
+		FS: b.disk, SegmentBytes: b.cfg.WALSegmentBytes, Segments: b.cfg.WALSegments, WriteDeadline: b.cfg.WriteDeadline,
+		Logger: b.log.Named("wal"), OnFailure: func(err error) { b.fail(fmt.Errorf("write-ahead log: %w", err)) },
+	})
+	if err != nil {
+		return err
+	}
+	raftListener, err := b.listen(b.cfg.Raft)
+	if err != nil {
+		return err
+	}
+	b.addrs.Raft = b.advertised(raftListener)
+	b.transport, err = raftlog.NewTransport(raftlog.TransportConfig{
+		Cluster: b.cfg.Cluster, Node: b.id.Node, Incarnation: b.id.Incarnation,
+		Listener: raftListener, Dial: b.dialNode, Logger: b.log.Named("transport"),
+	})
+	if err != nil {
+		return err
+	}
+	b.host = raftlog.NewHost(b.transport, b.id.Node, b.id.Incarnation, b.log.Named("host"))
+	b.clients = newRegistry(b)
+	b.forwards = newForwarder(b)
+
+	ns, slots, err := b.listenClients()
+	if err != nil {
+		return err
+	}
+	if b.web, err = b.openWeb(); err != nil {
+		return err
+	}
+	b.members, err = membership.Open(membership.Config{
+		Self: membership.Node{
+			Name: b.id.Node, Incarnation: b.id.Incarnation, Raft: b.addrs.Raft, HTTP: b.addrs.HTTP,
+			NameServer: b.addrs.NameServer, Listeners: b.addrs.Listeners, Version: Version,
+		},
+		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
+		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),
+	})
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	b.addrs.Gossip = b.members.Addr()
+	b.wg.Go(b.watchMembers)
+	if err := b.openCatalogue(); err != nil {
+		return err
+	}
+	b.wg.Go(b.watchCatalogue)
+	b.wg.Go(b.announce)
+	b.wg.Go(b.checkpoints)
+	b.wg.Go(b.balance)
+	b.wg.Go(b.clients.run)
+	b.serve(ns, slots)
+	return nil
+}
+
+func (b *Broker) listen(port int) (net.Listener, error) {
+	return net.Listen("tcp", net.JoinHostPort(b.cfg.Host, strconv.Itoa(port)))
+}
+
+// advertised is ln's address as others are told it.
+func (b *Broker) advertised(ln net.Listener) string {
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return net.JoinHostPort(b.cfg.Advertise, port)
+}
+
+func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
+	ns, err := b.listen(b.cfg.NameServer)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.addrs.NameServer = b.advertised(ns)
+	var slots []net.Listener
+	for i := range b.cfg.Slots {
+		port := 0
+		if b.cfg.Listen != -1 {
+			port = b.cfg.Listen + slotStep*i
+		}
+		ln, err := b.listen(port)
+		if err != nil {
+			return nil, nil, fmt.Errorf("slot %d: %w", i, err)
+		}
+		slots = append(slots, ln)
+		b.addrs.Listeners = append(b.addrs.Listeners, b.advertised(ln))
+	}
+	return ns, slots, nil
+}
+
+func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
+	b.start(ns, b.handler(noSlot))
+	for slot, ln := range slots {
+		b.start(ln, b.handler(slot))
+	}
+	b.start(b.transport.Listener(classForward), remoting.HandlerFunc(b.handleForwarded))
+}
+
+func (b *Broker) start(ln net.Listener, h remoting.Handler) {
+	s := &remoting.Server{Handler: h, Logger: b.log.Named("remoting"), OnClose: b.clients.closed}
+	b.servers = append(b.servers, s)
+	b.wg.Go(func() {
+		if err := s.Serve(ln); err != nil && !errors.Is(err, remoting.ErrServerClosed) && b.ctx.Err() == nil {
+			b.log.Error("listener stopped", "address", ln.Addr(), "error", err)
+		}
+	})
+}
+
+// dialNode connects to another node's Raft port, wherever gossip says it is.
+func (b *Broker) dialNode(ctx context.Context, node string) (net.Conn, error) {
+	if b.members == nil {
+		return nil, fmt.Errorf("node %s: gossip has not started", node)
+	}
+	n, ok := b.members.Node(node)
+	if !ok {
+		return nil, fmt.Errorf("node %s: address unknown", node)
+	}
+	return b.dial(ctx, n.Raft)
+}
+
+// watchMembers keeps links to all nodes that gossip knows.
+func (b *Broker) watchMembers() {
+	join := time.NewTicker(time.Second)
+	defer join.Stop()
+	joined := false
+	for {
+		changed := b.members.Changed()
+		var peers []string
+		for _, n := range b.members.Nodes() {
+			if n.Name != b.id.Node {
+				peers = append(peers, n.Name)
+			}
+		}
+		b.transport.SetPeers(peers)
+		if !joined && len(b.cfg.Join) > 0 {
+			if n, err := b.members.Join(b.cfg.Join); n > 0 && err == nil {
+				joined = true
+				continue
+			}
+		}
+		select {
+		case <-changed:
+		case <-join.C:
+			if len(peers) == 0 {
+				joined = false
+			}
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+// announce tells the cluster which partitions this node leads.
+func (b *Broker) announce() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		var leads []membership.Lead
+		if term, ok := b.catalogue.replica.Leads(); ok {
+			leads = append(leads, membership.Lead{Partition: catalogueGroup, Term: term})
+		}
+		for _, p := range b.local() {
+			if term, ok := p.replica.Leads(); ok {
+				leads = append(leads, membership.Lead{Partition: p.desc.ID, Term: term})
+			}
+		}
+		b.members.Announce(leads)
+		select {
+		case <-b.leads:
+		case <-tick.C:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Broker) leadsChanged() {
+	for _, c := range []chan struct{}{b.leads, b.kick} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Bounds of what a restart replays.
+const (
+	checkpointEvery = 5 * time.Second
+	checkpointBytes = 64 << 20 // of a group's entries in the write-ahead log
+)
+
+// checkpoints keeps restarts short.
+func (b *Broker) checkpoints() {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-b.ctx.Done():
+			return
+		}
+		for _, p := range b.local() {
+			if p.log.Bytes() < checkpointBytes {
+				continue
+			}
+			if err := p.replica.Checkpoint(); err != nil && b.ctx.Err() == nil {
+				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
+			}
+		}
+	}
+}
+
+const (
+	balanceEvery = 5 * time.Second
+	balanceMoves = 16
+)
+
+// balance hands partitions to their preferred leaders, when those are alive and
+// have been for a while.
+func (b *Broker) balance() {
+	tick := time.NewTicker(balanceEvery)
+	defer tick.Stop()
+	seen := make(map[string]int) // rounds a node has been alive
+	for {
+		select {
+		case <-tick.C:
+		case <-b.ctx.Done():
+			return
+		}
+		for _, n := range b.members.Nodes() {
+			if b.transport.Alive(n.Name) {
+				seen[n.Name]++
+			} else {
+				seen[n.Name] = 0
+			}
+		}
+		moves := 0
+		for _, p := range b.local() {
+			to := b.preferred(p.desc)
+			if !p.leads() || to == b.id.Node || to == "" || seen[to] < 3 || moves == balanceMoves {
+				continue
+			}
+			moves++
+			ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
+			if err := p.replica.Transfer(ctx, to); err != nil && b.ctx.Err() == nil {
+				b.log.Warn("hand leadership to the preferred node", "partition", p.desc.ID, "node", to, "error", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// local returns the partitions that are open here.
+func (b *Broker) local() []*partition {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	ps := make([]*partition, 0, len(b.partitions))
+	for _, p := range b.partitions {
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+func (b *Broker) partition(id uint64) (*partition, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	p, ok := b.partitions[id]
+	return p, ok
+}
+
+func (b *Broker) opened() {
+	b.mu.Lock()
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+}
+
+// Addresses returns where the node listens.
+func (b *Broker) Addresses() Addresses { return b.addrs }
+
+// Failed delivers the error after which the node must not go on: a disk that
+// failed, or a state that could not be applied.
+func (b *Broker) Failed() <-chan error { return b.failed }
+
+func (b *Broker) fail(err error) {
+	b.log.Error("node must stop", "error", err)
+	select {
+	case b.failed <- err:
+	default:
+	}
+}
+
+// Shutdown stops the node: gracefully until ctx ends, then at once. It returns
+// when everything is gone.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	var errs []error
+	if b.web != nil {
+		b.web.draining.Store(true)
+	}
+	if b.catalogue != nil {
+		b.handOver(ctx)
+	}
+	b.cancel() // answers held pulls
+	for _, s := range b.servers {
+		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			errs = append(errs, err)
+		}
+	}
+	if b.forwards != nil {
+		b.forwards.close()
+	}
+	if b.members != nil {
+		leave, cancel := context.WithTimeout(ctx, time.Second)
+		b.members.Leave(leave)
+		cancel()
+	}
+	if b.host != nil {
+		b.host.Close()
+	}
+	for _, p := range b.local() {
+		errs = append(errs, p.close())
+	}
+	if b.catalogue != nil {
+		errs = append(errs, b.catalogue.close())
+	}
+	if b.web != nil {
+		errs = append(errs, b.web.close())
+	}
+	if b.members != nil {
+		errs = append(errs, b.members.Close())
+	}
+	if b.transport != nil {
+		errs = append(errs, b.transport.Close())
+	}
+	b.wg.Wait()
+	if b.wal != nil {
+		errs = append(errs, b.wal.Close())
+	}
+	if b.lock != nil {
+		errs = append(errs, b.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// handOver gives leadership to the best other node of each partition.
+func (b *Broker) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	replicas := []*raftlog.Replica{b.catalogue.replica}
+	for _, p := range b.local() {
+		replicas = append(replicas, p.replica)
+	}
+	some := make(chan struct{}, balanceMoves)
+	for _, r := range replicas {
+		if _, ok := r.Leads(); !ok {
+			continue
+		}
+		conf, _ := r.Members()
+		for _, s := range conf.Servers {
+			node, _ := raftlog.NodeOf(s.Address)
+			if node == b.id.Node || !b.transport.Alive(node) {
+				continue
+			}
+			some <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-some }()
+				if err := r.Transfer(ctx, node); err != nil {
+					b.log.Debug("hand leadership over", "node", node, "error", err)
+				}
+			})
+			break
+		}
+	}
+	wg.Wait()
+}
+
+// listenIP is the address of a host, the zero address if it is a name.
+func listenIP(host string) netip.Addr {
+	a, _ := netip.ParseAddr(host)
+	return a
+}

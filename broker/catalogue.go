@@ -1,0 +1,211 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+
+	"raftmq/fsm"
+	"raftmq/raftlog"
+)
+
+// catalogueGroup is the Raft group of the catalogue.
+const catalogueGroup = 0
+
+// catalogue is this node's replica of the cluster's decisions.
+type catalogue struct {
+	*fsm.Catalogue
+	replica *raftlog.Replica
+	bolt    *raftboltdb.BoltStore
+}
+
+// openCatalogue opens the replica. Its entries are in bolt, since there are few;
+// its term and vote are in the node's write-ahead log, in one record.
+func (b *Broker) openCatalogue() error {
+	dir := filepath.Join(b.cfg.Data, "catalogue")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	bolt, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(dir, "raft.db"), BoltOptions: boltOptions})
+	if err != nil {
+		return fmt.Errorf("open the catalogue's log: %w", err)
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, b.raftLog)
+	if err != nil {
+		return errors.Join(fmt.Errorf("open the catalogue's snapshots: %w", err), bolt.Close())
+	}
+	machine, err := fsm.OpenCatalogue(nil)
+	if err != nil {
+		return errors.Join(err, bolt.Close())
+	}
+	var first []raft.Server
+	for _, n := range b.cfg.InitialNodes {
+		id := fmt.Sprintf("%s.%d", n, 1)
+		first = append(first, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
+	}
+	sort.Slice(first, func(i, j int) bool { return first[i].ID < first[j].ID })
+	replica, err := b.host.Open(raftlog.ReplicaConfig{
+		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: bolt, Snapshots: snapshots, Bootstrap: first,
+		Heartbeat: b.cfg.Heartbeat, CommitTimeout: 50 * time.Millisecond, Logger: b.raftLog,
+		OnLeader: func(lead bool, term uint64) {
+			b.log.Info("leadership of the catalogue", "lead", lead, "term", term)
+			b.leadsChanged()
+		},
+		OnFault: func(err error) { b.fail(fmt.Errorf("catalogue: %w", err)) },
+	}, machine)
+	if err != nil {
+		return errors.Join(fmt.Errorf("open the catalogue: %w", err), bolt.Close())
+	}
+	b.catalogue = &catalogue{machine, replica, bolt}
+	return nil
+}
+
+func (c *catalogue) close() error { return errors.Join(c.replica.Close(), c.bolt.Close()) }
+
+// decide proposes a catalogue command. It works on the catalogue's leader only;
+// others forward the request that leads to it. errNotHere: certainly no effect.
+func (b *Broker) decide(ctx context.Context, cmd []byte) (any, error) {
+	v, err := b.catalogue.replica.Propose(ctx, cmd)
+	if errors.Is(err, raftlog.ErrNotLeader) {
+		return nil, errNotHere
+	}
+	return v, err
+}
+
+// found makes the cluster, once: on the first leader of a catalogue that is
+// empty.
+func (b *Broker) found(ctx context.Context) error {
+	if len(b.catalogue.Slots()) > 0 {
+		return nil
+	}
+	names := slices.Clone(b.cfg.InitialNodes)
+	slices.Sort(names)
+	nodes := make([]fsm.Node, len(names))
+	for i, n := range names {
+		nodes[i] = fsm.Node{Name: n, Incarnation: 1}
+	}
+	slots := make([]fsm.Slot, b.cfg.Slots)
+	for i := range slots {
+		slots[i] = fsm.Slot{ID: i, Replicas: replicaSet(names, i)}
+	}
+	_, err := b.decide(ctx, fsm.EncodeBootstrap(nil, b.cfg.Cluster, slots, nodes))
+	return err
+}
+
+// replicaSet gives slot i three nodes, each first for its share of the slots.
+func replicaSet(names []string, i int) []string {
+	n := min(3, len(names))
+	set := make([]string, n)
+	for j := range set {
+		set[j] = names[(i+j)%len(names)]
+	}
+	return set
+}
+
+// watchCatalogue keeps this node's replicas as the catalogue wants them.
+func (b *Broker) watchCatalogue() {
+	retry := time.NewTicker(time.Second)
+	defer retry.Stop()
+	for {
+		changed := b.catalogue.Changed()
+		if b.leadsHere(catalogueGroup) {
+			ctx, cancel := context.WithTimeout(b.ctx, forwardWait)
+			if err := b.found(ctx); err != nil && b.ctx.Err() == nil {
+				b.log.Warn("found the cluster", "error", err)
+			}
+			cancel()
+		}
+		b.reconcile()
+		select {
+		case <-changed:
+		case <-b.kick:
+		case <-retry.C:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+// reconcile opens the partitions that this node should hold and closes those of
+// topics that are gone.
+func (b *Broker) reconcile() {
+	want := make(map[uint64]fsm.Partition)
+	for _, p := range b.catalogue.Partitions() {
+		if slices.ContainsFunc(p.Voters, func(n fsm.Node) bool { return n.Name == b.id.Node && n.Incarnation == b.id.Incarnation }) {
+			want[p.ID] = p
+		}
+	}
+	b.mu.RLock()
+	var gone []*partition
+	for id, p := range b.partitions {
+		if _, ok := want[id]; !ok {
+			gone = append(gone, p)
+		}
+		delete(want, id)
+	}
+	b.mu.RUnlock()
+	for _, p := range gone {
+		b.drop(p)
+	}
+	for _, desc := range want {
+		if b.ctx.Err() != nil {
+			return
+		}
+		var voters []raft.Server
+		for _, n := range desc.Voters {
+			id := fmt.Sprintf("%s.%d", n.Name, n.Incarnation)
+			voters = append(voters, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
+		}
+		fresh := b.wal.Group(desc.ID).Bytes() == 0
+		p, err := b.openPartition(desc, voters)
+		if err != nil {
+			b.fail(err)
+			return
+		}
+		b.mu.Lock()
+		b.partitions[desc.ID] = p
+		b.mu.Unlock()
+		b.opened()
+		if fresh && b.preferred(desc) == b.id.Node {
+			p.replica.Nudge()
+		}
+	}
+}
+
+// preferred is the first replica of the partition's slot that is alive.
+func (b *Broker) preferred(desc fsm.Partition) string {
+	for _, s := range b.catalogue.Slots() {
+		if s.ID == desc.Slot {
+			for _, n := range s.Replicas {
+				if n == b.id.Node || b.transport.Alive(n) {
+					return n
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// drop closes a partition whose topic is gone and removes what it kept.
+func (b *Broker) drop(p *partition) {
+	b.mu.Lock()
+	delete(b.partitions, p.desc.ID)
+	b.mu.Unlock()
+	err := errors.Join(p.close(), p.log.Drop())
+	if err == nil {
+		err = b.disk.RemoveAll(b.partitionDir(p.desc.ID))
+	}
+	if err != nil {
+		b.log.Error("remove partition", "partition", p.desc.ID, "topic", p.desc.Topic, "error", err)
+		return
+	}
+	b.log.Info("partition removed", "partition", p.desc.ID, "topic", p.desc.Topic)
+}

@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"raftmq/message"
+)
+
+// Config is how a node is set up. The zero value of every field but Node and
+// Data works; check fills in what is documented as the default.
+type Config struct {
+	Cluster string // name of the cluster; default "raftmq"
+	Node    string // this node's name, unique in the cluster; required
+	Data    string // directory of everything the node keeps; required
+	WALDir  string // write-ahead log; default Data/wal; another disk is faster
+
+	Host      string // address to listen on; default 127.0.0.1
+	Advertise string // address that others are told; default Host
+
+	// Ports; -1 picks a free one. Zero takes the default.
+	NameServer int // 9876
+	Listen     int // 10911: slot s listens on Listen + 10*s
+	Raft       int // 10800
+	Gossip     int // 10700
+	HTTP       int // 10600
+
+	// InitialNodes are the members of a new cluster, this node among them. The same
+	// list is given to each of them; it is not looked at again once there is data.
+	InitialNodes []string
+	Join         []string // gossip addresses of other nodes, host:port
+	Slots        int      // fixed shares of a new cluster; default 3
+
+	AutoCreateTopics bool // create a topic when it is first sent to
+	DefaultQueues    int  // queues per partition of such a topic; default 2
+	MaxBody          int  // largest message body in bytes; default 4 MiB
+
+	SegmentBytes    int64         // commit log segment; default 256 MiB
+	WALSegmentBytes int64         // write-ahead log segment; default 64 MiB
+	WALSegments     int           // of the write-ahead log, at most; default 8
+	WriteDeadline   time.Duration // a disk write that takes longer has failed; default 5 s
+	Heartbeat       time.Duration // Raft's; default 2 s
+
+	GossipKey []byte // 16, 24 or 32 bytes: encrypts gossip
+}
+
+// ErrConfig: a setting is missing or wrong. Nothing was started.
+var ErrConfig = errors.New("broker: configuration")
+
+// slotStep keeps the port two below a listener free: old clients may call it
+// (their "VIP channel").
+const slotStep = 10
+
+// maxSlots is as many listeners as a node opens at most.
+const maxSlots = 64
+
+// check fills defaults and refuses what cannot work.
+func (c *Config) check() error {
+	def := func(p *int, v int) {
+		switch *p {
+		case 0:
+			*p = v
+		case -1:
+			*p = 0
+		}
+	}
+	str := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	str(&c.Cluster, "raftmq")
+	str(&c.Host, "127.0.0.1")
+	str(&c.Advertise, c.Host)
+	def(&c.NameServer, 9876)
+	if c.Listen == 0 {
+		c.Listen = 10911
+	}
+	def(&c.Raft, 10800)
+	def(&c.Gossip, 10700)
+	def(&c.HTTP, 10600)
+	def(&c.Slots, 3)
+	def(&c.DefaultQueues, 2)
+	def(&c.MaxBody, message.MaxBody)
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 2 * time.Second
+	}
+	switch {
+	case c.Node == "" || strings.ContainsAny(c.Node, ". \t\n/,") || len(c.Node) > 64:
+		return fmt.Errorf("%w: node name %q: 1 to 64 characters without dot, comma, slash or space", ErrConfig, c.Node)
+	case c.Data == "":
+		return fmt.Errorf("%w: no data directory", ErrConfig)
+	case c.Slots < 1 || c.Slots > maxSlots:
+		return fmt.Errorf("%w: %d slots, 1 to %d are possible", ErrConfig, c.Slots, maxSlots)
+	case c.MaxBody < 1 || c.MaxBody > message.MaxBody:
+		return fmt.Errorf("%w: largest body of %d bytes, at most %d", ErrConfig, c.MaxBody, message.MaxBody)
+	case c.DefaultQueues < 1 || c.DefaultQueues > maxQueues:
+		return fmt.Errorf("%w: %d queues per partition, 1 to %d are possible", ErrConfig, c.DefaultQueues, maxQueues)
+	case c.Listen != -1 && (c.Listen < 1 || c.Listen+slotStep*c.Slots > 65535):
+		return fmt.Errorf("%w: first listener port %d", ErrConfig, c.Listen)
+	}
+	if a := net.ParseIP(c.Advertise); a != nil && a.IsUnspecified() {
+		return fmt.Errorf("%w: others cannot reach %s: set the address to advertise", ErrConfig, c.Advertise)
+	}
+	if len(c.InitialNodes) > 0 {
+		here := false
+		for _, n := range c.InitialNodes {
+			here = here || n == c.Node
+		}
+		if !here {
+			return fmt.Errorf("%w: node %q is not among the initial nodes %v", ErrConfig, c.Node, c.InitialNodes)
+		}
+	}
+	return nil
+}

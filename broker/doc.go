@@ -1,0 +1,23 @@
+// Package broker is a node of raftmq: it keeps replicas of partitions, answers
+// and forwards RocketMQ's requests, and takes part in the catalogue.
+//
+// Every node answers every request. A request names a queue by the port it came
+// in on (one per slot), its topic and its queue id; what this node does not lead
+// it forwards to the node that does, marked so that it is forwarded only once.
+//
+// # Goroutines
+//
+//	goroutine                        started by             ends when                   waited for by
+//	one per listener                 Open                   Shutdown closes it          Shutdown
+//	those of a remoting.Server       its Serve              its Shutdown                Shutdown
+//	Raft's, one group each           raftlog.Host.Open      Replica.Close               partition.close
+//	appender, one per partition      openPartition          partition.close             partition.close
+//	watch of the catalogue           Open                   Shutdown                    Shutdown
+//	announcements                    Open                   Shutdown                    Shutdown
+//	member lists                     Open                   Shutdown                    Shutdown
+//	checkpoints                      Open                   Shutdown                    Shutdown
+//	balancing of leaders             Open                   Shutdown                    Shutdown
+//
+// Shutdown stops listening, answers held pulls, hands leaders over, leaves the
+// gossip and closes replicas and logs, in this order.
+package broker

@@ -1,0 +1,214 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"raftmq/raftlog"
+	"raftmq/remoting"
+)
+
+// atLeader answers r where the group's leader is: by here if this node leads,
+// else by sending r on. here returns errNotHere when this node turned out not to
+// lead: certainly nothing was done. again says that r may be done twice.
+//
+// A request for which no leader is found in time is answered "certainly not
+// done"; one whose answer was lost, "unknown".
+func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait time.Duration, again bool, here func(context.Context) (*remoting.Command, error)) *remoting.Command {
+	deadline := time.Now().Add(wait)
+	unknown := error(nil)
+	for {
+		if b.leadsHere(group) {
+			reply, err := here(ctx)
+			switch {
+			case err == nil:
+				return reply
+			case errors.Is(err, raftlog.ErrUnknownOutcome) && again && !r.forwarded:
+				unknown = err
+			case !errors.Is(err, errNotHere):
+				return r.failed(err)
+			}
+		}
+		if r.forwarded {
+			reply := r.Reply(remoting.NotLeaderForQueue, "not the leader; certainly not done")
+			if unknown != nil {
+				reply = r.failed(unknown)
+			}
+			reply.SetExt(extAbsent, "1")
+			return reply
+		}
+		if node := b.leaderOf(group); node != "" && node != b.id.Node && b.transport.Alive(node) {
+			reply, err := b.forwards.call(ctx, node, r, wait)
+			switch {
+			case err == nil && reply.Ext[extAbsent] == "1":
+			case err == nil && reply.Code == remoting.OutcomeUnknown && again:
+				unknown = fmt.Errorf("%w: %s", raftlog.ErrUnknownOutcome, reply.Remark)
+			case err == nil:
+				b.hint(reply, node, r.slot)
+				return reply
+			case errors.Is(err, remoting.ErrNotSent):
+			case again:
+				unknown = fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, err)
+			default:
+				return b.lost(ctx, r, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, err))
+			}
+		}
+		if time.Now().After(deadline) {
+			if unknown != nil {
+				return b.lost(ctx, r, unknown)
+			}
+			return r.failed(errNotHere)
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return r.failed(errNotHere)
+		case <-b.ctx.Done():
+			return r.failed(errNotHere)
+		}
+	}
+}
+
+// lostHold is longer than any usual client waits.
+const lostHold = 35 * time.Second
+
+// lost answers an unknown outcome. A client of ours is told; a stock client
+// would read any code as "not stored", so its own timeout speaks first.
+func (b *Broker) lost(ctx context.Context, r *request, err error) *remoting.Command {
+	if !r.ours() && !r.forwarded {
+		select {
+		case <-time.After(lostHold):
+		case <-ctx.Done():
+		case <-b.ctx.Done():
+		}
+	}
+	return r.failed(err)
+}
+
+// leadsHere reports whether this node leads the group and may answer for it.
+func (b *Broker) leadsHere(group uint64) bool {
+	if group == catalogueGroup {
+		_, ok := b.catalogue.replica.Leads()
+		return ok
+	}
+	p, ok := b.partition(group)
+	return ok && p.leads()
+}
+
+// leaderOf is the node that leads the group, by what the replica here and the
+// gossip say; the later term counts. "" if none is known.
+func (b *Broker) leaderOf(group uint64) string {
+	var node string
+	var term uint64
+	if r, ok := b.host.Replica(group); ok {
+		node, term = r.Leader()
+	}
+	if n, t, ok := b.members.Leader(group); ok && (t > term || node == "" && t == term) {
+		node = n
+	}
+	return node
+}
+
+// hint tells a client where the leader listens.
+func (b *Broker) hint(reply *remoting.Command, node string, slot int) {
+	if n, ok := b.members.Node(node); ok && slot >= 0 && slot < len(n.Listeners) {
+		reply.SetExt(extLeader, n.Listeners[slot])
+	}
+}
+
+// forwarder keeps one connection to each other node.
+type forwarder struct {
+	b     *Broker
+	mu    sync.Mutex
+	conns map[string]*forwardConn
+	done  bool
+}
+
+type forwardConn struct {
+	ready chan struct{} // closed when dialled
+	conn  *remoting.Conn
+	err   error
+}
+
+func newForwarder(b *Broker) *forwarder {
+	return &forwarder{b: b, conns: make(map[string]*forwardConn)}
+}
+
+// call sends r on to node and waits for the answer. Errors are remoting's.
+func (f *forwarder) call(ctx context.Context, node string, r *request, wait time.Duration) (*remoting.Command, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+time.Second)
+	defer cancel()
+	c, err := f.conn(ctx, node)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", remoting.ErrNotSent, err)
+	}
+	cmd := *r.Command
+	cmd.Ext = maps.Clone(r.Ext)
+	cmd.Flag &^= remoting.FlagOneway
+	cmd.SetExt(extSlot, strconv.Itoa(r.slot))
+	cmd.SetExt(extFrom, r.from.String())
+	cmd.SetExt(extClient, r.client)
+	cmd.Serial = remoting.Binary
+	if cmd.Code > 1<<15-1 {
+		cmd.Serial = remoting.JSON
+	}
+	return c.Call(ctx, &cmd)
+}
+
+func (f *forwarder) conn(ctx context.Context, node string) (*remoting.Conn, error) {
+	f.mu.Lock()
+	if f.done {
+		f.mu.Unlock()
+		return nil, remoting.ErrClosed
+	}
+	c := f.conns[node]
+	if c != nil {
+		select {
+		case <-c.ready:
+			if c.err != nil || c.conn.Err() != nil {
+				c = nil
+			}
+		default:
+		}
+	}
+	if c == nil {
+		c = &forwardConn{ready: make(chan struct{})}
+		f.conns[node] = c
+		go func() { // ends with the dial
+			defer close(c.ready)
+			dial, cancel := context.WithTimeout(f.b.ctx, time.Second)
+			defer cancel()
+			var nc net.Conn
+			if nc, c.err = f.b.transport.Dial(dial, node, classForward); c.err == nil {
+				c.conn = remoting.NewConn(nc, remoting.DialOptions{})
+			}
+		}()
+	}
+	f.mu.Unlock()
+	select {
+	case <-c.ready:
+		return c.conn, c.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (f *forwarder) close() {
+	f.mu.Lock()
+	f.done = true
+	conns := f.conns
+	f.conns = nil
+	f.mu.Unlock()
+	for _, c := range conns {
+		<-c.ready
+		if c.conn != nil {
+			c.conn.Close()
+		}
+	}
+}

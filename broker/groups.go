@@ -1,0 +1,436 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// kindClients is the control message that carries a node's list of clients. Every
+// node sends its whole list to every other when it changes, and now and then; so
+// all nodes come to the same lists without asking anybody.
+const kindClients = 16
+
+const (
+	clientsEvery = 3 * time.Second
+	// clientsKeep is how long a dead node's clients stay in the lists: they connect
+	// to another node meanwhile.
+	clientsKeep = 30 * time.Second
+	maxClients  = 8 << 20 // bytes of a list
+)
+
+// clientInfo is one connected client.
+type clientInfo struct {
+	ID       string
+	Addr     string
+	Language string
+	Version  int32
+	Producer []string                         `json:",omitempty"`
+	Consumer map[string]remoting.ConsumerData `json:",omitempty"` // by group
+}
+
+// clientList is what a node says of its clients. Since orders the lists of one
+// node.
+type clientList struct {
+	Node    string
+	Since   int64
+	Clients []clientInfo
+}
+
+// registry knows the cluster's clients.
+type registry struct {
+	b       *Broker
+	changed chan struct{}
+
+	mu    sync.RWMutex
+	conns map[*remoting.ServerConn]clientInfo
+	lists map[string]clientList // of other nodes
+	gone  map[string]time.Time  // when a node was seen dead
+	since int64
+}
+
+func newRegistry(b *Broker) *registry {
+	g := &registry{b: b, changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo), lists: make(map[string]clientList), gone: make(map[string]time.Time)}
+	b.transport.Handle(kindClients, g.hear)
+	return g
+}
+
+// clientOf is the id that the connection's client gave.
+func (g *registry) clientOf(c *remoting.ServerConn) string {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.conns[c].ID
+}
+
+// heartbeat answers 34: the connection's client, its producer groups, its
+// consumer groups and their subscriptions.
+func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.HeartbeatData
+	if err := remoting.DecodeBody(r.Body, &h); err != nil {
+		return r.failed(err)
+	}
+	info := clientInfo{ID: strings.Clone(h.ClientID), Addr: r.from.String(), Language: remoting.LanguageName(r.Language), Version: r.Version, Consumer: make(map[string]remoting.ConsumerData)}
+	for _, p := range h.ProducerDataSet {
+		info.Producer = append(info.Producer, p.GroupName)
+	}
+	for _, c := range h.ConsumerDataSet {
+		if err := message.CheckGroup(c.GroupName); err != nil {
+			return r.failed(err)
+		}
+		info.Consumer[c.GroupName] = c
+	}
+	g.mu.Lock()
+	old := g.conns[r.conn]
+	if h.WithoutSub { // heartbeat V2: the groups are as before
+		info.Consumer = old.Consumer
+	}
+	changed := old.ID != info.ID || !sameGroups(old, info)
+	g.conns[r.conn] = info
+	g.mu.Unlock()
+	if changed {
+		g.touch(groupsOf(old, info))
+	}
+	for name, c := range info.Consumer {
+		if err := g.subscribe(ctx, name, c); err != nil {
+			g.b.log.Warn("record a group's subscription", "group", name, "error", err)
+		}
+	}
+	return r.ReplyWith(nil, nil)
+}
+
+// subscribe makes sure that the catalogue knows the group and its topics.
+func (g *registry) subscribe(ctx context.Context, group string, c remoting.ConsumerData) error {
+	known, ok := g.b.catalogue.Group(group)
+	var topics []string
+	for _, s := range c.SubscriptionDataSet {
+		if _, there := g.b.catalogue.Topic(s.Topic); there && !slices.Contains(known.Topics, s.Topic) {
+			topics = append(topics, s.Topic)
+		}
+	}
+	if ok && len(topics) == 0 {
+		return nil
+	}
+	req := &request{Command: remoting.NewRequest(codeSubscribe, nil), slot: 0}
+	req.SetExt("group", group)
+	req.SetExt("topics", strings.Join(topics, ","))
+	if reply := g.b.admin(ctx, req); reply.Code != remoting.OK {
+		return errReply{reply}
+	}
+	return nil
+}
+
+// unregister answers 35.
+func (g *registry) unregister(r *request) *remoting.Command {
+	var h remoting.UnregisterHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	g.mu.Lock()
+	info, ok := g.conns[r.conn]
+	old := info
+	if ok && info.ID == h.ClientID {
+		info.Producer = slices.DeleteFunc(slices.Clone(info.Producer), func(p string) bool { return p == h.ProducerGroup })
+		consumers := make(map[string]remoting.ConsumerData)
+		for k, v := range info.Consumer {
+			if k != h.ConsumerGroup {
+				consumers[k] = v
+			}
+		}
+		info.Consumer = consumers
+		g.conns[r.conn] = info
+	}
+	g.mu.Unlock()
+	if !sameGroups(old, info) {
+		g.touch(groupsOf(old, info))
+	}
+	return r.ReplyWith(nil, nil)
+}
+
+// closed forgets a connection.
+func (g *registry) closed(c *remoting.ServerConn) {
+	g.mu.Lock()
+	old, ok := g.conns[c]
+	delete(g.conns, c)
+	g.mu.Unlock()
+	if ok {
+		g.touch(groupsOf(old, clientInfo{}))
+	}
+}
+
+func sameGroups(a, b clientInfo) bool {
+	if !slices.Equal(a.Producer, b.Producer) || len(a.Consumer) != len(b.Consumer) {
+		return false
+	}
+	for k, x := range a.Consumer {
+		y, ok := b.Consumer[k]
+		if !ok || len(x.SubscriptionDataSet) != len(y.SubscriptionDataSet) {
+			return false
+		}
+		for i := range x.SubscriptionDataSet {
+			if p, q := x.SubscriptionDataSet[i], y.SubscriptionDataSet[i]; p.Topic != q.Topic || p.SubString != q.SubString || p.SubVersion != q.SubVersion {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func groupsOf(infos ...clientInfo) []string {
+	var gs []string
+	for _, i := range infos {
+		for k := range i.Consumer {
+			gs = append(gs, k)
+		}
+	}
+	return gs
+}
+
+// touch spreads a change and tells the members of the groups here.
+func (g *registry) touch(groups []string) {
+	select {
+	case g.changed <- struct{}{}:
+	default:
+	}
+	g.notify(groups)
+}
+
+// notify tells members here to balance their queues anew (40).
+func (g *registry) notify(groups []string) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for c, info := range g.conns {
+		for _, name := range groups {
+			if m, ok := info.Consumer[name]; ok && m.MessageModel != remoting.Broadcasting {
+				c.Send(remoting.NewOneway(remoting.NotifyConsumerIDsChanged, remoting.ConsumerGroupHeader{ConsumerGroup: name}))
+			}
+		}
+	}
+}
+
+// run spreads the list of this node's clients.
+func (g *registry) run() {
+	tick := time.NewTicker(clientsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.changed:
+		case <-tick.C:
+			g.expire()
+		case <-g.b.ctx.Done():
+			return
+		}
+		g.mu.Lock()
+		g.since = max(g.since+1, g.b.now().UnixNano())
+		list := clientList{Node: g.b.id.Node, Since: g.since}
+		for _, info := range g.conns {
+			list.Clients = append(list.Clients, info)
+		}
+		g.mu.Unlock()
+		msg, err := json.Marshal(list)
+		if err != nil || len(msg) > maxClients {
+			g.b.log.Error("list of clients", "clients", len(list.Clients), "bytes", len(msg), "error", err)
+			continue
+		}
+		for _, n := range g.b.members.Nodes() {
+			if n.Name != g.b.id.Node {
+				g.b.transport.Notify(n.Name, kindClients, msg)
+			}
+		}
+	}
+}
+
+// hear takes another node's list.
+func (g *registry) hear(_ context.Context, from string, msg []byte) ([]byte, error) {
+	var list clientList
+	if err := json.Unmarshal(msg, &list); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	old := g.lists[from]
+	if list.Since <= old.Since {
+		g.mu.Unlock()
+		return nil, nil
+	}
+	g.lists[from] = list
+	g.mu.Unlock()
+	before, after := members(old.Clients), members(list.Clients)
+	var changed []string
+	for name, ids := range after {
+		if !slices.Equal(ids, before[name]) {
+			changed = append(changed, name)
+		}
+		delete(before, name)
+	}
+	for name := range before {
+		changed = append(changed, name)
+	}
+	g.notify(changed)
+	return nil, nil
+}
+
+func members(clients []clientInfo) map[string][]string {
+	m := make(map[string][]string)
+	for _, c := range clients {
+		for name := range c.Consumer {
+			m[name] = append(m[name], c.ID)
+		}
+	}
+	for _, ids := range m {
+		sort.Strings(ids)
+	}
+	return m
+}
+
+// expire drops the lists of nodes that have been dead for a while.
+func (g *registry) expire() {
+	var changed []string
+	g.mu.Lock()
+	for node, list := range g.lists {
+		if g.b.transport.Alive(node) {
+			delete(g.gone, node)
+			continue
+		}
+		if g.gone[node].IsZero() {
+			g.gone[node] = time.Now()
+		} else if time.Since(g.gone[node]) > clientsKeep {
+			delete(g.lists, node)
+			delete(g.gone, node)
+			for name := range members(list.Clients) {
+				changed = append(changed, name)
+			}
+		}
+	}
+	g.mu.Unlock()
+	g.notify(changed)
+}
+
+// all returns the cluster's clients, one each, this node's first.
+func (g *registry) all() []clientInfo {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	seen := make(map[string]bool)
+	var all []clientInfo
+	add := func(i clientInfo) {
+		// A client has a connection per address: each may name other groups.
+		key := i.ID + "\x00" + strings.Join(i.Producer, ",")
+		for name := range i.Consumer {
+			key += "\x00" + name
+		}
+		if i.ID != "" && !seen[key] {
+			seen[key] = true
+			all = append(all, i)
+		}
+	}
+	for _, i := range g.conns {
+		add(i)
+	}
+	for _, l := range g.lists {
+		for _, i := range l.Clients {
+			add(i)
+		}
+	}
+	return all
+}
+
+// subscription is what the group's members said of a topic, the latest version.
+func (g *registry) subscription(group, topic string, version int64) (remoting.SubscriptionData, remoting.Code) {
+	var best remoting.SubscriptionData
+	found := false
+	for _, i := range g.all() {
+		for _, s := range i.Consumer[group].SubscriptionDataSet {
+			if s.Topic == topic && (!found || s.SubVersion > best.SubVersion) {
+				best, found = s, true
+			}
+		}
+	}
+	switch {
+	case !found:
+		return best, remoting.SubscriptionNotExist
+	case best.SubVersion < version:
+		return best, remoting.SubscriptionNotLatest
+	}
+	return best, 0
+}
+
+// list answers 38.
+func (g *registry) list(r *request) *remoting.Command {
+	var h remoting.ConsumerGroupHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	ids := []string{}
+	for _, i := range g.all() {
+		if _, ok := i.Consumer[h.ConsumerGroup]; ok {
+			ids = append(ids, i.ID)
+		}
+	}
+	sort.Strings(ids)
+	ids = slices.Compact(ids)
+	if len(ids) == 0 {
+		return r.refuse(remoting.SystemError, "no consumer of group %s is connected", h.ConsumerGroup)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(remoting.ConsumerList{ConsumerIDList: ids}))
+}
+
+func (i clientInfo) connection() remoting.Connection {
+	return remoting.Connection{ClientAddr: i.Addr, ClientID: i.ID, Language: i.Language, Version: i.Version}
+}
+
+// consumers answers 203.
+func (g *registry) consumers(r *request) *remoting.Command {
+	var h remoting.ConsumerGroupHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	var out remoting.ConsumerConnection
+	out.SubscriptionTable = make(map[string]remoting.SubscriptionData)
+	seen := make(map[string]bool)
+	for _, i := range g.all() {
+		c, ok := i.Consumer[h.ConsumerGroup]
+		if !ok {
+			continue
+		}
+		if !seen[i.ID] {
+			seen[i.ID] = true
+			out.ConnectionSet = append(out.ConnectionSet, i.connection())
+		}
+		out.ConsumeFromWhere, out.ConsumeType, out.MessageModel = c.ConsumeFromWhere, c.ConsumeType, c.MessageModel
+		for _, s := range c.SubscriptionDataSet {
+			out.SubscriptionTable[s.Topic] = s
+		}
+	}
+	if len(out.ConnectionSet) == 0 {
+		return r.refuse(remoting.ConsumerNotOnline, "the consumer group %s is not online", h.ConsumerGroup)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
+}
+
+// producers answers 204.
+func (g *registry) producers(r *request) *remoting.Command {
+	var h remoting.ProducerGroupHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	var out remoting.ProducerConnection
+	for _, i := range g.all() {
+		if slices.Contains(i.Producer, h.ProducerGroup) {
+			out.ConnectionSet = append(out.ConnectionSet, i.connection())
+		}
+	}
+	if len(out.ConnectionSet) == 0 {
+		return r.refuse(remoting.SystemError, "the producer group %s is not online", h.ProducerGroup)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
+}
+
+// errReply is a refusal as an error.
+type errReply struct{ *remoting.Command }
+
+func (e errReply) Error() string { return e.Remark }

@@ -1,0 +1,195 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/raftlog"
+	"raftmq/remoting"
+)
+
+// request is one request on its way through a node.
+type request struct {
+	*remoting.Command
+	conn *remoting.ServerConn
+	// slot is that of the listener it came in on, noSlot on the name server's.
+	slot int
+	// forwarded: another node sent it on; it is not sent on again.
+	forwarded bool
+	// from is the client's address.
+	from netip.AddrPort
+	// client is who asks, as far as it said so in a heartbeat.
+	client string
+}
+
+// noSlot is the slot of name-server connections.
+const noSlot = -1
+
+// Fields that a forwarding node adds, and one that a client of ours sends.
+const (
+	extSlot   = "_slot"
+	extFrom   = "_from"
+	extClient = "_client"
+	extOurs   = "rmq"    // "1": the client knows our reply codes
+	extPID    = "pid"    // producer id, 32 hex digits
+	extEpoch  = "pep"    // producer epoch
+	extSeq    = "seq"    // sequence of the first message
+	extOrder  = "ord"    // "1": refuse gaps
+	extLeader = "leader" // in replies: where the leader of the slot listens
+	extAbsent = "_absent"
+)
+
+// forwardWait is how long a request waits for a leader. Stock producers give up
+// after 3 s: an answer before that lets them try again.
+const forwardWait = 2500 * time.Millisecond
+
+func (b *Broker) handler(slot int) remoting.Handler {
+	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
+		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+		return b.handle(ctx, &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)})
+	})
+}
+
+// handleForwarded answers what another node sent on.
+func (b *Broker) handleForwarded(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
+	r := &request{Command: cmd, conn: c, forwarded: true, client: cmd.Ext[extClient]}
+	var err error
+	if r.slot, err = strconv.Atoi(cmd.Ext[extSlot]); err != nil {
+		return cmd.Reply(remoting.InvalidParameter, "forwarded without a slot")
+	}
+	r.from, _ = netip.ParseAddrPort(cmd.Ext[extFrom])
+	return b.handle(ctx, r)
+}
+
+// ours reports whether the client knows our reply codes.
+func (r *request) ours() bool { return r.Ext[extOurs] == "1" || r.Ext[extPID] != "" }
+
+func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
+	switch r.Code {
+	case remoting.SendMessage, remoting.SendMessageV2, remoting.SendBatchMessage:
+		return b.send(ctx, r)
+	case remoting.PullMessage, remoting.LitePullMessage:
+		return b.pull(ctx, r)
+	case remoting.QueryConsumerOffset:
+		return b.queryOffset(ctx, r)
+	case remoting.UpdateConsumerOffset:
+		return b.commitOffset(ctx, r)
+	case remoting.GetMaxOffset, remoting.GetMinOffset, remoting.GetEarliestMessageTime:
+		return b.queueBound(ctx, r)
+	case remoting.SearchOffsetByTimestamp:
+		return b.searchOffset(ctx, r)
+	case remoting.ViewMessageByID:
+		return b.viewMessage(ctx, r)
+	case remoting.QueryMessage:
+		return b.queryMessage(ctx, r)
+	case remoting.LockBatchMQ, remoting.UnlockBatchMQ:
+		return b.lockQueues(ctx, r)
+	case remoting.Heartbeat:
+		return b.clients.heartbeat(ctx, r)
+	case remoting.UnregisterClient:
+		return b.clients.unregister(r)
+	case remoting.GetConsumerListByGroup:
+		return b.clients.list(r)
+	case remoting.GetConsumerConnectionList:
+		return b.clients.consumers(r)
+	case remoting.GetProducerConnectionList:
+		return b.clients.producers(r)
+	case remoting.GetRouteByTopic:
+		return b.route(r)
+	case remoting.GetBrokerClusterInfo:
+		return b.clusterInfo(r)
+	case remoting.ConsumerSendMessageBack, remoting.EndTransaction, remoting.CheckClientConfig:
+		// Stock clients take any answer to these for success, so there must be none
+		// while they are not served.
+		r.conn.Close()
+		return nil
+	}
+	return b.admin(ctx, r)
+}
+
+// refuse answers with a code and a reason.
+func (r *request) refuse(code remoting.Code, format string, args ...any) *remoting.Command {
+	return r.Reply(code, fmt.Sprintf(format, args...))
+}
+
+// failed answers what went wrong: a header's error, a refusal, or an outcome.
+func (r *request) failed(err error) *remoting.Command {
+	switch {
+	case errors.Is(err, remoting.ErrHeader), errors.Is(err, message.ErrName):
+		return r.Reply(remoting.InvalidParameter, err.Error())
+	case errors.Is(err, errNotHere):
+		return r.Reply(remoting.ServiceNotAvailable, "no leader; certainly not done")
+	case errors.Is(err, errBusy):
+		return r.Reply(remoting.SystemBusy, "[OVERLOAD] "+err.Error()+"; certainly not done")
+	case errors.Is(err, raftlog.ErrUnknownOutcome):
+		if r.ours() || r.forwarded {
+			return r.Reply(remoting.OutcomeUnknown, err.Error())
+		}
+		return r.Reply(remoting.SystemError, err.Error())
+	}
+	return r.Reply(remoting.SystemError, err.Error())
+}
+
+// slotOf takes the broker name that newer clients send as the slot, where the
+// listener does not tell.
+func (r *request) slotOf(brokerName string) int {
+	if s, ok := parseBrokerName(brokerName); ok {
+		return s
+	}
+	return r.slot
+}
+
+const brokerPrefix = "raftmq-"
+
+// brokerName is a slot's name to RocketMQ's clients.
+func brokerName(slot int) string { return brokerPrefix + strconv.Itoa(slot) }
+
+func parseBrokerName(s string) (slot int, ok bool) {
+	n, ok := strings.CutPrefix(s, brokerPrefix)
+	if !ok {
+		return 0, false
+	}
+	slot, err := strconv.Atoi(n)
+	return slot, err == nil && slot >= 0
+}
+
+// find returns the topic and its partition in a slot. A group's retry queues are
+// inside the partitions of the topics it consumes, numbered per slot.
+func (b *Broker) find(topic string, slot int, queue int32) (fsm.Topic, fsm.Partition, bool) {
+	if group, ok := message.RetryGroup(topic); ok {
+		g, ok := b.catalogue.Group(group)
+		if !ok || queue < 0 || int(queue) >= len(g.Retry[slot]) {
+			return fsm.Topic{}, fsm.Partition{}, false
+		}
+		p, ok := b.catalogue.Partition(g.Retry[slot][queue])
+		n := int32(len(g.Retry[slot]))
+		return fsm.Topic{Name: topic, ReadQueues: n, WriteQueues: n, Perm: permRead | permWrite}, p, ok
+	}
+	t, ok := b.catalogue.Topic(topic)
+	if !ok {
+		return t, fsm.Partition{}, false
+	}
+	for _, p := range t.Partitions {
+		if p.Slot == slot {
+			return t, p, true
+		}
+	}
+	return t, fsm.Partition{}, false
+}
+
+// Permission bits of a topic.
+const (
+	permInherit = 1
+	permWrite   = 2
+	permRead    = 4
+)
+
+// maxQueues bounds a topic's queues per partition.
+const maxQueues = 1024

@@ -1,0 +1,83 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"raftmq/internal/vfs"
+)
+
+// identity is who this data directory belongs to. A node whose disk was wiped
+// comes back as another incarnation; it never votes under the old one.
+type identity struct {
+	Version     int    `json:"version"`
+	Cluster     string `json:"cluster"`
+	Node        string `json:"node"`
+	Incarnation uint64 `json:"incarnation"`
+}
+
+const (
+	identityFile    = "node.json"
+	identityVersion = 1
+)
+
+// openIdentity reads the directory's identity, or makes it the given node's.
+func openIdentity(disk vfs.FS, c Config) (identity, error) {
+	name := filepath.Join(c.Data, identityFile)
+	f, err := disk.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		id := identity{Version: identityVersion, Cluster: c.Cluster, Node: c.Node, Incarnation: 1}
+		return id, writeIdentity(disk, c.Data, id)
+	}
+	if err != nil {
+		return identity{}, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return identity{}, err
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return identity{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	var id identity
+	if err := json.Unmarshal(b, &id); err != nil {
+		return identity{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	switch {
+	case id.Version > identityVersion:
+		return id, fmt.Errorf("%s has version %d, this program knows %d", name, id.Version, identityVersion)
+	case id.Cluster != c.Cluster:
+		return id, fmt.Errorf("%w: %s belongs to cluster %q, not %q", ErrConfig, c.Data, id.Cluster, c.Cluster)
+	case id.Node != c.Node:
+		return id, fmt.Errorf("%w: %s belongs to node %q, not %q", ErrConfig, c.Data, id.Node, c.Node)
+	}
+	return id, nil
+}
+
+func writeIdentity(disk vfs.FS, dir string, id identity) error {
+	b, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, identityFile+".tmp")
+	if err := disk.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := disk.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(append(b, '\n'), 0)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", tmp, err)
+	}
+	if err := disk.Rename(tmp, filepath.Join(dir, identityFile)); err != nil {
+		return err
+	}
+	return disk.SyncDir(dir)
+}

@@ -1,0 +1,215 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/raftlog"
+	"raftmq/store"
+)
+
+// partition is this node's replica of one partition, from network to disk.
+type partition struct {
+	desc    fsm.Partition
+	machine *fsm.PartitionMachine
+	replica *raftlog.Replica
+	log     *raftlog.GroupLog
+	append  *appender
+	commits *committer
+}
+
+// archive lets Raft read applied entries back from the commit log.
+type archive struct{ store func() *store.Store }
+
+func (a archive) FirstIndex() uint64 {
+	first, last := a.store().First(), a.store().Last()
+	if last.Index == first.Index {
+		return 0
+	}
+	return first.Index + 1
+}
+
+func (a archive) LastIndex() uint64 {
+	first, last := a.store().First(), a.store().Last()
+	if last.Index == first.Index {
+		return 0
+	}
+	return last.Index
+}
+
+func (a archive) GetLog(index uint64, out *raft.Log) error {
+	e, err := a.store().Entry(index)
+	if errors.Is(err, store.ErrNotFound) {
+		if first := a.store().First(); index == first.Index && index > 0 {
+			*out = raft.Log{Index: first.Index, Term: first.Term, Type: raft.LogNoop}
+			return nil
+		}
+		return raft.ErrLogNotFound
+	}
+	if err != nil {
+		return err
+	}
+	*out = raft.Log{Index: e.Index, Term: e.Term, Type: raft.LogType(e.Type), Data: e.Data, AppendedAt: time.Unix(0, e.AppendedAt)}
+	return nil
+}
+
+// openPartition opens the replica from its latest checkpoint; the write-ahead
+// log replays the rest.
+func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*partition, error) {
+	group := b.wal.Group(desc.ID)
+	c, _, err := group.Checkpoint()
+	if err != nil {
+		return nil, fmt.Errorf("partition %d: %w", desc.ID, err)
+	}
+	log := b.log.Named("partition").With("partition", desc.ID, "topic", desc.Topic, "slot", desc.Slot)
+	machine, err := fsm.OpenPartition(b.partitionDir(desc.ID), fsm.PartitionOptions{Store: store.Options{
+		FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: log,
+	}}, c.State)
+	if err != nil {
+		return nil, fmt.Errorf("open partition %d of %s: %w", desc.ID, desc.Topic, err)
+	}
+	group.SetArchive(archive{machine.Store})
+	p := &partition{desc: desc, machine: machine, log: group}
+	p.replica, err = b.host.Open(raftlog.ReplicaConfig{
+		Group: desc.ID, Log: group, Bootstrap: bootstrap, Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
+		OnLeader: func(lead bool, term uint64) {
+			log.Info("leadership", "lead", lead, "term", term)
+			b.leadsChanged()
+		},
+		OnFault: func(err error) { b.fail(fmt.Errorf("partition %d of %s: %w", desc.ID, desc.Topic, err)) },
+	}, machine)
+	if err != nil {
+		return nil, errors.Join(err, machine.Close())
+	}
+	p.append = newAppender(p.replica.Start, b.now)
+	p.commits = newCommitter(p, b.now)
+	return p, nil
+}
+
+func (b *Broker) partitionDir(id uint64) string {
+	return filepath.Join(b.cfg.Data, "partitions", fmt.Sprintf("%08d", id))
+}
+
+func (p *partition) store() *store.Store { return p.machine.Store() }
+
+// leads reports whether this replica may answer for the partition.
+func (p *partition) leads() bool {
+	_, ok := p.replica.Leads()
+	return ok
+}
+
+// propose is for commands other than appends. errNotHere: certainly no effect.
+func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
+	v, err := p.replica.Propose(ctx, cmd)
+	if errors.Is(err, raftlog.ErrNotLeader) {
+		return nil, errNotHere
+	}
+	return v, err
+}
+
+func (p *partition) close() error {
+	err := p.replica.Close()
+	p.append.close()
+	p.commits.close()
+	return errors.Join(err, p.machine.Close())
+}
+
+// committer gathers offset commits, most of them one-way, into one entry per
+// interval.
+type committer struct {
+	p    *partition
+	now  func() time.Time
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting map[commitKey]fsm.CommitOffset
+	done    []chan error
+	wake    chan struct{}
+}
+
+type commitKey struct {
+	group string
+	queue message.Queue
+}
+
+const (
+	commitEvery = 20 * time.Millisecond
+	maxCommits  = 4096 // keys waiting per partition
+)
+
+func newCommitter(p *partition, now func() time.Time) *committer {
+	c := &committer{p: p, now: now, stop: make(chan struct{}), waiting: make(map[commitKey]fsm.CommitOffset), wake: make(chan struct{}, 1)}
+	c.wg.Go(c.run)
+	return c
+}
+
+// add queues a commit; done, if not nil, gets its outcome.
+func (c *committer) add(o fsm.CommitOffset, done chan error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := commitKey{o.Group, o.Queue}
+	old, there := c.waiting[k]
+	if !there && len(c.waiting) >= maxCommits {
+		return errBusy
+	}
+	if !there || o.Offset >= old.Offset || o.Epoch > old.Epoch {
+		c.waiting[k] = o
+	}
+	if done != nil {
+		c.done = append(c.done, done)
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (c *committer) run() {
+	for {
+		select {
+		case <-c.wake:
+		case <-c.stop:
+			return
+		}
+		c.mu.Lock()
+		batch, done := c.waiting, c.done
+		c.waiting, c.done = make(map[commitKey]fsm.CommitOffset), nil
+		c.mu.Unlock()
+		offsets := make([]fsm.CommitOffset, 0, len(batch))
+		for _, o := range batch {
+			offsets = append(offsets, o)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), forwardWait)
+		_, err := c.p.propose(ctx, fsm.EncodeCommit(nil, c.now().UnixMilli(), offsets))
+		cancel()
+		for _, d := range done {
+			d <- err
+		}
+		select {
+		case <-time.After(commitEvery):
+		case <-c.stop:
+			return
+		}
+	}
+}
+
+func (c *committer) close() {
+	close(c.stop)
+	c.wg.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range c.done {
+		d <- errNotHere
+	}
+	c.done = nil
+}

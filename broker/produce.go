@@ -1,0 +1,227 @@
+package broker
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// send answers 10, 310 and 320.
+func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.SendHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	r.slot = r.slotOf(h.BrokerName)
+	if err := message.CheckTopic(h.Topic); err != nil {
+		return r.failed(err)
+	}
+	if message.IsSystemTopic(h.Topic) {
+		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
+	}
+	topic, part, ok := b.find(h.Topic, r.slot, h.QueueID)
+	if !ok && topic.Name == "" && !r.forwarded && b.cfg.AutoCreateTopics && h.DefaultTopic == message.DefaultTopic {
+		if err := b.autoCreate(ctx, h.Topic); err != nil {
+			return r.failed(err)
+		}
+		topic, part, ok = b.find(h.Topic, r.slot, h.QueueID)
+	}
+	switch {
+	case topic.Name == "":
+		return r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
+	case !ok:
+		return r.refuse(remoting.InvalidParameter, "topic %s has no partition in %s", h.Topic, brokerName(r.slot))
+	case topic.Perm&permWrite == 0:
+		return r.refuse(remoting.NoPermission, "topic %s may not be written", h.Topic)
+	case h.QueueID >= max(topic.ReadQueues, topic.WriteQueues):
+		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s: it has %d", h.QueueID, h.Topic, topic.WriteQueues)
+	case h.QueueID < 0 && topic.WriteQueues > 0:
+		h.QueueID = rand.Int32N(topic.WriteQueues)
+	case topic.WriteQueues == 0:
+		return r.refuse(remoting.NoPermission, "topic %s has no queue to write", h.Topic)
+	}
+	producer, err := producerOf(r)
+	if err != nil {
+		return r.failed(err)
+	}
+	batch := r.Code == remoting.SendBatchMessage || h.Batch
+	return b.atLeader(ctx, r, part.ID, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context) (*remoting.Command, error) {
+		item := fsm.Item{Queue: message.Queue{Topic: h.Topic, ID: h.QueueID}, Producer: producer}
+		unique, refusal := b.records(r, &h, &item, batch)
+		if refusal != nil {
+			return refusal, nil
+		}
+		p, ok := b.partition(part.ID)
+		if !ok {
+			return nil, errNotHere
+		}
+		res, err := p.append.append(ctx, item)
+		if err != nil {
+			return nil, err
+		}
+		return b.sent(r, &h, res, unique), nil
+	})
+}
+
+// producerOf reads the identity that clients of ours send.
+func producerOf(r *request) (fsm.Producer, error) {
+	var p fsm.Producer
+	id := r.Ext[extPID]
+	if id == "" {
+		return p, nil
+	}
+	b, err := hex.DecodeString(id)
+	if err != nil || len(b) != len(p.ID) {
+		return p, fmt.Errorf("%w: %s %q is not 32 hex digits", remoting.ErrHeader, extPID, id)
+	}
+	copy(p.ID[:], b)
+	epoch, err := strconv.ParseUint(r.Ext[extEpoch], 10, 32)
+	if err != nil {
+		return p, fmt.Errorf("%w: %s %q", remoting.ErrHeader, extEpoch, r.Ext[extEpoch])
+	}
+	if p.Sequence, err = strconv.ParseUint(r.Ext[extSeq], 10, 63); err != nil {
+		return p, fmt.Errorf("%w: %s %q", remoting.ErrHeader, extSeq, r.Ext[extSeq])
+	}
+	p.Epoch, p.Ordered = uint32(epoch), r.Ext[extOrder] == "1"
+	return p, nil
+}
+
+// records builds the records of a send, once, as they are stored and served.
+func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, batch bool) (unique string, refusal *remoting.Command) {
+	m := message.Message{
+		Topic: h.Topic, QueueID: h.QueueID, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
+		BornHost: r.from, StoreHost: b.storeHost(r.slot), ReconsumeTimes: h.ReconsumeTimes,
+	}
+	if h.SysFlag&message.FlagTransactionMask != 0 {
+		return "", r.refuse(remoting.MessageIllegal, "transactional messages are not served yet; certainly not stored")
+	}
+	all := []message.BatchMessage{{Flag: h.Flag, Body: r.Body, Properties: h.Properties}}
+	if batch {
+		var err error
+		if all, err = message.DecodeBatch(r.Body); err != nil {
+			return "", r.refuse(remoting.MessageIllegal, "%v", err)
+		}
+	}
+	size := 0
+	for _, x := range all {
+		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
+	}
+	item.Records = make([]byte, 0, size)
+	for i, x := range all {
+		m.Flag, m.Body, m.Properties = x.Flag, x.Body, x.Properties
+		if len(m.Body) > b.cfg.MaxBody {
+			return "", r.refuse(remoting.MessageIllegal, "message body of %d bytes, at most %d; certainly not stored", len(m.Body), b.cfg.MaxBody)
+		}
+		for name := range message.Properties(m.Properties) {
+			switch name {
+			case message.PropDelayLevel, "TIMER_DELIVER_MS", "TIMER_DELAY_SEC", "TIMER_DELAY_MS", message.PropTransaction:
+				return "", r.refuse(remoting.MessageIllegal, "property %s: delayed and transactional messages are not served yet; certainly not stored", name)
+			}
+		}
+		id, ok := m.Property(message.PropUniqueKey)
+		if !ok {
+			id = b.keys.Next()
+			if n := len(m.Properties); n > 0 && m.Properties[n-1] != 0x02 {
+				m.Properties += "\x02"
+			}
+			m.Properties = string(message.AppendProperty([]byte(m.Properties), message.PropUniqueKey, id))
+		}
+		if i == 0 {
+			unique = strings.Clone(id)
+		}
+		var err error
+		if item.Records, err = m.AppendRecord(item.Records); err != nil {
+			return "", r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err)
+		}
+	}
+	item.Count = len(all)
+	return unique, nil
+}
+
+// sent answers a send that was applied.
+func (b *Broker) sent(r *request, h *remoting.SendHeader, res fsm.ItemResult, unique string) *remoting.Command {
+	switch res.Status {
+	case fsm.Stored, fsm.Duplicate:
+	case fsm.SequenceGap:
+		return r.refuse(remoting.SequenceGap, "an earlier message of this producer is missing; certainly not stored")
+	case fsm.StaleEpoch:
+		return r.refuse(remoting.StaleEpoch, "a later epoch of this producer is known; certainly not stored")
+	case fsm.UnknownProducer:
+		return r.refuse(remoting.UnknownProducer, "the producer is not known and this is not its first message; not stored as new")
+	case fsm.UnknownBelowWindow:
+		return r.refuse(remoting.OutcomeUnknown, "too old to tell whether it was stored; not stored as new")
+	default:
+		return r.refuse(remoting.SystemError, "status %d", res.Status)
+	}
+	ids := make([]string, len(res.Physical))
+	host := b.storeHost(r.slot)
+	for i, p := range res.Physical {
+		ids[i] = message.OffsetID(host, p)
+	}
+	return r.ReplyWith(remoting.SendReply{
+		MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: int64(res.Offset), TransactionID: unique,
+		Duplicate: res.Status == fsm.Duplicate,
+	}, nil)
+}
+
+// storeHost is the slot's listener here, which clients dial to look a message up.
+func (b *Broker) storeHost(slot int) netip.AddrPort {
+	if slot < 0 || slot >= len(b.addrs.Listeners) {
+		return netip.AddrPort{}
+	}
+	a, err := netip.ParseAddrPort(b.addrs.Listeners[slot])
+	if err != nil {
+		return netip.AddrPort{} // a host name: stock lookups by id then fail
+	}
+	return a
+}
+
+// autoCreate makes the topic as TBW102 says, and waits until its partitions can
+// be sent to: this must fit into a stock client's first send.
+func (b *Broker) autoCreate(ctx context.Context, topic string) error {
+	n := int32(b.cfg.DefaultQueues)
+	req := &request{Command: remoting.NewRequest(remoting.UpdateAndCreateTopic, remoting.CreateTopicHeader{
+		Topic: topic, DefaultTopic: message.DefaultTopic, ReadQueueNums: n, WriteQueueNums: n, Perm: permRead | permWrite, TopicFilterType: "SINGLE_TAG",
+	}), slot: 0}
+	reply := b.admin(ctx, req)
+	if reply.Code != remoting.OK {
+		return fmt.Errorf("create topic %s: %s", topic, reply.Remark)
+	}
+	return b.awaitTopic(ctx, topic)
+}
+
+// awaitTopic waits until this node knows the topic and a leader of each of its
+// partitions.
+func (b *Broker) awaitTopic(ctx context.Context, topic string) error {
+	ctx, cancel := context.WithTimeout(ctx, forwardWait)
+	defer cancel()
+	for {
+		changed := b.catalogue.Changed()
+		if t, ok := b.catalogue.Topic(topic); ok {
+			led := 0
+			for _, p := range t.Partitions {
+				if b.leadsHere(p.ID) || b.leaderOf(p.ID) != "" && b.leaderOf(p.ID) != b.id.Node {
+					led++
+				}
+			}
+			if led == len(t.Partitions) {
+				return nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("topic %s is not ready: %w", topic, errNotHere)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/remoting"
+	"raftmq/store"
+)
+
+// Bounds of one pull's answer, RocketMQ's.
+const (
+	pullMessages    = 32 // default
+	maxPullMessages = 1024
+	pullBytes       = 256 << 10
+	maxPullBytes    = 4 << 20 // far below the largest frame
+	maxSuspend      = 60 * time.Second
+)
+
+// pull answers 11 and 361. What lies inside this replica's queue it serves
+// itself, leader or not: committed records never change. At the end the leader
+// holds the request until the queue grows. That an offset is out of range is said
+// by a leader only, after a read index, because clients persist what they are
+// told then.
+func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.PullHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	r.slot = r.slotOf(h.BrokerName)
+	topic, part, ok := b.find(h.Topic, r.slot, h.QueueID)
+	switch {
+	case topic.Name == "":
+		return r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
+	case topic.Perm&permRead == 0:
+		return r.refuse(remoting.NoPermission, "topic %s may not be read", h.Topic)
+	case !ok, h.QueueID < 0, h.QueueID >= topic.ReadQueues:
+		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s in %s: it has %d", h.QueueID, h.Topic, brokerName(r.slot), topic.ReadQueues)
+	}
+	match, refusal := b.filter(r, &h)
+	if refusal != nil {
+		return refusal
+	}
+	if h.SysFlag&remoting.PullCommit != 0 && h.CommitOffset >= 0 && !r.forwarded {
+		b.commit(ctx, r, h.ConsumerGroup, part, message.Queue{Topic: h.Topic, ID: h.QueueID}, h.CommitOffset, false)
+		r.SetExt("sysFlag", itoa(int64(h.SysFlag&^remoting.PullCommit)))
+	}
+	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
+	hold := time.Duration(0)
+	if h.SysFlag&remoting.PullSuspend != 0 {
+		hold = min(h.SuspendTimeout, maxSuspend)
+	}
+	if p, ok := b.partition(part.ID); ok && !p.leads() {
+		if lo, hi := p.store().Bounds(q); h.QueueOffset >= int64(lo) && h.QueueOffset < int64(hi) {
+			if reply := b.readQueue(r, &h, p, q, match); reply != nil {
+				return reply
+			}
+		}
+	}
+	reply := b.atLeader(ctx, r, part.ID, hold+forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
+		p, ok := b.partition(part.ID)
+		if !ok {
+			return nil, errNotHere
+		}
+		return b.hold(ctx, r, &h, p, q, match, hold)
+	})
+	if reply != nil && reply.Code == remoting.ServiceNotAvailable {
+		// Without a leader nothing is known of the queue's end.
+		return r.emptyPull(remoting.PullNotFound, h.QueueOffset, 0, 0)
+	}
+	return reply
+}
+
+// hold answers at the leader, and waits at the queue's end.
+func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool, wait time.Duration) (*remoting.Command, error) {
+	if off, ok := p.machine.PendingReset(h.ConsumerGroup, q); ok {
+		if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.now().UnixMilli(), h.ConsumerGroup, q)); err != nil {
+			return nil, err
+		}
+		lo, hi := p.store().Bounds(q)
+		return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
+	}
+	var timeout <-chan time.Time
+	checked := false
+	for {
+		grown := p.store().Appended(q) // before reading, so that no append slips between
+		lo, hi := p.store().Bounds(q)
+		from := message.Offset(h.QueueOffset)
+		switch {
+		case from >= lo && from < hi:
+			if reply := b.readQueue(r, h, p, q, match); reply != nil {
+				return reply, nil
+			}
+			continue
+		case from != hi || from < lo:
+			if !checked { // another leader may know more
+				if err := p.replica.ReadIndex(ctx); err != nil {
+					return nil, errNotHere
+				}
+				checked = true
+				continue
+			}
+			return r.emptyPull(remoting.PullOffsetMoved, int64(min(max(from, lo), hi)), int64(lo), int64(hi)), nil
+		case wait == 0:
+			return r.emptyPull(remoting.PullNotFound, h.QueueOffset, int64(lo), int64(hi)), nil
+		}
+		if timeout == nil {
+			t := time.NewTimer(wait)
+			defer t.Stop()
+			timeout = t.C
+		}
+		lead := time.NewTimer(100 * time.Millisecond) // a leader that was deposed lets go
+		select {
+		case <-grown:
+		case <-lead.C:
+			if !p.leads() {
+				return nil, errNotHere
+			}
+		case <-timeout:
+			wait = 0
+		case <-r.conn.Draining():
+			wait = 0
+		case <-ctx.Done():
+			wait = 0
+		}
+		lead.Stop()
+	}
+}
+
+// readQueue answers with records, or with what was passed over; nil if there is
+// nothing at the offset.
+func (b *Broker) readQueue(r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) *remoting.Command {
+	n, bytes := int(h.MaxMsgNums), int(h.MaxMsgBytes)
+	if n <= 0 {
+		n = pullMessages
+	}
+	if bytes <= 0 {
+		bytes = pullBytes
+		if n > pullMessages {
+			bytes = maxPullBytes / 4
+		}
+	}
+	batch, err := p.store().Read(q, message.Offset(h.QueueOffset), min(n, maxPullMessages), min(bytes, maxPullBytes), match)
+	if errors.Is(err, store.ErrOffset) {
+		return nil
+	}
+	if err != nil {
+		b.log.Error("read", "partition", p.desc.ID, "topic", q.Topic, "queue", q.ID, "offset", h.QueueOffset, "error", err)
+		return r.refuse(remoting.SystemError, "%v", err)
+	}
+	if batch.Count == 0 {
+		if batch.Next == message.Offset(h.QueueOffset) {
+			return nil
+		}
+		return r.emptyPull(remoting.PullRetryImmediately, int64(batch.Next), int64(batch.Min), int64(batch.Max))
+	}
+	return r.ReplyWith(remoting.PullReply{NextBeginOffset: int64(batch.Next), MinOffset: int64(batch.Min), MaxOffset: int64(batch.Max)}, batch.Records)
+}
+
+func (r *request) emptyPull(code remoting.Code, next, lo, hi int64) *remoting.Command {
+	return r.Reply(code, "").With(remoting.PullReply{NextBeginOffset: next, MinOffset: lo, MaxOffset: hi})
+}
+
+// filter returns which tags the consumer wants, nil for all: from the request if
+// it carries its subscription, else from the client's heartbeat.
+func (b *Broker) filter(r *request, h *remoting.PullHeader) (func(int32) bool, *remoting.Command) {
+	expr, kind := h.Subscription, h.ExpressionType
+	if h.SysFlag&remoting.PullSubscription == 0 {
+		sub, err := b.clients.subscription(h.ConsumerGroup, h.Topic, h.SubVersion)
+		if err != 0 {
+			return nil, r.refuse(err, "group %s has no such subscription to %s", h.ConsumerGroup, h.Topic)
+		}
+		expr, kind = sub.SubString, sub.ExpressionType
+		if !r.forwarded { // the leader may not have heard of this client
+			r.SetExt("sysFlag", itoa(int64(h.SysFlag|remoting.PullSubscription)))
+			r.SetExt("subscription", expr)
+			r.SetExt("expressionType", kind)
+			h.SysFlag |= remoting.PullSubscription
+		}
+	}
+	if kind != "" && kind != "TAG" {
+		return nil, r.refuse(remoting.SystemError, "filter of type %s is not served yet", kind)
+	}
+	return tagFilter(expr), nil
+}
+
+// tagFilter takes "*" or tags joined by "||".
+func tagFilter(expr string) func(int32) bool {
+	if expr == "" || expr == "*" {
+		return nil
+	}
+	var hashes []int32
+	for tag := range strings.SplitSeq(expr, "||") {
+		if tag = strings.TrimSpace(tag); tag != "" {
+			hashes = append(hashes, message.TagHash(tag), byteHash(tag))
+		}
+	}
+	return func(tag int32) bool { return slices.Contains(hashes, tag) }
+}
+
+// byteHash is how the stock Go client hashes a tag: over its bytes.
+func byteHash(tag string) int32 {
+	var h int32
+	for i := range len(tag) {
+		h = 31*h + int32(tag[i])
+	}
+	return h
+}

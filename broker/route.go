@@ -1,0 +1,101 @@
+package broker
+
+import (
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// route answers 105 from memory. Broker names are slots. Id 0 of a slot is the
+// first of its replicas that is alive, the same for all topics, since clients
+// keep addresses per name; node i of the cluster also has the stable id i+1.
+func (b *Broker) route(r *request) *remoting.Command {
+	var h remoting.RouteHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	var data remoting.TopicRouteData
+	add := func(slot int, read, write, perm int32) {
+		data.QueueDatas = append(data.QueueDatas, remoting.QueueData{BrokerName: brokerName(slot), Perm: perm, ReadQueueNums: read, WriteQueueNums: write})
+		data.BrokerDatas = append(data.BrokerDatas, b.brokerData(slot))
+	}
+	group, retry := message.RetryGroup(h.Topic)
+	switch {
+	case h.Topic == message.DefaultTopic && b.cfg.AutoCreateTopics:
+		n := int32(b.cfg.DefaultQueues)
+		for _, s := range b.catalogue.Slots() {
+			add(s.ID, n, n, permRead|permWrite|permInherit)
+		}
+	case retry:
+		g, _ := b.catalogue.Group(group)
+		for _, s := range b.catalogue.Slots() {
+			if n := int32(len(g.Retry[s.ID])); n > 0 {
+				add(s.ID, n, n, permRead|permWrite)
+			}
+		}
+	default:
+		t, _ := b.catalogue.Topic(h.Topic)
+		for _, p := range t.Partitions {
+			add(p.Slot, t.ReadQueues, t.WriteQueues, t.Perm)
+			data.QueueDatas[len(data.QueueDatas)-1].TopicSysFlag = t.SysFlag
+		}
+		if t.Order {
+			data.OrderTopicConf = orderConf(t)
+		}
+	}
+	if len(data.QueueDatas) == 0 {
+		return r.refuse(remoting.TopicNotExist, "No topic route info in name server for the topic: %s", h.Topic)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(data))
+}
+
+// orderConf lists the queues of an ordered topic: "raftmq-0:2;raftmq-1:2".
+func orderConf(t fsm.Topic) string {
+	s := ""
+	for i, p := range t.Partitions {
+		if i > 0 {
+			s += ";"
+		}
+		s += brokerName(p.Slot) + ":" + itoa(int64(t.WriteQueues))
+	}
+	return s
+}
+
+func (b *Broker) brokerData(slot int) remoting.BrokerData {
+	addrs := make(map[int64]string)
+	var replicas []string
+	for _, s := range b.catalogue.Slots() {
+		if s.ID == slot {
+			replicas = s.Replicas
+		}
+	}
+	for i, n := range b.members.Nodes() {
+		if slot >= len(n.Listeners) || n.Name != b.id.Node && !b.transport.Alive(n.Name) {
+			continue
+		}
+		addrs[int64(i+1)] = n.Listeners[slot]
+	}
+	for _, name := range replicas {
+		if n, ok := b.members.Node(name); ok && slot < len(n.Listeners) && (name == b.id.Node || b.transport.Alive(name)) {
+			addrs[0] = n.Listeners[slot]
+			break
+		}
+	}
+	if addrs[0] == "" { // any node answers
+		addrs[0] = b.addrs.Listeners[min(slot, len(b.addrs.Listeners)-1)]
+	}
+	return remoting.BrokerData{BrokerAddrs: addrs, BrokerName: brokerName(slot), Cluster: b.cfg.Cluster}
+}
+
+// clusterInfo answers 106.
+func (b *Broker) clusterInfo(r *request) *remoting.Command {
+	var info remoting.ClusterInfo
+	info.BrokerAddrTable = make(map[string]remoting.BrokerData)
+	names := []string{}
+	for _, s := range b.catalogue.Slots() {
+		names = append(names, brokerName(s.ID))
+		info.BrokerAddrTable[brokerName(s.ID)] = b.brokerData(s.ID)
+	}
+	info.ClusterAddrTable = remoting.ClusterNames(b.cfg.Cluster, names)
+	return r.ReplyWith(nil, remoting.EncodeBody(info))
+}

@@ -1,0 +1,185 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// web serves health, metrics and, on loopback, profiles and the digests of
+// replicas.
+type web struct {
+	b        *Broker
+	server   *http.Server
+	draining atomic.Bool
+}
+
+func (b *Broker) openWeb() (*web, error) {
+	ln, err := b.listen(b.cfg.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	b.addrs.HTTP = b.advertised(ln)
+	w := &web{b: b}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
+	mux.HandleFunc("/readyz", w.ready)
+	mux.Handle("/metrics", promhttp.HandlerFor(w.metrics(), promhttp.HandlerOpts{}))
+	debug := http.NewServeMux()
+	debug.HandleFunc("/debug/pprof/", pprof.Index)
+	debug.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	debug.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	debug.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	debug.HandleFunc("/debug/partitions", w.partitions)
+	mux.Handle("/debug/", loopbackOnly(debug))
+	w.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	b.wg.Go(func() {
+		if err := w.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			b.log.Error("http stopped", "error", err)
+		}
+	})
+	return w, nil
+}
+
+func loopbackOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+			http.Error(rw, "only from this host", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(rw, r)
+	})
+}
+
+func (w *web) ready(rw http.ResponseWriter, _ *http.Request) {
+	if reason := w.b.notReady(w.draining.Load()); reason != "" {
+		http.Error(rw, reason, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(rw, "ok")
+}
+
+// notReady says why the node cannot serve; "" if it can.
+func (b *Broker) notReady(draining bool) string {
+	switch {
+	case draining:
+		return "draining"
+	case b.catalogue == nil:
+		return "starting"
+	case b.wal.Err() != nil:
+		return "write-ahead log failed"
+	case len(b.catalogue.Slots()) == 0:
+		return "the cluster is not founded yet, or its catalogue has no leader"
+	case b.leaderOf(catalogueGroup) == "":
+		return "the catalogue has no leader"
+	}
+	b.mu.RLock()
+	open := len(b.partitions)
+	b.mu.RUnlock()
+	want := 0
+	for _, p := range b.catalogue.Partitions() {
+		for _, v := range p.Voters {
+			if v.Name == b.id.Node && v.Incarnation == b.id.Incarnation {
+				want++
+			}
+		}
+	}
+	if open < want {
+		return fmt.Sprintf("%d of %d partitions are open", open, want)
+	}
+	for _, p := range b.local() {
+		if node := b.leaderOf(p.desc.ID); node == "" {
+			return fmt.Sprintf("partition %d of %s has no leader", p.desc.ID, p.desc.Topic)
+		}
+	}
+	return ""
+}
+
+// Ready reports whether the node can serve, and why not.
+func (b *Broker) Ready() (ok bool, reason string) {
+	reason = b.notReady(b.web.draining.Load())
+	return reason == "", reason
+}
+
+// PartitionInfo is one replica, for people and tests.
+type PartitionInfo struct {
+	ID       uint64 `json:"id"`
+	Topic    string `json:"topic"`
+	Slot     int    `json:"slot"`
+	Leader   string `json:"leader"`
+	State    string `json:"state"`
+	Term     uint64 `json:"term"`
+	Last     uint64 `json:"last"`
+	Commit   uint64 `json:"commit"`
+	Applied  uint64 `json:"applied"`
+	Position int64  `json:"position"`
+	Digest   string `json:"digest"` // of the log through applied
+	WALBytes int64  `json:"wal_bytes"`
+}
+
+func (w *web) partitions(rw http.ResponseWriter, _ *http.Request) {
+	infos := []PartitionInfo{}
+	for _, p := range w.b.local() {
+		s := p.replica.Stats()
+		mark, digest := p.store().Digest()
+		infos = append(infos, PartitionInfo{
+			ID: p.desc.ID, Topic: p.desc.Topic, Slot: p.desc.Slot, Leader: w.b.leaderOf(p.desc.ID), State: s.State, Term: s.Term,
+			Last: s.Last, Commit: s.Commit, Applied: mark.Index, Position: int64(mark.Position), Digest: fmt.Sprintf("%016x", digest), WALBytes: p.log.Bytes(),
+		})
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(rw).Encode(infos)
+}
+
+func (w *web) metrics() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	gauge := func(name, help string, f func() float64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+	}
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	gauge("raftmq_partitions", "Replicas open here.", func() float64 { return float64(len(w.b.local())) })
+	gauge("raftmq_partitions_led", "Replicas here that lead.", func() float64 {
+		n := 0
+		for _, p := range w.b.local() {
+			if p.leads() {
+				n++
+			}
+		}
+		return float64(n)
+	})
+	gauge("raftmq_nodes_alive", "Nodes that gossip knows alive, this one included.", func() float64 {
+		if w.b.members == nil {
+			return 0
+		}
+		return float64(len(w.b.members.Nodes()))
+	})
+	gauge("raftmq_wal_bytes", "Live bytes of the write-ahead log that wait for a checkpoint.", func() float64 {
+		var n int64
+		for _, p := range w.b.local() {
+			n += p.log.Bytes()
+		}
+		return float64(n)
+	})
+	return reg
+}
+
+func (w *web) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := w.server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = w.server.Close()
+	}
+	return err
+}

@@ -1,0 +1,128 @@
+// Package mqtest runs a cluster in one process, for tests.
+package mqtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+	"raftmq/client"
+)
+
+// Cluster is a number of nodes on loopback, each with a directory of its own.
+type Cluster struct {
+	t     testing.TB
+	cfg   func(*broker.Config)
+	names []string
+	dirs  []string
+	Nodes []*broker.Broker // nil while stopped
+	joins []string
+}
+
+// Start starts n nodes and returns when all are ready. change, if not nil, may
+// alter each node's configuration.
+func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, cfg: change, Nodes: make([]*broker.Broker, n)}
+	for i := range n {
+		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
+		c.dirs = append(c.dirs, t.TempDir())
+	}
+	t.Cleanup(func() {
+		for i := range c.Nodes {
+			c.Stop(i)
+		}
+	})
+	for i := range n {
+		c.Run(i)
+	}
+	for i := range n {
+		c.Await(i)
+	}
+	return c
+}
+
+// Run starts node i, which is stopped, on its directory.
+func (c *Cluster) Run(i int) {
+	c.t.Helper()
+	cfg := broker.Config{
+		Cluster: "test", Node: c.names[i], Data: c.dirs[i], InitialNodes: c.names, Join: c.joins,
+		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, AutoCreateTopics: true,
+		WALSegmentBytes: 4 << 20, SegmentBytes: 8 << 20, Heartbeat: 500 * time.Millisecond,
+	}
+	if c.cfg != nil {
+		c.cfg(&cfg)
+	}
+	log := hclog.New(&hclog.LoggerOptions{Name: c.names[i], Level: hclog.LevelFromString(os.Getenv("RAFTMQ_TEST_LOG")), Output: os.Stderr})
+	if os.Getenv("RAFTMQ_TEST_LOG") == "" {
+		log = hclog.NewNullLogger()
+	}
+	b, err := broker.Open(context.Background(), cfg, broker.Deps{Logger: log})
+	require.NoError(c.t, err)
+	c.Nodes[i] = b
+	c.joins = append(c.joins, b.Addresses().Gossip)
+}
+
+// Await waits until node i serves.
+func (c *Cluster) Await(i int) {
+	c.t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, reason := c.Nodes[i].Ready()
+		if ok {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			c.t.Fatalf("%s is not ready: %s", c.names[i], reason)
+		}
+	}
+}
+
+// Stop shuts node i down; nothing if it is stopped.
+func (c *Cluster) Stop(i int) {
+	if c.Nodes[i] == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := c.Nodes[i].Shutdown(ctx); err != nil {
+		c.t.Logf("shut %s down: %v", c.names[i], err)
+	}
+	c.Nodes[i] = nil
+}
+
+// Endpoints are the name servers of the running nodes.
+func (c *Cluster) Endpoints() []string {
+	var addrs []string
+	for _, b := range c.Nodes {
+		if b != nil {
+			addrs = append(addrs, b.Addresses().NameServer)
+		}
+	}
+	return addrs
+}
+
+// Client returns a client of the cluster that is closed with the test.
+func (c *Cluster) Client() *client.Client {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	cl, err := client.Dial(ctx, client.WithEndpoints(c.Endpoints()...))
+	require.NoError(c.t, err)
+	c.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		cl.Close(ctx)
+	})
+	return cl
+}

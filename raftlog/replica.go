@@ -1,0 +1,386 @@
+package raftlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+var (
+	// ErrNotLeader: the command was not proposed here and has no effect. Ask the
+	// leader.
+	ErrNotLeader = errors.New("raftlog: not leader")
+	// ErrUnknownOutcome: the command may have taken effect, or may yet. Only what
+	// is safe to do twice may be tried again.
+	ErrUnknownOutcome = errors.New("raftlog: outcome unknown")
+	// ErrClosed: the replica was closed before the command was proposed.
+	ErrClosed = errors.New("raftlog: replica closed")
+)
+
+// ReplicaConfig is how one replica of one group is opened.
+type ReplicaConfig struct {
+	Group uint64
+	// Log is the group's view of the node's write-ahead log. For the catalogue it
+	// keeps term and vote only, and Logs and Snapshots are set.
+	Log *GroupLog
+	// Logs keeps the entries; nil: Log.
+	Logs raft.LogStore
+	// Snapshots of a group whose log Raft compacts itself; nil: floors and
+	// checkpoints.
+	Snapshots raft.SnapshotStore
+	// Bootstrap is the first configuration of a group that has no state yet. Every
+	// replica is given the identical one. Empty: the replica waits to be added.
+	Bootstrap []raft.Server
+
+	Heartbeat     time.Duration // 0: 2 s; failover does not wait for it, see nudge.go
+	CommitTimeout time.Duration // 0: 200 ms; how long a follower of an idle group may lag
+	Logger        hclog.Logger
+
+	// OnLeader is called, one call after the other, when this replica becomes able
+	// to lead in term (everything before is applied), and with lead=false when it no
+	// longer is.
+	OnLeader func(lead bool, term uint64)
+	// OnFault is called once when the machine could not apply an entry.
+	OnFault func(error)
+}
+
+// Replica is this node's member of one group. Its methods are safe for
+// concurrent use.
+type Replica struct {
+	cfg    ReplicaConfig
+	host   *Host
+	self   raft.ServerID
+	raft   *raft.Raft
+	net    *GroupTransport
+	apply  *applier
+	floors *floors // nil for the catalogue
+	log    hclog.Logger
+
+	ready   atomic.Uint64 // term in which a barrier of ours was applied
+	gate    gate
+	reads   readRounds
+	save    sync.Mutex // one checkpoint at a time
+	closing chan struct{}
+	wg      sync.WaitGroup
+}
+
+// Open starts the replica. m holds the state of the group's latest checkpoint,
+// or nothing.
+func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = 2 * time.Second
+	}
+	if cfg.CommitTimeout == 0 {
+		cfg.CommitTimeout = 200 * time.Millisecond
+	}
+	if cfg.Logs == nil {
+		cfg.Logs = cfg.Log
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
+	r.gate.init()
+	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, grown: make(chan struct{})}
+	r.apply.applied.index, r.apply.applied.term = m.Applied()
+	snapshots := cfg.Snapshots
+	if snapshots == nil {
+		c, ok, err := cfg.Log.Checkpoint()
+		if err != nil {
+			return nil, fmt.Errorf("group %d: read checkpoint: %w", cfg.Group, err)
+		}
+		if ok {
+			if c.Index != r.apply.applied.index {
+				return nil, fmt.Errorf("group %d: state is at entry %d, checkpoint at %d", cfg.Group, r.apply.applied.index, c.Index)
+			}
+			r.apply.applied.conf, r.apply.applied.confIndex = c.Configuration, c.ConfigurationIndex
+		}
+		r.floors = &floors{group: cfg.Log, machine: m, conf: r.configuration}
+		r.apply.reset = r.resetLog
+		snapshots = r.floors
+		cfg.Log.OnPressure(func() {
+			if err := r.Checkpoint(); err != nil && !errors.Is(err, ErrClosed) {
+				log.Error("checkpoint for write-ahead log space", "error", err)
+			}
+		})
+	}
+	r.net = h.transport.Group(cfg.Group)
+	if err := r.start(snapshots); err != nil {
+		r.net.Close()
+		return nil, fmt.Errorf("group %d: %w", cfg.Group, err)
+	}
+	if r.floors != nil {
+		r.floors.started()
+	}
+	h.add(r)
+	r.wg.Go(r.watch)
+	return r, nil
+}
+
+func (r *Replica) start(snapshots raft.SnapshotStore) error {
+	c := raft.DefaultConfig()
+	c.LocalID = r.self
+	c.HeartbeatTimeout, c.ElectionTimeout = r.cfg.Heartbeat, r.cfg.Heartbeat
+	c.LeaderLeaseTimeout = r.cfg.Heartbeat / 2
+	c.CommitTimeout = r.cfg.CommitTimeout
+	c.MaxAppendEntries = 32 // entries of up to 256 KiB; the transport bounds bytes
+	c.BatchApplyCh = true
+	c.NoLegacyTelemetry = true
+	c.Logger = r.log
+	if r.floors != nil {
+		c.NoSnapshotRestoreOnStart = true // the machine was opened at the checkpoint
+		c.TrailingLogs = 1 << 62          // the archive retains, Raft never compacts
+		c.SnapshotInterval, c.SnapshotThreshold = 1000*time.Hour, 1<<62
+	}
+	if len(r.cfg.Bootstrap) > 0 {
+		has, err := raft.HasExistingState(r.cfg.Logs, r.cfg.Log, snapshots)
+		if err != nil {
+			return fmt.Errorf("look for state: %w", err)
+		}
+		if !has {
+			conf := raft.Configuration{Servers: r.cfg.Bootstrap}
+			if err := raft.BootstrapCluster(c, r.cfg.Logs, r.cfg.Log, snapshots, r.net, conf); err != nil {
+				return fmt.Errorf("bootstrap: %w", err)
+			}
+		}
+	}
+	ra, err := raft.NewRaft(c, r.apply, r.cfg.Logs, r.cfg.Log, snapshots, r.net)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	r.raft = ra
+	return nil
+}
+
+// watch turns Raft's leadership into OnLeader calls.
+func (r *Replica) watch() {
+	led := false
+	for {
+		select {
+		case lead := <-r.raft.LeaderCh():
+			term := r.raft.CurrentTerm()
+			if lead && r.settle(term) {
+				led = true
+				r.ready.Store(term)
+				r.notify(true, term)
+			} else if led {
+				led = false
+				r.ready.Store(0)
+				r.notify(false, term)
+			}
+		case <-r.closing:
+			if led {
+				r.notify(false, r.raft.CurrentTerm())
+			}
+			return
+		}
+	}
+}
+
+func (r *Replica) notify(lead bool, term uint64) {
+	if r.cfg.OnLeader != nil {
+		r.cfg.OnLeader(lead, term)
+	}
+}
+
+// settle waits until a barrier of this term is applied: from then on everything
+// that earlier leaders committed is visible here.
+func (r *Replica) settle(term uint64) bool {
+	for r.raft.State() == raft.Leader && r.raft.CurrentTerm() == term {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		err := r.await(ctx, r.raft.Barrier(0))
+		cancel()
+		if err == nil {
+			return r.raft.CurrentTerm() == term
+		}
+		if errors.Is(err, ErrNotLeader) || errors.Is(err, ErrClosed) {
+			return false
+		}
+	}
+	return false
+}
+
+// await waits for a future that may never answer.
+func (r *Replica) await(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }() // ends at the latest when Raft shuts down
+	select {
+	case err := <-done:
+		return outcome(err)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
+	case <-r.closing:
+		return fmt.Errorf("%w: replica closed", ErrUnknownOutcome)
+	}
+}
+
+// outcome sorts Raft's errors: certainly not done, or unknown.
+func outcome(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return ErrNotLeader
+	default: // leadership lost while waiting, shutdown, a StoreLogs error
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+}
+
+func (r *Replica) faulted(err error) {
+	r.log.Error("cannot apply, replica stops", "error", err)
+	if r.cfg.OnFault != nil {
+		go r.cfg.OnFault(err) // it will close the replica, which waits for this goroutine
+	}
+}
+
+// Proposal is a command on its way.
+type Proposal struct {
+	r    *Replica
+	f    raft.ApplyFuture
+	done chan struct{}
+	err  error
+}
+
+// Start proposes cmd without waiting. Commands started one after the other by
+// one goroutine keep their order. cmd belongs to the log from now on. An error
+// is ErrNotLeader or ErrClosed: certainly no effect.
+func (r *Replica) Start(cmd []byte) (*Proposal, error) {
+	if !r.gate.enter() {
+		return nil, ErrNotLeader
+	}
+	if r.raft.State() != raft.Leader {
+		r.gate.leave()
+		return nil, ErrNotLeader
+	}
+	p := &Proposal{r: r, f: r.raft.Apply(cmd, 0), done: make(chan struct{})}
+	go func() { // ends at the latest when Raft shuts down
+		p.err = outcome(p.f.Error())
+		r.gate.leave()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Wait returns the machine's result for the command. ErrNotLeader: certainly no
+// effect. ErrUnknownOutcome: anything else that went wrong, an ended ctx
+// included.
+func (p *Proposal) Wait(ctx context.Context) (any, error) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
+	case <-p.r.closing:
+		return nil, fmt.Errorf("%w: replica closed", ErrUnknownOutcome)
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	if v := p.f.Response(); v != errFault {
+		return v, nil
+	}
+	return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, errFault)
+}
+
+// Propose is Start and Wait.
+func (r *Replica) Propose(ctx context.Context, cmd []byte) (any, error) {
+	p, err := r.Start(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return p.Wait(ctx)
+}
+
+// Leader returns the node that this replica believes to lead, "" if none, and
+// the term it is in.
+func (r *Replica) Leader() (node string, term uint64) {
+	addr, _ := r.raft.LeaderWithID()
+	node, _ = NodeOf(addr)
+	return node, r.raft.CurrentTerm()
+}
+
+// Leads reports whether this replica leads and has applied all that came before
+// its term. It may have been deposed without knowing: see ReadIndex.
+func (r *Replica) Leads() (term uint64, ok bool) {
+	term = r.ready.Load()
+	return term, term != 0 && r.raft.State() == raft.Leader
+}
+
+// Applied is the index of the last entry applied here.
+func (r *Replica) Applied() uint64 {
+	at, _, _ := r.apply.progress()
+	return at.index
+}
+
+// Stats are figures for people.
+type Stats struct {
+	State               string
+	Term, Last, Commit  uint64
+	Applied, Checkpoint uint64
+}
+
+func (r *Replica) Stats() Stats {
+	return Stats{State: r.raft.State().String(), Term: r.raft.CurrentTerm(), Last: r.raft.LastIndex(), Commit: r.raft.CommitIndex(), Applied: r.Applied()}
+}
+
+// Checkpoint makes the state durable as of now and lets the write-ahead log drop
+// what it covers. The apply path is held only while the state is captured.
+func (r *Replica) Checkpoint() error {
+	r.save.Lock()
+	defer r.save.Unlock()
+	if r.floors == nil {
+		return nil
+	}
+	at, state, sync, err := r.apply.capture()
+	if err != nil || at.index == 0 {
+		return err
+	}
+	if c, ok, err := r.cfg.Log.Checkpoint(); err == nil && ok && c.Index == at.index {
+		return nil
+	}
+	if err := sync(); err != nil {
+		return fmt.Errorf("sync group %d through entry %d: %w", r.cfg.Group, at.index, err)
+	}
+	return r.cfg.Log.SaveCheckpoint(Checkpoint{Index: at.index, Term: at.term, Configuration: at.conf, ConfigurationIndex: at.confIndex, State: state})
+}
+
+// resetLog makes an installed floor durable: the machine has restored it, and
+// the group's entries in the write-ahead log are of no use any more.
+func (r *Replica) resetLog(at applied) error {
+	meta, err := r.floors.takeInstalled()
+	if err != nil {
+		return err
+	}
+	r.apply.applied.conf, r.apply.applied.confIndex = meta.Configuration, meta.ConfigurationIndex
+	state, sync := r.apply.machine.Checkpoint()
+	if err := sync(); err != nil {
+		return fmt.Errorf("sync floor at entry %d: %w", at.index, err)
+	}
+	return r.cfg.Log.Reset(Checkpoint{Index: at.index, Term: at.term, Configuration: meta.Configuration, ConfigurationIndex: meta.ConfigurationIndex, State: state})
+}
+
+// Close stops the replica, after a last checkpoint that makes the next start
+// short. It does not hand leadership on: see Transfer.
+func (r *Replica) Close() error {
+	select {
+	case <-r.closing:
+		return nil
+	default:
+	}
+	r.host.remove(r)
+	err := r.Checkpoint()
+	close(r.closing)
+	r.gate.close()
+	f := r.raft.Shutdown()
+	if e := f.Error(); e != nil {
+		err = errors.Join(err, e)
+	}
+	r.wg.Wait()
+	return err
+}

@@ -1,0 +1,174 @@
+package raftlog_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"math/big"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/raftlog"
+)
+
+// Whoever is not the node that was meant, or not one that is known, is refused with the reason.
+func TestHelloRefusesStrangers(t *testing.T) {
+	for _, c := range []struct {
+		name, reason string
+		change       func(*raftlog.TransportConfig)
+		node         string
+	}{
+		{"cluster", `this is cluster "c", not "other"`, func(c *raftlog.TransportConfig) { c.Cluster = "other" }, "n2"},
+		{"recycled address", `this is node "n2", not "n3"`, nil, "n3"},
+		{"incarnation", `node "n1" is not known with incarnation 6`, func(c *raftlog.TransportConfig) { c.Incarnation = 6 }, "n2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *nodeNet) {
+				n2 := n.open(t, "n2", func(c *raftlog.TransportConfig) {
+					c.Known = func(node string, incarnation uint64) bool { return node == "n1" && incarnation < 5 }
+				})
+				n.ears["n3"] = n.ears["n2"] // n3's old address
+				n1 := n.open(t, "n1", c.change)
+				_, err := n1.Call(t.Context(), c.node, 1, nil)
+				require.ErrorIs(t, err, raftlog.ErrUnreachable)
+				require.ErrorIs(t, err, raftlog.ErrHello)
+				require.ErrorContains(t, err, c.reason)
+				require.Positive(t, n2.Stats().HellosRefused)
+
+				// It is not there, so it is down at once.
+				v := watchOf(n1)
+				n1.SetPeers([]string{c.node})
+				require.Equal(t, c.node+" false", v.next(t))
+			})
+		})
+	}
+}
+
+// The first 12 bytes of a hello are the same in every version, so a newer one can be told what is wrong.
+func TestHelloRefusesNewerProtocolByName(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		n.open(t, "n2", nil)
+		conn, err := n.dial(t.Context(), "n2")
+		require.NoError(t, err)
+		defer conn.Close()
+		body := []byte("something from the future")
+		hello := append([]byte("rmqT\x02\x00"), 25, 0)
+		hello = binary.LittleEndian.AppendUint32(hello, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+		_, err = conn.Write(append(hello, body...))
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		require.Equal(t, "rmqT\x01\x00", string(answer[:6]))
+		require.Contains(t, string(answer), "protocol version 2, this node speaks 1")
+	})
+}
+
+// Bytes that are no hello, and silence, end a connection; nothing stays behind.
+func TestHelloEndsWhatIsNoPeer(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		tr := n.open(t, "n2", nil)
+		conn, err := n.dial(t.Context(), "n2")
+		require.NoError(t, err)
+		_, err = conn.Write([]byte("GET / HTTP/1.1\r\n"))
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		silent, err := n.dial(t.Context(), "n2")
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = silent.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+		require.Equal(t, 2*time.Second, time.Since(began))
+		synctest.Wait()
+		require.Zero(t, tr.Stats().Connections)
+	})
+}
+
+// authority makes certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &authority{cert, key, pool}
+}
+
+func (a *authority) config(t testing.TB, name string) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	require.NoError(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: a.pool}
+}
+
+func withTLS(c *tls.Config) func(*raftlog.TransportConfig) {
+	return func(t *raftlog.TransportConfig) { t.TLS = c }
+}
+
+// With TLS both ends prove that they are the node they claim to be.
+func TestMutualTLSNamesBothEnds(t *testing.T) {
+	n := newNodeNet()
+	ca := newAuthority(t)
+	n2 := n.open(t, "n2", withTLS(ca.config(t, "n2")))
+	n2.Handle(1, echo)
+	rs, _ := threeReplicas(t, newNodeNet(), func(c *raftlog.TransportConfig) { c.TLS = ca.config(t, c.Node) })
+	require.NoError(t, leaderOf(t, rs).raft.Apply([]byte("over TLS"), 0).Error())
+	waitEqual(t, rs)
+
+	for _, c := range []struct {
+		name string
+		tls  *tls.Config
+		ok   bool
+	}{
+		{"right", ca.config(t, "n1"), true},
+		{"another node's certificate", ca.config(t, "n3"), false},
+		{"another authority's certificate", newAuthority(t).config(t, "n1"), false},
+		{"no certificate", &tls.Config{RootCAs: ca.pool}, false},
+		{"no TLS", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n1 := n.open(t, "n1", withTLS(c.tls))
+			resp, err := n1.Call(t.Context(), "n2", 1, []byte("hi"))
+			if c.ok {
+				require.NoError(t, err)
+				require.Equal(t, "n1 hi", string(resp))
+			} else {
+				require.ErrorIs(t, err, raftlog.ErrUnreachable)
+			}
+		})
+	}
+	t.Run("wrong server", func(t *testing.T) {
+		n.open(t, "n4", withTLS(ca.config(t, "n5")))
+		n1 := n.open(t, "n1", withTLS(ca.config(t, "n1")))
+		_, err := n1.Call(t.Context(), "n4", 1, nil)
+		require.ErrorIs(t, err, raftlog.ErrUnreachable)
+		require.ErrorContains(t, err, "n4")
+	})
+}
