@@ -113,7 +113,7 @@ func (p *appendPipeline) enter(a *pipelinedAppend) error {
 		}
 		if len(p.ready) >= cap(p.ready)-pipelineWindow-1 {
 			p.mu.Unlock()
-			p.fail(fmt.Errorf("%w: nobody takes the answers", errPipelineBroken), nil)
+			p.awaitReader()
 			continue
 		}
 		if len(p.flying) == 0 || len(p.flying) < pipelineWindow && p.bytes+a.size <= pipelineBytes {
@@ -134,6 +134,27 @@ func (p *appendPipeline) enter(a *pipelinedAppend) error {
 		}
 	}
 }
+
+// awaitReader looks whether answers are taken, which nothing tells; rare, since taking them is quick. A reader that is gone without a
+// refusal breaks the pipeline.
+func (p *appendPipeline) awaitReader() {
+	for wait := time.Duration(0); wait < callTimeout; wait += readerPoll {
+		select {
+		case <-time.After(readerPoll):
+		case <-p.broken:
+			return
+		case <-p.g.done:
+			p.fail(raft.ErrTransportShutdown, nil)
+			return
+		}
+		if len(p.ready) < cap(p.ready)-pipelineWindow-1 {
+			return
+		}
+	}
+	p.fail(fmt.Errorf("%w: nobody takes the answers", errPipelineBroken), nil)
+}
+
+const readerPoll = time.Millisecond
 
 // overdue breaks the pipeline if its oldest request has waited for callTimeout, and looks again later otherwise.
 func (p *appendPipeline) overdue() {

@@ -342,7 +342,6 @@ func TestHeartbeatsTravelTogether(t *testing.T) {
 			for id := range uint64(groups) {
 				wg.Go(func() {
 					a, resp := appendOf(0, 0, 0), new(raft.AppendEntriesResponse)
-					a.PrevLogTerm = 0
 					if err := n1.Group(id+1).AppendEntries("n2.1", "n2.1", a, resp); err != nil {
 						t.Error(err)
 					}

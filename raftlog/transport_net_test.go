@@ -182,6 +182,9 @@ func appendOf(prev uint64, n, bytes int) *raft.AppendEntriesRequest {
 		RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: id, Addr: id},
 		Term:      4, PrevLogEntry: prev, PrevLogTerm: 3,
 	}
+	if prev == 0 {
+		a.PrevLogTerm = 0
+	}
 	for i := range n {
 		data := make([]byte, bytes)
 		for j := range data {

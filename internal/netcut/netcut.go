@@ -74,13 +74,23 @@ func (n *Net) Dialer(from string, dial Dial) Dial {
 func (n *Net) Cut(a, b string) {
 	n.change(func() {
 		n.cut[[2]string{a, b}] = true
-		for c := range n.conns {
-			if c.from == a && c.to == b || c.from == b && c.to == a {
-				delete(n.conns, c)
-				c.Conn.Close()
-			}
-		}
+		n.breakLocked(a, b)
 	})
+}
+
+// Break closes the connections between the two nodes; dials go on.
+func (n *Net) Break(a, b string) {
+	n.change(func() { n.breakLocked(a, b) })
+}
+
+func (n *Net) breakLocked(a, b string) {
+	for c := range n.conns {
+		if c.from == a && c.to == b || c.from == b && c.to == a {
+			delete(n.conns, c)
+			c.once.Do(func() { close(c.closed) })
+			c.Conn.Close()
+		}
+	}
 }
 
 // Hang keeps what from sends to to from arriving, in connections that exist and in new ones; nobody is told.
