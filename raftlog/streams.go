@@ -131,7 +131,10 @@ func (l *classListener) Close() error {
 //
 //	working  nothing; once a second until it answers
 //	reply    as the answer of a vote: call 0, status, term, success (1 byte)
-const snapshotChunk = 256 << 10
+const (
+	snapshotChunk = 256 << 10
+	streamLinger  = 2 * time.Second
+)
 
 func encodeInstall(t wireTarget, a *raft.InstallSnapshotRequest, self string) *outFrame {
 	b := newPayload(wireInstall, 128+len(a.Configuration)+len(a.Peers))
@@ -186,25 +189,31 @@ func (g *GroupTransport) InstallSnapshot(_ raft.ServerID, target raft.ServerAddr
 		return unreachable(node, err)
 	}
 	defer conn.Close()
-	over, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
+	// An answer may come before everything is sent: a refusal. A failure to send ends the wait for the answer.
+	var sending sync.WaitGroup
+	var broken error
+	over := make(chan struct{})
+	sending.Go(func() {
+		if broken = g.stream(conn, wireTarget{group: g.id, incarnation: incarnation}, args, data); broken != nil {
+			g.t.after(streamLinger, conn.hangUp) // the receiver may have said why
+		}
+	})
+	sending.Go(func() {
 		select {
 		case <-g.done:
-			conn.Close()
+			conn.hangUp()
 		case <-over:
 		}
-	}()
-	defer func() { close(over); <-ended }()
-	if err := g.stream(conn, wireTarget{group: g.id, incarnation: incarnation}, args, data); err != nil {
-		// The receiver may have said why before it hung up.
-		if why := readInstalled(conn, node, resp); why != nil && !errors.Is(why, ErrLinkLost) {
-			err = why
-		}
-		return fmt.Errorf("send snapshot to %s: %w", node, err)
+	})
+	err = readInstalled(conn, node, resp)
+	close(over)
+	conn.hangUp()
+	sending.Wait()
+	if broken != nil && (err == nil || errors.Is(err, ErrLinkLost)) {
+		err = broken
 	}
-	if err := readInstalled(conn, node, resp); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("send snapshot to %s: %w", node, err)
 	}
 	peer := []byte(nodeAddress(node, answer.incarnation))
 	resp.RPCHeader = raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: peer, Addr: peer}
@@ -306,7 +315,13 @@ func (t *Transport) receiveSnapshot(conn net.Conn, h netHello) {
 			return
 		}
 		conn.SetWriteDeadline(time.Now().Add(streamIdle))
-		if err := f.writeTo(conn); err != nil || last {
+		if err := f.writeTo(conn); err != nil {
+			return
+		}
+		if last {
+			// Hanging up on a sender that still writes could take the answer from it.
+			conn.SetReadDeadline(time.Now().Add(streamLinger))
+			io.Copy(io.Discard, conn)
 			return
 		}
 	}

@@ -227,6 +227,7 @@ func (t *Transport) Close() error {
 	for c := range t.conns {
 		c.Close()
 	}
+	clear(t.conns)
 	listeners := t.listeners
 	t.mu.Unlock()
 	t.cancel()
