@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftmq/client"
+	"raftmq/internal/vfs"
+)
+
+// result is what a benchmark prints.
+type result struct {
+	MsgsPerS  float64 `json:"msgs_per_s"`
+	MBPerS    float64 `json:"mb_per_s"`
+	P50       float64 `json:"p50_ms"`
+	P90       float64 `json:"p90_ms"`
+	P99       float64 `json:"p99_ms"`
+	P999      float64 `json:"p999_ms"`
+	Max       float64 `json:"max_ms"`
+	Sent      int64   `json:"sent"`
+	Errors    int64   `json:"errors"`
+	Unknown   int64   `json:"unknown"`
+	Fdatasync float64 `json:"fdatasync_p50_ms"`
+}
+
+type benchFlags struct {
+	size, inFlight, producers, rate, partitions, count int
+	topic                                              string
+	duration                                           time.Duration
+}
+
+func benchCommand(g *globals) *cobra.Command {
+	c := &cobra.Command{Use: "bench", Short: "Measure: send, consume, failover, disk"}
+	var f benchFlags
+	p := c.PersistentFlags()
+	p.IntVar(&f.size, "size", 1024, "bytes of a message")
+	p.IntVar(&f.inFlight, "in-flight", 64, "sends waiting for their answer, all producers together")
+	p.IntVar(&f.producers, "producers", 1, "producers")
+	p.IntVar(&f.rate, "rate", 0, "messages per second; 0: as fast as answers come")
+	p.StringVar(&f.topic, "topic", "bench", "topic, created if need be")
+	p.IntVar(&f.partitions, "partitions", 1, "partitions of the topic, if it is created")
+	p.DurationVar(&f.duration, "duration", 10*time.Second, "how long")
+	p.IntVar(&f.count, "count", 500_000, "messages to consume")
+	c.AddCommand(
+		&cobra.Command{Use: "send", Short: "Send as fast as answers come, or at --rate", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchSend(cmd.Context(), g, f) }},
+		&cobra.Command{Use: "consume", Short: "Read a backlog of --count messages", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchConsume(cmd.Context(), g, f) }},
+		&cobra.Command{Use: "disk", Short: "Time fdatasync of 4 KiB in the current directory", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			ms, err := diskSyncs(".", 500)
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(os.Stdout).Encode(map[string]float64{"fdatasync_p50_ms": quantile(ms, 0.5), "fdatasync_p99_ms": quantile(ms, 0.99)})
+		}},
+		failoverCommand(g),
+	)
+	return c
+}
+
+// quantile of a sorted list, in ms.
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
+
+// diskSyncs times n overwrites of 4 KiB, each with fdatasync, in a file written
+// before: as the write-ahead log does it.
+func diskSyncs(dir string, n int) ([]float64, error) {
+	name := fmt.Sprintf("%s/.raftmq-bench-%d", dir, os.Getpid())
+	f, err := vfs.OS{}.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(name)
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, 4096*n), 0); err != nil {
+		return nil, err
+	}
+	if err := f.Sync(); err != nil {
+		return nil, err
+	}
+	b := make([]byte, 4096)
+	ms := make([]float64, n)
+	for i := range ms {
+		b[0] = byte(i)
+		begin := time.Now()
+		if _, err := f.WriteAt(b, int64(i)*4096); err != nil {
+			return nil, err
+		}
+		if err := f.SyncData(); err != nil {
+			return nil, err
+		}
+		ms[i] = float64(time.Since(begin).Microseconds()) / 1000
+	}
+	slices.Sort(ms)
+	return ms, nil
+}
+
+// prepare dials, makes the topic and warms it up.
+func (f *benchFlags) prepare(ctx context.Context, g *globals) (*client.Client, error) {
+	cl, err := g.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: f.topic, Partitions: f.partitions, Queues: 2})
+	if err != nil && !errors.Is(err, client.ErrExists) {
+		cl.Close(ctx)
+		return nil, err
+	}
+	return cl, nil
+}
+
+func benchSend(ctx context.Context, g *globals, f benchFlags) error {
+	cl, err := f.prepare(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer cl.Close(context.WithoutCancel(ctx))
+	var producers []*client.Producer
+	for range f.producers {
+		p, err := cl.NewProducer("bench")
+		if err != nil {
+			return err
+		}
+		defer p.Close(context.WithoutCancel(ctx))
+		producers = append(producers, p)
+	}
+	syncs, err := diskSyncs(".", 200)
+	if err != nil {
+		return err
+	}
+	body := make([]byte, f.size)
+	for i := range body {
+		body[i] = byte('a' + i%26)
+	}
+	var sent, failed, unknown atomic.Int64
+	lat := make([][]float64, f.inFlight)
+	begin := time.Now()
+	end := begin.Add(f.duration)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for w := range f.inFlight {
+		p := producers[w%len(producers)]
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				at := time.Now()
+				if f.rate > 0 { // open loop: latency counts from when it was due
+					at = begin.Add(time.Duration(next.Add(1)-1) * time.Second / time.Duration(f.rate))
+					if wait := time.Until(at); wait > 0 {
+						time.Sleep(wait)
+					}
+				}
+				if at.After(end) {
+					return
+				}
+				_, err := p.Send(ctx, &client.Message{Topic: f.topic, Body: body})
+				lat[w] = append(lat[w], float64(time.Since(at).Microseconds())/1000)
+				switch {
+				case err == nil:
+					sent.Add(1)
+				case errors.Is(err, client.ErrUncertain):
+					unknown.Add(1)
+				default:
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(begin).Seconds()
+	all := slices.Concat(lat...)
+	slices.Sort(all)
+	r := result{
+		MsgsPerS: float64(sent.Load()) / took, MBPerS: float64(sent.Load()) * float64(f.size) / took / 1e6,
+		P50: quantile(all, 0.5), P90: quantile(all, 0.9), P99: quantile(all, 0.99), P999: quantile(all, 0.999), Max: quantile(all, 1),
+		Sent: sent.Load(), Errors: failed.Load(), Unknown: unknown.Load(), Fdatasync: quantile(syncs, 0.5),
+	}
+	return r.print(g.output, fmt.Sprintf("%d in flight, %d bytes, acknowledged by a majority after fdatasync", f.inFlight, f.size))
+}
+
+func (r result) print(output, what string) error {
+	if output != "table" {
+		return json.NewEncoder(os.Stdout).Encode(r)
+	}
+	fmt.Printf("%s\n%.0f messages/s, %.1f MB/s; p50 %.2f ms, p90 %.2f, p99 %.2f, p99.9 %.2f, max %.2f\n%d sent, %d errors, %d unknown; fdatasync p50 %.3f ms\n",
+		what, r.MsgsPerS, r.MBPerS, r.P50, r.P90, r.P99, r.P999, r.Max, r.Sent, r.Errors, r.Unknown, r.Fdatasync)
+	return nil
+}
+
+func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
+	cl, err := f.prepare(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer cl.Close(context.WithoutCancel(ctx))
+	stats, err := cl.Admin().TopicStats(ctx, f.topic)
+	if err != nil {
+		return err
+	}
+	var there int64
+	for _, q := range stats {
+		there += q.Max - q.Min
+	}
+	if there < int64(f.count) {
+		p, err := cl.NewProducer("bench")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "filling %d messages of %d bytes\n", int64(f.count)-there, f.size)
+		s := sender{p: p, ctx: ctx}
+		body := make([]byte, f.size)
+		for range int64(f.count) - there {
+			s.send(&client.Message{Topic: f.topic, Body: body})
+		}
+		s.wg.Wait()
+		if s.err != nil {
+			return s.err
+		}
+		if err := p.Close(ctx); err != nil {
+			return err
+		}
+	}
+	cons, err := cl.NewConsumer(fmt.Sprintf("bench-%d", time.Now().UnixNano()), client.WithPrefetch(20_000, 64<<20))
+	if err != nil {
+		return err
+	}
+	if err := cons.Subscribe(f.topic, client.All()); err != nil {
+		return err
+	}
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	var n atomic.Int64
+	var first, last atomic.Int64
+	err = cons.RunBatch(run, 256, func(_ context.Context, ds []*client.Delivery) []error {
+		first.CompareAndSwap(0, time.Now().UnixNano())
+		if n.Add(int64(len(ds))) >= int64(f.count) {
+			last.CompareAndSwap(0, time.Now().UnixNano())
+			stop()
+		}
+		return make([]error, len(ds))
+	})
+	if err != nil {
+		return err
+	}
+	took := float64(last.Load()-first.Load()) / 1e9
+	r := result{MsgsPerS: float64(n.Load()) / took, MBPerS: float64(n.Load()) * float64(f.size) / took / 1e6, Sent: n.Load()}
+	return r.print(g.output, fmt.Sprintf("backlog of %d messages of %d bytes read", f.count, f.size))
+}

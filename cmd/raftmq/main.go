@@ -1,0 +1,125 @@
+// Command raftmq is the broker, its command line and its benchmarks.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"raftmq/broker"
+	"raftmq/client"
+)
+
+// Exit codes; see "raftmq help exit-codes".
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitUnavailable = 5
+	exitUnknown     = 6
+	exitConflict    = 7
+	exitCheck       = 8
+	exitDisk        = 70
+	exitInterrupted = 130
+)
+
+const exitCodes = `  0  done
+  1  failed for another reason
+  2  wrong usage or configuration
+  3  topic, group or node not found
+  5  no majority, no leader, or nothing answers
+  6  outcome unknown: it may have been done
+  7  exists already, or not in the right state
+  8  a check did not hold
+ 70  the server stopped itself: a disk failed, or its state may not be trusted
+130  interrupted`
+
+// exitError carries an exit code.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string { return e.err.Error() }
+func (e exitError) Unwrap() error { return e.err }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "raftmq:", err)
+	}
+	os.Exit(exitCode(ctx, err))
+}
+
+func exitCode(ctx context.Context, err error) int {
+	if e, ok := errors.AsType[exitError](err); ok {
+		return e.code
+	}
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, client.ErrUncertain):
+		return exitUnknown
+	case errors.Is(err, client.ErrTopicNotFound), errors.Is(err, client.ErrGroupNotFound):
+		return exitNotFound
+	case errors.Is(err, client.ErrExists):
+		return exitConflict
+	case errors.Is(err, client.ErrInvalid), errors.Is(err, broker.ErrConfig):
+		return exitUsage
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.Is(err, client.ErrUnavailable):
+		return exitUnavailable
+	}
+	return exitFailed
+}
+
+// globals are flags of every client command.
+type globals struct {
+	endpoint []string
+	output   string
+}
+
+func root() *cobra.Command {
+	var g globals
+	c := &cobra.Command{
+		Use:           "raftmq",
+		Short:         "A message broker with RocketMQ's features and clients and etcd's guarantees",
+		SilenceErrors: true, SilenceUsage: true,
+		Example: "  raftmq dev --data ./data        # three nodes on this machine\n  raftmq topic create orders\n  raftmq send orders hello\n  raftmq consume orders --group g --count 1",
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitError{exitUsage, err} })
+	env := os.Getenv("RAFTMQ_ENDPOINT")
+	if env == "" {
+		env = "127.0.0.1:9876"
+	}
+	c.PersistentFlags().StringSliceVar(&g.endpoint, "endpoint", strings.Split(env, ","), "name servers of any nodes, host:port (RAFTMQ_ENDPOINT)")
+	c.PersistentFlags().StringVarP(&g.output, "output", "o", "table", "table, json or jsonl")
+	c.AddCommand(serverCommand(), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), clusterCommand(&g), benchCommand(&g),
+		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) { fmt.Println("raftmq", broker.Version) }},
+		&cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: exitCodes})
+	return c
+}
+
+// dial connects a client command to the cluster.
+func (g *globals) dial(ctx context.Context) (*client.Client, error) {
+	switch g.output {
+	case "table", "json", "jsonl":
+	default:
+		return nil, exitError{exitUsage, fmt.Errorf("output %q: table, json or jsonl", g.output)}
+	}
+	c, err := client.Dial(ctx, client.WithEndpoints(g.endpoint...))
+	if err != nil && ctx.Err() == nil {
+		return nil, exitError{exitUnavailable, fmt.Errorf("%w\nis a cluster running? start one with: raftmq dev --data ./data", err)}
+	}
+	return c, err
+}

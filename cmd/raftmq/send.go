@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftmq/client"
+)
+
+func sendCommand(g *globals) *cobra.Command {
+	var key, tag string
+	var props, files []string
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use: "send TOPIC [TEXT | -]", Short: "Send text, each line of stdin (-), or files", Args: cobra.RangeArgs(1, 2),
+		Long:    "Send one message of TEXT, a message per line of stdin with -, or one per --file, keyed by its path. Exits 0 only if every message is stored.",
+		Example: "  raftmq send orders hello --tag created\n  seq 1000 | raftmq send orders -\n  raftmq send docs --file README.md",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 && len(files) == 0 {
+				return exitError{exitUsage, errors.New("nothing to send: give TEXT, - or --file")}
+			}
+			m := client.Message{Topic: args[0], Tag: tag}
+			if key != "" {
+				m.Keys = strings.Fields(key)
+			}
+			for _, p := range props {
+				k, v, ok := strings.Cut(p, "=")
+				if !ok {
+					return exitError{exitUsage, fmt.Errorf("property %q is not name=value", p)}
+				}
+				if m.Properties == nil {
+					m.Properties = make(map[string]string)
+				}
+				m.Properties[k] = v
+			}
+			cl, err := g.dial(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer cl.Close(context.WithoutCancel(cmd.Context()))
+			p, err := cl.NewProducer("raftmq-send", client.WithSendTimeout(timeout))
+			if err != nil {
+				return err
+			}
+			s := sender{p: p, ctx: cmd.Context()}
+			switch {
+			case len(files) > 0:
+				for _, f := range files {
+					b, err := os.ReadFile(f)
+					if err != nil {
+						return err
+					}
+					x := m
+					x.Body, x.Keys = b, append([]string{strings.ReplaceAll(f, " ", "_")}, m.Keys...)
+					s.send(&x)
+				}
+			case args[1] == "-":
+				r := bufio.NewReaderSize(os.Stdin, 1<<20)
+				for {
+					line, err := r.ReadBytes('\n')
+					if len(line) > 0 {
+						x := m
+						x.Body = []byte(strings.TrimSuffix(string(line), "\n"))
+						s.send(&x)
+					}
+					if err == io.EOF {
+						break
+					}
+					if err != nil {
+						return err
+					}
+				}
+			default:
+				m.Body = []byte(args[1])
+				s.send(&m)
+			}
+			s.wg.Wait()
+			err = p.Close(context.WithoutCancel(cmd.Context()))
+			if n := s.stored.Load(); n == 1 && s.first.ID != "" && g.output == "table" {
+				fmt.Fprintf(os.Stderr, "stored in %s queue %d at offset %d, id %s\n", s.first.Broker, s.first.QueueID, s.first.Offset, s.first.ID)
+			} else {
+				fmt.Fprintf(os.Stderr, "%d stored, %d not stored, %d unknown\n", n, s.failed.Load(), s.unknown.Load())
+			}
+			return errors.Join(s.err, err)
+		},
+	}
+	c.Flags().StringVar(&key, "key", "", "keys, separated by spaces")
+	c.Flags().StringVar(&tag, "tag", "", "tag that consumers filter by")
+	c.Flags().StringSliceVar(&props, "property", nil, "name=value")
+	c.Flags().StringSliceVar(&files, "file", nil, "files, one message each")
+	c.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to try for each message")
+	return c
+}
+
+// sender sends and keeps count.
+type sender struct {
+	p   *client.Producer
+	ctx context.Context
+	wg  sync.WaitGroup
+
+	stored, failed, unknown atomic.Int64
+	mu                      sync.Mutex
+	first                   client.Receipt
+	err                     error
+}
+
+func (s *sender) send(m *client.Message) {
+	s.wg.Add(1)
+	err := s.p.SendAsync(s.ctx, m, func(r client.Receipt, err error) {
+		defer s.wg.Done()
+		s.note(r, err)
+	})
+	if err != nil {
+		s.note(client.Receipt{}, err)
+		s.wg.Done()
+	}
+}
+
+func (s *sender) note(r client.Receipt, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		if s.stored.Add(1) == 1 {
+			s.first = r
+		}
+		return
+	case errors.Is(err, client.ErrUncertain):
+		s.unknown.Add(1)
+		s.err = err // weighs more than a certain failure
+	default:
+		s.failed.Add(1)
+		if s.err == nil {
+			s.err = err
+		}
+	}
+}
