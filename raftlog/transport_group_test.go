@@ -129,9 +129,9 @@ func TestClampKeepsADeposedLeadersEntriesFromBeingApplied(t *testing.T) {
 func TestGroupKeepsOrder(t *testing.T) {
 	n := newNodeNet()
 	g1, g2 := n.open(t, "n1", nil).Group(1), n.open(t, "n2", nil).Group(1)
-	var got []uint64
+	got := make(chan uint64, 300)
 	serveGroup(t, g2, func(cmd any, rpc raft.RPC) {
-		got = append(got, cmd.(*raft.AppendEntriesRequest).PrevLogEntry)
+		got <- cmd.(*raft.AppendEntriesRequest).PrevLogEntry
 		accept(cmd, rpc)
 	})
 	p, err := g1.AppendEntriesPipeline("n2.1", "n2.1")
@@ -148,7 +148,7 @@ func TestGroupKeepsOrder(t *testing.T) {
 		require.NoError(t, f.Error())
 		require.Equal(t, i+1, f.Request().PrevLogEntry)
 		require.Equal(t, i+2, f.Response().LastLog)
-		require.Equal(t, i+1, got[i])
+		require.Equal(t, i+1, <-got)
 	}
 	require.NoError(t, p.Close())
 }

@@ -121,10 +121,10 @@ func TestPipelineSplitsLargeRequests(t *testing.T) {
 	n := newNodeNet()
 	limit := func(c *raftlog.TransportConfig) { c.MaxBytes = 4 << 10 }
 	g1, g2 := n.open(t, "n1", limit).Group(1), n.open(t, "n2", limit).Group(1)
-	var parts [][3]uint64 // previous index, its term, entries
+	parts := make(chan [3]uint64, 10) // previous index, its term, entries
 	serveGroup(t, g2, func(cmd any, rpc raft.RPC) {
 		a := cmd.(*raft.AppendEntriesRequest)
-		parts = append(parts, [3]uint64{a.PrevLogEntry, a.PrevLogTerm, uint64(len(a.Entries))})
+		parts <- [3]uint64{a.PrevLogEntry, a.PrevLogTerm, uint64(len(a.Entries))}
 		if a.LeaderCommitIndex != a.PrevLogEntry+uint64(len(a.Entries)) {
 			t.Errorf("commit index %d", a.LeaderCommitIndex)
 		}
@@ -141,7 +141,8 @@ func TestPipelineSplitsLargeRequests(t *testing.T) {
 	require.True(t, f.Response().Success)
 	require.Equal(t, uint64(17), f.Response().LastLog)
 	require.Len(t, f.Request().Entries, 7)
-	require.Equal(t, [][3]uint64{{10, 3, 3}, {13, 4, 3}, {16, 4, 1}}, parts)
+	require.Len(t, parts, 3)
+	require.Equal(t, [][3]uint64{{10, 3, 3}, {13, 4, 3}, {16, 4, 1}}, [][3]uint64{<-parts, <-parts, <-parts})
 	require.NoError(t, p.Close())
 }
 
