@@ -38,7 +38,8 @@ func (p *netPeer) ping() {
 			link.out.put(seal(binary.AppendUvarint(newPayload(wirePing, 10), seq)), nil) // a full queue is silence, too
 		}
 		if now := time.Now(); now.Sub(last) > t.cfg.Silence {
-			p.hear() // it was we who slept; what was answered meanwhile is not read yet
+			// It was we who slept; what was answered meanwhile is not read yet. Neither is it a sign of life.
+			p.heard.Store(int64(time.Since(t.epoch)))
 		}
 		last = time.Now()
 		silent := p.silent()

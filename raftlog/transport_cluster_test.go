@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -178,23 +179,26 @@ func TestReplicasStayEqualThroughLinkFlaps(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		names := []string{"n1", "n2", "n3"}
-		tick := time.NewTicker(60 * time.Millisecond)
+		rnd := rand.New(rand.NewPCG(3, 4))
+		tick := time.NewTicker(150 * time.Millisecond)
 		defer tick.Stop()
-		for i := 0; ; i++ {
+		for {
 			select {
 			case <-tick.C:
 			case <-stop:
 				n.cuts.HealAll()
 				return
 			}
-			a, b := names[i%3], names[(i/2+1+i%3)%3]
-			switch {
-			case i%5 == 4 || a == b:
+			a := rnd.IntN(3)
+			b := (a + 1 + rnd.IntN(2)) % 3
+			switch rnd.IntN(4) {
+			case 0:
 				n.cuts.HealAll()
-			case i%2 == 0:
-				n.cuts.Cut(a, b)
-			default:
-				n.cuts.Hang(a, b)
+			case 1:
+				n.cuts.Hang(names[a], names[b])
+			default: // most often, cut one off from both
+				n.cuts.Cut(names[a], names[b])
+				n.cuts.Cut(names[a], names[3-a-b])
 			}
 		}
 	})
@@ -229,7 +233,7 @@ func TestReplicasStayEqualThroughLinkFlaps(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	entries := waitEqual(t, rs)
-	t.Logf("%d acknowledged, %d applied", len(acked), len(entries))
+	t.Logf("%d acknowledged, %d applied, term %d", len(acked), len(entries), rs[0].raft.CurrentTerm())
 	seen := make(map[string]bool)
 	for _, e := range entries {
 		var index int
