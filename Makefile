@@ -1,0 +1,43 @@
+# Without a target: what there is.
+.DEFAULT_GOAL := help
+GO ?= go
+DATA ?= raftmq-data
+
+.PHONY: help build run test race lint rows bench fuzz demo clean
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/raftmq
+	$(GO) build -o bin/raftmq ./cmd/raftmq
+
+run: build ## three nodes on this machine, in the foreground; prints their addresses
+	bin/raftmq dev --data $(DATA)
+
+test: ## every promise once, sizes scaled
+	$(GO) test -count=1 -timeout 5m ./...
+
+race: ## the same with the race detector
+	$(GO) test -race -short -count=1 -timeout 15m ./...
+
+lint: ## formatting and vet, for darwin too
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+
+rows: build ## real processes, killed with -9 under load
+	bin/raftmq bench failover --kills $${KILLS:-10}
+
+bench: build ## micro-benchmarks of the engine
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting
+
+demo: build ## the Go source tree through a cluster whose leaders are killed
+	bin/raftmq bench files --kills 3
+
+fuzz: ## each decoder for a while
+	@for p in message remoting raftlog store fsm client; do \
+	  for f in $$($(GO) test ./$$p -list '^Fuzz' | grep ^Fuzz); do \
+	    $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} || exit 1; done; done
+
+clean: ## remove what was built
+	rm -rf bin

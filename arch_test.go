@@ -1,0 +1,52 @@
+package raftmq
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// mayImport is who may know whom; see ARCHITECTURE.md. Tests may import more.
+var mayImport = map[string][]string{
+	"message":              {},
+	".":                    {},
+	"internal/netcut":      {},
+	"internal/vfs":         {},
+	"internal/vfs/vfstest": {"internal/vfs"},
+	"store":                {"message", "internal/vfs"},
+	"fsm":                  {"message", "store"},
+	"raftlog":              {"internal/vfs"},
+	"membership":           {},
+	"remoting":             {"message"},
+	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
+	"client":               {"message", "remoting"},
+	"internal/mqtest":      {"broker", "client"},
+	"cmd/raftmq":           {"broker", "client", "internal/vfs"},
+}
+
+func TestPackagesImportDownwardOnly(t *testing.T) {
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		dir := filepath.ToSlash(filepath.Dir(path))
+		allowed, known := mayImport[dir]
+		require.True(t, known, "%s: a package without a place in mayImport", dir)
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		for _, i := range f.Imports {
+			name, _ := strconv.Unquote(i.Path.Value)
+			if ours, ok := strings.CutPrefix(name, "raftmq/"); ok {
+				require.True(t, slices.Contains(allowed, ours), "%s imports %s", path, name)
+			}
+		}
+		return nil
+	}))
+}
