@@ -12,6 +12,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 )
 
@@ -67,6 +68,11 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		res, err := p.append.append(ctx, item)
 		if err != nil {
 			return nil, err
+		}
+		if res.Status == fsm.Duplicate {
+			if unique, err = firstReceipt(p, item.Queue, &res); err != nil {
+				return nil, fmt.Errorf("%w: stored before, but: %w", raftlog.ErrUnknownOutcome, err)
+			}
 		}
 		return b.sent(r, &h, res, unique), nil
 	})
@@ -144,6 +150,30 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		}
 	}
 	item.Count = len(all)
+	return unique, nil
+}
+
+// firstReceipt completes the receipt of a message that was stored before, from
+// its records.
+func firstReceipt(p *partition, q message.Queue, res *fsm.ItemResult) (unique string, err error) {
+	for off := res.Offset; len(res.Physical) < res.Count; {
+		batch, err := p.store().Read(q, off, res.Count-len(res.Physical), maxPullBytes, nil)
+		if err != nil {
+			return "", err
+		}
+		for rest := batch.Records; len(rest) > 0; {
+			rec, err := message.ParseRecord(rest)
+			if err != nil {
+				return "", err
+			}
+			if len(res.Physical) == 0 {
+				unique, _ = rec.Property(message.PropUniqueKey)
+			}
+			res.Physical = append(res.Physical, rec.PhysicalOffset())
+			rest = rest[len(rec):]
+		}
+		off = batch.Next
+	}
 	return unique, nil
 }
 

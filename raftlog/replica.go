@@ -377,6 +377,7 @@ func (r *Replica) Close() error {
 	err := r.Checkpoint()
 	close(r.closing)
 	r.gate.close()
+	err = errors.Join(err, r.net.Close()) // else Raft waits for calls under way
 	f := r.raft.Shutdown()
 	if e := f.Error(); e != nil {
 		err = errors.Join(err, e)
