@@ -2,23 +2,23 @@ package fsm
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"raftmq/message"
-	"raftmq/store"
 )
 
 // Producer is who sends, so that a message sent twice is stored once.
 type Producer struct {
-	ID       [16]byte // zero: no identity, nothing is recognised
-	Epoch    uint32
-	Sequence uint64 // of the item's first message, in its queue, from 0
-	Ordered  bool   // refuse a message whose predecessors are missing
+	ID    [16]byte // zero: no identity, nothing is recognised
+	Epoch uint32   // a producer that starts over in a queue raises it
+	// Sequence is of the item's first message, counted per queue from 0; the others
+	// follow it.
+	Sequence uint64
+	Ordered  bool // refuse a message whose predecessors are missing
 }
 
 // Item is what one request stores: whole records of one queue, all or none.
 type Item struct {
-	Queue    message.Queue
+	Queue    message.Queue // that of every record; the records say it, it is not encoded
 	Producer Producer
 	Records  []byte
 	Count    int // records
@@ -30,19 +30,22 @@ type Status uint8
 const (
 	Stored             Status = iota
 	Duplicate                 // stored before; Offset is the first receipt's
-	UnknownBelowWindow        // too old to tell; not stored as new
+	UnknownBelowWindow        // too old to tell, or only a part was stored before; not stored as new
 	UnknownProducer           // the identity is not known, and this is not its first message; not stored as new
-	SequenceGap               // ordered, and earlier messages are missing; not stored
-	StaleEpoch                // a later epoch of the producer is known; not stored
+	SequenceGap               // ordered, and out of order; certainly not stored
+	StaleEpoch                // a later epoch of the producer is known; certainly not stored
+	Malformed                 // the records are not whole ones of one queue, or not Count; certainly not stored
 )
 
 // ItemResult answers an Item.
 type ItemResult struct {
-	Status    Status
-	Offset    message.Offset // of the first record
-	Count     int
-	Physical  []int64 // of each record; only if Stored
-	StoreTime int64   // Unix ms
+	Status Status
+	Offset message.Offset // of the first record; if Stored or Duplicate
+	Count  int            // records
+	// Physical is of each record, if Stored. It shares an array with those of the
+	// entry's other items. Those of a duplicate: PartitionMachine.Physical.
+	Physical  []int64
+	StoreTime int64 // T, Unix ms; if Stored
 }
 
 // AppendResult answers an append, item by item.
@@ -51,134 +54,129 @@ type AppendResult struct{ Items []ItemResult }
 const (
 	flagProducer = 1
 	flagOrdered  = 2
+
+	// itemHead and producerHead are what an item adds to its records.
+	itemHead     = 1 + 4 + 4
+	producerHead = 16 + 4 + 8
+	// appendHead is a command without items.
+	appendHead = commandHead + 4
 )
 
-// EncodeAppend appends the command that stores items, proposed at atMs.
-func EncodeAppend(dst []byte, atMs int64, items []Item) []byte {
-	be := binary.BigEndian
-	dst = appendCommand(dst, kindAppend, atMs)
-	dst = be.AppendUint32(dst, uint32(len(items)))
-	for i := range items {
-		it := &items[i]
-		var flags byte
-		if it.Producer.ID != [16]byte{} {
-			flags = flagProducer
-			if it.Producer.Ordered {
-				flags |= flagOrdered
-			}
-		}
-		dst = append(dst, flags)
-		if flags&flagProducer != 0 {
-			dst = append(dst, it.Producer.ID[:]...)
-			dst = be.AppendUint32(dst, it.Producer.Epoch)
-			dst = be.AppendUint64(dst, it.Producer.Sequence)
-		}
-		dst = be.AppendUint32(dst, uint32(it.Count))
-		dst = be.AppendUint32(dst, uint32(len(it.Records)))
-		dst = append(dst, it.Records...)
-	}
-	return dst
+// AppendBuilder makes an append command item by item, copying records once. The
+// zero value is ready. Not safe for concurrent use.
+type AppendBuilder struct {
+	b     []byte
+	items int
 }
 
-// parsedItem is an item of an entry, with its records' places in the entry.
+// Start begins a command in the room of buf; nil is fine.
+func (a *AppendBuilder) Start(buf []byte) {
+	a.items = 0
+	a.b = append(buf[:0], make([]byte, appendHead)...)
+	a.b[0], a.b[1] = byte(kindAppend), commandVersion
+}
+
+// Add adds an item after the others. It copies the records, and does not look
+// at them.
+func (a *AppendBuilder) Add(it *Item) {
+	if a.b == nil {
+		a.Start(nil)
+	}
+	be := binary.BigEndian
+	a.items++
+	if it.Producer.ID == [16]byte{} {
+		a.b = append(a.b, 0)
+	} else {
+		flags := byte(flagProducer)
+		if it.Producer.Ordered {
+			flags |= flagOrdered
+		}
+		a.b = append(a.b, flags)
+		a.b = append(a.b, it.Producer.ID[:]...)
+		a.b = be.AppendUint32(a.b, it.Producer.Epoch)
+		a.b = be.AppendUint64(a.b, it.Producer.Sequence)
+	}
+	a.b = be.AppendUint32(a.b, uint32(it.Count))
+	a.b = be.AppendUint32(a.b, uint32(len(it.Records)))
+	a.b = append(a.b, it.Records...)
+}
+
+// Items is how many were added.
+func (a *AppendBuilder) Items() int { return a.items }
+
+// Size is the command's length in bytes so far; no entry may exceed
+// store.MaxEntry.
+func (a *AppendBuilder) Size() int { return len(a.b) }
+
+// Finish returns the command, proposed at atMs, and forgets it: the caller owns
+// the bytes.
+func (a *AppendBuilder) Finish(atMs int64) []byte {
+	if a.b == nil {
+		a.Start(nil)
+	}
+	b := a.b
+	binary.BigEndian.PutUint64(b[2:], uint64(atMs))
+	binary.BigEndian.PutUint32(b[commandHead:], uint32(a.items))
+	a.b, a.items = nil, 0
+	return b
+}
+
+// EncodeAppend appends to dst the command that stores items, proposed at atMs.
+func EncodeAppend(dst []byte, atMs int64, items []Item) []byte {
+	size := appendHead
+	for i := range items {
+		size += itemHead + producerHead + len(items[i].Records)
+	}
+	var a AppendBuilder
+	if cap(dst)-len(dst) < size {
+		dst = append(make([]byte, 0, len(dst)+size), dst...)
+	}
+	a.Start(dst[len(dst):])
+	for i := range items {
+		a.Add(&items[i])
+	}
+	return dst[:len(dst)+len(a.Finish(atMs))]
+}
+
+// parsedItem is an item of an entry, its records at records[from:to] of parsed.
 type parsedItem struct {
 	producer Producer
 	queue    message.Queue
-	places   []store.Place
+	count    int // announced
+	from, to int // in parsed.places
+	bad      bool
 }
 
-// parseAppend reads an append's items; the version is checked.
-func (m *PartitionMachine) parseAppend(data []byte) ([]parsedItem, error) {
-	r := reader{b: data[10:]}
-	n := r.count(9)
-	items := make([]parsedItem, n)
-	for i := range items {
-		it := &items[i]
+// parseAppend reads an append's items into m.items and their records' places into
+// m.places. Lengths that do not add up are ErrCommand; records that are not whole
+// ones of one queue make their item bad.
+func (m *PartitionMachine) parseAppend(data []byte) error {
+	m.items, m.places = m.items[:0], m.places[:0]
+	r := reader{b: data[commandHead:]}
+	for range r.count(itemHead) {
+		it := parsedItem{from: len(m.places)}
 		flags := r.u8()
 		if flags&flagProducer != 0 {
 			copy(it.producer.ID[:], r.take(16))
-			it.producer.Epoch, it.producer.Sequence, it.producer.Ordered = r.u32(), r.u64(), flags&flagOrdered != 0
+			it.producer.Epoch, it.producer.Sequence = r.u32(), r.u64()
+			it.producer.Ordered = flags&flagOrdered != 0
 		}
-		count, size := int(r.u32()), r.u32()
+		it.count = int(r.u32())
+		size := uint64(r.u32())
 		at := len(data) - len(r.b)
-		records := r.take(uint64(size))
-		if r.err != nil || count*message.MinRecord > len(records) {
-			return nil, fmt.Errorf("%w: item %d", ErrCommand, i)
+		records := r.take(size)
+		if r.err != nil {
+			return r.err
 		}
-		it.places = make([]store.Place, 0, count)
-		for len(records) > 0 {
-			rec, err := message.ParseRecord(records)
-			if err != nil {
-				return nil, fmt.Errorf("%w: item %d: %w", ErrCommand, i, err)
-			}
-			q := message.Queue{Topic: m.intern(rec.TopicBytes()), ID: rec.QueueID()}
-			if len(it.places) == 0 {
-				it.queue = q
-			} else if q != it.queue {
-				return nil, fmt.Errorf("%w: item %d: records of two queues", ErrCommand, i)
-			}
-			it.places = append(it.places, store.Place{Queue: q, Start: at, Size: len(rec), Tag: tagOf(rec)})
-			at += len(rec)
-			records = records[len(rec):]
+		if flags&^(flagProducer|flagOrdered) != 0 {
+			r.fail("item %d: flags %#x", len(m.items), flags)
+			return r.err
 		}
-		if len(it.places) != count || count == 0 {
-			return nil, fmt.Errorf("%w: item %d: %d records, %d announced", ErrCommand, i, len(it.places), count)
+		if it.bad = !m.parseRecords(&it, records, at); it.bad {
+			m.places = m.places[:it.from]
 		}
+		it.to = len(m.places)
+		m.items = append(m.items, it)
 	}
-	return items, r.end()
-}
-
-func tagOf(r message.Record) int32 {
-	tag, ok := r.Property(message.PropTags)
-	if !ok {
-		return 0
-	}
-	return message.TagHash(tag)
-}
-
-// intern saves an allocation per record.
-func (m *PartitionMachine) intern(b []byte) string {
-	if s, ok := m.topics[string(b)]; ok {
-		return s
-	}
-	s := string(b)
-	if len(m.topics) < 1024 {
-		m.topics[s] = s
-	}
-	return s
-}
-
-// append applies an append command: an item that is new gets offsets, one that is
-// known gets its first receipt.
-func (m *PartitionMachine) append(e store.Entry, at int64) (AppendResult, error) {
-	items, err := m.parseAppend(e.Data)
-	if err != nil {
-		return AppendResult{}, err
-	}
-	res := AppendResult{Items: make([]ItemResult, len(items))}
-	next := make(map[message.Queue]message.Offset, 1)
-	var places []store.Place
-	base := m.store.Last().Position + store.FrameData // where the entry's data will lie
-	for i := range items {
-		it, out := &items[i], &res.Items[i]
-		off, ok := next[it.queue]
-		if !ok {
-			_, off = m.store.Bounds(it.queue)
-		}
-		n := len(it.places)
-		out.Count, out.StoreTime = n, at
-		out.Status, out.Offset = m.dedup.check(it.producer, it.queue, n, off, at)
-		if out.Status != Stored {
-			continue
-		}
-		out.Offset = off
-		next[it.queue] = off + message.Offset(n)
-		out.Physical = make([]int64, n)
-		for j, p := range it.places {
-			out.Physical[j] = message.PhysicalOffset(m.number, int64(base)+int64(p.Start))
-		}
-		places = append(places, it.places...)
-	}
-	_, err = m.store.Append(e, at, places)
-	return res, err
+	return r.end()
 }

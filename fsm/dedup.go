@@ -1,8 +1,8 @@
 package fsm
 
 import (
-	"container/list"
 	"encoding/binary"
+	"sort"
 
 	"raftmq/message"
 )
@@ -10,19 +10,33 @@ import (
 // Bounds of what is remembered of producers, so that a checkpoint stays small.
 const (
 	// Window is how many sequences back a resend is recognised, per producer and
-	// queue. It exceeds what a client keeps in flight.
+	// queue: more than a client keeps in flight. The last item is always in the
+	// window, however many messages it has.
 	Window = 1024
-	// forgetMs after its last message a producer is forgotten.
-	forgetMs     = 24 * 60 * 60 * 1000
-	maxProducers = 16 << 10
-	maxRuns      = 64 << 10
+	// forgetMs after its last message a producer is forgotten: a day.
+	forgetMs = 24 * 60 * 60 * 1000
+	// forgetAtOnce is how many are forgotten by one entry, so that none takes long.
+	forgetAtOnce = 1024
+	// maxSequence keeps sums from running over.
+	maxSequence = 1 << 62
+
+	// dedupBytes bounds the table's encoding. Beyond it the windows of the
+	// producers that were silent longest are narrowed to their last run, and then
+	// the producers themselves are forgotten, each in the order of their last use.
+	dedupBytes = 2 << 20
+	windowSize = 16 + 4 + 8 + 8 + 8 + 4 // encoded, without queue and runs
+	runSize    = 8 + 8 + 4
 )
 
-// dedup remembers the receipts of producers' last messages.
+// dedup remembers the receipts of producers' last messages, per producer id and
+// queue.
 type dedup struct {
-	byKey map[producerKey]*list.Element // of *producerState
-	used  *list.List                    // least recently used first
-	runs  int
+	budget int // bytes
+	size   int // bytes of the windows' encoding
+	byKey  map[producerKey]*window
+
+	// By last use. Windows before wide hold one run; those from it on are whole.
+	oldest, newest, wide *window
 }
 
 type producerKey struct {
@@ -30,12 +44,17 @@ type producerKey struct {
 	queue message.Queue
 }
 
-type producerState struct {
-	key    producerKey
-	epoch  uint32
-	next   uint64 // one past the largest sequence seen
-	lastMs int64
-	runs   []run // by sequence; not overlapping
+// window is what is known of one producer in one queue. Of a sequence in
+// [low, next) it is known whether it was stored; of one below low it is not.
+type window struct {
+	key         producerKey
+	older       *window
+	newer       *window
+	epoch       uint32
+	low, next   uint64
+	usedMs      int64
+	runs        []run // by sequence, in [low, next), not overlapping
+	encodedSize int
 }
 
 // run says that sequences [seq, seq+n) have the offsets [off, off+n).
@@ -45,122 +64,201 @@ type run struct {
 	n   uint32
 }
 
+func (r run) end() uint64 { return r.seq + uint64(r.n) }
+
 func newDedup() dedup {
-	return dedup{byKey: make(map[producerKey]*list.Element), used: list.New()}
+	return dedup{budget: dedupBytes, byKey: make(map[producerKey]*window)}
 }
 
-// check decides on n messages from p, whose first would get off, at time at; when
-// the answer is Stored it has noted them.
-func (d *dedup) check(p Producer, q message.Queue, n int, off message.Offset, at int64) (Status, message.Offset) {
+// check decides on n messages from p whose first would get off. When the answer is
+// Stored it has noted them; when it is Duplicate the offset is the first
+// receipt's.
+func (d *dedup) check(p *Producer, q message.Queue, n int, off message.Offset, nowMs int64) (Status, message.Offset) {
 	if p.ID == [16]byte{} {
 		return Stored, off
 	}
-	d.forget(at)
-	key := producerKey{p.ID, q}
-	el := d.byKey[key]
-	if el == nil {
-		if p.Sequence != 0 {
-			return UnknownProducer, 0
-		}
-		el = d.used.PushBack(&producerState{key: key, epoch: p.Epoch})
-		d.byKey[key] = el
-	}
-	st := el.Value.(*producerState)
-	switch {
-	case p.Epoch < st.epoch:
-		return StaleEpoch, 0
-	case p.Epoch > st.epoch && p.Sequence != 0:
-		return UnknownProducer, 0
-	case p.Epoch > st.epoch:
-		d.runs -= len(st.runs)
-		st.epoch, st.next, st.runs = p.Epoch, 0, nil
-	}
-	d.used.MoveToBack(el)
-	st.lastMs = at
-	end := p.Sequence + uint64(n)
-	if p.Sequence < st.next {
-		low := uint64(0)
-		if st.next > Window {
-			low = st.next - Window
-		}
-		if p.Sequence < low {
-			return UnknownBelowWindow, 0
-		}
-		for _, r := range st.runs {
-			if p.Sequence >= r.seq && end <= r.seq+uint64(r.n) {
-				return Duplicate, r.off + message.Offset(p.Sequence-r.seq)
-			}
-			if p.Sequence < r.seq+uint64(r.n) && r.seq < end {
-				return UnknownBelowWindow, 0 // a part of it was stored
-			}
-		}
-	} else if p.Ordered && p.Sequence > st.next {
+	if p.Sequence > maxSequence {
 		return SequenceGap, 0
 	}
-	before := len(st.runs)
-	st.note(run{p.Sequence, off, uint32(n)})
-	d.runs += len(st.runs) - before
-	for d.used.Len() > maxProducers || d.runs > maxRuns {
-		if d.used.Front() == el {
-			break
+	w := d.byKey[producerKey{p.ID, q}]
+	switch {
+	case w == nil && p.Sequence != 0:
+		return UnknownProducer, 0
+	case w == nil:
+		w = d.add(producerKey{p.ID, q}, p.Epoch)
+	case p.Epoch < w.epoch:
+		return StaleEpoch, 0
+	case p.Epoch > w.epoch && p.Sequence != 0:
+		return UnknownProducer, 0
+	case p.Epoch > w.epoch:
+		w.epoch, w.low, w.next, w.runs = p.Epoch, 0, 0, w.runs[:0]
+	default:
+		if s, first := w.seen(p, n); s != Stored {
+			if s == Duplicate {
+				d.use(w, nowMs)
+			}
+			return s, first
 		}
-		d.drop(d.used.Front())
 	}
+	w.note(run{p.Sequence, off, uint32(n)})
+	d.use(w, nowMs)
+	d.shrink()
 	return Stored, off
 }
 
-// note inserts r and drops what has left the window.
-func (st *producerState) note(r run) {
-	st.next = max(st.next, r.seq+uint64(r.n))
-	i := len(st.runs)
-	for i > 0 && st.runs[i-1].seq > r.seq {
-		i--
-	}
-	if i > 0 {
-		if l := &st.runs[i-1]; l.seq+uint64(l.n) == r.seq && l.off+message.Offset(l.n) == r.off {
-			l.n += r.n
-			i = -1
+// seen says whether n messages from p, in w's epoch, are new (Stored), and if not
+// what is known of them.
+func (w *window) seen(p *Producer, n int) (Status, message.Offset) {
+	if p.Sequence >= w.next {
+		if p.Ordered && p.Sequence > w.next {
+			return SequenceGap, 0
 		}
+		return Stored, 0
 	}
-	if i >= 0 {
-		st.runs = append(st.runs, run{})
-		copy(st.runs[i+1:], st.runs[i:])
-		st.runs[i] = r
+	if p.Sequence < w.low {
+		return UnknownBelowWindow, 0
 	}
+	end := p.Sequence + uint64(n)
+	i := sort.Search(len(w.runs), func(i int) bool { return w.runs[i].end() > p.Sequence })
+	switch {
+	case i == len(w.runs) || w.runs[i].seq >= end: // a hole
+		if p.Ordered {
+			return SequenceGap, 0 // what comes after it is stored
+		}
+		return Stored, 0
+	case w.runs[i].seq <= p.Sequence && end <= w.runs[i].end():
+		return Duplicate, w.runs[i].off + message.Offset(p.Sequence-w.runs[i].seq)
+	}
+	return UnknownBelowWindow, 0
+}
+
+// note inserts r and drops what leaves the window.
+func (w *window) note(r run) {
+	w.next = max(w.next, r.end())
+	i := sort.Search(len(w.runs), func(i int) bool { return w.runs[i].seq > r.seq })
+	if l := i - 1; l >= 0 && w.runs[l].end() == r.seq && w.runs[l].off+message.Offset(w.runs[l].n) == r.off {
+		w.runs[l].n += r.n
+	} else {
+		w.runs = append(w.runs, run{})
+		copy(w.runs[i+1:], w.runs[i:])
+		w.runs[i] = r
+	}
+	if w.next > Window {
+		w.raise(min(w.next-Window, r.seq))
+	}
+}
+
+// raise cuts off what lies below low.
+func (w *window) raise(low uint64) {
+	w.low = max(w.low, low)
 	cut := 0
-	for cut < len(st.runs) && st.runs[cut].seq+uint64(st.runs[cut].n)+Window <= st.next {
+	for cut < len(w.runs) && w.runs[cut].end() <= w.low {
 		cut++
 	}
 	if cut > 0 {
-		st.runs = append(st.runs[:0], st.runs[cut:]...)
+		w.runs = append(w.runs[:0], w.runs[cut:]...)
+	}
+	if len(w.runs) > 0 && w.runs[0].seq < w.low {
+		n := w.low - w.runs[0].seq
+		w.runs[0] = run{w.low, w.runs[0].off + message.Offset(n), w.runs[0].n - uint32(n)}
 	}
 }
 
-func (d *dedup) forget(at int64) {
-	for el := d.used.Front(); el != nil && el.Value.(*producerState).lastMs+forgetMs < at; el = d.used.Front() {
-		d.drop(el)
+// expire forgets producers that have been silent for a day.
+func (d *dedup) expire(nowMs int64) {
+	for n := 0; n < forgetAtOnce && d.oldest != nil && d.oldest.usedMs+forgetMs < nowMs; n++ {
+		d.drop(d.oldest)
 	}
 }
 
-func (d *dedup) drop(el *list.Element) {
-	st := el.Value.(*producerState)
-	d.runs -= len(st.runs)
-	delete(d.byKey, st.key)
-	d.used.Remove(el)
+func (d *dedup) add(key producerKey, epoch uint32) *window {
+	w := &window{key: key, epoch: epoch}
+	d.byKey[key] = w
+	d.link(w)
+	return w
 }
 
+// use makes w the last used, and counts its size anew.
+func (d *dedup) use(w *window, nowMs int64) {
+	w.usedMs = nowMs
+	if d.newest != w {
+		d.unlink(w)
+		d.link(w)
+	}
+	d.measure(w)
+}
+
+func (d *dedup) measure(w *window) {
+	size := windowSize + queueSize(w.key.queue) + runSize*len(w.runs)
+	d.size += size - w.encodedSize
+	w.encodedSize = size
+}
+
+// shrink keeps the table in its budget; the newest window stays whole.
+func (d *dedup) shrink() {
+	for d.size > d.budget && d.oldest != d.newest {
+		if w := d.wide; w != d.newest {
+			d.wide = w.newer
+			last := w.runs[len(w.runs)-1]
+			w.raise(last.seq)
+			w.runs = append([]run(nil), last) // give the room back
+			d.measure(w)
+			continue
+		}
+		d.drop(d.oldest)
+	}
+}
+
+func (d *dedup) link(w *window) {
+	w.older, w.newer = d.newest, nil
+	if d.newest == nil {
+		d.oldest = w
+	} else {
+		d.newest.newer = w
+	}
+	d.newest = w
+	if d.wide == nil {
+		d.wide = w
+	}
+}
+
+func (d *dedup) unlink(w *window) {
+	if d.wide == w {
+		d.wide = w.newer
+	}
+	if w.older == nil {
+		d.oldest = w.newer
+	} else {
+		w.older.newer = w.newer
+	}
+	if w.newer == nil {
+		d.newest = w.older
+	} else {
+		w.newer.older = w.older
+	}
+}
+
+func (d *dedup) drop(w *window) {
+	d.unlink(w)
+	d.size -= w.encodedSize
+	delete(d.byKey, w.key)
+}
+
+// encode appends the table: windows uint32; each, least recently used first: id
+// [16]byte, queue, epoch uint32, low, next, used uint64, runs uint32; each:
+// sequence, offset uint64, length uint32.
 func (d *dedup) encode(b []byte) []byte {
 	be := binary.BigEndian
-	b = be.AppendUint32(b, uint32(d.used.Len()))
-	for el := d.used.Front(); el != nil; el = el.Next() {
-		st := el.Value.(*producerState)
-		b = append(b, st.key.id[:]...)
-		b = appendQueue(b, st.key.queue)
-		b = be.AppendUint32(b, st.epoch)
-		b = be.AppendUint64(b, st.next)
-		b = be.AppendUint64(b, uint64(st.lastMs))
-		b = be.AppendUint32(b, uint32(len(st.runs)))
-		for _, r := range st.runs {
+	b = be.AppendUint32(b, uint32(len(d.byKey)))
+	for w := d.oldest; w != nil; w = w.newer {
+		b = append(b, w.key.id[:]...)
+		b = appendQueue(b, w.key.queue)
+		b = be.AppendUint32(b, w.epoch)
+		b = be.AppendUint64(b, w.low)
+		b = be.AppendUint64(b, w.next)
+		b = be.AppendUint64(b, uint64(w.usedMs))
+		b = be.AppendUint32(b, uint32(len(w.runs)))
+		for _, r := range w.runs {
 			b = be.AppendUint64(b, r.seq)
 			b = be.AppendUint64(b, uint64(r.off))
 			b = be.AppendUint32(b, r.n)
@@ -170,18 +268,31 @@ func (d *dedup) encode(b []byte) []byte {
 }
 
 func (d *dedup) decode(r *reader) {
-	for range r.count(45) {
-		st := &producerState{}
-		copy(st.key.id[:], r.take(16))
-		st.key.queue = r.queue()
-		st.epoch, st.next, st.lastMs = r.u32(), r.u64(), int64(r.u64())
-		for range r.count(20) {
-			st.runs = append(st.runs, run{r.u64(), message.Offset(r.u64()), r.u32()})
+	for range r.count(windowSize + minQueue) {
+		w := &window{}
+		copy(w.key.id[:], r.take(16))
+		w.key.queue = r.queue()
+		w.epoch, w.low, w.next, w.usedMs = r.u32(), r.u64(), r.u64(), int64(r.u64())
+		n := r.count(runSize)
+		w.runs = make([]run, 0, n)
+		at := w.low
+		for range n {
+			x := run{r.u64(), message.Offset(r.u64()), r.u32()}
+			if x.seq < at || x.n == 0 || x.end() < x.seq || x.end() > w.next || x.off < 0 {
+				r.fail("runs of a producer")
+				break
+			}
+			at = x.end()
+			w.runs = append(w.runs, x)
+		}
+		if n == 0 || d.byKey[w.key] != nil || d.newest != nil && d.newest.usedMs > w.usedMs {
+			r.fail("producers")
 		}
 		if r.err != nil {
 			return
 		}
-		d.runs += len(st.runs)
-		d.byKey[st.key] = d.used.PushBack(st)
+		d.byKey[w.key] = w
+		d.link(w)
+		d.measure(w)
 	}
 }

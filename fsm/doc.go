@@ -1,27 +1,94 @@
 // Package fsm is the deterministic meaning of a partition's log and of the
 // catalogue's.
 //
+// It promises that replicas which apply the same entries, in whatever batches,
+// with restarts from checkpoints and installed floors in between, hold the same
+// bytes and give the same answers. It does not decide who may propose, does not
+// know names of topics that exist (the broker checks them), and syncs nothing by
+// itself.
+//
+// # Commands
+//
 // A command is one byte kind, one byte version, and fields. The meaning of a
-// released (kind, version) never changes; an unknown one stops the replica. The
-// machines see no clock, no random number, no map order and no batch boundary:
-// time comes in the command, T = max(T, at), so it never goes back.
+// released (kind, version) never changes. An unknown one is an error of Apply,
+// which stops the replica; so are bytes that do not add up. What merely is out of
+// bounds (a name too long, an offset past the end, records that are not whole) is
+// refused by a result, alike on all replicas: nothing that an encoder makes, from
+// whatever input, stops a replica, as long as it fits store.MaxEntry.
 //
-//	kind  partition             kind  catalogue (fields as JSON)
-//	   1  append                  64  bootstrap
-//	   2  commit offsets          65  create topic
-//	   3  reset offset            66  update topic
-//	   4  reset was told          67  delete topic
-//	   5  lock queues             68  put group
-//	   6  unlock queues           69  delete group
-//	   7  trim                    70  subscribe
-//	   8  digest                  71  put value, 72 delete value
-//	                              73  put node, 74 put slot, 75 feature level
+// Integers are big-endian and of the size named; text is a uvarint length and
+// bytes; queue is the topic as text and the queue id uint32. "n ×" is a count
+// uint32 and that many. All of a partition's commands begin with kind, version 1
+// and the proposing leader's time, Unix ms, int64:
 //
-// An append, big-endian, after kind and version: at int64; items uint32; each:
-// flags uint8 (1 has a producer, 2 ordered); with a producer id [16]byte, epoch
-// uint32, sequence uint64; records uint32; bytes uint32; the records. Other
-// partition commands use uvarint lengths before strings.
+//	kind              fields after the first ten bytes                      result
+//	 1  append        n × item                                              AppendResult
+//	 2  commit        n × (group text, queue, offset u64, owner text,       CommitResult
+//	                       epoch u64)
+//	 3  reset         group text, queue, offset u64                         message.Offset; -1: no room
+//	 4  reset told    group text, queue, offset u64                         nil
+//	 5  lock          group text, client text, ttl ms u64, n × queue        LockResult
+//	 6  unlock        group text, client text, n × queue                    nil
+//	 7  trim          position u64                                          nil
+//	 8  digest        -                                                     DigestResult
+//	 9  drop group    group text                                            int, offsets dropped
 //
-// Refusals that every replica reaches alike are results. A local fault is an error
-// of Apply and stops the replica.
+// An item: flags uint8 (1: has a producer, 2: is ordered); with a producer its id
+// [16]byte, epoch uint32, sequence uint64; records uint32; their bytes uint32; the
+// records, in package message's layout. The queue is in the records.
+//
+// The catalogue's commands, version 1 each, have their fields as JSON of the
+// struct named; a field that is not known is an error like an unknown version. The
+// result is a CatalogueResult:
+//
+//	64 bootstrap      {Cluster, Slots, Nodes}      70 subscribe       {Group, Topics}
+//	65 create topic   TopicSpec                    71 put value       {Namespace, Key, Value}
+//	66 update topic   TopicSpec                    72 delete value    {Namespace, Key}
+//	67 delete topic   {Name}                       73 put node        Node
+//	68 put group      GroupSpec                    74 put slot        Slot
+//	69 delete group   {Name}                       75 feature level   {Level}
+//
+// Every entry of a partition, of any Raft type, becomes a frame of its store; only
+// the records of items that are Stored are stamped and get a place in a queue.
+//
+// # Time
+//
+// T = max(T, the command's time) is all the time there is. It never goes back, is
+// part of the state, and is the store time of records. Locks expire and producers
+// are forgotten by it, when a command asks.
+//
+// # Determinism
+//
+// No clock, no random number, no map order, no batch boundary:
+//   - entries are applied one by one; nothing is carried from one to the next but
+//     the state;
+//   - a map is only ranged over where each element is treated by itself, or its
+//     keys are sorted first; everything encoded is sorted or in the order of use;
+//   - bounds are in bytes of the encoding, so they hold alike before and after a
+//     restart;
+//   - the log rolls to a new segment, and its floor is taken, before the entry that
+//     does not fit, wherever that lies in a batch.
+//
+// # Dedup
+//
+// Per (producer id, queue) a window of the last 1024 sequences of one epoch is
+// kept, as runs of sequences whose offsets follow each other. The last item is in
+// it however long it is. What an item of n messages from sequence s is answered:
+//
+//	no window, s > 0                          UnknownProducer
+//	no window, s = 0                          Stored
+//	epoch below the window's                  StaleEpoch
+//	epoch above, s > 0                        UnknownProducer
+//	epoch above, s = 0                        Stored, the window starts over
+//	all of it in one run                      Duplicate, with the first offset
+//	a part of it in a run; s below the window UnknownBelowWindow
+//	ordered, and s not the next expected      SequenceGap
+//	else                                      Stored
+//
+// Stored, Duplicate apart, nothing is stored. All windows together encode to at
+// most 2 MiB: beyond that those unused longest are narrowed to their last run, then
+// forgotten. A day of T after its last message a producer is forgotten anyway. A
+// producer that is forgotten while its very first message (sequence 0) is still
+// being resent would be taken for a new one: the bounds are chosen so that this
+// needs over ten thousand other producers between a message and its resend.
 package fsm

@@ -2,10 +2,10 @@ package fsm
 
 import (
 	"encoding/binary"
-	"sort"
+	"slices"
+	"strings"
 
 	"raftmq/message"
-	"raftmq/store"
 )
 
 // groupQueue is a consumer group's place in a queue.
@@ -14,34 +14,72 @@ type groupQueue struct {
 	queue message.Queue
 }
 
-func (a groupQueue) less(b groupQueue) bool {
-	if a.group != b.group {
-		return a.group < b.group
+func (a groupQueue) compare(b groupQueue) int {
+	if c := strings.Compare(a.group, b.group); c != 0 {
+		return c
 	}
-	if a.queue.Topic != b.queue.Topic {
-		return a.queue.Topic < b.queue.Topic
+	if c := strings.Compare(a.queue.Topic, b.queue.Topic); c != 0 {
+		return c
 	}
-	return a.queue.ID < b.queue.ID
+	return int(a.queue.ID) - int(b.queue.ID)
 }
 
+func (a groupQueue) size() int { return textSize(a.group) + queueSize(a.queue) }
+
+// legal: a longer name, or a negative queue, is no one's.
+func (a groupQueue) legal() bool {
+	return a.group != "" && len(a.group) <= maxName && a.queue.Topic != "" && len(a.queue.Topic) <= message.MaxTopic && a.queue.ID >= 0
+}
+
+const (
+	// maxName is the longest group or client id in bytes.
+	maxName = 255
+	// offsetBytes bounds the encoding of a partition's offsets, so that a
+	// checkpoint stays small: one more is refused.
+	offsetBytes = 1 << 20
+	offsetSize  = 8 + 1
+)
+
+// groupOffset is where a group is in a queue.
 type groupOffset struct {
 	offset message.Offset
 	reset  bool // an operator moved it, and the client has not been told
 }
 
-type lock struct {
-	client  string
-	epoch   uint64 // index of the entry that gave it
-	expires int64  // Unix ms
+// offsets are the groups' places, bounded in bytes.
+type offsets struct {
+	budget int
+	size   int
+	at     map[groupQueue]groupOffset
 }
 
-// maxPlaces bounds offsets and locks of a partition, so that a checkpoint stays
-// small: a commit for one more is refused.
-const maxPlaces = 20_000
+func newOffsets() offsets { return offsets{budget: offsetBytes, at: make(map[groupQueue]groupOffset)} }
 
-// CommitOffset raises a group's offset. It is passed over when it does not raise,
-// lies past the end, comes from another than the queue's lock holder, or while a
-// reset is pending.
+// set reports whether there was room.
+func (o *offsets) set(k groupQueue, v groupOffset) bool {
+	if _, there := o.at[k]; !there {
+		size := k.size() + offsetSize
+		if o.size+size > o.budget {
+			return false
+		}
+		o.size += size
+	}
+	o.at[k] = v
+	return true
+}
+
+func (o *offsets) drop(group string) (dropped int) {
+	for k := range o.at {
+		if k.group == group {
+			o.size -= k.size() + offsetSize
+			delete(o.at, k)
+			dropped++
+		}
+	}
+	return dropped
+}
+
+// CommitOffset raises a group's offset.
 type CommitOffset struct {
 	Group  string
 	Queue  message.Queue
@@ -50,26 +88,27 @@ type CommitOffset struct {
 	Epoch  uint64         // of the owner's lock; 0: not given
 }
 
-// CommitResult says how many offsets were raised.
-type CommitResult struct{ Raised, Full int }
+// CommitStatus says what became of a CommitOffset.
+type CommitStatus uint8
 
-// LockResult says which queues the client holds now.
-type LockResult struct {
-	Granted []message.Queue
-	Epoch   uint64
+const (
+	Raised       CommitStatus = iota
+	NotHigher                 // the offset is there or beyond already
+	PastEnd                   // the queue does not reach so far
+	ResetPending              // an operator moved the group, and its client has not been told
+	NotOwner                  // another holds the queue's lock, or the epoch given is not the lock's
+	NoRoom                    // too many offsets are kept here
+	BadCommit                 // a name that is too long, a negative offset
+)
+
+// CommitResult says what became of each offset, in the order of the command.
+type CommitResult struct {
+	Raised int
+	Items  []CommitStatus
 }
 
-// DigestResult is the digest of the log through an entry.
-type DigestResult struct {
-	Mark   store.Mark
-	Digest uint64
-}
-
+// EncodeCommit raises offsets; each is decided by itself.
 func EncodeCommit(dst []byte, atMs int64, offsets []CommitOffset) []byte {
-	offsets = append([]CommitOffset(nil), offsets...)
-	sort.Slice(offsets, func(i, j int) bool {
-		return groupQueue{offsets[i].Group, offsets[i].Queue}.less(groupQueue{offsets[j].Group, offsets[j].Queue})
-	})
 	dst = appendCommand(dst, kindCommit, atMs)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(offsets)))
 	for _, o := range offsets {
@@ -82,69 +121,67 @@ func EncodeCommit(dst []byte, atMs int64, offsets []CommitOffset) []byte {
 	return dst
 }
 
-// EncodeReset is an operator's move of a group, forward or back, into the queue's
-// bounds.
+// minCommit is the least that a CommitOffset takes.
+const minCommit = 1 + minQueue + 8 + 1 + 8
+
+// EncodeReset is an operator's move of a group, forward or back, to between 0 and
+// the queue's end; what lies below its minimum is the reader's to raise. Commits
+// are passed over from then on until a client has been told. The result is the
+// message.Offset that was set, or -1 if there was no room for it.
 func EncodeReset(dst []byte, atMs int64, group string, q message.Queue, off message.Offset) []byte {
-	dst = appendCommand(dst, kindReset, atMs)
-	dst = appendQueue(appendText(dst, group), q)
+	dst = appendQueue(appendText(appendCommand(dst, kindReset, atMs), group), q)
 	return binary.BigEndian.AppendUint64(dst, uint64(off))
 }
 
-// EncodeResetTold says that a client of the group has been told of the reset.
-func EncodeResetTold(dst []byte, atMs int64, group string, q message.Queue) []byte {
-	return appendQueue(appendText(appendCommand(dst, kindResetTold, atMs), group), q)
+// EncodeResetTold says that a client of the group has been told of the reset to
+// off. It changes nothing if the pending reset is another by then.
+func EncodeResetTold(dst []byte, atMs int64, group string, q message.Queue, off message.Offset) []byte {
+	dst = appendQueue(appendText(appendCommand(dst, kindResetTold, atMs), group), q)
+	return binary.BigEndian.AppendUint64(dst, uint64(off))
 }
 
-// EncodeLock asks for queues for a client, for ttlMs from atMs.
-func EncodeLock(dst []byte, atMs int64, group, client string, queues []message.Queue, ttlMs int64) []byte {
-	dst = appendText(appendText(appendCommand(dst, kindLock, atMs), group), client)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(ttlMs))
-	return appendQueues(dst, queues)
-}
-
-func EncodeUnlock(dst []byte, atMs int64, group, client string, queues []message.Queue) []byte {
-	dst = appendText(appendText(appendCommand(dst, kindUnlock, atMs), group), client)
-	return appendQueues(dst, queues)
-}
-
-// EncodeTrim drops what lies below floor.
-func EncodeTrim(dst []byte, atMs int64, floor store.Position) []byte {
-	return binary.BigEndian.AppendUint64(appendCommand(dst, kindTrim, atMs), uint64(floor))
-}
-
-// EncodeDigest asks each replica for its digest through the entry before this.
-func EncodeDigest(dst []byte, atMs int64) []byte { return appendCommand(dst, kindDigest, atMs) }
-
-func appendQueues(dst []byte, queues []message.Queue) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(queues)))
-	for _, q := range queues {
-		dst = appendQueue(dst, q)
-	}
-	return dst
+// EncodeDropGroup forgets a group's offsets and locks.
+func EncodeDropGroup(dst []byte, atMs int64, group string) []byte {
+	return appendText(appendCommand(dst, kindDropGroup, atMs), group)
 }
 
 func (m *PartitionMachine) commit(r *reader) (CommitResult, error) {
-	var res CommitResult
-	for range r.count(23) {
+	n := r.count(minCommit)
+	res := CommitResult{Items: make([]CommitStatus, 0, n)}
+	for range n {
 		o := CommitOffset{Group: r.text(), Queue: r.queue(), Offset: message.Offset(r.u64()), Owner: r.text(), Epoch: r.u64()}
 		if r.err != nil {
 			break
 		}
-		k := groupQueue{o.Group, o.Queue}
-		old, there := m.offsets[k]
-		_, end := m.store.Bounds(o.Queue)
-		l, locked := m.locks[k]
-		switch {
-		case o.Offset < 0, there && (old.reset || o.Offset <= old.offset), o.Offset > end:
-		case locked && l.expires > m.now && o.Owner != l.client, locked && o.Epoch != 0 && o.Epoch != l.epoch:
-		case !there && len(m.offsets) >= maxPlaces:
-			res.Full++
-		default:
-			m.offsets[k] = groupOffset{offset: o.Offset}
+		s := m.commitOne(&o)
+		if s == Raised {
 			res.Raised++
 		}
+		res.Items = append(res.Items, s)
 	}
 	return res, r.end()
+}
+
+func (m *PartitionMachine) commitOne(o *CommitOffset) CommitStatus {
+	k := groupQueue{o.Group, o.Queue}
+	if !k.legal() || o.Offset < 0 {
+		return BadCommit
+	}
+	old, there := m.offsets.at[k]
+	_, end := m.store.Bounds(o.Queue)
+	switch {
+	case !m.locks.mayCommit(k, o.Owner, o.Epoch, m.now):
+		return NotOwner
+	case old.reset:
+		return ResetPending
+	case o.Offset > end:
+		return PastEnd
+	case there && o.Offset <= old.offset:
+		return NotHigher
+	case !m.offsets.set(k, groupOffset{offset: o.Offset}):
+		return NoRoom
+	}
+	return Raised
 }
 
 func (m *PartitionMachine) reset(r *reader) (message.Offset, error) {
@@ -153,60 +190,26 @@ func (m *PartitionMachine) reset(r *reader) (message.Offset, error) {
 	if err := r.end(); err != nil {
 		return 0, err
 	}
-	lo, hi := m.store.Bounds(k.queue)
-	off = min(max(off, lo), hi)
-	if _, there := m.offsets[k]; there || len(m.offsets) < maxPlaces {
-		m.offsets[k] = groupOffset{offset: off, reset: true}
+	// Not raised to the queue's minimum: a replica that began at a floor has a
+	// higher one, until the trim that made the floor is applied to it too.
+	_, end := m.store.Bounds(k.queue)
+	off = min(max(off, 0), end)
+	if !k.legal() || !m.offsets.set(k, groupOffset{offset: off, reset: true}) {
+		return -1, nil
 	}
 	return off, nil
 }
 
 func (m *PartitionMachine) resetTold(r *reader) error {
 	k := groupQueue{r.text(), r.queue()}
+	off := message.Offset(r.u64())
 	if err := r.end(); err != nil {
 		return err
 	}
-	if o, ok := m.offsets[k]; ok {
-		o.reset = false
-		m.offsets[k] = o
+	if o := m.offsets.at[k]; o.reset && o.offset == off {
+		m.offsets.at[k] = groupOffset{offset: off}
 	}
 	return nil
-}
-
-func (m *PartitionMachine) lock(r *reader, index uint64) (LockResult, error) {
-	group, client, ttl := r.text(), r.text(), int64(r.u64())
-	res := LockResult{Epoch: index}
-	for range r.count(5) {
-		k := groupQueue{group, r.queue()}
-		if r.err != nil {
-			break
-		}
-		l, there := m.locks[k]
-		switch {
-		case there && l.client == client:
-			l.expires = m.now + ttl
-		case there && l.expires > m.now:
-			continue
-		case !there && len(m.locks) >= maxPlaces:
-			continue
-		default:
-			l = lock{client, index, m.now + ttl}
-		}
-		m.locks[k] = l
-		res.Granted = append(res.Granted, k.queue)
-	}
-	return res, r.end()
-}
-
-func (m *PartitionMachine) unlock(r *reader) error {
-	group, client := r.text(), r.text()
-	for range r.count(5) {
-		k := groupQueue{group, r.queue()}
-		if l, ok := m.locks[k]; ok && r.err == nil && l.client == client {
-			delete(m.locks, k)
-		}
-	}
-	return r.end()
 }
 
 func sortedKeys[V any](m map[groupQueue]V) []groupQueue {
@@ -214,6 +217,38 @@ func sortedKeys[V any](m map[groupQueue]V) []groupQueue {
 	for k := range m {
 		ks = append(ks, k)
 	}
-	sort.Slice(ks, func(i, j int) bool { return ks[i].less(ks[j]) })
+	slices.SortFunc(ks, groupQueue.compare)
 	return ks
+}
+
+// encode appends: offsets uint32; each, by group and queue: group, queue, offset
+// uint64, reset pending uint8.
+func (o *offsets) encode(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(o.at)))
+	for _, k := range sortedKeys(o.at) {
+		v := o.at[k]
+		b = appendQueue(appendText(b, k.group), k.queue)
+		b = binary.BigEndian.AppendUint64(b, uint64(v.offset))
+		if v.reset {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+	}
+	return b
+}
+
+func (o *offsets) decode(r *reader) {
+	for range r.count(1 + minQueue + offsetSize) {
+		k := groupQueue{r.text(), r.queue()}
+		v := groupOffset{message.Offset(r.u64()), r.u8() == 1}
+		if r.err == nil && !k.legal() {
+			r.fail("offset of a group")
+		}
+		if r.err != nil {
+			return
+		}
+		o.size += k.size() + offsetSize
+		o.at[k] = v
+	}
 }

@@ -2,9 +2,8 @@ package fsm
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -13,39 +12,51 @@ import (
 	"raftmq/store"
 )
 
-// PartitionOptions are how a partition is opened.
+// PartitionOptions are how a partition is opened. Store.SegmentBytes must be the
+// same on all replicas.
 type PartitionOptions struct{ Store store.Options }
 
-// PartitionMachine applies a partition's entries, in order, to its store.
+// PartitionMachine applies a partition's entries, in order, to its store. Apply,
+// Checkpoint and Restore exclude each other, which raftlog sees to; everything else
+// may run beside them.
 type PartitionMachine struct {
 	number uint32
 	store  *store.Store
+	dedup  dedup
+
+	// Room of the entry that is applied.
+	items  []parsedItem
+	places []store.Place
+	ends   map[message.Queue]message.Offset
 	topics map[string]string
 
-	mu      sync.RWMutex // held while an entry is applied
+	mu      sync.RWMutex // written by Apply and Restore only, which read without it
 	now     int64        // T, Unix ms
-	dedup   dedup
-	offsets map[groupQueue]groupOffset
-	locks   map[groupQueue]lock
+	offsets offsets
+	locks   locks
+	digests []DigestResult // of the last digest entries, oldest first
 }
 
 // OpenPartition opens the partition as of a checkpoint's state; nil is an empty
-// one.
+// one. What was appended above the state is dropped, to be applied again.
+// ErrStateVersion if a later program wrote the state.
 func OpenPartition(dir string, o PartitionOptions, state []byte) (*PartitionMachine, error) {
-	m := &PartitionMachine{number: o.Store.Number, topics: make(map[string]string)}
-	storeState, err := m.decode(state)
+	m := &PartitionMachine{number: o.Store.Number, topics: make(map[string]string), ends: make(map[message.Queue]message.Offset)}
+	st, err := decodeState(state)
 	if err != nil {
 		return nil, err
 	}
-	if m.store, err = store.Open(dir, o.Store, storeState); err != nil {
+	if m.store, err = store.Open(dir, o.Store, st.store); err != nil {
 		return nil, err
 	}
+	m.setState(st)
 	return m, nil
 }
 
 // Store is for reading.
 func (m *PartitionMachine) Store() *store.Store { return m.store }
 
+// Close closes the store. It does not sync.
 func (m *PartitionMachine) Close() error { return m.store.Close() }
 
 // Apply implements raftlog.Machine.
@@ -54,58 +65,64 @@ func (m *PartitionMachine) Apply(entries []*raft.Log) ([]any, error) {
 	for i, l := range entries {
 		var err error
 		if results[i], err = m.apply(l); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("entry %d: %w", l.Index, err)
 		}
 	}
 	return results, nil
 }
 
 func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := store.Entry{Index: l.Index, Term: l.Term, Type: uint8(l.Type), Data: l.Data}
-	if !l.AppendedAt.IsZero() {
-		e.AppendedAt = l.AppendedAt.UnixNano()
+	if last := m.store.Last().Index; l.Index != last+1 {
+		return nil, fmt.Errorf("%w: the last applied is %d", ErrOrder, last)
 	}
 	if m.store.NeedsRoll(len(l.Data)) {
 		if err := m.store.Roll(m.encode); err != nil {
 			return nil, err
 		}
 	}
+	e := store.Entry{Index: l.Index, Term: l.Term, Type: uint8(l.Type), Data: l.Data}
+	if !l.AppendedAt.IsZero() {
+		e.AppendedAt = l.AppendedAt.UnixNano()
+	}
 	if l.Type != raft.LogCommand {
 		_, err := m.store.Append(e, m.now, nil)
 		return nil, err
 	}
-	if len(l.Data) < 10 {
-		return nil, fmt.Errorf("%w: entry %d: %d bytes", ErrCommand, l.Index, len(l.Data))
+	if len(l.Data) < commandHead {
+		return nil, fmt.Errorf("%w: %d bytes", ErrCommand, len(l.Data))
 	}
 	k := kind(l.Data[0])
-	if l.Data[1] != commandVersion || k < kindAppend || k > kindDigest {
-		return nil, fmt.Errorf("%w: entry %d: kind %d version %d", ErrUnknownCommand, l.Index, k, l.Data[1])
+	if l.Data[1] != commandVersion || k < kindAppend || k > kindDropGroup {
+		return nil, fmt.Errorf("%w: kind %d version %d", ErrUnknownCommand, k, l.Data[1])
 	}
-	m.now = max(m.now, int64(binary.BigEndian.Uint64(l.Data[2:])))
+	if at := int64(binary.BigEndian.Uint64(l.Data[2:])); at > m.now {
+		m.mu.Lock()
+		m.now = at
+		m.mu.Unlock()
+	}
 	if k == kindAppend {
-		res, err := m.append(e, m.now)
-		return res, wrap(err, l.Index)
+		return m.append(e)
 	}
 	res, err := m.small(k, l)
 	if err != nil {
-		return nil, wrap(err, l.Index)
+		return nil, err
 	}
 	_, err = m.store.Append(e, m.now, nil)
-	return res, wrap(err, l.Index)
-}
-
-func wrap(err error, index uint64) error {
-	if err != nil {
-		return fmt.Errorf("entry %d: %w", index, err)
-	}
-	return nil
+	return res, err
 }
 
 // small applies commands that store no records.
-func (m *PartitionMachine) small(k kind, l *raft.Log) (res any, err error) {
-	r := &reader{b: l.Data[10:]}
+func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
+	r := &reader{b: l.Data[commandHead:]}
+	if k == kindTrim {
+		before := store.Position(r.u64())
+		if err := r.end(); err != nil {
+			return nil, err
+		}
+		return nil, m.store.Trim(before)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch k {
 	case kindCommit:
 		return m.commit(r)
@@ -117,15 +134,25 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (res any, err error) {
 		return m.lock(r, l.Index)
 	case kindUnlock:
 		return nil, m.unlock(r)
-	case kindTrim:
-		floor := store.Position(r.u64())
+	case kindDropGroup:
+		group := r.text()
 		if err := r.end(); err != nil {
 			return nil, err
 		}
-		return nil, m.store.Trim(floor)
+		m.locks.dropGroup(group)
+		return m.offsets.drop(group), nil
+	case kindDigest:
+		if err := r.end(); err != nil {
+			return nil, err
+		}
+		return m.digest(), nil
 	}
-	mark, digest := m.store.Digest()
-	return DigestResult{mark, digest}, r.end()
+	panic(fmt.Sprintf("fsm: kind %d", k))
+}
+
+// EncodeTrim drops whole segments of the log below before.
+func EncodeTrim(dst []byte, atMs int64, before store.Position) []byte {
+	return binary.BigEndian.AppendUint64(appendCommand(dst, kindTrim, atMs), uint64(before))
 }
 
 // Applied implements raftlog.Machine.
@@ -136,8 +163,6 @@ func (m *PartitionMachine) Applied() (index, term uint64) {
 
 // Checkpoint implements raftlog.Machine.
 func (m *PartitionMachine) Checkpoint() (state []byte, sync func() error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
 	storeState, mark := m.store.Checkpoint()
 	return m.encode(storeState), func() error { return m.store.Sync(mark) }
 }
@@ -148,87 +173,35 @@ func (m *PartitionMachine) Floor() (state []byte, index, term uint64, err error)
 	return b, mark.Index, mark.Term, err
 }
 
-// Restore implements raftlog.Machine.
+// Restore implements raftlog.Machine. A state that cannot be read changes
+// nothing.
 func (m *PartitionMachine) Restore(state []byte, index, term uint64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	storeState, err := m.decode(state)
+	st, err := decodeState(state)
 	if err != nil {
 		return err
 	}
-	if err := m.store.Reset(storeState); err != nil {
+	if err := m.store.Reset(st.store); err != nil {
 		return err
 	}
+	m.setState(st)
 	if last := m.store.Last(); last.Index != index || last.Term != term {
-		return fmt.Errorf("%w: floor of entry %d holds entry %d", ErrState, index, last.Index)
+		return fmt.Errorf("%w: floor of entry %d, term %d, holds entry %d, term %d", ErrState, index, term, last.Index, last.Term)
 	}
 	return m.store.KeepFloor(state)
 }
 
-// The state, big-endian: version uint8; T int64; producers, least recently used
-// first; offsets and locks, sorted; the store's state.
-const stateVersion = 1
-
-func (m *PartitionMachine) encode(storeState []byte) []byte {
-	be := binary.BigEndian
-	b := be.AppendUint64([]byte{stateVersion}, uint64(m.now))
-	b = m.dedup.encode(b)
-	b = be.AppendUint32(b, uint32(len(m.offsets)))
-	for _, k := range sortedKeys(m.offsets) {
-		o := m.offsets[k]
-		b = appendQueue(appendText(b, k.group), k.queue)
-		b = be.AppendUint64(b, uint64(o.offset))
-		if o.reset {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
-		}
-	}
-	b = be.AppendUint32(b, uint32(len(m.locks)))
-	for _, k := range sortedKeys(m.locks) {
-		l := m.locks[k]
-		b = appendQueue(appendText(b, k.group), k.queue)
-		b = appendText(b, l.client)
-		b = be.AppendUint64(b, l.epoch)
-		b = be.AppendUint64(b, uint64(l.expires))
-	}
-	b = be.AppendUint32(b, uint32(len(storeState)))
-	return append(b, storeState...)
-}
-
-// decode sets the state and returns the store's part.
-func (m *PartitionMachine) decode(b []byte) (storeState []byte, err error) {
-	m.now, m.dedup = 0, newDedup()
-	m.offsets, m.locks = make(map[groupQueue]groupOffset), make(map[groupQueue]lock)
-	if len(b) == 0 {
-		return nil, nil
-	}
-	r := &reader{b: b}
-	if v := r.u8(); v != stateVersion {
-		return nil, fmt.Errorf("%w: version %d, this program knows %d", ErrState, v, stateVersion)
-	}
-	m.now = int64(r.u64())
-	m.dedup.decode(r)
-	for range r.count(15) {
-		k := groupQueue{r.text(), r.queue()}
-		m.offsets[k] = groupOffset{message.Offset(r.u64()), r.u8() == 1}
-	}
-	for range r.count(22) {
-		k := groupQueue{r.text(), r.queue()}
-		m.locks[k] = lock{r.text(), r.u64(), int64(r.u64())}
-	}
-	storeState = r.take(uint64(r.u32()))
-	if err := r.end(); err != nil {
-		return nil, errors.Join(ErrState, err)
-	}
-	return storeState, nil
+// Now is T, Unix ms: the largest time that a command carried.
+func (m *PartitionMachine) Now() int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.now
 }
 
 // Committed returns a group's offset in a queue.
 func (m *PartitionMachine) Committed(group string, q message.Queue) (message.Offset, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	o, ok := m.offsets[groupQueue{group, q}]
+	o, ok := m.offsets.at[groupQueue{group, q}]
 	return o.offset, ok
 }
 
@@ -237,16 +210,16 @@ func (m *PartitionMachine) Committed(group string, q message.Queue) (message.Off
 func (m *PartitionMachine) PendingReset(group string, q message.Queue) (message.Offset, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	o, ok := m.offsets[groupQueue{group, q}]
-	return o.offset, ok && o.reset
+	o := m.offsets.at[groupQueue{group, q}]
+	return o.offset, o.reset
 }
 
-// LockOwner returns who holds a queue for the group, and until when (Unix ms of
-// T).
+// LockOwner returns who held a queue for the group last, and until when (Unix ms
+// of T).
 func (m *PartitionMachine) LockOwner(group string, q message.Queue) (client string, epoch uint64, expiresMs int64, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	l, ok := m.locks[groupQueue{group, q}]
+	l, ok := m.locks.held[groupQueue{group, q}]
 	return l.client, l.epoch, l.expires, ok
 }
 
@@ -256,12 +229,34 @@ func (m *PartitionMachine) Groups() []string {
 	defer m.mu.RUnlock()
 	seen := make(map[string]bool)
 	var gs []string
-	for k := range m.offsets {
+	for k := range m.offsets.at {
 		if !seen[k.group] {
 			seen[k.group] = true
 			gs = append(gs, k.group)
 		}
 	}
-	sort.Strings(gs)
+	slices.Sort(gs)
 	return gs
+}
+
+// Physical returns the physical offsets of records [off, off+n) of q, read back
+// from the store: for the receipt of a duplicate. store.ErrOffset if they are not
+// retained.
+func (m *PartitionMachine) Physical(q message.Queue, off message.Offset, n int) ([]int64, error) {
+	ids := make([]int64, 0, min(n, 1024))
+	for len(ids) < n {
+		b, err := m.store.Read(q, off+message.Offset(len(ids)), min(n-len(ids), 1024), 4<<20, nil)
+		if err != nil {
+			return nil, err
+		}
+		for rest := b.Records; len(rest) > 0; {
+			rec, err := message.ParseRecord(rest)
+			if err != nil {
+				return nil, err
+			}
+			ids = append(ids, rec.PhysicalOffset())
+			rest = rest[len(rec):]
+		}
+	}
+	return ids, nil
 }

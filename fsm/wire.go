@@ -9,17 +9,23 @@ import (
 )
 
 var (
-	// ErrCommand: a command cannot be read. The replica must stop: another may have
-	// understood it.
+	// ErrCommand: a command's bytes do not add up. The replica must stop: another
+	// may have understood it. No encoder of this package makes such bytes, whatever
+	// it is given: what is out of bounds is refused when it is applied.
 	ErrCommand = errors.New("fsm: malformed command")
 	// ErrUnknownCommand: a kind or version of a later program. The replica stops.
 	ErrUnknownCommand = errors.New("fsm: unknown command")
+	// ErrOrder: an entry that does not follow the last one applied. The replica
+	// stops.
+	ErrOrder = errors.New("fsm: entry out of order")
 	// ErrState: a checkpoint's bytes cannot be read.
 	ErrState = errors.New("fsm: malformed state")
+	// ErrStateVersion: a checkpoint was written by a later version of this program.
+	ErrStateVersion = errors.New("fsm: unknown state version")
 )
 
-const commandVersion = 1
-
+// kind is the first byte of a command. The catalogue's begin at 64, so that one
+// machine never understands what was meant for the other.
 type kind byte
 
 const (
@@ -31,6 +37,13 @@ const (
 	kindUnlock
 	kindTrim
 	kindDigest
+	kindDropGroup
+)
+
+const (
+	commandVersion = 1
+	// commandHead is kind, version and time.
+	commandHead = 10
 )
 
 func appendCommand(dst []byte, k kind, atMs int64) []byte {
@@ -48,21 +61,51 @@ func appendQueue(dst []byte, q message.Queue) []byte {
 	return binary.BigEndian.AppendUint32(dst, uint32(q.ID))
 }
 
+func appendQueues(dst []byte, queues []message.Queue) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(queues)))
+	for _, q := range queues {
+		dst = appendQueue(dst, q)
+	}
+	return dst
+}
+
+// textSize and queueSize are what appendText and appendQueue add.
+func textSize(s string) int {
+	n := 1 + len(s)
+	for l := len(s) >> 7; l > 0; l >>= 7 {
+		n++
+	}
+	return n
+}
+
+func queueSize(q message.Queue) int { return textSize(q.Topic) + 4 }
+
+// minQueue is the least that appendQueue adds.
+const minQueue = 5
+
 // reader takes fields off b; after the first that does not fit, all are zero and
-// err is set.
+// err is set. It allocates no more than b is long.
 type reader struct {
 	b   []byte
 	err error
 }
 
+func (r *reader) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: "+format, append([]any{ErrCommand}, args...)...)
+	}
+}
+
+// take returns the next n bytes; they alias b.
 func (r *reader) take(n uint64) []byte {
-	if r.err != nil || n > uint64(len(r.b)) {
-		if r.err == nil {
-			r.err = fmt.Errorf("%w: %d bytes wanted, %d left", ErrCommand, n, len(r.b))
-		}
+	if r.err != nil {
 		return nil
 	}
-	out := r.b[:n]
+	if n > uint64(len(r.b)) {
+		r.fail("%d bytes wanted, %d left", n, len(r.b))
+		return nil
+	}
+	out := r.b[:n:n]
 	r.b = r.b[n:]
 	return out
 }
@@ -89,11 +132,12 @@ func (r *reader) u64() uint64 {
 }
 
 func (r *reader) text() string {
-	n, size := binary.Uvarint(r.b)
-	if r.err == nil && size <= 0 {
-		r.err = fmt.Errorf("%w: length", ErrCommand)
-	}
 	if r.err != nil {
+		return ""
+	}
+	n, size := binary.Uvarint(r.b)
+	if size <= 0 {
+		r.fail("length of a text")
 		return ""
 	}
 	r.b = r.b[size:]
@@ -108,15 +152,15 @@ func (r *reader) queue() message.Queue {
 func (r *reader) count(min int) int {
 	n := r.u32()
 	if r.err == nil && uint64(n)*uint64(min) > uint64(len(r.b)) {
-		r.err = fmt.Errorf("%w: %d things in %d bytes", ErrCommand, n, len(r.b))
+		r.fail("%d things in %d bytes", n, len(r.b))
 		return 0
 	}
 	return int(n)
 }
 
 func (r *reader) end() error {
-	if r.err == nil && len(r.b) > 0 {
-		r.err = fmt.Errorf("%w: %d bytes too many", ErrCommand, len(r.b))
+	if len(r.b) > 0 {
+		r.fail("%d bytes too many", len(r.b))
 	}
 	return r.err
 }

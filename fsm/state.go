@@ -1,0 +1,124 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"hash/crc64"
+
+	"raftmq/store"
+)
+
+// A partition's state, big-endian:
+//
+//	offset  size  field
+//	     0     1  version 1
+//	     1     4  CRC-32C of all that follows
+//	     5     8  T, Unix ms
+//	    13        producers' windows   (dedup.encode)
+//	              groups' offsets      (offsets.encode)
+//	              locks                (locks.encode)
+//	           4  length of the store's state, then that state
+//
+// All but the store's state is at most 4 MiB.
+const (
+	stateVersion = 1
+	stateHead    = 1 + 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// state is a decoded one.
+type state struct {
+	now     int64
+	dedup   dedup
+	offsets offsets
+	locks   locks
+	store   []byte
+}
+
+// encode is the state now, with the store's.
+func (m *PartitionMachine) encode(storeState []byte) []byte {
+	b := make([]byte, stateHead, stateHead+8+m.dedup.size+m.offsets.size+m.locks.size+16+len(storeState))
+	b[0] = stateVersion
+	b = m.appendSmall(b)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(storeState)))
+	b = append(b, storeState...)
+	binary.BigEndian.PutUint32(b[1:], crc32.Checksum(b[stateHead:], castagnoli))
+	return b
+}
+
+// appendSmall appends what is ours of the state.
+func (m *PartitionMachine) appendSmall(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(m.now))
+	return m.locks.encode(m.offsets.encode(m.dedup.encode(b)))
+}
+
+func decodeState(b []byte) (state, error) {
+	st := state{dedup: newDedup(), offsets: newOffsets(), locks: newLocks()}
+	if len(b) == 0 {
+		return st, nil
+	}
+	if b[0] != stateVersion {
+		return st, fmt.Errorf("%w: partition state version %d, this program knows %d", ErrStateVersion, b[0], stateVersion)
+	}
+	if len(b) < stateHead || binary.BigEndian.Uint32(b[1:]) != crc32.Checksum(b[stateHead:], castagnoli) {
+		return st, fmt.Errorf("%w: checksum of %d bytes", ErrState, len(b))
+	}
+	r := &reader{b: b[stateHead:]}
+	st.now = int64(r.u64())
+	st.dedup.decode(r)
+	st.offsets.decode(r)
+	st.locks.decode(r)
+	st.store = r.take(uint64(r.u32()))
+	if err := r.end(); err != nil {
+		return st, errors.Join(ErrState, err)
+	}
+	return st, nil
+}
+
+func (m *PartitionMachine) setState(st state) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now, m.dedup, m.offsets, m.locks, m.digests = st.now, st.dedup, st.offsets, st.locks, nil
+}
+
+// DigestResult is a replica's digest: of the log through Mark, and of the state
+// there.
+type DigestResult struct {
+	Mark  store.Mark
+	Log   uint64
+	State uint64
+}
+
+// keptDigests is how many a replica remembers, for the others to ask about.
+const keptDigests = 8
+
+// EncodeDigest asks each replica for its digest through the entry before this.
+func EncodeDigest(dst []byte, atMs int64) []byte { return appendCommand(dst, kindDigest, atMs) }
+
+var crc64Table = crc64.MakeTable(crc64.ECMA)
+
+func (m *PartitionMachine) digest() DigestResult {
+	mark, log := m.store.Digest()
+	d := DigestResult{mark, log, crc64.Checksum(m.appendSmall(nil), crc64Table)}
+	if len(m.digests) == keptDigests {
+		m.digests = append(m.digests[:0], m.digests[1:]...)
+	}
+	m.digests = append(m.digests, d)
+	return d
+}
+
+// DigestAt returns this replica's digest through entry index, if one of the last
+// eight digest commands applied since it was opened came right after it.
+func (m *PartitionMachine) DigestAt(index uint64) (DigestResult, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, d := range m.digests {
+		if d.Mark.Index == index {
+			return d, true
+		}
+	}
+	return DigestResult{}, false
+}
