@@ -185,6 +185,8 @@ func (b *Broker) sent(r *request, h *remoting.SendHeader, res fsm.ItemResult, un
 		return r.refuse(remoting.SequenceGap, "an earlier message of this producer is missing; certainly not stored")
 	case fsm.StaleEpoch:
 		return r.refuse(remoting.StaleEpoch, "a later epoch of this producer is known; certainly not stored")
+	case fsm.Malformed:
+		return r.refuse(remoting.MessageIllegal, "the records are not whole ones of a queue; certainly not stored")
 	case fsm.UnknownProducer:
 		return r.refuse(remoting.UnknownProducer, "the producer is not known and this is not its first message; not stored as new")
 	case fsm.UnknownBelowWindow:

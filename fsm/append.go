@@ -43,7 +43,7 @@ type ItemResult struct {
 	Offset message.Offset // of the first record; if Stored or Duplicate
 	Count  int            // records
 	// Physical is of each record, if Stored. It shares an array with those of the
-	// entry's other items. Those of a duplicate: PartitionMachine.Physical.
+	// entry's other items.
 	Physical  []int64
 	StoreTime int64 // T, Unix ms; if Stored
 }

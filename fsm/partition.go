@@ -238,25 +238,3 @@ func (m *PartitionMachine) Groups() []string {
 	slices.Sort(gs)
 	return gs
 }
-
-// Physical returns the physical offsets of records [off, off+n) of q, read back
-// from the store: for the receipt of a duplicate. store.ErrOffset if they are not
-// retained.
-func (m *PartitionMachine) Physical(q message.Queue, off message.Offset, n int) ([]int64, error) {
-	ids := make([]int64, 0, min(n, 1024))
-	for len(ids) < n {
-		b, err := m.store.Read(q, off+message.Offset(len(ids)), min(n-len(ids), 1024), 4<<20, nil)
-		if err != nil {
-			return nil, err
-		}
-		for rest := b.Records; len(rest) > 0; {
-			rec, err := message.ParseRecord(rest)
-			if err != nil {
-				return nil, err
-			}
-			ids = append(ids, rec.PhysicalOffset())
-			rest = rest[len(rec):]
-		}
-	}
-	return ids, nil
-}
