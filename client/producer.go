@@ -395,9 +395,6 @@ func (p *Producer) encode(ms []*Message) (*unit, error) {
 	squeeze := p.codec != NoCompression
 	total := 0
 	for i, m := range ms {
-		if len(m.Body) == 0 {
-			return nil, fmt.Errorf("%w: message to %s has no body", ErrInvalid, m.Topic)
-		}
 		squeeze = squeeze && len(m.Body) >= p.codecMin
 		id := p.nextID()
 		props, err := m.properties(id)

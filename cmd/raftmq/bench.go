@@ -39,7 +39,7 @@ type benchFlags struct {
 }
 
 func benchCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "Measure: send, consume, failover, disk"}
+	c := &cobra.Command{Use: "bench", Short: "Measure and check: send, consume, failover, files, disk"}
 	var f benchFlags
 	p := c.PersistentFlags()
 	p.IntVar(&f.size, "size", 1024, "bytes of a message")
@@ -61,6 +61,7 @@ func benchCommand(g *globals) *cobra.Command {
 			return json.NewEncoder(os.Stdout).Encode(map[string]float64{"fdatasync_p50_ms": quantile(ms, 0.5), "fdatasync_p99_ms": quantile(ms, 0.99)})
 		}},
 		failoverCommand(g),
+		filesCommand(),
 	)
 	return c
 }

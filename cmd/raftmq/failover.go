@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -40,26 +39,12 @@ func failoverCommand(g *globals) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if dir == "" {
-				own, err := os.MkdirTemp("", "raftmq-failover")
+				own, stop, err := startDev(ctx)
 				if err != nil {
 					return err
 				}
-				defer os.RemoveAll(own)
+				defer stop()
 				dir = own
-				self, err := os.Executable()
-				if err != nil {
-					return err
-				}
-				dev := exec.CommandContext(ctx, self, "dev", "--data", dir)
-				dev.Cancel = func() error { return dev.Process.Signal(os.Interrupt) }
-				dev.SysProcAttr = childAttr()
-				if err := dev.Start(); err != nil {
-					return err
-				}
-				defer func() {
-					dev.Process.Signal(os.Interrupt)
-					dev.Wait()
-				}()
 			}
 			r, err := failover(ctx, dir, kills)
 			if err != nil {
