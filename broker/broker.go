@@ -123,7 +123,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 
 func (b *Broker) open() error {
 	var err error
-	if err = b.disk.MkdirAll(b.cfg.Data); err != nil {
+	if err = vfs.MakeDir(b.disk, b.cfg.Data); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	if b.lock, err = b.disk.Lock(filepath.Join(b.cfg.Data, "lock")); err != nil {

@@ -27,21 +27,12 @@ const (
 // openIdentity reads the directory's identity, or makes it the given node's.
 func openIdentity(disk vfs.FS, c Config) (identity, error) {
 	name := filepath.Join(c.Data, identityFile)
-	f, err := disk.Open(name)
+	b, err := vfs.ReadFile(disk, name, 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		id := identity{Version: identityVersion, Cluster: c.Cluster, Node: c.Node, Incarnation: 1}
 		return id, writeIdentity(disk, c.Data, id)
 	}
 	if err != nil {
-		return identity{}, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return identity{}, err
-	}
-	b := make([]byte, size)
-	if _, err := f.ReadAt(b, 0); err != nil {
 		return identity{}, fmt.Errorf("read %s: %w", name, err)
 	}
 	var id identity
@@ -64,20 +55,8 @@ func writeIdentity(disk vfs.FS, dir string, id identity) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, identityFile+".tmp")
-	if err := disk.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err := vfs.WriteFile(disk, filepath.Join(dir, identityFile), append(b, '\n')); err != nil {
+		return fmt.Errorf("write the node's identity: %w", err)
 	}
-	f, err := disk.Create(tmp)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(append(b, '\n'), 0)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", tmp, err)
-	}
-	if err := disk.Rename(tmp, filepath.Join(dir, identityFile)); err != nil {
-		return err
-	}
-	return disk.SyncDir(dir)
+	return nil
 }

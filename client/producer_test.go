@@ -294,7 +294,6 @@ func TestSendRefusesWhatCannotBeStored(t *testing.T) {
 	f.topic("t", 1)
 	p := producer(t, f.dial())
 	for _, m := range []*client.Message{
-		{Topic: "t"},
 		{Topic: "bad name", Body: []byte("x")},
 		{Topic: "t", Body: []byte("x"), Tag: "a|b"},
 		{Topic: "t", Body: []byte("x"), Keys: []string{"a b"}},

@@ -109,7 +109,7 @@ func Open(dir string, o Options, state []byte) (*Store, error) {
 		o.Logger = hclog.NewNullLogger()
 	}
 	s := &Store{dir: dir, o: o, disk: o.FS, log: o.Logger, queues: make(map[message.Queue]*queue), work: make(chan struct{}, 1), stop: make(chan struct{})}
-	if err := s.disk.MkdirAll(dir); err != nil {
+	if err := vfs.MakeDir(s.disk, dir); err != nil {
 		return nil, fmt.Errorf("store directory: %w", err)
 	}
 	st, err := decodeState(state)
@@ -136,7 +136,7 @@ func (s *Store) load(st state) error {
 		base, kind, _ := strings.Cut(n, ".")
 		pos, err := strconv.ParseInt(base, 10, 64)
 		switch {
-		case n == "next.log", err == nil && Position(pos) >= st.mark.Position && Position(pos) != st.first.Position, err == nil && Position(pos) < st.first.Position:
+		case n == "next.log", err == nil && Position(pos) >= st.mark.Position, err == nil && Position(pos) < st.first.Position:
 			if err := s.disk.Remove(filepath.Join(s.dir, n)); err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 
 	"raftmq/broker"
 	"raftmq/client"
+	"raftmq/internal/vfs"
 )
 
 // Cluster is a number of nodes on loopback, each with a directory of its own.
@@ -22,6 +23,7 @@ type Cluster struct {
 	names []string
 	dirs  []string
 	Nodes []*broker.Broker // nil while stopped
+	Disks []vfs.FS         // nil: the real one. The catalogue's log is always on the real one
 	joins []string
 }
 
@@ -29,7 +31,14 @@ type Cluster struct {
 // alter each node's configuration.
 func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, cfg: change, Nodes: make([]*broker.Broker, n)}
+	return StartOn(t, make([]vfs.FS, n), change)
+}
+
+// StartOn is Start on given disks, one per node; nil is the real one.
+func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster {
+	t.Helper()
+	n := len(disks)
+	c := &Cluster{t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks}
 	for i := range n {
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 		c.dirs = append(c.dirs, t.TempDir())
@@ -63,7 +72,7 @@ func (c *Cluster) Run(i int) {
 	if os.Getenv("RAFTMQ_TEST_LOG") == "" {
 		log = hclog.NewNullLogger()
 	}
-	b, err := broker.Open(context.Background(), cfg, broker.Deps{Logger: log})
+	b, err := broker.Open(context.Background(), cfg, broker.Deps{Logger: log, Disk: c.Disks[i]})
 	require.NoError(c.t, err)
 	c.Nodes[i] = b
 	c.joins = append(c.joins, b.Addresses().Gossip)
@@ -82,6 +91,8 @@ func (c *Cluster) Await(i int) {
 		}
 		select {
 		case <-tick.C:
+		case err := <-c.Nodes[i].Failed():
+			c.t.Fatalf("%s failed: %v", c.names[i], err)
 		case <-deadline:
 			c.t.Fatalf("%s is not ready: %s", c.names[i], reason)
 		}
