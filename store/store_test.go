@@ -188,3 +188,21 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 }
+
+// A power cut before the first checkpoint may leave a segment without its head:
+// the state names nothing in it, so it is made again.
+func TestAnUnsyncedFirstSegmentIsMadeAgain(t *testing.T) {
+	for seed := range uint64(20) {
+		disk := vfs.NewMem(seed)
+		s, err := Open("p", Options{FS: disk, SegmentBytes: minSegment}, nil)
+		require.NoError(t, err)
+		fill(t, s, 1, 20, same)
+		require.NoError(t, s.Close())
+		s, err = Open("p", Options{FS: disk.Crash(seed), SegmentBytes: minSegment}, nil)
+		require.NoError(t, err, "seed %d", seed)
+		fill(t, s, 1, 20, same)
+		_, hi := s.Bounds(message.Queue{Topic: "t", ID: 1})
+		require.NotZero(t, hi)
+		require.NoError(t, s.Close())
+	}
+}
