@@ -62,8 +62,8 @@
 // No clock, no random number, no map order, no batch boundary:
 //   - entries are applied one by one; nothing is carried from one to the next but
 //     the state;
-//   - a map is only ranged over where each element is treated by itself, or its
-//     keys are sorted first; everything encoded is sorted or in the order of use;
+//   - a map is only ranged over where each element is treated by itself;
+//     everything encoded is kept sorted, or in the order of use;
 //   - bounds are in bytes of the encoding, so they hold alike before and after a
 //     restart;
 //   - the log rolls to a new segment, and its floor is taken, before the entry that

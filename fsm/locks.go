@@ -26,10 +26,10 @@ type lock struct {
 type locks struct {
 	budget int
 	size   int
-	held   map[groupQueue]lock
+	table[lock]
 }
 
-func newLocks() locks { return locks{budget: lockBytes, held: make(map[groupQueue]lock)} }
+func newLocks() locks { return locks{budget: lockBytes, table: newTable[lock]()} }
 
 func sizeOfLock(k groupQueue, client string) int { return k.size() + textSize(client) + lockSize }
 
@@ -75,8 +75,8 @@ func (m *PartitionMachine) unlock(r *reader) error {
 	group, client := r.text(), r.text()
 	for range r.count(minQueue) {
 		k := groupQueue{group, r.queue()}
-		if l, ok := m.locks.held[k]; ok && r.err == nil && l.client == client {
-			m.locks.drop(k, l)
+		if l, ok := m.locks.get(k); ok && r.err == nil && l.client == client {
+			m.locks.release(k, l)
 		}
 	}
 	return r.end()
@@ -84,19 +84,19 @@ func (m *PartitionMachine) unlock(r *reader) error {
 
 // take gives k to client unless another holds it at now.
 func (s *locks) take(k groupQueue, client string, index uint64, now, ttl int64) (epoch uint64, ok bool) {
-	l, there := s.held[k]
+	l, there := s.get(k)
 	switch {
 	case !k.legal() || client == "" || len(client) > maxName:
 		return 0, false
 	case there && l.client == client:
 		// Nobody else had it meanwhile, even if it expired.
 		l.expires = max(l.expires, now+ttl)
-		s.held[k] = l
+		s.set(k, l)
 		return l.epoch, true
 	case there && l.expires > now:
 		return 0, false
 	case there:
-		s.drop(k, l)
+		s.release(k, l)
 	}
 	size := sizeOfLock(k, client)
 	if s.size+size > s.budget {
@@ -106,52 +106,53 @@ func (s *locks) take(k groupQueue, client string, index uint64, now, ttl int64) 
 		return 0, false
 	}
 	s.size += size
-	s.held[k] = lock{client, index, now + ttl}
+	s.set(k, lock{client, index, now + ttl})
 	return index, true
 }
 
 // mayCommit: a commit with an epoch is the holder's of that epoch; one without
 // must not come from another than the holder while the lock lasts.
 func (s *locks) mayCommit(k groupQueue, owner string, epoch uint64, now int64) bool {
-	l, there := s.held[k]
+	l, there := s.get(k)
 	if epoch != 0 {
 		return there && l.client == owner && l.epoch == epoch
 	}
 	return !there || l.expires <= now || l.client == owner
 }
 
-// expire drops what has expired, in whatever order.
+// expire drops what has expired.
 func (s *locks) expire(now int64) {
-	for k, l := range s.held {
-		if l.expires <= now {
-			s.drop(k, l)
-		}
-	}
-}
-
-func (s *locks) drop(k groupQueue, l lock) {
-	s.size -= sizeOfLock(k, l.client)
-	delete(s.held, k)
+	s.dropAll(func(_ groupQueue, l lock) bool { return l.expires <= now })
 }
 
 func (s *locks) dropGroup(group string) {
-	for k, l := range s.held {
-		if k.group == group {
-			s.drop(k, l)
+	s.dropAll(func(k groupQueue, _ lock) bool { return k.group == group })
+}
+
+func (s *locks) dropAll(f func(groupQueue, lock) bool) {
+	s.drop(func(k groupQueue, l lock) bool {
+		gone := f(k, l)
+		if gone {
+			s.size -= sizeOfLock(k, l.client)
 		}
-	}
+		return gone
+	})
+}
+
+func (s *locks) release(k groupQueue, l lock) {
+	s.size -= sizeOfLock(k, l.client)
+	s.delete(k)
 }
 
 // encode appends: locks uint32; each, by group and queue: group, queue, client,
 // epoch uint64, expiry uint64.
 func (s *locks) encode(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(len(s.held)))
-	for _, k := range sortedKeys(s.held) {
-		l := s.held[k]
-		b = appendQueue(appendText(b, k.group), k.queue)
-		b = appendText(b, l.client)
-		b = binary.BigEndian.AppendUint64(b, l.epoch)
-		b = binary.BigEndian.AppendUint64(b, uint64(l.expires))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(s.rows)))
+	for _, r := range s.rows {
+		b = appendQueue(appendText(b, r.key.group), r.key.queue)
+		b = appendText(b, r.value.client)
+		b = binary.BigEndian.AppendUint64(b, r.value.epoch)
+		b = binary.BigEndian.AppendUint64(b, uint64(r.value.expires))
 	}
 	return b
 }
@@ -160,13 +161,13 @@ func (s *locks) decode(r *reader) {
 	for range r.count(1 + minQueue + 1 + lockSize) {
 		k := groupQueue{r.text(), r.queue()}
 		l := lock{r.text(), r.u64(), int64(r.u64())}
-		if r.err == nil && (!k.legal() || l.client == "") {
+		if r.err == nil && (!k.legal() || l.client == "" || !s.follows(k)) {
 			r.fail("lock of a group")
 		}
 		if r.err != nil {
 			return
 		}
 		s.size += sizeOfLock(k, l.client)
-		s.held[k] = l
+		s.set(k, l)
 	}
 }

@@ -2,38 +2,11 @@ package fsm
 
 import (
 	"encoding/binary"
-	"slices"
-	"strings"
 
 	"raftmq/message"
 )
 
-// groupQueue is a consumer group's place in a queue.
-type groupQueue struct {
-	group string
-	queue message.Queue
-}
-
-func (a groupQueue) compare(b groupQueue) int {
-	if c := strings.Compare(a.group, b.group); c != 0 {
-		return c
-	}
-	if c := strings.Compare(a.queue.Topic, b.queue.Topic); c != 0 {
-		return c
-	}
-	return int(a.queue.ID) - int(b.queue.ID)
-}
-
-func (a groupQueue) size() int { return textSize(a.group) + queueSize(a.queue) }
-
-// legal: a longer name, or a negative queue, is no one's.
-func (a groupQueue) legal() bool {
-	return a.group != "" && len(a.group) <= maxName && a.queue.Topic != "" && len(a.queue.Topic) <= message.MaxTopic && a.queue.ID >= 0
-}
-
 const (
-	// maxName is the longest group or client id in bytes.
-	maxName = 255
 	// offsetBytes bounds the encoding of a partition's offsets, so that a
 	// checkpoint stays small: one more is refused.
 	offsetBytes = 1 << 20
@@ -50,33 +23,31 @@ type groupOffset struct {
 type offsets struct {
 	budget int
 	size   int
-	at     map[groupQueue]groupOffset
+	table[groupOffset]
 }
 
-func newOffsets() offsets { return offsets{budget: offsetBytes, at: make(map[groupQueue]groupOffset)} }
+func newOffsets() offsets { return offsets{budget: offsetBytes, table: newTable[groupOffset]()} }
 
-// set reports whether there was room.
-func (o *offsets) set(k groupQueue, v groupOffset) bool {
-	if _, there := o.at[k]; !there {
+// put reports whether there was room.
+func (o *offsets) put(k groupQueue, v groupOffset) bool {
+	if _, there := o.get(k); !there {
 		size := k.size() + offsetSize
 		if o.size+size > o.budget {
 			return false
 		}
 		o.size += size
 	}
-	o.at[k] = v
+	o.set(k, v)
 	return true
 }
 
-func (o *offsets) drop(group string) (dropped int) {
-	for k := range o.at {
+func (o *offsets) dropGroup(group string) (dropped int) {
+	return o.drop(func(k groupQueue, _ groupOffset) bool {
 		if k.group == group {
 			o.size -= k.size() + offsetSize
-			delete(o.at, k)
-			dropped++
 		}
-	}
-	return dropped
+		return k.group == group
+	})
 }
 
 // CommitOffset raises a group's offset.
@@ -167,7 +138,7 @@ func (m *PartitionMachine) commitOne(o *CommitOffset) CommitStatus {
 	if !k.legal() || o.Offset < 0 {
 		return BadCommit
 	}
-	old, there := m.offsets.at[k]
+	old, there := m.offsets.get(k)
 	_, end := m.store.Bounds(o.Queue)
 	switch {
 	case !m.locks.mayCommit(k, o.Owner, o.Epoch, m.now):
@@ -178,7 +149,7 @@ func (m *PartitionMachine) commitOne(o *CommitOffset) CommitStatus {
 		return PastEnd
 	case there && o.Offset <= old.offset:
 		return NotHigher
-	case !m.offsets.set(k, groupOffset{offset: o.Offset}):
+	case !m.offsets.put(k, groupOffset{offset: o.Offset}):
 		return NoRoom
 	}
 	return Raised
@@ -194,7 +165,7 @@ func (m *PartitionMachine) reset(r *reader) (message.Offset, error) {
 	// higher one, until the trim that made the floor is applied to it too.
 	_, end := m.store.Bounds(k.queue)
 	off = min(max(off, 0), end)
-	if !k.legal() || !m.offsets.set(k, groupOffset{offset: off, reset: true}) {
+	if !k.legal() || !m.offsets.put(k, groupOffset{offset: off, reset: true}) {
 		return -1, nil
 	}
 	return off, nil
@@ -206,30 +177,20 @@ func (m *PartitionMachine) resetTold(r *reader) error {
 	if err := r.end(); err != nil {
 		return err
 	}
-	if o := m.offsets.at[k]; o.reset && o.offset == off {
-		m.offsets.at[k] = groupOffset{offset: off}
+	if o, _ := m.offsets.get(k); o.reset && o.offset == off {
+		m.offsets.set(k, groupOffset{offset: off})
 	}
 	return nil
-}
-
-func sortedKeys[V any](m map[groupQueue]V) []groupQueue {
-	ks := make([]groupQueue, 0, len(m))
-	for k := range m {
-		ks = append(ks, k)
-	}
-	slices.SortFunc(ks, groupQueue.compare)
-	return ks
 }
 
 // encode appends: offsets uint32; each, by group and queue: group, queue, offset
 // uint64, reset pending uint8.
 func (o *offsets) encode(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(len(o.at)))
-	for _, k := range sortedKeys(o.at) {
-		v := o.at[k]
-		b = appendQueue(appendText(b, k.group), k.queue)
-		b = binary.BigEndian.AppendUint64(b, uint64(v.offset))
-		if v.reset {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(o.rows)))
+	for _, r := range o.rows {
+		b = appendQueue(appendText(b, r.key.group), r.key.queue)
+		b = binary.BigEndian.AppendUint64(b, uint64(r.value.offset))
+		if r.value.reset {
 			b = append(b, 1)
 		} else {
 			b = append(b, 0)
@@ -242,13 +203,13 @@ func (o *offsets) decode(r *reader) {
 	for range r.count(1 + minQueue + offsetSize) {
 		k := groupQueue{r.text(), r.queue()}
 		v := groupOffset{message.Offset(r.u64()), r.u8() == 1}
-		if r.err == nil && !k.legal() {
+		if r.err == nil && (!k.legal() || !o.follows(k)) {
 			r.fail("offset of a group")
 		}
 		if r.err != nil {
 			return
 		}
 		o.size += k.size() + offsetSize
-		o.at[k] = v
+		o.set(k, v)
 	}
 }

@@ -3,7 +3,6 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -140,7 +139,7 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 			return nil, err
 		}
 		m.locks.dropGroup(group)
-		return m.offsets.drop(group), nil
+		return m.offsets.dropGroup(group), nil
 	case kindDigest:
 		if err := r.end(); err != nil {
 			return nil, err
@@ -201,7 +200,7 @@ func (m *PartitionMachine) Now() int64 {
 func (m *PartitionMachine) Committed(group string, q message.Queue) (message.Offset, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	o, ok := m.offsets.at[groupQueue{group, q}]
+	o, ok := m.offsets.get(groupQueue{group, q})
 	return o.offset, ok
 }
 
@@ -210,7 +209,7 @@ func (m *PartitionMachine) Committed(group string, q message.Queue) (message.Off
 func (m *PartitionMachine) PendingReset(group string, q message.Queue) (message.Offset, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	o := m.offsets.at[groupQueue{group, q}]
+	o, _ := m.offsets.get(groupQueue{group, q})
 	return o.offset, o.reset
 }
 
@@ -219,7 +218,7 @@ func (m *PartitionMachine) PendingReset(group string, q message.Queue) (message.
 func (m *PartitionMachine) LockOwner(group string, q message.Queue) (client string, epoch uint64, expiresMs int64, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	l, ok := m.locks.held[groupQueue{group, q}]
+	l, ok := m.locks.get(groupQueue{group, q})
 	return l.client, l.epoch, l.expires, ok
 }
 
@@ -227,14 +226,11 @@ func (m *PartitionMachine) LockOwner(group string, q message.Queue) (client stri
 func (m *PartitionMachine) Groups() []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	seen := make(map[string]bool)
 	var gs []string
-	for k := range m.offsets.at {
-		if !seen[k.group] {
-			seen[k.group] = true
-			gs = append(gs, k.group)
+	for _, r := range m.offsets.rows {
+		if n := len(gs); n == 0 || gs[n-1] != r.key.group {
+			gs = append(gs, r.key.group)
 		}
 	}
-	slices.Sort(gs)
 	return gs
 }

@@ -25,20 +25,12 @@ func (m *PartitionMachine) parseRecords(it *parsedItem, records []byte, at int) 
 		} else if string(topic) != it.queue.Topic || rec.QueueID() != it.queue.ID {
 			return false
 		}
-		m.places = append(m.places, store.Place{Queue: it.queue, Start: at, Size: len(rec), Tag: tagOf(rec)})
+		m.places = append(m.places, store.Place{Queue: it.queue, Start: at, Size: len(rec), Tag: rec.TagHash()})
 		at += len(rec)
 		records = records[len(rec):]
 	}
 	n := len(m.places) - it.from
 	return n > 0 && n == it.count
-}
-
-func tagOf(r message.Record) int32 {
-	tag, ok := r.Property(message.PropTags)
-	if !ok {
-		return 0
-	}
-	return message.TagHash(tag)
 }
 
 // maxTopics bounds the interned names; it is a cache and nothing depends on it.

@@ -44,7 +44,11 @@ func (m *PartitionMachine) encode(storeState []byte) []byte {
 	b[0] = stateVersion
 	b = m.appendSmall(b)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(storeState)))
-	b = append(b, storeState...)
+	return sealed(append(b, storeState...))
+}
+
+// sealed puts in the checksum.
+func sealed(b []byte) []byte {
 	binary.BigEndian.PutUint32(b[1:], crc32.Checksum(b[stateHead:], castagnoli))
 	return b
 }

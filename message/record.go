@@ -180,6 +180,12 @@ func (r Record) Property(name string) (string, bool) {
 	return string(v), ok
 }
 
+// TagHash is TagHash of the record's tag, without a copy of it.
+func (r Record) TagHash() int32 {
+	tag, _ := propertyBytes(r.PropertyBytes(), PropTags)
+	return TagHash(string(tag))
+}
+
 // Stamp writes into r what is decided when its entry is applied: its offset,
 // physical offset and store time (Unix ms).
 func Stamp(r Record, off Offset, physical, storedMs int64) {
