@@ -13,6 +13,7 @@ import (
 	"raftmq/fsm"
 	"raftmq/message"
 	"raftmq/raftlog"
+	"raftmq/remoting"
 	"raftmq/store"
 )
 
@@ -106,8 +107,12 @@ func (p *partition) leads() bool {
 	return ok
 }
 
-// propose is for commands other than appends. errNotHere: certainly no effect.
+// propose is for commands other than appends. errNotHere, remoting.ErrHeader:
+// certainly no effect.
 func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
+	if len(cmd) > store.MaxEntry { // no replica could apply it
+		return nil, fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), store.MaxEntry)
+	}
 	v, err := p.replica.Propose(ctx, cmd)
 	if errors.Is(err, raftlog.ErrNotLeader) {
 		return nil, errNotHere

@@ -121,6 +121,9 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 	for _, x := range all {
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}
+	if size > fsm.MaxItem {
+		return "", r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, fsm.MaxItem)
+	}
 	item.Records = make([]byte, 0, size)
 	for i, x := range all {
 		m.Flag, m.Body, m.Properties = x.Flag, x.Body, x.Properties

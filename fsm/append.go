@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"raftmq/message"
+	"raftmq/store"
 )
 
 // Producer is who sends, so that a message sent twice is stored once.
@@ -60,6 +61,10 @@ const (
 	producerHead = 16 + 4 + 8
 	// appendHead is a command without items.
 	appendHead = commandHead + 4
+
+	// MaxItem is the most bytes of records that an entry of one item has room for.
+	// A larger entry stops every replica: whoever proposes makes sure.
+	MaxItem = store.MaxEntry - appendHead - itemHead - producerHead
 )
 
 // AppendBuilder makes an append command item by item, copying records once. The

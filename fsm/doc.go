@@ -69,6 +69,17 @@
 //   - the log rolls to a new segment, and its floor is taken, before the entry that
 //     does not fit, wherever that lies in a batch.
 //
+// # Offsets, locks, resets
+//
+// A commit raises a group's offset in a queue and never passes the queue's end. One
+// that names an epoch counts only under the lock of that epoch and owner, also
+// after it expired, until another takes it; one that names none counts unless
+// another holds an unexpired lock. A lock's epoch is the index of the entry that
+// gave it, so no two holders share one; asking again prolongs it under the same. An
+// operator's reset sets the offset, forward or back, and passes commits over until
+// a command says that a client was told of that very offset. Offsets encode to at
+// most 1 MiB, locks to 768 KiB; one more is refused, expired locks make room.
+//
 // # Dedup
 //
 // Per (producer id, queue) a window of the last 1024 sequences of one epoch is
@@ -85,7 +96,7 @@
 //	ordered, and s not the next expected      SequenceGap
 //	else                                      Stored
 //
-// Stored, Duplicate apart, nothing is stored. All windows together encode to at
+// Only what is answered Stored is stored by that entry. All windows together encode to at
 // most 2 MiB: beyond that those unused longest are narrowed to their last run, then
 // forgotten. A day of T after its last message a producer is forgotten anyway. A
 // producer that is forgotten while its very first message (sequence 0) is still

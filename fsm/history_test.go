@@ -361,3 +361,42 @@ func TestDigestsAreRemembered(t *testing.T) {
 	_, ok = r.DigestAt(1)
 	require.False(t, ok)
 }
+
+// What may run beside Apply does: the race detector watches.
+func TestReadsRunBesideApply(t *testing.T) {
+	h := newHistory(t, 9)
+	h.grow(200)
+	r := newReplica(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for index := uint64(0); index < 200; index, _ = r.Applied() {
+			for _, g := range r.Groups() {
+				r.Committed(g, queue(0))
+				r.PendingReset(g, queue(0))
+				r.LockOwner(g, queue(0))
+			}
+			r.Now()
+			r.DigestAt(index)
+			if _, _, _, err := r.Floor(); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	h.follow(rand.New(rand.NewPCG(9, 9)), r, 200)
+	<-done
+	h.same(r)
+}
+
+// The largest item fits an entry, and is applied in one piece.
+func TestTheLargestItemFits(t *testing.T) {
+	r := newReplica(t)
+	q := queue(0)
+	one := records(t, q, 1, 4<<20)
+	rest := MaxItem - len(one)
+	last := records(t, q, 1, 0)
+	it := Item{Queue: q, Producer: producer(1, 0, 0), Records: append(one, records(t, q, 1, rest-len(last))...), Count: 2}
+	require.Len(t, it.Records, MaxItem)
+	require.Equal(t, Stored, r.send(1, it).Status)
+	require.Equal(t, Duplicate, r.send(1, it).Status)
+}
