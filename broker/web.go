@@ -129,17 +129,22 @@ type PartitionInfo struct {
 }
 
 func (w *web) partitions(rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(rw).Encode(w.b.Partitions())
+}
+
+// Partitions returns the replicas that are open here.
+func (b *Broker) Partitions() []PartitionInfo {
 	infos := []PartitionInfo{}
-	for _, p := range w.b.local() {
+	for _, p := range b.local() {
 		s := p.replica.Stats()
 		mark, digest := p.store().Digest()
 		infos = append(infos, PartitionInfo{
-			ID: p.desc.ID, Topic: p.desc.Topic, Slot: p.desc.Slot, Leader: w.b.leaderOf(p.desc.ID), State: s.State, Term: s.Term,
+			ID: p.desc.ID, Topic: p.desc.Topic, Slot: p.desc.Slot, Leader: b.leaderOf(p.desc.ID), State: s.State, Term: s.Term,
 			Last: s.Last, Commit: s.Commit, Applied: mark.Index, Position: int64(mark.Position), Digest: fmt.Sprintf("%016x", digest), WALBytes: p.log.Bytes(),
 		})
 	}
-	rw.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(rw).Encode(infos)
+	return infos
 }
 
 func (w *web) metrics() *prometheus.Registry {
