@@ -64,8 +64,11 @@ func (w *WAL) admit(n int64) error {
 			defer t.Stop()
 			timeout = t.C
 		}
+		again := time.NewTimer(walAskAgain)
 		select {
 		case <-room:
+		case <-again.C:
+			w.askAgain()
 		case <-timeout:
 			return fmt.Errorf("%w: no room for %d bytes within %s", ErrWALFull, n, w.o.WriteDeadline)
 		case <-w.failed:
@@ -73,6 +76,18 @@ func (w *WAL) admit(n int64) error {
 		case <-w.stop:
 			return ErrWALClosed
 		}
+	}
+}
+
+// walAskAgain is how often groups are asked again for checkpoints while somebody
+// waits for room: the first may have come too early to help.
+const walAskAgain = 100 * time.Millisecond
+
+func (w *WAL) askAgain() {
+	for _, g := range w.all() {
+		g.mu.Lock()
+		g.pressed = false
+		g.mu.Unlock()
 	}
 }
 

@@ -39,8 +39,10 @@ func (s *Store) Bounds(q message.Queue) (min, max message.Offset) {
 func (s *Store) Queues() []message.Queue {
 	s.mu.RLock()
 	qs := make([]message.Queue, 0, len(s.queues))
-	for q := range s.queues {
-		qs = append(qs, q)
+	for q, x := range s.queues {
+		if x.max > 0 { // else somebody waits for its first message
+			qs = append(qs, q)
+		}
 	}
 	s.mu.RUnlock()
 	sort.Slice(qs, func(i, j int) bool {

@@ -303,6 +303,13 @@ func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.
 	first = make([]message.Offset, len(places))
 	found := make([]queuePlace, len(places))
 	next := make(map[message.Queue]message.Offset, 1)
+	s.mu.RLock() // Appended adds queues
+	for _, p := range places {
+		if q := s.queues[p.Queue]; q != nil {
+			next[p.Queue] = q.max
+		}
+	}
+	s.mu.RUnlock()
 	var frameCRC uint32
 	keys := keyFile{mem: s.scratch[:0]}
 	err = vfs.Guard(func() error {
@@ -310,12 +317,7 @@ func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.
 		copy(b[frameHead:], e.Data)
 		clear(b[frameHead+len(e.Data):])
 		for i, p := range places {
-			off, ok := next[p.Queue]
-			if !ok {
-				if q := s.queues[p.Queue]; q != nil {
-					off = q.max
-				}
-			}
+			off := next[p.Queue]
 			next[p.Queue] = off + 1
 			first[i] = off
 			where := pos + frameHead + Position(p.Start)
