@@ -72,7 +72,7 @@ func readCluster(ctx context.Context, dir string) (*devCluster, error) {
 		if err == nil && json.Unmarshal(b, &d) == nil && len(d.Nodes) > 0 {
 			ready := 0
 			for _, n := range d.Nodes {
-				if readyReason(n.HTTP) == "" {
+				if readyReason(ctx, n.HTTP) == "" {
 					ready++
 				}
 			}
@@ -183,7 +183,7 @@ func failover(ctx context.Context, dir string, kills int) (*failoverResult, erro
 		}
 		name := d.Nodes[victim].Name
 		from := time.Now()
-		if err := tellDev(dir, "kill", name); err != nil {
+		if err := tellDev(ctx, dir, "kill", name); err != nil {
 			return nil, err
 		}
 		if err := sleep(ctx, 4*time.Second); err != nil {
@@ -194,7 +194,7 @@ func failover(ctx context.Context, dir string, kills int) (*failoverResult, erro
 		mu.Unlock()
 		r.Gaps = append(r.Gaps, gap)
 		fmt.Fprintf(os.Stderr, "kill %d: %s, gap %.0f ms\n", k+1, name, gap)
-		if err := tellDev(dir, "restart", name); err != nil {
+		if err := tellDev(ctx, dir, "restart", name); err != nil {
 			return nil, err
 		}
 		if err := caughtUp(ctx, d, topic); err != nil {

@@ -277,13 +277,13 @@ func killMost(ctx context.Context, dir string, d *devCluster, topic string, kill
 			}
 		}
 		fmt.Fprintf(os.Stderr, "kill %d: %s, which leads %d partitions\n", k+1, best, most)
-		if err := tellDev(dir, "kill", best); err != nil {
+		if err := tellDev(ctx, dir, "kill", best); err != nil {
 			return err
 		}
 		if err := sleep(ctx, over/time.Duration(4*(kills+1))); err != nil {
 			return err
 		}
-		if err := tellDev(dir, "restart", best); err != nil {
+		if err := tellDev(ctx, dir, "restart", best); err != nil {
 			return err
 		}
 	}
