@@ -139,10 +139,12 @@ func (w *WAL) copyForward(g *GroupLog, seg uint64) error {
 	add := func(f func(pos walPos), start int) {
 		sizes, publish = append(sizes, len(records)-start), append(publish, f)
 	}
+	reset := func() { records, sizes, publish = nil, nil, nil }
 	flush := func() error {
 		if len(records) == 0 {
 			return nil
 		}
+		sizes, publish := sizes, publish // submit may return before they are used, when the log is closed
 		err := w.submit(&walRequest{records: records, count: len(sizes), publish: func(s uint64, off int) {
 			g.mu.Lock()
 			for i, f := range publish {
@@ -151,7 +153,7 @@ func (w *WAL) copyForward(g *GroupLog, seg uint64) error {
 			}
 			g.mu.Unlock()
 		}})
-		records, sizes, publish = nil, nil, nil
+		reset()
 		return err
 	}
 	if g.stablePos.len > 0 && g.stablePos.seg <= seg {
