@@ -457,6 +457,10 @@ func (g *GroupLog) replay(r walRecord, pos walPos) error {
 			g.first = l.Index
 			g.cacheFrom = min(g.cacheFrom, g.first)
 		}
+		// What lies between may have been copied behind this entry: holes again. Where a floor was installed there is nothing to come.
+		if n := len(g.slots); n > 0 && l.Index > g.lastLocked()+1 && l.Index-1 > g.floor && l.Index-g.lastLocked() < 1<<20 {
+			g.slots = append(g.slots, make([]walSlot, l.Index-g.lastLocked()-1)...)
+		}
 		g.putLocked(l.Index, walSlot{pos: pos, term: l.Term})
 	case walTruncate, walTrim:
 		i, err := r.index()

@@ -39,7 +39,7 @@ func TestAFollowerCatchesUpFromFarBehindTheWriteAheadLog(t *testing.T) {
 	c := Start(t, 3, func(cfg *broker.Config) {
 		cfg.WALSegmentBytes, cfg.WALSegments, cfg.SegmentBytes = segment, segments, 16<<20
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
 	cl := c.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}))
