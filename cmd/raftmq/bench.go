@@ -241,9 +241,9 @@ func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	var n atomic.Int64
-	var first, last atomic.Int64
+	var last atomic.Int64
+	begun := time.Now() // joining the group counts
 	err = cons.RunBatch(run, 256, func(_ context.Context, ds []*client.Delivery) []error {
-		first.CompareAndSwap(0, time.Now().UnixNano())
 		if n.Add(int64(len(ds))) >= int64(f.count) {
 			last.CompareAndSwap(0, time.Now().UnixNano())
 			stop()
@@ -253,7 +253,7 @@ func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
 	if err != nil {
 		return err
 	}
-	took := float64(last.Load()-first.Load()) / 1e9
+	took := float64(last.Load()-begun.UnixNano()) / 1e9
 	r := result{MsgsPerS: float64(n.Load()) / took, MBPerS: float64(n.Load()) * float64(f.size) / took / 1e6, Sent: n.Load()}
 	return r.print(g.output, fmt.Sprintf("backlog of %d messages of %d bytes read", f.count, f.size))
 }

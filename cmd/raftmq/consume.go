@@ -19,7 +19,8 @@ import (
 type consumed struct {
 	Topic          string            `json:"topic"`
 	Broker         string            `json:"broker"`
-	Queue          int               `json:"queue"`
+	Queue          int               `json:"queue"`    // its number in the topic
+	QueueID        int               `json:"queue_id"` // and in its slot
 	Offset         int64             `json:"offset"`
 	Key            string            `json:"key"`
 	Tag            string            `json:"tag"`
@@ -73,7 +74,7 @@ func consumeCommand(g *globals) *cobra.Command {
 					return context.Canceled // one too many: another member gets it
 				}
 				n++
-				out := consumed{Topic: d.Topic, Broker: d.Broker, Queue: d.QueueID, Offset: d.Offset, Key: strings.Join(d.Keys, " "), Tag: d.Tag, Properties: d.Properties, ReconsumeTimes: d.Attempt - 1}
+				out := consumed{Topic: d.Topic, Broker: d.Broker, Queue: d.Queue, QueueID: d.QueueID, Offset: d.Offset, Key: strings.Join(d.Keys, " "), Tag: d.Tag, Properties: d.Properties, ReconsumeTimes: d.Attempt - 1}
 				if utf8.Valid(d.Body) {
 					s := string(d.Body)
 					out.Body = &s
