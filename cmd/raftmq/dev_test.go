@@ -28,12 +28,17 @@ func TestMain(m *testing.M) {
 // raftmq runs the program and returns its exit code and both outputs.
 func raftmq(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return raftmqReading(t, "", args...)
+}
+
+func raftmqReading(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var out, errs strings.Builder
 	c := exec.CommandContext(ctx, os.Args[0], args...)
 	c.Env = append(os.Environ(), asProgram+"=1")
-	c.Stdout, c.Stderr = &out, &errs
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &out, &errs
 	err := c.Run()
 	require.NoError(t, ctx.Err(), "raftmq %v does not end", args)
 	if c.ProcessState == nil {

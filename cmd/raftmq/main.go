@@ -3,10 +3,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -16,7 +18,7 @@ import (
 	"raftmq/client"
 )
 
-// Exit codes; see "raftmq help exit-codes".
+// Exit codes; see "raftmq exit-codes".
 const (
 	exitOK          = 0
 	exitFailed      = 1
@@ -53,11 +55,49 @@ func (e exitError) Unwrap() error { return e.err }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := root().ExecuteContext(ctx)
+	err := run(ctx, root())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "raftmq:", err)
 	}
 	os.Exit(exitCode(ctx, err))
+}
+
+// run executes c. What fails before a command has begun is wrong usage: an
+// unknown command, a wrong number of arguments, a missing flag.
+func run(ctx context.Context, c *cobra.Command) error {
+	begun := false
+	var wrap func(*cobra.Command)
+	wrap = func(c *cobra.Command) {
+		if f := c.RunE; f != nil {
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				begun = true
+				return f(cmd, args)
+			}
+		} else if c.Run == nil && c.HasSubCommands() {
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return cmd.Help()
+				}
+				near := ""
+				if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+					near = fmt.Sprintf("; did you mean %s?", strings.Join(names, " or "))
+				}
+				return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), near)
+			}
+		}
+		for _, sub := range c.Commands() {
+			sub.SuggestionsMinimumDistance = 2
+			wrap(sub)
+		}
+	}
+	wrap(c)
+	err := c.ExecuteContext(ctx)
+	if err != nil && !begun {
+		if _, ok := errors.AsType[exitError](err); !ok {
+			return exitError{exitUsage, err}
+		}
+	}
+	return err
 }
 
 func exitCode(ctx context.Context, err error) int {
@@ -105,9 +145,19 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringSliceVar(&g.endpoint, "endpoint", strings.Split(env, ","), "name servers of any nodes, host:port (RAFTMQ_ENDPOINT)")
 	c.PersistentFlags().StringVarP(&g.output, "output", "o", "table", "table, json or jsonl")
 	c.AddCommand(serverCommand(), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), clusterCommand(&g), benchCommand(&g),
-		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) { fmt.Println("raftmq", broker.Version) }},
+		versionCommand(&g),
 		&cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: exitCodes})
 	return c
+}
+
+func versionCommand(g *globals) *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		if g.output == "table" {
+			_, err := fmt.Printf("raftmq %s %s %s/%s\n", broker.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(map[string]string{"version": broker.Version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+	}}
 }
 
 // dial connects a client command to the cluster.

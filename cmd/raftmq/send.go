@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -86,18 +87,13 @@ func sendCommand(g *globals) *cobra.Command {
 			}
 			s.wg.Wait()
 			err = p.Close(context.WithoutCancel(cmd.Context()))
-			if n := s.stored.Load(); n == 1 && s.first.ID != "" && g.output == "table" {
-				fmt.Fprintf(os.Stderr, "stored in %s queue %d at offset %d, id %s\n", s.first.Broker, s.first.QueueID, s.first.Offset, s.first.ID)
-			} else {
-				fmt.Fprintf(os.Stderr, "%d stored, %d not stored, %d unknown\n", n, s.failed.Load(), s.unknown.Load())
-			}
-			return errors.Join(s.err, err)
+			return errors.Join(s.err, err, s.print(g.output))
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "keys, separated by spaces")
 	c.Flags().StringVar(&tag, "tag", "", "tag that consumers filter by")
-	c.Flags().StringSliceVar(&props, "property", nil, "name=value")
-	c.Flags().StringSliceVar(&files, "file", nil, "files, one message each")
+	c.Flags().StringArrayVar(&props, "property", nil, "name=value; may be given several times")
+	c.Flags().StringArrayVar(&files, "file", nil, "a file, sent as one message; may be given several times")
 	c.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to try for each message")
 	return c
 }
@@ -144,4 +140,24 @@ func (s *sender) note(r client.Receipt, err error) {
 			s.err = err
 		}
 	}
+}
+
+// print says what became of the messages: to people on stderr, to programs one
+// object on stdout, with the place of the message if it was one.
+func (s *sender) print(output string) error {
+	stored, failed, unknown := s.stored.Load(), s.failed.Load(), s.unknown.Load()
+	one := stored == 1 && failed+unknown == 0
+	if output != "table" {
+		out := map[string]any{"stored": stored, "not_stored": failed, "unknown": unknown}
+		if one {
+			out["id"], out["broker"], out["queue"], out["offset"] = s.first.ID, s.first.Broker, s.first.QueueID, s.first.Offset
+		}
+		return json.NewEncoder(os.Stdout).Encode(out)
+	}
+	if one {
+		fmt.Fprintf(os.Stderr, "stored in %s queue %d at offset %d, id %s\n", s.first.Broker, s.first.QueueID, s.first.Offset, s.first.ID)
+	} else {
+		fmt.Fprintf(os.Stderr, "%d stored, %d not stored, %d unknown\n", stored, failed, unknown)
+	}
+	return nil
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -22,7 +24,7 @@ import (
 // precedence.
 type settings struct {
 	broker.Config
-	logLevel, logFormat string
+	logLevel, logFormat, gossipKeyFile string
 }
 
 func (s *settings) flags(f *pflag.FlagSet) {
@@ -49,72 +51,101 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.WALSegments, "wal-segments", 8, "segments of the write-ahead log, at most")
 	f.DurationVar(&c.WriteDeadline, "write-deadline", 5*time.Second, "a disk write that takes longer has failed")
 	f.DurationVar(&c.Heartbeat, "heartbeat", 2*time.Second, "Raft's heartbeat timeout")
+	f.StringVar(&s.gossipKeyFile, "gossip-key-file", "", "file with a key of 16, 24 or 32 bytes in base64: encrypts gossip")
 	f.StringVar(&s.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
 }
 
 const envPrefix = "RAFTMQ_"
 
+// setting is a value that is not from a flag, and where it was found.
+type setting struct{ value, where string }
+
 // fill sets what no flag set, from the environment and then from the file.
 func fill(f *pflag.FlagSet, file string) error {
-	from := make(map[string]string)
+	from := make(map[string]setting)
 	if file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("%w: %w", broker.ErrConfig, err)
 		}
-		if err := readYAML(f, file, b, from); err != nil {
+		if from, err = readYAML(f, file, b); err != nil {
 			return err
 		}
 	}
 	f.VisitAll(func(x *pflag.Flag) {
-		if v, ok := os.LookupEnv(envPrefix + strings.ToUpper(strings.ReplaceAll(x.Name, "-", "_"))); ok {
-			from[x.Name] = v
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(x.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok {
+			from[x.Name] = setting{v, name}
 		}
 	})
 	var errs []error
 	f.VisitAll(func(x *pflag.Flag) {
 		if v, ok := from[x.Name]; ok && !x.Changed {
-			if err := f.Set(x.Name, v); err != nil {
-				errs = append(errs, fmt.Errorf("%w: %s: %w", broker.ErrConfig, x.Name, err))
+			if err := f.Set(x.Name, v.value); err != nil {
+				errs = append(errs, fmt.Errorf("%w: %s: %w", broker.ErrConfig, v.where, err))
 			}
 		}
 	})
 	return errors.Join(errs...)
 }
 
-func readYAML(f *pflag.FlagSet, file string, b []byte, into map[string]string) error {
-	var doc yaml.Node
-	if err := yaml.NewDecoder(bytes.NewReader(b)).Decode(&doc); err != nil {
-		return fmt.Errorf("%w: %s: %w", broker.ErrConfig, file, err)
-	}
-	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
-		return fmt.Errorf("%w: %s: not a mapping of names to values", broker.ErrConfig, file)
+// readYAML reads a mapping of the names in f to values or lists of values. A null
+// leaves the default.
+func readYAML(f *pflag.FlagSet, file string, b []byte) (map[string]setting, error) {
+	into := make(map[string]setting)
+	var doc, more yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	switch err := dec.Decode(&doc); {
+	case err == io.EOF: // nothing, or only comments
+		return into, nil
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s: %w", broker.ErrConfig, file, err)
+	case len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode:
+		return nil, fmt.Errorf("%w: %s: not a mapping of names to values", broker.ErrConfig, file)
+	case dec.Decode(&more) != io.EOF:
+		return nil, fmt.Errorf("%w: %s: more than one document", broker.ErrConfig, file)
 	}
 	kv := doc.Content[0].Content
 	for i := 0; i+1 < len(kv); i += 2 {
 		name, v := kv[i].Value, kv[i+1]
-		if f.Lookup(name) == nil || name == "config" {
+		where := fmt.Sprintf("%s:%d:%d", file, kv[i].Line, kv[i].Column)
+		if f.Lookup(name) == nil {
 			hint := ""
 			if near := nearest(f, name); near != "" {
 				hint = fmt.Sprintf("; did you mean %s?", near)
 			}
-			return fmt.Errorf("%w: %s:%d:%d: unknown key %q%s", broker.ErrConfig, file, kv[i].Line, kv[i].Column, name, hint)
+			return nil, fmt.Errorf("%w: %s: unknown key %q%s", broker.ErrConfig, where, name, hint)
 		}
-		switch v.Kind {
-		case yaml.ScalarNode:
-			into[name] = v.Value
-		case yaml.SequenceNode:
-			var parts []string
-			for _, x := range v.Content {
-				parts = append(parts, x.Value)
-			}
-			into[name] = strings.Join(parts, ",")
-		default:
-			return fmt.Errorf("%w: %s:%d: %s: neither a value nor a list", broker.ErrConfig, file, v.Line, name)
+		if _, twice := into[name]; twice {
+			return nil, fmt.Errorf("%w: %s: %s is set twice", broker.ErrConfig, where, name)
+		}
+		value, err := yamlValue(v)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %s: %w", broker.ErrConfig, where, name, err)
+		}
+		if v.Tag != "!!null" {
+			into[name] = setting{value, where}
 		}
 	}
-	return nil
+	return into, nil
+}
+
+func yamlValue(v *yaml.Node) (string, error) {
+	switch v.Kind {
+	case yaml.ScalarNode:
+		return v.Value, nil
+	case yaml.SequenceNode:
+		var parts []string
+		for _, x := range v.Content {
+			if x.Kind != yaml.ScalarNode {
+				return "", errors.New("a list of other than values")
+			}
+			parts = append(parts, x.Value)
+		}
+		return strings.Join(parts, ","), nil
+	}
+	return "", errors.New("neither a value nor a list")
 }
 
 // nearest is the known name with the fewest edits, if there are few.
@@ -150,20 +181,38 @@ func edits(a, b string) int {
 func serverCommand() *cobra.Command {
 	var s settings
 	var file string
+	own := pflag.NewFlagSet("server", pflag.ContinueOnError) // what file and environment may set
 	c := &cobra.Command{
 		Use: "server", Short: "Run one node", Args: cobra.NoArgs,
 		Long:    "Run one node. Settings come from defaults, the YAML file (--config), the environment (RAFTMQ_ and the flag's name in upper case, - as _) and flags, in rising precedence.",
 		Example: "  raftmq server --config node1.yaml\n  RAFTMQ_LOG_LEVEL=debug raftmq server --node n1 --data /var/lib/raftmq --initial-nodes n1,n2,n3 --join 10.0.0.2:10700",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fill(cmd.Flags(), file); err != nil {
+			if err := fill(own, file); err != nil {
 				return err
 			}
 			return serve(cmd.Context(), s)
 		},
 	}
-	s.flags(c.Flags())
+	s.flags(own)
+	c.Flags().AddFlagSet(own)
 	c.Flags().StringVar(&file, "config", os.Getenv(envPrefix+"CONFIG"), "YAML file of these settings (RAFTMQ_CONFIG)")
 	return c
+}
+
+// readKey reads a key of gossip; no file: nil.
+func readKey(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: gossip key: %w", broker.ErrConfig, err)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
+		return nil, fmt.Errorf("%w: %s: not a key of 16, 24 or 32 bytes in base64", broker.ErrConfig, file)
+	}
+	return key, nil
 }
 
 // drain bounds a graceful stop.
@@ -173,6 +222,10 @@ func serve(ctx context.Context, s settings) error {
 	level := hclog.LevelFromString(s.logLevel)
 	if level == hclog.NoLevel {
 		return fmt.Errorf("%w: log level %q", broker.ErrConfig, s.logLevel)
+	}
+	var err error
+	if s.GossipKey, err = readKey(s.gossipKeyFile); err != nil {
+		return err
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, JSONFormat: s.logFormat == "json", Output: os.Stderr})
 	b, err := broker.Open(ctx, s.Config, broker.Deps{Logger: log})

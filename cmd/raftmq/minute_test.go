@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What a script relies on: outputs, their field names and exit codes, with a
+// node killed in the middle.
+func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	d := startTestDev(t)
+	t.Setenv("RAFTMQ_ENDPOINT", d.nodes(t)[1].Nameserver+","+d.nodes(t)[2].Nameserver)
+	run := func(stdin string, args ...string) string {
+		t.Helper()
+		code, out, errs := raftmqReading(t, stdin, args...)
+		require.Zero(t, code, "%v: %s", args, errs)
+		return out
+	}
+	fails := func(want int, args ...string) {
+		t.Helper()
+		code, out, errs := raftmq(t, args...)
+		require.Equal(t, want, code, "%v: %s", args, errs)
+		require.Empty(t, out)
+		require.NotEmpty(t, errs)
+	}
+
+	run("", "topic", "create", "orders", "--partitions", "2", "--queues", "3")
+	fails(exitConflict, "topic", "create", "orders", "--partitions", "2", "--queues", "4")
+	fails(exitNotFound, "topic", "show", "nothing")
+	fails(exitNotFound, "topic", "delete", "nothing")
+
+	var receipt struct {
+		Stored, Queue, Offset int
+		ID, Broker            string
+	}
+	require.NoError(t, json.Unmarshal([]byte(run("", "send", "orders", "first", "--key", "k1 k2", "--tag", "new", "--property", "colour=red, green", "-o", "json")), &receipt))
+	require.Equal(t, 1, receipt.Stored)
+	require.NotEmpty(t, receipt.ID)
+
+	code, _, errs := raftmq(t, "dev", "kill", "n1", "--data", d.dir)
+	require.Zero(t, code, errs)
+	var lines strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&lines, "line %d\n", i)
+	}
+	lines.WriteString("no newline \xff")
+	require.JSONEq(t, `{"stored":201,"not_stored":0,"unknown":0}`, run(lines.String(), "send", "orders", "-", "-o", "json"))
+
+	seen := make(map[string]int)
+	out := strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "50s", "-o", "jsonl"))
+	for line := range strings.Lines(out) {
+		var m struct {
+			Topic, Key, Tag, Body string
+			Queue, Offset         *int
+			Body_base64           []byte
+			Properties            map[string]string
+			Reconsume_times       *int
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &m))
+		require.Equal(t, "orders", m.Topic)
+		require.NotNil(t, m.Queue)
+		require.NotNil(t, m.Offset)
+		require.NotNil(t, m.Reconsume_times)
+		seen[m.Body+string(m.Body_base64)]++
+		if m.Body == "first" {
+			require.Equal(t, "k1 k2", m.Key)
+			require.Equal(t, "new", m.Tag)
+			require.Equal(t, "red, green", m.Properties["colour"])
+		}
+	}
+	require.Len(t, seen, 202)
+	require.Contains(t, seen, "no newline \xff")
+
+	var queues []struct{ Messages int }
+	require.NoError(t, json.Unmarshal([]byte(run("", "topic", "show", "orders", "-o", "json")), &queues))
+	require.Len(t, queues, 6)
+	total := 0
+	for _, q := range queues {
+		total += q.Messages
+	}
+	require.Equal(t, 202, total)
+	// A node answers for the catalogue from its own copy, which may lag a little.
+	require.Eventually(t, func() bool {
+		code, _, _ := raftmq(t, "group", "lag", "g")
+		return code == exitOK
+	}, 30*time.Second, 50*time.Millisecond)
+	var lag []struct{ Committed, End, Lag int }
+	require.NoError(t, json.Unmarshal([]byte(run("", "group", "lag", "g", "-o", "json")), &lag))
+	for _, q := range lag {
+		require.Zero(t, q.Lag, "a graceful end commits what was handled")
+	}
+	require.Contains(t, run("", "group", "list", "-o", "jsonl"), `"g"`)
+	run("", "group", "reset", "g", "--topic", "orders", "--to", "earliest")
+	require.Len(t, strings.Split(strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "50s", "-o", "jsonl")), "\n"), 202)
+	require.Contains(t, run("", "cluster", "status"), "raftmq-0")
+
+	var bench map[string]float64
+	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "send", "--duration", "1s", "--rate", "200", "--size", "100", "-o", "json")), &bench))
+	for _, key := range strings.Fields("msgs_per_s mb_per_s p50_ms p90_ms p99_ms p999_ms max_ms sent errors unknown fdatasync_p50_ms") {
+		require.Contains(t, bench, key)
+	}
+	require.Zero(t, bench["errors"]+bench["unknown"])
+	require.Positive(t, bench["sent"])
+
+	run("", "topic", "delete", "orders")
+	require.Eventually(t, func() bool {
+		code, _, _ := raftmq(t, "topic", "show", "orders")
+		return code == exitNotFound
+	}, 30*time.Second, 50*time.Millisecond)
+}

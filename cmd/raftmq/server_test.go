@@ -1,0 +1,88 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+)
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "n1.yaml")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o640))
+	return name
+}
+
+// filled reads flags over the environment over the file.
+func filled(t *testing.T, yaml string, args ...string) (settings, error) {
+	t.Helper()
+	var s settings
+	f := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	s.flags(f)
+	require.NoError(t, f.Parse(args))
+	return s, fill(f, file(t, yaml))
+}
+
+func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
+	t.Setenv("RAFTMQ_NODE", "from-env")
+	t.Setenv("RAFTMQ_RAFT_PORT", "2")
+	t.Setenv("RAFTMQ_GOSSIP_PORT", "2")
+	s, err := filled(t, "cluster: from-file\nnode: from-file\nraft-port: 3\ngossip-port: 3\nhttp-port: 3\njoin: [a:1, b:2]\nauto-create-topics: true\nwrite-deadline: 7s\nhost: # the default\n", "--gossip-port", "1")
+	require.NoError(t, err)
+	require.Equal(t, "from-file", s.Cluster)
+	require.Equal(t, "from-env", s.Node)
+	require.Equal(t, []int{1, 2, 3}, []int{s.Gossip, s.Raft, s.HTTP})
+	require.Equal(t, []string{"a:1", "b:2"}, s.Join)
+	require.True(t, s.AutoCreateTopics)
+	require.Equal(t, "7s", s.WriteDeadline.String())
+	require.Equal(t, "127.0.0.1", s.Host)
+	require.Equal(t, 9876, s.NameServer)
+
+	for _, empty := range []string{"", "# only this\n", "---\n"} {
+		_, err := filled(t, empty)
+		if empty != "---\n" {
+			require.NoError(t, err, "%q", empty)
+		}
+	}
+}
+
+func TestAWrongFileIsRefusedWithItsLine(t *testing.T) {
+	for _, c := range []struct{ yaml, want string }{
+		{"node: n1\nnameserver-prt: 1\n", `n1.yaml:2:1: unknown key "nameserver-prt"; did you mean nameserver-port?`},
+		{"endpoint: a:1\n", `n1.yaml:1:1: unknown key "endpoint"`},
+		{"config: other\n", `n1.yaml:1:1: unknown key "config"`},
+		{"help: true\n", `n1.yaml:1:1: unknown key "help"`},
+		{"node: a\n\nnode: b\n", "n1.yaml:3:1: node is set twice"},
+		{"node: a\nraft-port: many\n", "n1.yaml:2:1"},
+		{"join:\n  a: b\n", "n1.yaml:1:1: join: neither a value nor a list"},
+		{"join: [[a]]\n", "n1.yaml:1:1: join: a list of other than values"},
+		{"- node\n", "not a mapping"},
+		{"node: a\n---\nnode: b\n", "more than one document"},
+		{"node: [\n", "n1.yaml"},
+	} {
+		_, err := filled(t, c.yaml)
+		require.ErrorIs(t, err, broker.ErrConfig, c.yaml)
+		require.ErrorContains(t, err, c.want, c.yaml)
+	}
+	t.Setenv("RAFTMQ_HTTP_PORT", "x")
+	_, err := filled(t, "node: n1\n")
+	require.ErrorContains(t, err, "RAFTMQ_HTTP_PORT")
+}
+
+func TestAGossipKeyIsReadFromItsFile(t *testing.T) {
+	key, err := readKey(file(t, "MDEyMzQ1Njc4OWFiY2RlZg==\n"))
+	require.NoError(t, err)
+	require.Equal(t, "0123456789abcdef", string(key))
+	for _, bad := range []string{"", "c2hvcnQ=", "not base64"} {
+		_, err := readKey(file(t, bad))
+		require.ErrorIs(t, err, broker.ErrConfig, bad)
+	}
+	key, err = readKey("")
+	require.NoError(t, err)
+	require.Nil(t, key)
+}
