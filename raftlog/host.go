@@ -16,6 +16,7 @@ const (
 	kindTerm    = 1 // group -> term, for read indexes
 	kindLast    = 2 // group -> last index, for transfers
 	kindSuspect = 3 // see nudge.go
+	kindRead    = 4 // group -> read index, from its leader
 )
 
 // Host is a node's replicas, with what they share: the transport, the answers to
@@ -40,6 +41,7 @@ func NewHost(t *Transport, node string, incarnation uint64, log hclog.Logger) *H
 	h.nudges.init(h)
 	t.Handle(kindTerm, h.answer(func(r *Replica) uint64 { return r.raft.CurrentTerm() }))
 	t.Handle(kindLast, h.answer(func(r *Replica) uint64 { return r.raft.LastIndex() }))
+	t.Handle(kindRead, h.readIndex)
 	t.Handle(kindSuspect, h.nudges.heard)
 	t.Watch(h.nudges.link)
 	return h
@@ -97,6 +99,22 @@ func (h *Host) answer(f func(*Replica) uint64) func(context.Context, string, []b
 		}
 		return binary.BigEndian.AppendUint64(nil, f(r)), nil
 	}
+}
+
+// readIndex answers a follower that wants to read.
+func (h *Host) readIndex(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	if len(req) != 8 {
+		return nil, fmt.Errorf("raftlog: group id of %d bytes", len(req))
+	}
+	r, ok := h.Replica(binary.BigEndian.Uint64(req))
+	if !ok {
+		return nil, errNoGroup
+	}
+	index, err := r.readRound(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint64(nil, index), nil
 }
 
 func (h *Host) ask(ctx context.Context, node string, kind byte, group uint64) (uint64, error) {

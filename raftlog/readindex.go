@@ -25,6 +25,9 @@ type readRound struct {
 // readTimeout bounds one round: peers answer from memory.
 const readTimeout = time.Second
 
+// readPoll is how often a waiting reader looks at the log again.
+const readPoll = 10 * time.Millisecond
+
 // ReadIndex returns when everything that was acknowledged anywhere before the
 // call is applied here. ErrNotLeader: this replica cannot know; ask the leader.
 //
@@ -34,18 +37,41 @@ const readTimeout = time.Second
 // index was read, no newer leader had been elected before, because a voter raises
 // its term before it votes.
 func (r *Replica) ReadIndex(ctx context.Context) error {
+	index, err := r.readRound(ctx)
+	if err != nil {
+		return err
+	}
+	return r.waitApplied(ctx, index)
+}
+
+// CatchUp is ReadIndex on any replica: a follower asks the leader for the index.
+func (r *Replica) CatchUp(ctx context.Context) error {
+	if _, ok := r.Leads(); ok {
+		return r.ReadIndex(ctx)
+	}
+	node, _ := r.Leader()
+	if node == "" {
+		return ErrNotLeader
+	}
+	index, err := r.host.ask(ctx, node, kindRead, r.cfg.Group)
+	if err != nil {
+		return err
+	}
+	return r.waitApplied(ctx, index)
+}
+
+// readRound has a majority confirm that this replica leads, together with all
+// who ask meanwhile, and returns the commit index from before.
+func (r *Replica) readRound(ctx context.Context) (uint64, error) {
 	round := r.joinRound()
 	select {
 	case <-round.done:
+		return round.index, round.err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	case <-r.closing:
-		return ErrClosed
+		return 0, ErrClosed
 	}
-	if round.err != nil {
-		return round.err
-	}
-	return r.waitApplied(ctx, round.index)
 }
 
 func (r *Replica) joinRound() *readRound {
@@ -134,8 +160,10 @@ func (r *Replica) waitApplied(ctx context.Context, index uint64) error {
 		if !r.commandsAfter(at.index, index) {
 			return nil
 		}
+		look := time.NewTimer(readPoll)
 		select {
 		case <-grown:
+		case <-look.C: // a no-op that arrives does not grow the state
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-r.closing:

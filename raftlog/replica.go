@@ -46,7 +46,8 @@ type ReplicaConfig struct {
 	// to lead in term (everything before is applied), and with lead=false when it no
 	// longer is.
 	OnLeader func(lead bool, term uint64)
-	// OnFault is called once when the machine could not apply an entry.
+	// OnFault is called once when the machine could not apply an entry, and once
+	// when its state could not be made durable.
 	OnFault func(error)
 }
 
@@ -66,6 +67,7 @@ type Replica struct {
 	gate    gate
 	reads   readRounds
 	save    sync.Mutex // one checkpoint at a time
+	unsafe  error      // a sync failed: nothing is known of what reached the disk
 	closing chan struct{}
 	wg      sync.WaitGroup
 }
@@ -234,7 +236,7 @@ func outcome(err error) error {
 }
 
 func (r *Replica) faulted(err error) {
-	r.log.Error("cannot apply, replica stops", "error", err)
+	r.log.Error("replica must stop", "error", err)
 	if r.cfg.OnFault != nil {
 		go r.cfg.OnFault(err) // it will close the replica, which waits for this goroutine
 	}
@@ -330,12 +332,13 @@ func (r *Replica) Stats() Stats {
 }
 
 // Checkpoint makes the state durable as of now and lets the write-ahead log drop
-// what it covers. The apply path is held only while the state is captured.
+// what it covers. The apply path is held only while the state is captured. A
+// failed sync is final: OnFault is told, and every later Checkpoint fails.
 func (r *Replica) Checkpoint() error {
 	r.save.Lock()
 	defer r.save.Unlock()
-	if r.floors == nil {
-		return nil
+	if r.floors == nil || r.unsafe != nil {
+		return r.unsafe
 	}
 	at, state, sync, err := r.apply.capture()
 	if err != nil || at.index == 0 {
@@ -345,7 +348,9 @@ func (r *Replica) Checkpoint() error {
 		return nil
 	}
 	if err := sync(); err != nil {
-		return fmt.Errorf("sync group %d through entry %d: %w", r.cfg.Group, at.index, err)
+		r.unsafe = fmt.Errorf("sync group %d through entry %d: %w", r.cfg.Group, at.index, err)
+		r.faulted(r.unsafe)
+		return r.unsafe
 	}
 	return r.cfg.Log.SaveCheckpoint(Checkpoint{Index: at.index, Term: at.term, Configuration: at.conf, ConfigurationIndex: at.confIndex, State: state})
 }
