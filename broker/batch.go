@@ -47,11 +47,12 @@ type appender struct {
 	in      chan *appendItem
 	flying  chan struct{} // one token per entry in flight
 	stop    chan struct{}
+	gone    chan struct{} // closed when every item that was taken is answered
 	wg      sync.WaitGroup
 }
 
 func newAppender(propose func([]byte) (*raftlog.Proposal, error), now func() time.Time) *appender {
-	a := &appender{propose: propose, now: now, in: make(chan *appendItem, waitingItems), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{})}
+	a := &appender{propose: propose, now: now, in: make(chan *appendItem, waitingItems), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
 }
@@ -68,6 +69,13 @@ func (a *appender) append(ctx context.Context, item fsm.Item) (fsm.ItemResult, e
 	select {
 	case d := <-it.done:
 		return d.result, d.err
+	case <-a.gone:
+		select {
+		case d := <-it.done:
+			return d.result, d.err
+		default:
+			return fsm.ItemResult{}, errNotHere // nobody took it
+		}
 	case <-ctx.Done():
 		return fsm.ItemResult{}, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, context.Cause(ctx))
 	}
@@ -82,7 +90,6 @@ func (a *appender) run() {
 			select {
 			case first = <-a.in:
 			case <-a.stop:
-				a.refuse()
 				return
 			}
 		}
@@ -90,7 +97,6 @@ func (a *appender) run() {
 		case a.flying <- struct{}{}:
 		case <-a.stop:
 			first.done <- appendDone{err: errNotHere}
-			a.refuse()
 			return
 		}
 		for range gatherYields {
@@ -153,20 +159,10 @@ func answerAll(items []*appendItem, err error) {
 	}
 }
 
-func (a *appender) refuse() {
-	for {
-		select {
-		case it := <-a.in:
-			it.done <- appendDone{err: errNotHere}
-		default:
-			return
-		}
-	}
-}
-
 // close refuses what waits and returns when every entry in flight is answered;
 // the replica must have been closed before.
 func (a *appender) close() {
 	close(a.stop)
 	a.wg.Wait()
+	close(a.gone)
 }
