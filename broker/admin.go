@@ -34,6 +34,7 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.GetKVListByNamespace:
 		return r.ReplyWith(nil, remoting.EncodeBody(remoting.KVTable{Table: b.catalogue.KV(r.Ext["namespace"])}))
 	case remoting.GetAllTopicListFromNS, remoting.GetTopicsByCluster:
+		b.catchUp(ctx)
 		names := []string{}
 		for _, t := range b.catalogue.Topics() {
 			names = append(names, t.Name)
@@ -45,6 +46,7 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.GetSystemTopicListFromNS, remoting.GetSystemTopicList:
 		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: []string{message.DefaultTopic}}))
 	case remoting.GetAllTopicConfig:
+		b.catchUp(ctx)
 		var t remoting.TopicConfigTable
 		t.TopicConfigTable = make(map[string]remoting.TopicConfig)
 		for _, x := range b.catalogue.Topics() {
@@ -53,12 +55,13 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		t.DataVersion = b.dataVersion()
 		return r.ReplyWith(nil, remoting.EncodeBody(t))
 	case remoting.GetTopicConfig:
-		t, ok := b.catalogue.Topic(r.Ext["topic"])
+		t, ok := b.topic(ctx, r.Ext["topic"])
 		if !ok {
 			return r.refuse(remoting.TopicNotExist, "topic %s does not exist", r.Ext["topic"])
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(topicConfig(t)))
 	case remoting.GetAllSubscriptionGroup:
+		b.catchUp(ctx)
 		var t remoting.SubscriptionGroupTable
 		t.SubscriptionGroupTable = make(map[string]remoting.SubscriptionGroupConfig)
 		for _, g := range b.catalogue.Groups() {
@@ -67,7 +70,7 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		t.DataVersion = b.dataVersion()
 		return r.ReplyWith(nil, remoting.EncodeBody(t))
 	case remoting.GetSubscriptionGroup:
-		g, ok := b.catalogue.Group(r.Ext["group"])
+		g, ok := b.group(ctx, r.Ext["group"])
 		if !ok {
 			return r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", r.Ext["group"])
 		}
@@ -251,7 +254,7 @@ func (b *Broker) chooseSlots(n int) []int {
 // hands over the bodies. A request that came in on a slot of ours is answered for
 // the whole topic; one that was forwarded for its slot only.
 func (b *Broker) eachPartition(ctx context.Context, r *request, topic string, read func(fsm.Topic, *partition) *remoting.Command, take func(body []byte) error) error {
-	t, ok := b.catalogue.Topic(topic)
+	t, ok := b.topic(ctx, topic)
 	if !ok {
 		return errReply{r.refuse(remoting.TopicNotExist, "topic %s does not exist", topic)}
 	}
@@ -318,6 +321,7 @@ func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	b.catchUp(ctx) // the group may have subscribed just now
 	g, ok := b.catalogue.Group(h.ConsumerGroup)
 	if !ok {
 		return r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", h.ConsumerGroup)

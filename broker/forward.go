@@ -31,15 +31,14 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 				return reply
 			case errors.Is(err, raftlog.ErrUnknownOutcome) && again && !r.forwarded:
 				unknown = err
+			case errors.Is(err, raftlog.ErrUnknownOutcome):
+				return b.lost(ctx, r, err)
 			case !errors.Is(err, errNotHere):
 				return r.failed(err)
 			}
 		}
 		if r.forwarded {
 			reply := r.Reply(remoting.NotLeaderForQueue, "not the leader; certainly not done")
-			if unknown != nil {
-				reply = r.failed(unknown)
-			}
 			reply.SetExt(extAbsent, "1")
 			return reply
 		}
@@ -47,8 +46,11 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			reply, err := b.forwards.call(ctx, node, r, wait)
 			switch {
 			case err == nil && reply.Ext[extAbsent] == "1":
-			case err == nil && reply.Code == remoting.OutcomeUnknown && again:
+			case err == nil && reply.Code == remoting.OutcomeUnknown:
 				unknown = fmt.Errorf("%w: %s", raftlog.ErrUnknownOutcome, reply.Remark)
+				if !again {
+					return b.lost(ctx, r, unknown)
+				}
 			case err == nil:
 				b.hint(reply, node, r.slot)
 				return reply
@@ -59,17 +61,18 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 				return b.lost(ctx, r, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, err))
 			}
 		}
-		if time.Now().After(deadline) {
-			if unknown != nil {
-				return b.lost(ctx, r, unknown)
-			}
-			return r.failed(errNotHere)
-		}
+		over := time.Now().After(deadline)
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
-			return r.failed(errNotHere)
+			over = true
 		case <-b.ctx.Done():
+			over = true
+		}
+		switch {
+		case over && unknown != nil:
+			return b.lost(ctx, r, unknown)
+		case over:
 			return r.failed(errNotHere)
 		}
 	}
@@ -89,6 +92,12 @@ func (b *Broker) lost(ctx context.Context, r *request, err error) *remoting.Comm
 		}
 	}
 	return r.failed(err)
+}
+
+// led reports whether a leader of the group is known and alive.
+func (b *Broker) led(group uint64) bool {
+	node := b.leaderOf(group)
+	return b.leadsHere(group) || node != b.id.Node && b.transport.Alive(node)
 }
 
 // leadsHere reports whether this node leads the group and may answer for it.

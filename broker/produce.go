@@ -244,7 +244,7 @@ func (b *Broker) awaitTopic(ctx context.Context, topic string) error {
 		if t, ok := b.catalogue.Topic(topic); ok {
 			led := 0
 			for _, p := range t.Partitions {
-				if b.leadsHere(p.ID) || b.leaderOf(p.ID) != "" && b.leaderOf(p.ID) != b.id.Node {
+				if b.led(p.ID) {
 					led++
 				}
 			}

@@ -81,7 +81,7 @@ func (b *Broker) notReady(draining bool) string {
 		return "write-ahead log failed"
 	case len(b.catalogue.Slots()) == 0:
 		return "the cluster is not founded yet, or its catalogue has no leader"
-	case b.leaderOf(catalogueGroup) == "":
+	case !b.led(catalogueGroup):
 		return "the catalogue has no leader"
 	}
 	b.mu.RLock()
@@ -99,7 +99,7 @@ func (b *Broker) notReady(draining bool) string {
 		return fmt.Sprintf("%d of %d partitions are open", open, want)
 	}
 	for _, p := range b.local() {
-		if node := b.leaderOf(p.desc.ID); node == "" {
+		if !b.led(p.desc.ID) {
 			return fmt.Sprintf("partition %d of %s has no leader", p.desc.ID, p.desc.Topic)
 		}
 	}
