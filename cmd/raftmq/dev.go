@@ -130,12 +130,12 @@ func (d *devCluster) announce() {
 	}
 	d.mu.Unlock()
 	t.print("table")
-	at := ""
-	if d.Nodes[0].NameServer != "127.0.0.1:9876" {
-		at = " --endpoint " + d.Nodes[0].NameServer
+	var all []string
+	for _, x := range d.Nodes {
+		all = append(all, x.NameServer)
 	}
 	fmt.Printf("ready: %d nodes, name server %s\n\n", len(d.Nodes), d.Nodes[0].NameServer)
-	fmt.Printf("next, in another terminal:\n  bin/raftmq send orders hello%s\n  bin/raftmq consume orders --group g --count 1%s\n  bin/raftmq dev kill n1 --data %s\n  bin/raftmq cluster status%s\n", at, at, d.dir, at)
+	fmt.Printf("next, in another terminal (with all nodes named, any of them may die):\n  export RAFTMQ_ENDPOINT=%s\n  bin/raftmq send orders hello\n  bin/raftmq consume orders --group g --count 1\n  bin/raftmq dev kill n1 --data %s\n  bin/raftmq cluster status\n", strings.Join(all, ","), d.dir)
 }
 
 // save writes cluster.json: a reader sees the old file or the new one. d.mu is
