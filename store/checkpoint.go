@@ -120,15 +120,15 @@ func (s *Store) Sync(m Mark) error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	type todo struct {
+	type unsynced struct {
 		g   *segment
 		end Position
 	}
 	s.mu.Lock()
-	var segments []todo
+	var segments []unsynced
 	for _, g := range s.segments {
 		if g.synced < g.end {
-			segments = append(segments, todo{g, g.end})
+			segments = append(segments, unsynced{g, g.end})
 		}
 	}
 	var queues []*queue
