@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"sort"
@@ -47,9 +48,10 @@ type Members struct {
 	keep    chan struct{} // known changed
 
 	mu      sync.RWMutex
+	at      string // where others join this node: host:port
 	self    record
-	records map[string]record // of others, dead ones too
-	alive   map[string]bool
+	records map[string]record           // of others, dead ones too
+	alive   map[string]*memberlist.Node // copies: memberlist changes its own under a lock of its own
 	leaders map[uint64]leader
 	known   map[string]string // name to gossip address, of others, of earlier lives too
 	changed chan struct{}
@@ -72,7 +74,7 @@ const (
 func Open(c Config) (*Members, error) {
 	m := &Members{
 		log: c.Logger, dir: c.Dir, stop: make(chan struct{}), send: make(chan struct{}, 1), keep: make(chan struct{}, 1), known: make(map[string]string),
-		records: make(map[string]record), alive: make(map[string]bool), leaders: make(map[uint64]leader), changed: make(chan struct{}),
+		records: make(map[string]record), alive: make(map[string]*memberlist.Node), leaders: make(map[uint64]leader), changed: make(chan struct{}),
 	}
 	if m.log == nil {
 		m.log = hclog.NewNullLogger()
@@ -121,7 +123,8 @@ func Open(c Config) (*Members, error) {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
 	m.mu.Lock()
-	m.self.Node.Gossip = m.list.LocalNode().Address()
+	m.at = m.list.LocalNode().Address()
+	m.self.Node.Gossip = m.at
 	m.self.Seq++ // a peer may have asked already
 	m.mu.Unlock()
 	m.known = m.readPeers()
@@ -143,7 +146,7 @@ func resolve(host string) (string, error) {
 }
 
 // Addr is the address at which others can join: host:port.
-func (m *Members) Addr() string { return m.list.LocalNode().Address() }
+func (m *Members) Addr() string { return m.at }
 
 // Join contacts the given gossip addresses and returns how many answered. It is
 // an error only if none did.
@@ -161,7 +164,7 @@ func (m *Members) Nodes() []Node {
 	defer m.mu.RUnlock()
 	ns := []Node{m.self.Node}
 	for name, r := range m.records {
-		if m.alive[name] {
+		if m.alive[name] != nil {
 			ns = append(ns, r.Node)
 		}
 	}
@@ -285,19 +288,21 @@ func (m *Members) spread() {
 		}
 		m.mu.RLock()
 		b, err := json.Marshal(m.self)
+		others := slices.Collect(maps.Values(m.alive))
 		m.mu.RUnlock()
 		if err != nil {
 			m.log.Error("encode own record", "error", err)
 			continue
 		}
-		for _, n := range m.list.Members() {
-			if n.Name != m.self.Node.Name {
-				m.tellers.to(n.Name, b, func(b []byte) {
-					if err := m.list.SendReliable(n, b); err != nil {
-						m.log.Debug("send own record", "node", n.Name, "error", err) // push/pull brings it
-					}
-				})
+		for _, n := range others {
+			if n.Name == m.self.Node.Name {
+				continue
 			}
+			m.tellers.to(n.Name, b, func(b []byte) {
+				if err := m.list.SendReliable(n, b); err != nil {
+					m.log.Debug("send own record", "node", n.Name, "error", err) // push/pull brings it
+				}
+			})
 		}
 	}
 }
@@ -310,7 +315,7 @@ func (m *Members) rejoin() {
 		m.mu.RLock()
 		var missing []string
 		for name, at := range m.known {
-			if !m.alive[name] && at != m.self.Node.Gossip {
+			if m.alive[name] == nil && at != m.self.Node.Gossip {
 				missing = append(missing, at)
 			}
 		}
@@ -397,19 +402,24 @@ func (d delegate) MergeRemoteState(b []byte, _ bool) {
 }
 
 func (d delegate) NotifyJoin(n *memberlist.Node) {
-	d.set(n.Name, true)
+	d.lives(n)
 	d.m.tell()
 }
-func (d delegate) NotifyLeave(n *memberlist.Node)  { d.set(n.Name, false) }
-func (d delegate) NotifyUpdate(n *memberlist.Node) {}
 
-func (d delegate) set(name string, alive bool) {
+func (d delegate) NotifyUpdate(n *memberlist.Node) { d.lives(n) }
+
+func (d delegate) NotifyLeave(n *memberlist.Node) {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	if alive {
-		d.m.alive[name] = true
-	} else {
-		delete(d.m.alive, name)
-	}
+	delete(d.m.alive, n.Name)
+	d.m.changedLocked()
+}
+
+// lives notes where a member is. memberlist holds its lock while it calls, and
+// changes n later on.
+func (d delegate) lives(n *memberlist.Node) {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	d.m.alive[n.Name] = &memberlist.Node{Name: n.Name, Addr: slices.Clone(n.Addr), Port: n.Port}
 	d.m.changedLocked()
 }
