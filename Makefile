@@ -28,7 +28,6 @@ lint: ## formatting and vet, for darwin too
 rows: build ## real processes killed with -9 under load; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
-	RAFTMQ_ROWS=1 $(GO) test -count=1 -timeout 10m -run CatchesUp -v ./internal/mqtest
 
 bench: build ## micro-benchmarks of the engine
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -34,7 +32,7 @@ func (b *Broker) openWeb() (*web, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
 	mux.HandleFunc("/readyz", w.ready)
-	mux.Handle("/metrics", promhttp.HandlerFor(w.metrics(), promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", promhttp.HandlerFor(b.metrics(), promhttp.HandlerOpts{}))
 	debug := http.NewServeMux()
 	debug.HandleFunc("/debug/pprof/", pprof.Index)
 	debug.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -145,38 +143,6 @@ func (b *Broker) Partitions() []PartitionInfo {
 		})
 	}
 	return infos
-}
-
-func (w *web) metrics() *prometheus.Registry {
-	reg := prometheus.NewRegistry()
-	gauge := func(name, help string, f func() float64) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
-	}
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	gauge("raftmq_partitions", "Replicas open here.", func() float64 { return float64(len(w.b.local())) })
-	gauge("raftmq_partitions_led", "Replicas here that lead.", func() float64 {
-		n := 0
-		for _, p := range w.b.local() {
-			if p.leads() {
-				n++
-			}
-		}
-		return float64(n)
-	})
-	gauge("raftmq_nodes_alive", "Nodes that gossip knows alive, this one included.", func() float64 {
-		if w.b.members == nil {
-			return 0
-		}
-		return float64(len(w.b.members.Nodes()))
-	})
-	gauge("raftmq_wal_bytes", "Live bytes of the write-ahead log that wait for a checkpoint.", func() float64 {
-		var n int64
-		for _, p := range w.b.local() {
-			n += p.log.Bytes()
-		}
-		return float64(n)
-	})
-	return reg
 }
 
 func (w *web) close() error {

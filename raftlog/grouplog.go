@@ -167,10 +167,9 @@ func (g *GroupLog) GetLog(index uint64, out *raft.Log) error {
 // StoreLog is StoreLogs of one.
 func (g *GroupLog) StoreLog(l *raft.Log) error { return g.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs makes consecutive entries durable. It keeps their slices. After an error a first part of them may be there.
+// StoreLogs makes consecutive entries durable. It keeps their slices. After an error a first part of them may be there. While it waits for
+// room the group's checkpoint, which makes room, can be saved.
 func (g *GroupLog) StoreLogs(logs []*raft.Log) error {
-	g.write.Lock()
-	defer g.write.Unlock()
 	for i, l := range logs {
 		if n := walEntrySize(l); walFrameSize(n) > g.w.o.SegmentBytes-walFirstFrame || n > 1<<30 {
 			return fmt.Errorf("store entry %d of group %d: %d bytes do not fit a segment", l.Index, g.id, n)
@@ -195,13 +194,15 @@ func (g *GroupLog) StoreLogs(logs []*raft.Log) error {
 }
 
 func (g *GroupLog) store(logs []*raft.Log, size int) error {
-	if err := g.check(); err != nil {
-		return err
-	}
 	if err := g.w.admit(int64(size)); err != nil {
 		return err
 	}
 	defer g.w.release(int64(size))
+	g.write.Lock()
+	defer g.write.Unlock()
+	if err := g.check(); err != nil {
+		return err
+	}
 	records := make([]byte, 0, size)
 	kept := make([]raft.Log, len(logs))
 	for i, l := range logs {

@@ -6,8 +6,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// trimmer releases the oldest segments once nobody needs them. When room runs short, what little a group has there is copied forward;
-// a group that has more is asked for a checkpoint, and copied too if most of the segment is dead.
+// trimmer releases the oldest segments once nobody needs them. When room runs short and most of the oldest one is dead, what little a
+// group has there is copied forward, and what it has at all once room is nearly gone; else the groups are asked for checkpoints. Copying
+// a segment that is mostly alive would gain nothing, and never end.
 func (w *WAL) trimmer() {
 	for {
 		select {
@@ -65,7 +66,7 @@ func (w *WAL) trimOne() bool {
 		g.mu.Lock()
 		_, bytes := g.neededLocked(oldest)
 		f := g.pressure
-		copyIt := bytes <= walSmallPinned || urgent && total <= w.o.SegmentBytes/2
+		copyIt := bytes == 0 || total <= w.o.SegmentBytes/2 && (urgent || bytes <= walSmallPinned)
 		call := !copyIt && f != nil && !g.pressed
 		g.pressed = g.pressed || call
 		g.mu.Unlock()

@@ -2,14 +2,17 @@ package raftlog
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"raftmq/internal/vfs"
@@ -88,6 +91,28 @@ func TestWALStaysWithinBudget(t *testing.T) {
 	require.EqualValues(t, 9, v)
 	last, _ := w.Group(2).LastIndex()
 	require.EqualValues(t, 600, last)
+}
+
+// A StoreLogs that waits for room does not keep out the checkpoint of its own group, which makes the room: here nothing is let in
+// but by a checkpoint that is asked for under pressure.
+func TestWALSavesACheckpointWhileTheGroupWaitsForRoom(t *testing.T) {
+	w := walTestOpen(t, t.TempDir())
+	g := w.Group(1)
+	var stored atomic.Uint64
+	g.OnPressure(func() {
+		err := g.SaveCheckpoint(Checkpoint{Index: stored.Load(), Term: 1})
+		assert.True(t, err == nil || errors.Is(err, ErrWALClosed), err)
+	})
+	const entry, budget = 4000, 6 * 64 << 10
+	for i := uint64(1); i*entry < 4*budget; i += 8 {
+		var logs []*raft.Log
+		for j := range uint64(8) {
+			logs = append(logs, walTestLog(i+j, 1, entry))
+		}
+		require.NoError(t, g.StoreLogs(logs))
+		stored.Store(i + 7)
+	}
+	require.LessOrEqual(t, w.Stats().Files, 6)
 }
 
 func TestWALCutsATornTailAndRefusesDamage(t *testing.T) {

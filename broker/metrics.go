@@ -1,0 +1,53 @@
+package broker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics are what /metrics serves. Rates are for whoever reads them to compute:
+// what counts up is a counter.
+func (b *Broker) metrics() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	gauge := func(name, help string, f func() float64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+	}
+	counter := func(name, help string, f func() uint64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	gauge("raftmq_partitions", "Replicas open here.", func() float64 { return float64(len(b.local())) })
+	gauge("raftmq_partitions_led", "Replicas here that lead.", func() float64 {
+		n := 0
+		for _, p := range b.local() {
+			if p.leads() {
+				n++
+			}
+		}
+		return float64(n)
+	})
+	gauge("raftmq_nodes_alive", "Nodes that gossip knows alive, this one included.", func() float64 {
+		if b.members == nil {
+			return 0
+		}
+		return float64(len(b.members.Nodes()))
+	})
+	gauge("raftmq_wal_bytes", "Live bytes of the write-ahead log that wait for a checkpoint.", func() float64 {
+		var n int64
+		for _, p := range b.local() {
+			n += p.log.Bytes()
+		}
+		return float64(n)
+	})
+	gauge("raftmq_wal_files", "Segment files of the write-ahead log.", func() float64 { return float64(b.wal.Stats().Files) })
+	counter("raftmq_wal_syncs_total", "Syncs of the write-ahead log.", func() uint64 { return b.wal.Stats().Syncs })
+	counter("raftmq_wal_requests_total", "Appends and other changes that these syncs made durable.", func() uint64 { return b.wal.Stats().Requests })
+	counter("raftmq_wal_written_bytes_total", "Bytes written to the write-ahead log.", func() uint64 { return b.wal.Stats().Bytes })
+	gauge("raftmq_wal_sync_p99_seconds", "99th percentile of the time of a sync since the start, within a factor of two.", func() float64 { return b.wal.Stats().SyncQuantile(0.99).Seconds() })
+	counter("raftmq_transport_received_bytes_total", "Bytes received from the other nodes.", func() uint64 { return b.transport.Stats().BytesIn })
+	counter("raftmq_transport_sent_bytes_total", "Bytes sent to the other nodes.", func() uint64 { return b.transport.Stats().BytesOut })
+	counter("raftmq_transport_heartbeats_total", "Heartbeats sent, of all groups.", func() uint64 { return b.transport.Stats().Heartbeats })
+	counter("raftmq_transport_heartbeat_frames_total", "Frames that they shared.", func() uint64 { return b.transport.Stats().HeartbeatFrames })
+	counter("raftmq_transport_refused_total", "Requests of other nodes refused because too many waited.", func() uint64 { return b.transport.Stats().Busy })
+	return reg
+}
