@@ -267,7 +267,7 @@ func (g *GroupTransport) DecodePeer(b []byte) raft.ServerAddress { return raft.S
 func (g *GroupTransport) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // AppendEntries cuts args.Entries to MaxBytes, at least one, and clamps the commit index to what the request verifies, both in place.
-// It waits up to a second for a link and ten for the answer. A request without entries, previous entry and commit index is a
+// It waits up to a minute for a link and ten seconds for the answer. A request without entries, previous entry and commit index is a
 // heartbeat: it travels with those of other groups.
 func (g *GroupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	args.Entries = args.Entries[:cutEntries(args.Entries, g.t.cfg.MaxBytes)]
@@ -277,7 +277,7 @@ func (g *GroupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddres
 	if len(args.Entries) == 0 && args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 {
 		return g.heartbeat(p, incarnation, args, resp)
 	}
-	link, err := p.data.wait(linkWait, g.done)
+	link, err := p.data.wait(appendWait, g.done)
 	if err != nil {
 		return err
 	}

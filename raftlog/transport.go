@@ -37,7 +37,8 @@ const (
 	dialTimeout    = time.Second            // SYNs are repeated ever more slowly after a cut
 	writeTimeout   = 10 * time.Second       // a full socket holds its writer
 	callTimeout    = 10 * time.Second       // an answer that never comes holds a replicator; a slow disk gets this long
-	linkWait       = time.Second            // failing at once makes Raft back off to 10 s
+	linkWait       = time.Second            // a vote, a pipeline or a forwarded call for a node that is down
+	appendWait     = time.Minute            // every failure makes Raft back off longer, to 10 s; a peer that is back would wait for that
 	groupWait      = 500 * time.Millisecond // a group that is about to be opened
 	redialMin      = 10 * time.Millisecond
 	redialMax      = 250 * time.Millisecond

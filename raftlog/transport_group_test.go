@@ -307,16 +307,16 @@ func TestSlowGroupHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// A request waits up to a second for the link of a peer that cannot be reached, so that Raft does not back off for long.
+// Entries wait up to a minute for the link of a peer that cannot be reached, so that Raft does not back off for long, and a heartbeat a second.
 func TestAppendWaitsForTheLink(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *nodeNet) {
 		g1, g2 := n.open(t, "n1", nil).Group(1), n.open(t, "n2", nil).Group(1)
 		serveGroup(t, g2, accept)
-		for _, a := range []*raft.AppendEntriesRequest{appendOf(1, 1, 1), appendOf(0, 0, 0)} {
+		for wait, a := range map[time.Duration]*raft.AppendEntriesRequest{time.Minute: appendOf(1, 1, 1), time.Second: appendOf(0, 0, 0)} {
 			n.cuts.Cut("n1", "n2")
 			began := time.Now()
 			require.ErrorIs(t, g1.AppendEntries("n2.1", "n2.1", a, new(raft.AppendEntriesResponse)), raftlog.ErrUnreachable)
-			require.Equal(t, time.Second, time.Since(began))
+			require.Equal(t, wait, time.Since(began))
 			go func() { time.Sleep(600 * time.Millisecond); n.cuts.HealAll() }()
 			began = time.Now()
 			require.NoError(t, g1.AppendEntries("n2.1", "n2.1", a, new(raft.AppendEntriesResponse)))
