@@ -25,8 +25,10 @@ lint: ## formatting and vet, for darwin too
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 
-rows: build ## real processes killed with -9 under load; power cuts of whole clusters
+rows: build ## real processes killed, stopped and continued under load; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
+	bin/raftmq bench failover --kills $${KILLS:-10} --fault pause
+	bin/raftmq bench failover --kills $${KILLS:-10} --fault suffix
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
 
 bench: build ## micro-benchmarks of the engine

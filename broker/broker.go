@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -58,6 +59,7 @@ type Broker struct {
 	kick   chan struct{} // look at the catalogue again
 	leads  chan struct{} // leadership of something changed
 	failed chan error
+	broken atomic.Bool // failed has been told
 
 	lock      interface{ Close() error }
 	wal       *raftlog.WAL
@@ -423,6 +425,7 @@ func (b *Broker) Failed() <-chan error { return b.failed }
 
 func (b *Broker) fail(err error) {
 	b.log.Error("node must stop", "error", err)
+	b.broken.Store(true)
 	select {
 	case b.failed <- err:
 	default:
@@ -436,7 +439,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	if b.web != nil {
 		b.web.draining.Store(true)
 	}
-	if b.catalogue != nil {
+	if b.catalogue != nil && !b.broken.Load() { // a broken node could only delay the others, who take over when its links end
 		b.handOver(ctx)
 	}
 	b.cancel() // answers held pulls

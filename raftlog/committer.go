@@ -178,10 +178,10 @@ func (w *WAL) commit() {
 
 // write makes b durable at the end of s; one that outlasts the deadline fails the log from the timer.
 func (w *WAL) write(s *walSegment, b []byte) (time.Duration, error) {
-	watch := time.AfterFunc(w.o.WriteDeadline, func() {
+	watch := newPatience(w.o.WriteDeadline, func() {
 		w.fail(fmt.Errorf("write %s at %d: nothing within %s", s.name, s.end, w.o.WriteDeadline))
 	})
-	defer watch.Stop()
+	defer watch.stop()
 	if _, err := s.file.WriteAt(b, s.end); err != nil {
 		return 0, fmt.Errorf("write %s at %d: %w", s.name, s.end, err)
 	}
@@ -195,7 +195,7 @@ func (w *WAL) write(s *walSegment, b []byte) (time.Duration, error) {
 
 // segmentFor gives the active segment, or the next if n bytes do not fit.
 func (w *WAL) segmentFor(n int64) (*walSegment, error) {
-	var timeout <-chan time.Time
+	var timeout chan struct{}
 	for {
 		w.mu.Lock()
 		s := w.live[w.active]
@@ -216,9 +216,9 @@ func (w *WAL) segmentFor(n int64) (*walSegment, error) {
 		walPoke(w.prep)
 		walPoke(w.trim)
 		if timeout == nil {
-			t := time.NewTimer(w.o.WriteDeadline)
-			defer t.Stop()
-			timeout = t.C
+			timeout = make(chan struct{})
+			p := newPatience(w.o.WriteDeadline, func() { close(timeout) })
+			defer p.stop()
 		}
 		select {
 		case <-room:
@@ -275,9 +275,9 @@ func (w *WAL) prepareOne() bool {
 	w.mu.Unlock()
 	var err error
 	if s != nil {
-		watch := time.AfterFunc(w.o.WriteDeadline, func() { w.fail(fmt.Errorf("head segment %s: nothing within the deadline", s.name)) })
+		watch := newPatience(w.o.WriteDeadline, func() { w.fail(fmt.Errorf("head segment %s: nothing within the deadline", s.name)) })
 		err = s.rehead(h)
-		watch.Stop()
+		watch.stop()
 	} else {
 		s, err = createWALSegment(w.o.FS, w.dir, base, h)
 	}

@@ -128,6 +128,7 @@ type GroupTransport struct {
 	answers  chan *inboundRPC // in the order of consumer
 	done     chan struct{}
 	ended    chan struct{} // the answering goroutine is over
+	backlog  backlog
 
 	mu     sync.Mutex
 	closed bool
@@ -266,12 +267,10 @@ func (g *GroupTransport) DecodePeer(b []byte) raft.ServerAddress { return raft.S
 // SetHeartbeatHandler does nothing: the fast path changes Raft's term beside its main goroutine (hashicorp/raft issue 695).
 func (g *GroupTransport) SetHeartbeatHandler(func(raft.RPC)) {}
 
-// AppendEntries cuts args.Entries to MaxBytes, at least one, and clamps the commit index to what the request verifies, both in place.
-// It waits up to a minute for a link and ten seconds for the answer. A request without entries, previous entry and commit index is a
+// AppendEntries cuts args.Entries to MaxBytes, at least one, or tops them up from the log, and clamps the commit index to what the
+// request verifies, all in place. It waits up to a minute for a link and ten seconds for the answer. A request without entries, previous entry and commit index is a
 // heartbeat: it travels with those of other groups.
 func (g *GroupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	args.Entries = args.Entries[:cutEntries(args.Entries, g.t.cfg.MaxBytes)]
-	g.clamp(args)
 	node, incarnation := NodeOf(target)
 	p := g.t.peer(node)
 	if len(args.Entries) == 0 && args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 {
@@ -281,9 +280,15 @@ func (g *GroupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddres
 	if err != nil {
 		return err
 	}
-	return link.call(func(call uint64) *outFrame {
+	g.backlog.topUp(args, g.t.cfg.MaxBytes)
+	g.clamp(args)
+	err = link.call(func(call uint64) *outFrame {
 		return encodeAppend(wireTarget{call, g.id, incarnation}, args, string(g.t.self))
 	}, link.readAppend(resp), callTimeout, g.done)
+	if err == nil && resp.Success {
+		g.backlog.accepted(target, args)
+	}
+	return err
 }
 
 func (g *GroupTransport) clamp(args *raft.AppendEntriesRequest) {

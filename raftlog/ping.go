@@ -21,6 +21,9 @@ func (p *netPeer) ping() {
 	p.judgement.Lock()
 	p.judged = true
 	p.judgement.Unlock()
+	if p.control.now() != nil {
+		p.judge(linkUp) // its hello was answered before anybody asked for verdicts
+	}
 	p.control.hold()
 	ticker := time.NewTicker(t.cfg.Ping)
 	defer ticker.Stop()

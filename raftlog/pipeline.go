@@ -11,8 +11,12 @@ import (
 
 var errPipelineBroken = errors.New("raftlog: pipeline broken")
 
-// AppendEntriesPipeline opens a pipeline on the data link that exists, or appears within a second.
+// AppendEntriesPipeline opens a pipeline on the data link that exists, or appears within a second. A peer that lags far gets none: see
+// backlog.go.
 func (g *GroupTransport) AppendEntriesPipeline(_ raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	if g.backlog.far(target) {
+		return nil, raft.ErrPipelineReplicationNotSupported
+	}
 	node, incarnation := NodeOf(target)
 	link, err := g.t.peer(node).data.wait(linkWait, g.done)
 	if err != nil {
@@ -29,7 +33,7 @@ func (g *GroupTransport) AppendEntriesPipeline(_ raft.ServerID, target raft.Serv
 // first refusal but goes on sending until told; one that waited for its reader would then wait for ever (hashicorp/raft issue 612).
 //
 // A request of more than MaxBytes is sent as several, each within MaxBytes; its future is answered with the last one, or with the first
-// that is not a success. (Cutting it short instead would leave the rest until Raft's next trigger.)
+// that is not a success. (Cutting it short instead would leave the rest until Raft's next trigger.) A smaller one is topped up.
 type appendPipeline struct {
 	g           *GroupTransport
 	link        *peerLink
@@ -56,6 +60,9 @@ type pipelinedAppend struct {
 // AppendEntries sends a request, waiting for room in the window. Called by one goroutine at a time.
 func (p *appendPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	f := &appendFuture{start: time.Now(), args: args, resp: resp, done: make(chan struct{})}
+	if cutEntries(args.Entries, p.g.t.cfg.MaxBytes) == len(args.Entries) {
+		p.g.backlog.topUp(args, p.g.t.cfg.MaxBytes)
+	}
 	part := *args
 	for {
 		n := cutEntries(part.Entries, p.g.t.cfg.MaxBytes)

@@ -46,8 +46,8 @@ type ReplicaConfig struct {
 	// to lead in term (everything before is applied), and with lead=false when it no
 	// longer is.
 	OnLeader func(lead bool, term uint64)
-	// OnFault is called once when the machine could not apply an entry, and once
-	// when its state could not be made durable.
+	// OnFault is called once when the machine could not apply an entry, once when its
+	// state could not be made durable, and once when Raft's term could not.
 	OnFault func(error)
 }
 
@@ -114,6 +114,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 		})
 	}
 	r.net = h.transport.Group(cfg.Group)
+	r.net.SetLog(cfg.Logs)
 	if err := r.start(snapshots); err != nil {
 		r.net.Close()
 		return nil, fmt.Errorf("group %d: %w", cfg.Group, err)
@@ -153,10 +154,12 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 			}
 		}
 	}
-	ra, err := raft.NewRaft(c, r.apply, r.cfg.Logs, r.cfg.Log, snapshots, r.net)
+	stable := &haltingStable{StableStore: r.cfg.Log, fault: r.faulted}
+	ra, err := raft.NewRaft(c, r.apply, r.cfg.Logs, stable, snapshots, r.net)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	stable.armed.Store(true)
 	r.raft = ra
 	return nil
 }

@@ -75,6 +75,7 @@ func servers(nodes ...string) (c raft.Configuration) {
 func openReplica(t testing.TB, tr *raftlog.Transport, node string, group uint64, conf raft.Configuration, change func(*raft.Config)) *replica {
 	t.Helper()
 	r := &replica{node: node, fsm: newLogFSM(), store: raft.NewInmemStore(), net: tr.Group(group)}
+	r.net.SetLog(r.store)
 	c := raftConfig(node)
 	if change != nil {
 		change(c)
@@ -246,4 +247,49 @@ func TestReplicasStayEqualThroughLinkFlaps(t *testing.T) {
 		require.True(t, seen[id], "acknowledged and gone: %s", id)
 	}
 	require.NotEmpty(t, acked)
+}
+
+// A follower that was away gets what it lacks without pauses, and a burst goes out at once, also when nothing new is proposed and the
+// commit timeout is long: Raft alone would send 32 entries per timeout.
+func TestABacklogIsSentWithoutPauses(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		names := []string{"n1", "n2", "n3"}
+		var rs []*replica
+		for _, name := range names {
+			tr := n.open(t, name, nil)
+			tr.SetPeers(names)
+			rs = append(rs, openReplica(t, tr, name, 7, servers(names...), func(c *raft.Config) { c.CommitTimeout = 200 * time.Millisecond }))
+		}
+		leader := leaderOf(t, rs)
+		behind := rs[0]
+		if behind == leader {
+			behind = rs[1]
+		}
+		for _, r := range rs {
+			n.cuts.Cut(behind.node, r.node)
+			n.cuts.Cut(r.node, behind.node)
+		}
+		for i := range 10_000 {
+			require.NoError(t, leader.raft.Apply(fmt.Appendf(nil, "entry %d", i), 0).Error())
+		}
+		time.Sleep(20 * time.Second)
+		n.cuts.HealAll()
+		healed := time.Now()
+		for behind.raft.AppliedIndex() < leader.raft.LastIndex() {
+			time.Sleep(10 * time.Millisecond)
+			require.Less(t, time.Since(healed), time.Minute)
+		}
+		require.Less(t, time.Since(healed), 3*time.Second)
+
+		// A burst goes to everybody at once.
+		burst := time.Now()
+		var futures []raft.ApplyFuture
+		for i := range 10_000 {
+			futures = append(futures, leader.raft.Apply(fmt.Appendf(nil, "burst %d", i), 0))
+		}
+		for _, f := range futures {
+			require.NoError(t, f.Error())
+		}
+		require.Less(t, time.Since(burst), 3*time.Second)
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"raftmq/raftlog"
@@ -59,6 +60,23 @@ func TestRefusedRedialIsDownAtOnce(t *testing.T) {
 			require.Equal(t, "n2 true", v.next(t))
 			require.Less(t, time.Since(began), 300*time.Millisecond)
 		}
+	})
+}
+
+// A node that is called before it is one of SetPeers, as one that gossip has lost and Raft has not, is up as soon as it is one.
+func TestALinkMadeBeforeItsPeerIsNamedIsUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		n1 := n.open(t, "n1", nil)
+		serveGroup(t, n.open(t, "n2", nil).Group(1), accept)
+		v := watchOf(n1)
+		n1.SetPeers([]string{"n2"})
+		require.Equal(t, "n2 true", v.next(t))
+		n1.SetPeers(nil)
+		require.False(t, n1.Alive("n2"))
+		require.NoError(t, n1.Group(1).AppendEntries("n2.1", "n2.1", appendOf(0, 0, 0), new(raft.AppendEntriesResponse)))
+		n1.SetPeers([]string{"n2"})
+		require.Equal(t, "n2 true", v.next(t))
+		require.True(t, n1.Alive("n2"))
 	})
 }
 

@@ -53,7 +53,7 @@ type WALOptions struct {
 	FS            vfs.FS
 	SegmentBytes  int64         // 64 MiB; at least 64 KiB, at most 1 GiB. Of new files
 	Segments      int           // the most files; 8, at least 5
-	WriteDeadline time.Duration // 5 s; a write or sync that takes longer has failed
+	WriteDeadline time.Duration // 5 s; a write or sync that takes longer, while this process runs, has failed
 	Yield         int           // 8; times the committer yields before it gathers
 	Logger        hclog.Logger  // nil: none
 	OnFailure     func(error)   // called once, on its own goroutine

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -15,13 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"raftmq/broker"
 	"raftmq/client"
 )
 
 // failoverResult is what bench failover prints.
 type failoverResult struct {
-	Gaps       []float64 `json:"gaps_ms"` // of each kill: the longest time without an acknowledgement
+	Gaps       []float64 `json:"gaps_ms"` // of each fault: the longest time without an acknowledgement
 	Median     float64   `json:"gap_p50_ms"`
 	Sent       int64     `json:"sent"`
 	Lost       int64     `json:"lost"`       // acknowledged and not in the log
@@ -29,15 +26,29 @@ type failoverResult struct {
 	Disorder   int64     `json:"disorder"`   // of one sender in one queue, out of order
 	Unknown    int64     `json:"unknown"`
 	Errors     int64     `json:"errors"`
+	Digests    bool      `json:"digests_equal"` // of all replicas, at the end
 }
 
 func failoverCommand(g *globals) *cobra.Command {
-	var dir string
+	var dir, fault string
 	var kills int
 	c := &cobra.Command{
-		Use: "failover", Short: "Kill leaders with -9 under load and check what was acknowledged", Args: cobra.NoArgs,
+		Use: "failover", Short: "Kill or stop leaders under load and check what was acknowledged", Args: cobra.NoArgs,
+		Long: `Sends from 16 senders to a topic of one partition, harms its leader again and again, and
+reads the whole log at the end.
+
+  --fault kill     kill -9, started again after 4 s
+  --fault pause    SIGSTOP, continued after 6 s: longer than its lease, so that it wakes
+                   deposed and does not know
+  --fault suffix   the followers are stopped, so that the leader's log grows entries that
+                   nobody else has; then it is stopped and they go on without it; at last
+                   it is continued and must replace these entries by the others'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			hurt, ok := faults[fault]
+			if !ok {
+				return exitError{exitUsage, fmt.Errorf("--fault %q: want kill, pause or suffix", fault)}
+			}
 			if dir == "" {
 				own, stop, err := startDev(ctx)
 				if err != nil {
@@ -46,74 +57,28 @@ func failoverCommand(g *globals) *cobra.Command {
 				defer stop()
 				dir = own
 			}
-			r, err := failover(ctx, dir, kills)
+			r, err := failover(ctx, dir, kills, hurt)
 			if err != nil {
 				return err
 			}
 			if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
 				return err
 			}
-			if r.Lost+r.Duplicates+r.Disorder > 0 {
+			if r.Lost+r.Duplicates+r.Disorder > 0 || !r.Digests {
 				return exitError{exitCheck, errors.New("what was acknowledged did not hold")}
 			}
 			return nil
 		},
 	}
 	c.Flags().StringVar(&dir, "data", "", "directory of a running dev cluster (default: one of its own)")
-	c.Flags().IntVar(&kills, "kills", 10, "how many leaders to kill")
+	c.Flags().IntVar(&kills, "kills", 10, "how often")
+	c.Flags().StringVar(&fault, "fault", "kill", "what happens to the leader: kill, pause or suffix")
 	return c
-}
-
-// readCluster waits for a dev cluster that is ready.
-func readCluster(ctx context.Context, dir string) (*devCluster, error) {
-	for {
-		var d devCluster
-		b, err := os.ReadFile(filepath.Join(dir, "cluster.json"))
-		if err == nil && json.Unmarshal(b, &d) == nil && len(d.Nodes) > 0 {
-			ready := 0
-			for _, n := range d.Nodes {
-				if readyReason(ctx, n.HTTP) == "" {
-					ready++
-				}
-			}
-			if ready == len(d.Nodes) {
-				return &d, nil
-			}
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("no cluster on %s became ready: %w", dir, ctx.Err())
-		}
-	}
-}
-
-// leads counts the partitions of topic that a node leads.
-func leads(n *devNode, topic string) (int, error) {
-	infos, err := partitionsOf(n)
-	led := 0
-	for _, p := range infos {
-		if p.Topic == topic && p.State == "Leader" {
-			led++
-		}
-	}
-	return led, err
-}
-
-func partitionsOf(n *devNode) ([]broker.PartitionInfo, error) {
-	c := http.Client{Timeout: 2 * time.Second}
-	resp, err := c.Get("http://" + n.HTTP + "/debug/partitions")
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var infos []broker.PartitionInfo
-	return infos, json.NewDecoder(resp.Body).Decode(&infos)
 }
 
 const failoverSenders = 16
 
-func failover(ctx context.Context, dir string, kills int) (*failoverResult, error) {
+func failover(ctx context.Context, dir string, kills int, hurt fault) (*failoverResult, error) {
 	wait, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	d, err := readCluster(wait, dir)
@@ -172,29 +137,21 @@ func failover(ctx context.Context, dir string, kills int) (*failoverResult, erro
 		if err := sleep(ctx, time.Second); err != nil {
 			return nil, err
 		}
-		victim := -1
-		for i, n := range d.Nodes {
-			if led, err := leads(n, topic); err == nil && led > 0 {
-				victim = i
-			}
-		}
-		if victim < 0 {
-			return nil, errors.New("nobody leads the topic")
-		}
-		name := d.Nodes[victim].Name
-		from := time.Now()
-		if err := tellDev(ctx, dir, "kill", name); err != nil {
+		leader, others, err := leaderOf(d, topic)
+		if err != nil {
 			return nil, err
 		}
-		if err := sleep(ctx, 4*time.Second); err != nil {
+		from := time.Now()
+		mend, err := hurt(ctx, dir, leader, others)
+		if err != nil {
 			return nil, err
 		}
 		mu.Lock()
 		gap := longest(acks, from)
 		mu.Unlock()
 		r.Gaps = append(r.Gaps, gap)
-		fmt.Fprintf(os.Stderr, "kill %d: %s, gap %.0f ms\n", k+1, name, gap)
-		if err := tellDev(ctx, dir, "restart", name); err != nil {
+		fmt.Fprintf(os.Stderr, "%d: %s, gap %.0f ms\n", k+1, leader, gap)
+		if err := mend(); err != nil {
 			return nil, err
 		}
 		if err := caughtUp(ctx, d, topic); err != nil {
@@ -209,16 +166,11 @@ func failover(ctx context.Context, dir string, kills int) (*failoverResult, erro
 	sorted := slices.Sorted(slices.Values(r.Gaps))
 	r.Median = quantile(sorted, 0.5)
 	r.Sent = int64(len(acked))
-	return &r, r.judge(ctx, cl, topic, acked)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := r.judge(ctx, cl, topic, acked); err != nil {
+		return nil, err
 	}
+	r.Digests, err = digestsAgree(ctx, d, topic)
+	return &r, err
 }
 
 // longest is the longest time without an acknowledgement since from, in ms.
@@ -231,35 +183,6 @@ func longest(acks []time.Time, from time.Time) float64 {
 		}
 	}
 	return float64(max(worst, time.Since(last)).Microseconds()) / 1000
-}
-
-// caughtUp waits until all replicas of the topic have applied nearly the same.
-func caughtUp(ctx context.Context, d *devCluster, topic string) error {
-	for {
-		var lo, hi uint64
-		seen := 0
-		for _, n := range d.Nodes {
-			infos, err := partitionsOf(n)
-			if err != nil {
-				continue
-			}
-			for _, p := range infos {
-				if p.Topic == topic {
-					if seen == 0 || p.Applied < lo {
-						lo = p.Applied
-					}
-					hi = max(hi, p.Applied)
-					seen++
-				}
-			}
-		}
-		if seen == len(d.Nodes) && hi-lo < 1000 {
-			return nil
-		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // judge reads the whole log and compares it with what was acknowledged.

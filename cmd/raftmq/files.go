@@ -74,27 +74,6 @@ func filesCommand() *cobra.Command {
 	return c
 }
 
-// startDev runs a dev cluster of its own, until stop.
-func startDev(ctx context.Context, serverFlags ...string) (dir string, stop func(), err error) {
-	if dir, err = os.MkdirTemp("", "raftmq-bench"); err != nil {
-		return "", nil, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return "", nil, err
-	}
-	dev := exec.Command(self, append([]string{"dev", "--data", dir, "--"}, serverFlags...)...)
-	dev.SysProcAttr = childAttr()
-	if err := dev.Start(); err != nil {
-		return "", nil, err
-	}
-	return dir, func() {
-		dev.Process.Signal(os.Interrupt)
-		dev.Wait()
-		os.RemoveAll(dir)
-	}, nil
-}
-
 func benchFiles(ctx context.Context, root string, kills int, over time.Duration) (*filesResult, error) {
 	runtime.LockOSThread() // the child ends with this thread
 	dir, stop, err := startDev(ctx, "--max-body", fmt.Sprint(filesLimit))
@@ -288,39 +267,4 @@ func killMost(ctx context.Context, dir string, d *devCluster, topic string, kill
 		}
 	}
 	return nil
-}
-
-// digestsAgree waits until all replicas have applied the same, and compares.
-func digestsAgree(ctx context.Context, d *devCluster, topic string) (bool, error) {
-	for range 300 {
-		type at struct{ applied, digest string }
-		seen := make(map[uint64]map[at]int)
-		replicas := 0
-		for _, n := range d.Nodes {
-			infos, err := partitionsOf(n)
-			if err != nil {
-				return false, err
-			}
-			for _, p := range infos {
-				if p.Topic == topic {
-					if seen[p.ID] == nil {
-						seen[p.ID] = make(map[at]int)
-					}
-					seen[p.ID][at{fmt.Sprint(p.Applied), p.Digest}]++
-					replicas++
-				}
-			}
-		}
-		same := replicas == len(seen)*len(d.Nodes)
-		for _, x := range seen {
-			same = same && len(x) == 1
-		}
-		if same {
-			return true, nil
-		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
-			return false, err
-		}
-	}
-	return false, nil
 }
