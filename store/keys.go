@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -12,41 +11,41 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"raftmq/internal/vfs"
 	"raftmq/message"
 )
 
-// Keys of a segment's records are kept as sorted runs, one after the other:
-//
-//	 0  4  magic "rqKX"          16  8  position through which the keys are here
-//	 4  4  version 1             24  4  CRC-32C of the entries
-//	 8  4  number of entries     28  4  CRC-32C of the above
-//	12  4  zero                  32     entries: hash of topic and key (8), position (8)
 const (
 	keyMagic   = "rqKX"
 	keyRunHead = 32
 	keyEntry   = 16
-	maxKeyRun  = 64 << 10 // entries in memory
+	// maxKeyRun is how many keys wait in memory before they are written.
+	maxKeyRun = 64 << 10
+	// keySpan is how much log a checkpoint may leave to be indexed again.
+	keySpan = 4 << 20
 )
 
+// keyPlace says that a record with a key of that hash is at pos.
 type keyPlace struct {
 	hash uint64
 	pos  Position
 }
 
+// keyRun is a sorted run in a file.
 type keyRun struct {
-	at      int64 // of its first entry in the file
+	at      int64 // of its first entry
 	count   int
-	through Position
+	crc     uint32
+	checked bool // its checksum was compared
 }
 
-// keyFile is the index of one segment; guarded by Store.mu but for its file.
-type keyFile struct {
-	file vfs.File
-	name string
-	runs []keyRun
-	size int64
-	mem  []keyPlace
+// keyIndex finds records of one segment by key. Guarded by Store.mu.
+type keyIndex struct {
+	name    string
+	loaded  bool // runs are known
+	runs    []keyRun
+	size    int64      // of the runs, in the file
+	through Position   // keys of records below are in runs
+	mem     []keyPlace // the keys of the others
 }
 
 func keyHash(topic, key []byte) uint64 {
@@ -58,79 +57,40 @@ func keyHash(topic, key []byte) uint64 {
 	return d.Sum64()
 }
 
-// add notes the keys of a record.
-func (k *keyFile) add(r message.Record, pos Position) {
+// appendKeys appends the keys of r: its unique key and the words of KEYS.
+func appendKeys(dst []keyPlace, r message.Record, pos Position) []keyPlace {
 	topic, props := r.TopicBytes(), r.PropertyBytes()
 	for len(props) > 0 {
-		pair, rest, _ := bytes.Cut(props, []byte{0x02})
-		props = rest
+		var pair []byte
+		pair, props, _ = bytes.Cut(props, []byte{0x02})
 		name, value, _ := bytes.Cut(pair, []byte{0x01})
 		switch string(name) {
 		case message.PropUniqueKey:
-			k.mem = append(k.mem, keyPlace{keyHash(topic, value), pos})
+			dst = append(dst, keyPlace{keyHash(topic, value), pos})
 		case message.PropKeys:
 			for len(value) > 0 {
 				var word []byte
 				word, value, _ = bytes.Cut(value, []byte{' '})
 				if len(word) > 0 {
-					k.mem = append(k.mem, keyPlace{keyHash(topic, word), pos})
+					dst = append(dst, keyPlace{keyHash(topic, word), pos})
 				}
 			}
 		}
 	}
+	return dst
 }
 
-// openKeys reads the runs that lie wholly below through; the rest is cut.
-func openKeys(disk vfs.FS, name string, through Position) (*keyFile, error) {
-	k := &keyFile{name: name}
-	f, err := disk.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return k, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	k.file = f
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	head := make([]byte, keyRunHead)
-	for k.size+keyRunHead <= size {
-		if _, err := f.ReadAt(head, k.size); err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
+// encodeRun sorts mem into a run.
+func encodeRun(mem []keyPlace, through Position) []byte {
+	slices.SortFunc(mem, func(a, b keyPlace) int {
+		switch {
+		case a.hash != b.hash && a.hash < b.hash, a.hash == b.hash && a.pos < b.pos:
+			return -1
+		case a == b:
+			return 0
 		}
-		be := binary.BigEndian
-		if string(head[:4]) != keyMagic || be.Uint32(head[28:]) != crc32.Checksum(head[:28], castagnoli) {
-			break
-		}
-		if v := be.Uint32(head[4:]); v != formatVersion {
-			return nil, fmt.Errorf("%w: %s has format version %d, this program knows %d", ErrVersion, name, v, formatVersion)
-		}
-		run := keyRun{at: k.size + keyRunHead, count: int(be.Uint32(head[8:])), through: Position(be.Uint64(head[16:]))}
-		end := run.at + int64(run.count)*keyEntry
-		if run.through > through || end > size {
-			break
-		}
-		k.runs = append(k.runs, run)
-		k.size = end
-	}
-	return k, nil
-}
-
-// flush writes what is in memory as a run.
-func (k *keyFile) flush(disk vfs.FS, mem []keyPlace, through Position) error {
-	if k.file == nil {
-		f, err := disk.Create(k.name)
-		if err != nil {
-			return err
-		}
-		k.file = f
-	}
-	sort.Slice(mem, func(i, j int) bool {
-		return mem[i].hash < mem[j].hash || mem[i].hash == mem[j].hash && mem[i].pos < mem[j].pos
+		return 1
 	})
-	be := binary.BigEndian
 	b := make([]byte, keyRunHead, keyRunHead+len(mem)*keyEntry)
 	for _, p := range mem {
 		b = be.AppendUint64(b, p.hash)
@@ -142,48 +102,188 @@ func (k *keyFile) flush(disk vfs.FS, mem []keyPlace, through Position) error {
 	be.PutUint64(b[16:], uint64(through))
 	be.PutUint32(b[24:], crc32.Checksum(b[keyRunHead:], castagnoli))
 	be.PutUint32(b[28:], crc32.Checksum(b[:28], castagnoli))
-	if _, err := k.file.WriteAt(b, k.size); err != nil {
-		return fmt.Errorf("write %s: %w", k.name, err)
+	return b
+}
+
+// decodeRun reads a run's head, which lies at off of a file of size bytes.
+func decodeRun(name string, b []byte, off, size int64) (run keyRun, through Position, err error) {
+	if err := checkFormat(name, b, keyMagic, 28); err != nil {
+		return run, 0, err
 	}
+	run = keyRun{at: off + keyRunHead, count: int(be.Uint32(b[8:])), crc: be.Uint32(b[24:])}
+	if run.at+int64(run.count)*keyEntry > size {
+		return run, 0, fmt.Errorf("%w: %s ends in a run of %d keys at %d", ErrDamaged, name, run.count, off)
+	}
+	return run, Position(be.Uint64(b[16:])), nil
+}
+
+// anyHead is for files whose heads are checked by their reader.
+func anyHead(string, []byte) error { return nil }
+
+// loadKeys finds the good runs of a segment's file that end at or below limit.
+// The rest of the file will be overwritten. ErrVersion is its only error.
+func (s *Store) loadKeys(g *segment, limit Position) error {
+	k := g.keys
+	var runs []keyRun
+	var at int64
+	through := g.start
+	f, _, err := s.files.get(k.name, 0, anyHead, nil)
+	if err == nil {
+		defer s.files.put(f)
+		size, err := f.Size()
+		head := make([]byte, keyRunHead)
+		for err == nil && at+keyRunHead <= size {
+			if _, err = f.ReadAt(head, at); err != nil {
+				break
+			}
+			run, to, e := decodeRun(k.name, head, at, size)
+			if errors.Is(e, ErrVersion) {
+				return e
+			}
+			if e != nil || to <= through || to > limit {
+				break
+			}
+			runs = append(runs, run)
+			at, through = run.at+int64(run.count)*keyEntry, to
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("open keys", "file", k.name, "error", err)
+	}
+	s.mu.Lock()
+	k.loaded, k.runs, k.size, k.through, k.mem = true, runs, at, through, nil
+	s.mu.Unlock()
 	return nil
 }
 
-// find returns the positions of a hash, newest first, from runs and mem.
-func (k *keyFile) find(hash uint64, runs []keyRun, mem []keyPlace) ([]Position, error) {
-	var all []Position
-	for _, p := range mem {
-		if p.hash == hash {
-			all = append(all, p.pos)
-		}
+// rebuildKeys indexes again what lies in [g.keys.through, end).
+func (s *Store) rebuildKeys(g *segment, end Position) error {
+	s.mu.RLock()
+	from := g.keys.through
+	queues := make([]*queue, 0, len(s.queues))
+	for _, q := range s.queues {
+		queues = append(queues, q)
 	}
-	var b [keyEntry]byte
-	for _, run := range runs {
-		var err error
-		at := func(i int) keyPlace {
-			if _, e := k.file.ReadAt(b[:], run.at+int64(i)*keyEntry); e != nil && err == nil {
-				err = e
+	s.mu.RUnlock()
+	var mem []keyPlace
+	for _, q := range queues {
+		lo, hi := s.bounds(q)
+		if lo < hi {
+			if p, err := s.place(q, hi-1); err == nil && p.pos < from {
+				continue
 			}
-			return keyPlace{binary.BigEndian.Uint64(b[:]), Position(binary.BigEndian.Uint64(b[8:]))}
 		}
-		for i := sort.Search(run.count, func(i int) bool { return at(i).hash >= hash }); i < run.count; i++ {
-			p := at(i)
-			if p.hash != hash {
+		off, err := s.search(q, lo, hi, func(p queuePlace) bool { return p.pos >= from })
+		for err == nil && off < hi {
+			var ps []queuePlace
+			if ps, err = s.places(q, off, 256); err != nil {
 				break
 			}
-			all = append(all, p.pos)
+			for _, p := range ps {
+				if p.pos >= end {
+					off = hi
+					break
+				}
+				off++
+				r, e := s.record(p.pos, p.size)
+				if e != nil {
+					s.log.Warn("a record's keys cannot be found", "file", g.name, "position", p.pos, "error", e)
+					continue
+				}
+				mem = appendKeys(mem, r, p.pos)
+			}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: read %s: %w", ErrDamaged, k.name, err)
+		if err != nil && !errors.Is(err, errGone) {
+			return fmt.Errorf("index %s: %w", g.name, err)
 		}
 	}
-	slices.Sort(all)
-	slices.Reverse(all)
-	return slices.Compact(all), nil
+	s.mu.Lock()
+	g.keys.mem = append(mem, g.keys.mem...)
+	s.pending += len(mem) * keyEntry
+	s.mu.Unlock()
+	return nil
 }
 
-func (k *keyFile) close() error {
-	if k.file == nil {
-		return nil
+// flushKeys writes the keys below through that are in memory as a run.
+func (s *Store) flushKeys(g *segment, mem []keyPlace, through Position) error {
+	k := g.keys
+	s.keep(k.name)
+	f, created, err := s.files.get(k.name, 0, anyHead, []byte{})
+	if err != nil {
+		return fmt.Errorf("open keys: %w", err)
 	}
-	return k.file.Close()
+	defer s.files.put(f)
+	n := len(mem)
+	b := encodeRun(slices.Clone(mem), through)
+	s.files.wrote(f)
+	if size, err := f.Size(); err == nil && size > k.size { // runs that are not good
+		if err := f.Truncate(k.size); err != nil {
+			return fmt.Errorf("cut %s: %w", k.name, err)
+		}
+	}
+	if _, err := f.WriteAt(b, k.size); err != nil {
+		return fmt.Errorf("write %s: %w", k.name, err)
+	}
+	run := keyRun{at: k.size + keyRunHead, count: n, crc: be.Uint32(b[24:]), checked: true}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names = s.names || created
+	k.runs = append(k.runs[:len(k.runs):len(k.runs)], run)
+	k.size += int64(len(b))
+	k.through = through
+	k.mem = append([]keyPlace(nil), k.mem[n:]...)
+	s.pending -= n * keyEntry
+	return nil
+}
+
+// find returns the positions in runs under a hash, in any order, at most max.
+// ErrDamaged if a run is not what was written.
+func (s *Store) find(k *keyIndex, runs []keyRun, hash uint64, max int) ([]Position, error) {
+	if len(runs) == 0 {
+		return nil, nil
+	}
+	f, _, err := s.files.get(k.name, 0, anyHead, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open %s: %w", ErrDamaged, k.name, err)
+	}
+	defer s.files.put(f)
+	var found []Position
+	var b [keyEntry]byte
+	for _, run := range slices.Backward(runs) {
+		if !run.checked {
+			all := make([]byte, run.count*keyEntry)
+			if _, err := f.ReadAt(all, run.at); err != nil {
+				return nil, fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, k.name, run.at, err)
+			}
+			if crc32.Checksum(all, castagnoli) != run.crc {
+				return nil, fmt.Errorf("%w: %s: run at %d fails its checksum", ErrDamaged, k.name, run.at)
+			}
+			s.mu.Lock()
+			for i := range k.runs {
+				if k.runs[i].at == run.at && k.runs[i].crc == run.crc {
+					k.runs = slices.Clone(k.runs)
+					k.runs[i].checked = true
+				}
+			}
+			s.mu.Unlock()
+		}
+		var bad error
+		at := func(i int) (uint64, Position) {
+			if _, err := f.ReadAt(b[:], run.at+int64(i)*keyEntry); err != nil && bad == nil {
+				bad = fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, k.name, run.at+int64(i)*keyEntry, err)
+			}
+			return be.Uint64(b[:]), Position(be.Uint64(b[8:]))
+		}
+		first := sort.Search(run.count, func(i int) bool { h, _ := at(i); return h >= hash })
+		for i := first; i < run.count && len(found) < max && bad == nil; i++ {
+			h, pos := at(i)
+			if h != hash {
+				break
+			}
+			found = append(found, pos)
+		}
+		if bad != nil {
+			return nil, bad
+		}
+	}
+	return found, nil
 }

@@ -1,14 +1,15 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
 
-	"raftmq/internal/vfs"
 	"raftmq/message"
 )
 
@@ -16,33 +17,38 @@ const (
 	queueMagic = "rqCQ"
 	queueHead  = 64
 	queueEntry = 32
-	// tailBytes of entries wait in memory before they are written.
+	// queueFile is how many entries a queue's file holds; the next has the
+	// following. 8 MiB.
+	queueFile = 256 << 10
+	// tailBytes of a queue's entries wait in memory before they are written.
 	tailBytes = 64 << 10
 )
 
-// queue is the list of one queue's records. Its fields are guarded by Store.mu;
-// the file is written by flush only.
+// queue is the list of one queue's records.
 type queue struct {
-	name     message.Queue
+	name message.Queue
+
+	// Of the appender: the next offset while entry turn is appended.
+	next message.Offset
+	turn uint64
+
+	// Guarded by Store.mu.
 	min, max message.Offset
-	base     message.Offset // of the file's first entry
-	written  message.Offset // entries below are in the file
-	tail     []byte         // entries from written on
-	file     vfs.File       // nil until the first flush
-	dirty    bool           // written but not synced
-	wake     chan struct{}  // closed when the queue grows; nil if nobody waits
+	written  message.Offset   // entries below are in files
+	tail     []byte           // entries from written on
+	bases    []message.Offset // first offsets of the files, in order
 }
 
+// queuePlace is an entry of a queue.
 type queuePlace struct {
 	pos  Position
-	time int64
+	time int64 // stored at, Unix ms
 	size uint32
 	tag  int32
-	crc  uint32
+	crc  uint32 // of the record
 }
 
 func appendPlace(dst []byte, off message.Offset, p queuePlace) []byte {
-	be := binary.BigEndian
 	at := len(dst)
 	dst = be.AppendUint64(dst, uint64(p.pos))
 	dst = be.AppendUint64(dst, uint64(p.time))
@@ -52,83 +58,189 @@ func appendPlace(dst []byte, off message.Offset, p queuePlace) []byte {
 	return be.AppendUint32(dst, placeCRC(off, dst[at:at+28]))
 }
 
+// placeCRC starts from the offset, so that an entry in a wrong place is found.
 func placeCRC(off message.Offset, b []byte) uint32 {
-	var o [8]byte
-	binary.BigEndian.PutUint64(o[:], uint64(off))
-	return crc32.Update(crc32.Checksum(o[:], castagnoli), castagnoli, b)
+	return crc32.Update(uint32(off)^uint32(off>>32)*0x9E3779B1, castagnoli, b)
 }
 
-func (q *queue) decodePlace(off message.Offset, b []byte) (queuePlace, error) {
-	be := binary.BigEndian
+func decodePlace(off message.Offset, b []byte) (p queuePlace, ok bool) {
 	if be.Uint32(b[28:]) != placeCRC(off, b[:28]) {
-		return queuePlace{}, fmt.Errorf("%w: queue %s %d: entry %d fails its checksum", ErrDamaged, q.name.Topic, q.name.ID, off)
+		return queuePlace{}, false
 	}
-	return queuePlace{pos: Position(be.Uint64(b)), time: int64(be.Uint64(b[8:])), size: be.Uint32(b[16:]), tag: int32(be.Uint32(b[20:])), crc: be.Uint32(b[24:])}, nil
+	return queuePlace{pos: Position(be.Uint64(b)), time: int64(be.Uint64(b[8:])), size: be.Uint32(b[16:]), tag: int32(be.Uint32(b[20:])), crc: be.Uint32(b[24:])}, true
 }
 
-func (q *queue) path(dir string) string {
-	return filepath.Join(dir, fmt.Sprintf("%s@%d.q", q.name.Topic, q.name.ID))
+func queueName(dir string, q message.Queue, base message.Offset) string {
+	return filepath.Join(dir, fmt.Sprintf("%s@%d.%d.q", q.Topic, q.ID, base))
 }
 
-func (q *queue) at(off message.Offset) int64 { return queueHead + int64(off-q.base)*queueEntry }
+// parseQueueName is the inverse of queueName, of a base name.
+func parseQueueName(name string) (q message.Queue, base message.Offset, ok bool) {
+	name, ok = strings.CutSuffix(name, ".q")
+	topic, rest, ok2 := strings.Cut(name, "@")
+	id, at, ok3 := strings.Cut(rest, ".")
+	n, err1 := strconv.ParseInt(id, 10, 32)
+	b, err2 := strconv.ParseInt(at, 10, 64)
+	return message.Queue{Topic: topic, ID: int32(n)}, message.Offset(b), ok && ok2 && ok3 && err1 == nil && err2 == nil
+}
 
+// A queue's file starts with its head.
 func encodeQueueHead(base message.Offset) []byte {
 	b := make([]byte, queueHead)
 	copy(b, queueMagic)
-	binary.BigEndian.PutUint32(b[4:], formatVersion)
-	binary.BigEndian.PutUint64(b[8:], uint64(base))
-	binary.BigEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	be.PutUint32(b[4:], formatVersion)
+	be.PutUint64(b[8:], uint64(base))
+	be.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 	return b
 }
 
-// open finds the queue's file, which holds entries through written.
-func (q *queue) open(disk vfs.FS, dir string) error {
-	name := q.path(dir)
-	f, err := disk.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s is missing", ErrDamaged, name)
-	}
-	if err != nil {
+func checkQueueHead(name string, b []byte, base message.Offset) error {
+	if err := checkFormat(name, b, queueMagic, 60); err != nil {
 		return err
 	}
-	b := make([]byte, queueHead)
-	_, err = f.ReadAt(b, 0)
-	be := binary.BigEndian
-	switch {
-	case err != nil || string(b[:4]) != queueMagic:
-		err = fmt.Errorf("%w: %s: not a queue file", ErrDamaged, name)
-	case be.Uint32(b[4:]) != formatVersion:
-		err = fmt.Errorf("%w: %s has format version %d, this program knows %d", ErrVersion, name, be.Uint32(b[4:]), formatVersion)
-	case be.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli):
-		err = fmt.Errorf("%w: %s: head fails its checksum", ErrDamaged, name)
+	if got := message.Offset(be.Uint64(b[8:])); got != base {
+		return fmt.Errorf("%w: %s says it starts at offset %d", ErrDamaged, name, got)
 	}
-	if err != nil {
-		f.Close()
-		return err
+	return nil
+}
+
+// baseOf returns the base of the file that holds off.
+func baseOf(bases []message.Offset, off message.Offset) (message.Offset, bool) {
+	i := sort.Search(len(bases), func(i int) bool { return bases[i] > off })
+	if i == 0 || off-bases[i-1] >= queueFile {
+		return 0, false
 	}
-	q.base = message.Offset(be.Uint64(b[8:]))
-	q.file = f
-	size, err := f.Size()
-	if err == nil && size < q.at(q.written) {
-		err = fmt.Errorf("%w: %s ends at entry %d of %d", ErrDamaged, name, (size-queueHead)/queueEntry, q.written-q.base)
+	return bases[i-1], true
+}
+
+func (s *Store) openQueue(q message.Queue, base message.Offset, create bool) (f *openFile, created bool, err error) {
+	var head []byte
+	if create {
+		head = encodeQueueHead(base)
+	}
+	name := queueName(s.dir, q, base)
+	if create {
+		s.keep(name)
+	}
+	return s.files.get(name, queueHead, func(name string, b []byte) error { return checkQueueHead(name, b, base) }, head)
+}
+
+// places returns up to n entries of q from offset from on, as many as there are.
+// errGone if they were trimmed away meanwhile.
+func (s *Store) places(q *queue, from message.Offset, n int) ([]queuePlace, error) {
+	s.mu.RLock()
+	n = int(min(message.Offset(n), q.max-from))
+	if from < q.min || n <= 0 {
+		s.mu.RUnlock()
+		return nil, errGone
+	}
+	b := make([]byte, n*queueEntry)
+	inFile := int(max(0, min(q.written-from, message.Offset(n))))
+	if inFile < n {
+		copy(b[inFile*queueEntry:], q.tail[max(0, from-q.written)*queueEntry:])
+	}
+	bases := q.bases
+	s.mu.RUnlock()
+	for i := 0; i < inFile; {
+		off := from + message.Offset(i)
+		base, ok := baseOf(bases, off)
+		if !ok {
+			return nil, s.lost(q, off, fmt.Errorf("%w: queue %s %d: no file holds entry %d", ErrDamaged, q.name.Topic, q.name.ID, off))
+		}
+		k := min(inFile-i, int(base+queueFile-off))
+		f, _, err := s.openQueue(q.name, base, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if err == nil {
+			_, err = f.ReadAt(b[i*queueEntry:(i+k)*queueEntry], queueHead+int64(off-base)*queueEntry)
+			if err != nil {
+				err = fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, f.Name(), queueHead+int64(off-base)*queueEntry, err)
+			}
+			s.files.put(f)
+		}
+		if err != nil {
+			return nil, s.lost(q, off, err)
+		}
+		i += k
+	}
+	ps := make([]queuePlace, n)
+	for i := range ps {
+		var ok bool
+		off := from + message.Offset(i)
+		if ps[i], ok = decodePlace(off, b[i*queueEntry:]); !ok {
+			base, _ := baseOf(bases, off)
+			return nil, s.lost(q, off, fmt.Errorf("%w: %s: entry %d, at %d, fails its checksum", ErrDamaged, queueName(s.dir, q.name, base), off, queueHead+int64(off-base)*queueEntry))
+		}
+	}
+	return ps, nil
+}
+
+// lost is err, but errGone if a trim explains it.
+func (s *Store) lost(q *queue, off message.Offset, err error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if off < q.min || s.closed || s.queues[q.name] != q {
+		return errGone
 	}
 	return err
 }
 
-// create makes the queue's file, over whatever an earlier life left there.
-func (q *queue) create(disk vfs.FS, dir string) error {
-	name := q.path(dir)
-	if err := disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := disk.Create(name)
+func (s *Store) place(q *queue, off message.Offset) (queuePlace, error) {
+	ps, err := s.places(q, off, 1)
 	if err != nil {
-		return err
+		return queuePlace{}, err
 	}
-	if _, err := f.WriteAt(encodeQueueHead(q.base), 0); err != nil {
-		f.Close()
-		return err
+	return ps[0], nil
+}
+
+// search returns the first offset of q in [lo, hi) whose entry satisfies ok,
+// which is false up to some place and true from there; hi if none does.
+func (s *Store) search(q *queue, lo, hi message.Offset, ok func(queuePlace) bool) (message.Offset, error) {
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		p, err := s.place(q, mid)
+		if err != nil {
+			return lo, err
+		}
+		if ok(p) {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
 	}
-	q.file = f
+	return lo, nil
+}
+
+// writeTail writes entries of q from offset from on to its files.
+func (s *Store) writeTail(q *queue, from message.Offset, b []byte) error {
+	for len(b) > 0 {
+		s.mu.RLock()
+		bases := q.bases
+		s.mu.RUnlock()
+		base, ok := baseOf(bases, from)
+		if !ok {
+			base = from
+		}
+		f, created, err := s.openQueue(q.name, base, true)
+		if err != nil {
+			return fmt.Errorf("open queue file: %w", err)
+		}
+		n := min(len(b)/queueEntry, int(base+queueFile-from))
+		_, err = f.WriteAt(b[:n*queueEntry], queueHead+int64(from-base)*queueEntry)
+		s.files.wrote(f)
+		s.files.put(f)
+		if err != nil {
+			return fmt.Errorf("write %s: %w", f.Name(), err)
+		}
+		s.mu.Lock()
+		s.names = s.names || created
+		if !ok {
+			q.bases = append(q.bases[:len(q.bases):len(q.bases)], base)
+		}
+		s.mu.Unlock()
+		from += message.Offset(n)
+		b = b[n*queueEntry:]
+	}
 	return nil
 }

@@ -1,25 +1,18 @@
 package store
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
-	"hash/crc32"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"raftmq/internal/vfs"
 )
 
 const (
-	segmentMagic  = "rqCL"
-	formatVersion = 1
-	segmentHead   = 64
-	frameHead     = 40
-	// FrameData is how far an entry's data lies behind the end of the log before
-	// it is appended.
-	FrameData      Position = frameHead
-	defaultSegment          = 256 << 20
-	minSegment              = 64 << 10
+	defaultSegment = 256 << 20
+	minSegment     = 64 << 10
 	// overSize is mapped beyond a segment's length: one entry may be larger than
 	// what is left, or than a small segment.
 	overSize = 8 << 20
@@ -30,36 +23,37 @@ const (
 	growMax   = 8 << 20
 	// sparseBytes is the distance between the places that are remembered of a
 	// segment's frames.
-	sparseBytes = 64 << 10
+	sparseBytes = 256 << 10
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// errGone: the segment was trimmed away, or the store closed, while it was read.
+var errGone = errors.New("store: no longer here")
 
 // segment is one file of the commit log.
 type segment struct {
+	name  string
 	start Position
 	prev  Mark // just before its first frame; Position is start
-	file  vfs.File
-	keys  *keyFile
+	keys  *keyIndex
 
-	mapping sync.RWMutex // held for reading while the map is used
-	mapped  vfs.Mapping  // nil once sealed
+	use    sync.RWMutex // held for reading while file or map are used
+	file   vfs.File     // nil once sealed and synced: then read through files
+	mapped vfs.Mapping  // nil once sealed
+	gone   bool
 
-	// Owned by the appender, but for allocated.
-	mu        sync.Mutex
-	allocated int64
-	failed    error // of growing ahead
+	grow      sync.Mutex   // one grows the file
+	allocated atomic.Int64 // bytes of the file
 
 	// Guarded by Store.mu.
 	end    Position // published
-	synced Position
-	sparse []place
+	synced Position // everything below is durable
+	sparse []place  // some frames, in order
 
 	// Of the background.
 	written Position // write-back was asked for below
-	upTo    Position // end, as last seen
 }
 
+// place is where an entry's frame is.
 type place struct {
 	index uint64
 	pos   Position
@@ -69,154 +63,172 @@ func segmentName(dir string, start Position, kind string) string {
 	return filepath.Join(dir, fmt.Sprintf("%020d.%s", start, kind))
 }
 
-// encodeHead is a segment's first 64 bytes.
-func encodeHead(prev Mark) []byte {
-	b := make([]byte, segmentHead)
-	copy(b, segmentMagic)
-	be := binary.BigEndian
-	be.PutUint32(b[4:], formatVersion)
-	be.PutUint64(b[8:], uint64(prev.Position))
-	be.PutUint64(b[16:], prev.Index)
-	be.PutUint64(b[24:], prev.Term)
-	be.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
-	return b
-}
-
-func decodeHead(name string, b []byte) (Mark, error) {
-	be := binary.BigEndian
-	if len(b) < segmentHead || string(b[:4]) != segmentMagic {
-		return Mark{}, fmt.Errorf("%w: %s: not a commit log segment", ErrDamaged, name)
-	}
-	if v := be.Uint32(b[4:]); v != formatVersion {
-		return Mark{}, fmt.Errorf("%w: %s has format version %d, this program knows %d", ErrVersion, name, v, formatVersion)
-	}
-	if be.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
-		return Mark{}, fmt.Errorf("%w: %s: head fails its checksum", ErrDamaged, name)
-	}
-	return Mark{Position: Position(be.Uint64(b[8:])), Index: be.Uint64(b[16:]), Term: be.Uint64(b[24:])}, nil
-}
+// growStep is how much a file of that size grows by.
+func growStep(allocated int64) int64 { return min(max(growFirst, allocated), growMax) }
 
 // ensure reserves room for [0, n) of the file.
 func (g *segment) ensure(n int64) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.failed != nil {
-		return g.failed
-	}
-	if n <= g.allocated {
+	if n <= g.allocated.Load() {
 		return nil
 	}
-	step := min(max(growFirst, g.allocated), growMax)
-	to := max(n, g.allocated+step)
-	if err := g.file.Allocate(g.allocated, to-g.allocated); err != nil {
-		return err
+	g.grow.Lock()
+	defer g.grow.Unlock()
+	have := g.allocated.Load()
+	if n <= have {
+		return nil
 	}
-	g.allocated = to
+	to := max(n, have+growStep(have))
+	if err := g.file.Allocate(have, to-have); err != nil {
+		return fmt.Errorf("reserve room in %s: %w", g.name, err)
+	}
+	g.allocated.Store(to)
 	return nil
 }
 
-// ahead reserves more when little is left; from the background.
-func (g *segment) ahead(used int64) {
-	g.mu.Lock()
-	left, step := g.allocated-used, min(max(growFirst, g.allocated/2), growMax)
-	from := g.allocated
-	g.mu.Unlock()
-	if left > step/2 {
+// low reports whether the file should grow before the appender needs it to.
+func (g *segment) low(used int64) bool {
+	have := g.allocated.Load()
+	return have-used < growStep(have/2)/2
+}
+
+// ahead grows the file when little is left of it, and touches what it adds.
+// limit is where the segment ends anyway.
+func (g *segment) ahead(used, limit int64) {
+	if !g.low(used) {
 		return
 	}
-	if g.ensure(from+1) != nil {
+	g.use.RLock()
+	defer g.use.RUnlock()
+	from := g.allocated.Load()
+	if g.mapped == nil || from >= limit || g.ensure(from+1) != nil {
 		return // the appender meets the error itself
 	}
-	g.mu.Lock()
-	to := g.allocated
-	g.mu.Unlock()
-	g.mapping.RLock()
-	if g.mapped != nil {
-		g.mapped.Populate(from, to-from)
-	}
-	g.mapping.RUnlock()
+	g.mapped.Populate(from, g.allocated.Load()-from) // a hint
 }
 
 // writeBack has the kernel write what the appender left behind, a little at a
 // time, so that a later sync finds little to do.
-func (g *segment) writeBack() {
+func (g *segment) writeBack(end Position) {
 	const step = 1 << 20
-	for ; g.upTo-g.written >= step; g.written += step {
+	g.use.RLock()
+	defer g.use.RUnlock()
+	for ; g.file != nil && end-g.written >= step; g.written += step {
 		if g.file.WriteBack(int64(g.written-g.start), step) != nil {
 			return // a hint
 		}
 	}
 }
 
-// readAt fills b from position pos, from the map while there is one.
-func (g *segment) readAt(b []byte, pos Position) error {
-	at := int64(pos - g.start)
-	g.mapping.RLock()
-	defer g.mapping.RUnlock()
-	if g.mapped != nil {
-		return vfs.Guard(func() error {
-			copy(b, g.mapped.Bytes()[at:])
-			return nil
-		})
+// read lends f a reader of the segment's bytes: from the map while there is one,
+// else from the file. errGone if the segment is no longer the store's.
+func (g *segment) read(c *files, f func(r reader) error) error {
+	g.use.RLock()
+	defer g.use.RUnlock()
+	switch {
+	case g.gone:
+		return errGone
+	case g.mapped != nil:
+		return vfs.Guard(func() error { return f(reader{g: g, mapped: g.mapped.Bytes()}) })
+	case g.file != nil:
+		return f(reader{g: g, file: g.file})
 	}
-	if _, err := g.file.ReadAt(b, at); err != nil {
-		return fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, g.file.Name(), at, err)
+	file, _, err := c.get(g.name, segmentHead, g.checkHead, nil)
+	if err != nil {
+		return fmt.Errorf("%w: open %s: %w", ErrDamaged, g.name, err)
+	}
+	defer c.put(file)
+	return f(reader{g: g, file: file})
+}
+
+// checkHead checks that b is the head of this segment's file.
+func (g *segment) checkHead(name string, b []byte) error {
+	prev, err := decodeHead(name, b)
+	if err == nil && prev != g.prev {
+		err = fmt.Errorf("%w: %s starts after entry %d at %d, not %d at %d", ErrDamaged, name, prev.Index, prev.Position, g.prev.Index, g.start)
+	}
+	return err
+}
+
+// reader reads a segment. It is valid within segment.read only.
+type reader struct {
+	g      *segment
+	mapped []byte
+	file   vfs.File
+}
+
+// at fills b from position pos on.
+func (r reader) at(b []byte, pos Position) error {
+	off := int64(pos - r.g.start)
+	if r.mapped != nil {
+		if off < 0 || off+int64(len(b)) > int64(len(r.mapped)) {
+			return fmt.Errorf("%w: %s has no %d bytes at %d", ErrDamaged, r.g.name, len(b), off)
+		}
+		copy(b, r.mapped[off:])
+		return nil
+	}
+	if _, err := r.file.ReadAt(b, off); err != nil {
+		return fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, r.g.name, off, err)
 	}
 	return nil
 }
 
-// unmap drops the map of a sealed segment.
-func (g *segment) unmap() error {
-	g.mapping.Lock()
-	defer g.mapping.Unlock()
+// seal drops the map, once nothing is appended any more, and gives the room
+// behind end back.
+func (g *segment) seal(end Position) error {
+	g.use.Lock()
+	defer g.use.Unlock()
 	if g.mapped == nil {
 		return nil
 	}
 	m := g.mapped
 	g.mapped = nil
-	return m.Unmap()
-}
-
-func (g *segment) close() error {
-	err := g.unmap()
-	if e := g.file.Close(); err == nil {
-		err = e
-	}
-	if g.keys != nil {
-		if e := g.keys.close(); err == nil {
-			err = e
+	err := m.Unmap()
+	if size := int64(end - g.start); err == nil && size < g.allocated.Load() {
+		if err = g.file.Truncate(size); err == nil {
+			g.allocated.Store(size)
 		}
 	}
 	return err
 }
 
-// putFrame writes e into b, which has frameHead bytes and the data already
-// stamped behind them, and returns the frame's checksum.
-func putFrame(b []byte, e Entry) uint32 {
-	be := binary.BigEndian
-	be.PutUint32(b[4:], uint32(len(e.Data)))
-	be.PutUint64(b[8:], e.Index)
-	be.PutUint64(b[16:], e.Term)
-	be.PutUint64(b[24:], uint64(e.AppendedAt))
-	clear(b[32:40])
-	b[32] = e.Type
-	crc := crc32.Checksum(b[4:frameHead+len(e.Data)], castagnoli)
-	be.PutUint32(b, crc)
-	return crc
+// release closes the file of a segment that is sealed and synced.
+func (g *segment) release() error {
+	g.use.Lock()
+	defer g.use.Unlock()
+	if g.mapped != nil || g.file == nil {
+		return nil
+	}
+	f := g.file
+	g.file = nil
+	return f.Close()
 }
 
-// frameInfo is a frame's head.
-type frameInfo struct {
-	crc   uint32
-	bytes int
-	entry Entry
+// close ends the segment's use; readers get errGone.
+func (g *segment) close() error {
+	g.use.Lock()
+	defer g.use.Unlock()
+	g.gone = true
+	var err error
+	if g.mapped != nil {
+		err = g.mapped.Unmap()
+		g.mapped = nil
+	}
+	if g.file != nil {
+		err = errors.Join(err, g.file.Close())
+		g.file = nil
+	}
+	return err
 }
 
-func decodeFrame(b []byte) frameInfo {
-	be := binary.BigEndian
-	return frameInfo{crc: be.Uint32(b), bytes: int(be.Uint32(b[4:])), entry: Entry{
-		Index: be.Uint64(b[8:]), Term: be.Uint64(b[16:]), AppendedAt: int64(be.Uint64(b[24:])), Type: b[32],
-	}}
+// sync makes the file's bytes durable.
+func (g *segment) sync() error {
+	g.use.RLock()
+	defer g.use.RUnlock()
+	if g.file == nil {
+		return nil
+	}
+	if err := g.file.SyncData(); err != nil {
+		return fmt.Errorf("sync %s: %w", g.name, err)
+	}
+	return nil
 }
-
-func frameSize(data int) int64 { return (frameHead + int64(data) + 7) &^ 7 }

@@ -172,23 +172,6 @@ func TestResetStartsAtAFloorAndTrimDropsSegments(t *testing.T) {
 	require.Equal(t, hi, ohi)
 }
 
-func BenchmarkAppend(b *testing.B) {
-	s, err := Open(b.TempDir(), Options{}, nil)
-	require.NoError(b, err)
-	defer s.Close()
-	e, places := entry(b, 1, message.Queue{Topic: "t"}, 250, 1000)
-	b.SetBytes(int64(len(e.Data)))
-	for i := range b.N {
-		e.Index = uint64(i + 1)
-		if s.NeedsRoll(len(e.Data)) {
-			require.NoError(b, s.Roll(same))
-		}
-		if _, err := s.Append(e, 1, places); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // A power cut before the first checkpoint may leave a segment without its head:
 // the state names nothing in it, so it is made again.
 func TestAnUnsyncedFirstSegmentIsMadeAgain(t *testing.T) {

@@ -1,0 +1,263 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
+	"raftmq/message"
+)
+
+// settled is a store with sealed segments, synced, on its disk, and its state.
+func settled(t *testing.T, entries uint64) (*vfs.Mem, history, saved) {
+	t.Helper()
+	h := newHistory(t, 4, int(entries)+50)
+	for i := range h {
+		h[i].trim = false
+	}
+	disk := vfs.NewMem(1)
+	s := openMem(t, disk, nil)
+	h.play(t, s, entries)
+	var k saved
+	require.NoError(t, k.save(s))
+	require.NoError(t, s.Close())
+	return disk, h, k
+}
+
+func flip(b []byte) { b[0] ^= 0x10 }
+
+// A newer version's file is refused by name, whichever kind it is, and is left
+// as it is.
+func TestNewerVersionIsRefusedByName(t *testing.T) {
+	for _, kind := range []string{".log", ".q", ".keys", "trim", ".floor"} {
+		disk, _, k := settled(t, 200)
+		names, err := disk.List("p")
+		require.NoError(t, err)
+		s := openMem(t, disk, k.state)
+		if kind == "trim" || kind == ".floor" {
+			require.NoError(t, s.Trim(s.Last().Position/2))
+			require.NoError(t, k.save(s))
+			names, err = disk.List("p")
+			require.NoError(t, err)
+		}
+		first := s.First()
+		require.NoError(t, s.Close())
+		var name string
+		for _, n := range names {
+			if strings.HasSuffix(n, kind) && n != nextSegment && (kind != ".floor" || strings.HasPrefix(n, fmt.Sprintf("%020d", first.Position))) {
+				name = filepath.Join("p", n)
+			}
+		}
+		require.NotEmpty(t, name, kind)
+		require.NoError(t, disk.Damage(name, 4, 4, func(b []byte) { be.PutUint32(b, formatVersion+1) }))
+		s, err = Open("p", Options{FS: disk, SegmentBytes: minSegment, Number: 3}, k.state)
+		if kind == ".floor" {
+			require.NoError(t, err)
+			_, _, err = s.Floor()
+		}
+		if err == nil {
+			_, err = s.Lookup("t", "common", 1000, 0, 0)
+		}
+		require.ErrorIs(t, err, ErrVersion, kind)
+		require.ErrorContains(t, err, name)
+		if s != nil {
+			require.NoError(t, s.Close())
+		}
+	}
+	_, err := Open("p", Options{FS: vfs.NewMem(1)}, []byte{stateVersion + 1})
+	require.ErrorIs(t, err, ErrVersion)
+}
+
+// Any byte of the log or of a queue that is not what was written is found when it
+// is read, and named; nothing else is served in its place.
+func TestDamageIsFoundOnRead(t *testing.T) {
+	for _, where := range []string{".log", ".q"} {
+		for at := int64(300); at < 3000; at += 613 {
+			disk, h, k := settled(t, 300)
+			names, err := disk.List("p")
+			require.NoError(t, err)
+			var name string
+			for _, n := range names {
+				if name == "" && strings.HasSuffix(n, where) {
+					name = filepath.Join("p", n)
+				}
+			}
+			require.NoError(t, disk.Damage(name, at, 1, flip))
+			s := openMem(t, disk, k.state)
+			bad := 0
+			for _, q := range s.Queues() {
+				lo, hi := s.Bounds(q)
+				for off := lo; off < hi; off++ {
+					if _, err := s.Read(q, off, 1, 1, nil); err != nil {
+						require.ErrorIs(t, err, ErrDamaged)
+						require.ErrorContains(t, err, name)
+						bad++
+					}
+				}
+			}
+			for i := uint64(1); i <= 300; i++ {
+				e, err := s.Entry(i)
+				if err != nil {
+					require.ErrorIs(t, err, ErrDamaged)
+					require.ErrorContains(t, err, name)
+					bad++
+				} else {
+					require.Equal(t, len(h[i-1].e.Data), len(e.Data))
+				}
+			}
+			require.Positive(t, bad, "%s at %d", name, at)
+			require.NoError(t, s.Close())
+		}
+	}
+}
+
+// A damaged index of keys is built again.
+func TestDamagedKeysAreBuiltAgain(t *testing.T) {
+	for at := int64(0); at < 200; at += 9 {
+		disk, h, k := settled(t, 300)
+		require.NoError(t, disk.Damage(segmentName("p", 0, "keys"), at, 1, flip))
+		s := openMem(t, disk, k.state)
+		if at >= 4 && at < 8 { // another version
+			continue
+		}
+		for i := range 40 {
+			for _, key := range h[i].keys {
+				rs, err := s.Lookup("t", key, 10, 0, 0)
+				require.NoError(t, err)
+				require.Len(t, rs, 1, "byte %d, key %s", at, key)
+			}
+		}
+		require.NoError(t, s.Close())
+	}
+}
+
+// What a state says was synced and is not there is damage: Open refuses it.
+func TestOpenRefusesWhatLostSyncedBytes(t *testing.T) {
+	disk, _, k := settled(t, 300)
+	names, err := disk.List("p")
+	require.NoError(t, err)
+	for _, n := range names {
+		if n == nextSegment || strings.HasSuffix(n, ".keys") || strings.HasSuffix(n, ".floor") || n == "trim" {
+			continue
+		}
+		left := disk.CrashKeeping(0, 1)
+		f, err := left.Open(filepath.Join("p", n))
+		require.NoError(t, err)
+		require.NoError(t, f.Truncate(70))
+		_, err = Open("p", Options{FS: left, SegmentBytes: minSegment}, k.state)
+		require.ErrorIs(t, err, ErrDamaged, n)
+		left = disk.CrashKeeping(0, 1)
+		require.NoError(t, left.Remove(filepath.Join("p", n)))
+		_, err = Open("p", Options{FS: left, SegmentBytes: minSegment}, k.state)
+		require.ErrorIs(t, err, ErrDamaged, n)
+	}
+}
+
+// A failed sync is final: no later one says that all is well.
+func TestFailedSyncIsFinal(t *testing.T) {
+	h := newHistory(t, 4, 100)
+	disk := vfs.NewMem(1)
+	var faults []error
+	s, err := Open("p", Options{FS: disk, SegmentBytes: minSegment, OnFault: func(err error) { faults = append(faults, err) }}, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	h.play(t, s, 50)
+	eio := errors.New("input/output error")
+	in := disk.FailSync(1, eio)
+	require.ErrorIs(t, s.Sync(s.Last()), eio)
+	in.Release()
+	require.ErrorIs(t, s.Sync(s.Last()), eio)
+	require.ErrorIs(t, h.apply(s), eio)
+	require.Len(t, faults, 1)
+}
+
+// On a full disk an append is refused and nothing of it is seen; with room again
+// it goes on, to the same bytes.
+func TestFullDiskRefusesAndGoesOn(t *testing.T) {
+	const entries = 200
+	h := newHistory(t, 4, entries)
+	want := openMem(t, vfs.NewMem(0), nil)
+	h.play(t, want, entries)
+	disk := vfs.NewMem(1)
+	s := openMem(t, disk, nil)
+	h.play(t, s, 20)
+	disk.SetFree(100 << 10)
+	var err error
+	for err == nil {
+		before := s.Last()
+		if err = h.apply(s); err != nil {
+			require.Equal(t, before.Index, s.Last().Index)
+		}
+	}
+	require.ErrorIs(t, err, vfs.ErrNoSpace)
+	disk.SetFree(-1)
+	h.play(t, s, entries)
+	require.NoError(t, s.Sync(s.Last()))
+	requireSame(t, h, want, s)
+}
+
+// A thousand stores, each with a message, fit on a disk and in the limits of a
+// process; an empty one takes one map and under 1 MiB.
+func TestEmptyStoreIsSmall(t *testing.T) {
+	disk := vfs.NewMem(1)
+	disk.SetFree(1 << 20)
+	s, err := Open("p", Options{FS: disk}, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	e, places := entry(t, 1, message.Queue{Topic: "t"}, 1, 100)
+	_, err = s.Append(e, 1, places)
+	require.NoError(t, err)
+	require.NoError(t, s.Sync(s.Last()))
+	var stores []*Store
+	dir := t.TempDir()
+	for i := range 200 {
+		s, err := Open(filepath.Join(dir, fmt.Sprint(i)), Options{}, nil)
+		require.NoError(t, err)
+		_, err = s.Append(e, 1, places)
+		require.NoError(t, err)
+		stores = append(stores, s)
+	}
+	for _, s := range stores {
+		require.NoError(t, s.Close())
+	}
+}
+
+// Readers of a closed store are told so, not that it is damaged.
+func TestClosedIsNotDamaged(t *testing.T) {
+	disk, _, k := settled(t, 200)
+	s := openMem(t, disk, k.state)
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close())
+	_, err := s.Read(message.Queue{Topic: "t"}, 0, 1, 1, nil)
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = s.Entry(1)
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = s.Record(104 + 4)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+// The record that a message's body pretends to be is not found at its place.
+func TestRecordInsideABodyIsNotOne(t *testing.T) {
+	s := openMem(t, vfs.NewMem(1), nil)
+	inner := message.Message{Topic: "t", Body: []byte("forged"), PhysicalOffset: message.PhysicalOffset(3, 0)}
+	fake, err := inner.AppendRecord(nil)
+	require.NoError(t, err)
+	outer := message.Message{Topic: "t", Body: fake}
+	rec, err := outer.AppendRecord(nil)
+	require.NoError(t, err)
+	at := segmentHead + FrameData + 88
+	message.Stamp(message.Record(rec[88:]), 0, message.PhysicalOffset(3, int64(at)), 1)
+	_, err = s.Append(Entry{Index: 1, Term: 1, Data: rec}, 1, []Place{{Queue: message.Queue{Topic: "t"}, Size: len(rec)}})
+	require.NoError(t, err)
+	_, err = s.Record(at)
+	require.ErrorIs(t, err, ErrNotFound)
+	got, err := s.Record(segmentHead + FrameData)
+	require.NoError(t, err)
+	require.Equal(t, crc32.ChecksumIEEE(got.Body()), crc32.ChecksumIEEE(rec[88:88+len(fake)]))
+}

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+const (
+	segmentMagic  = "rqCL"
+	formatVersion = 1
+	segmentHead   = 64
+	frameHead     = 40
+	// FrameData is how far an entry's data lies behind the end of the log before
+	// it is appended.
+	FrameData Position = frameHead
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	be         = binary.BigEndian
+)
+
+// checkFormat refuses a file, or a part of one, that is not of this kind and
+// version. The checksum at crcAt covers what lies before it.
+func checkFormat(name string, b []byte, magic string, crcAt int) error {
+	if len(b) < crcAt+4 || string(b[:4]) != magic {
+		return fmt.Errorf("%w: %s: no %q at its start", ErrDamaged, name, magic)
+	}
+	if v := be.Uint32(b[4:]); v > formatVersion {
+		return fmt.Errorf("%w: %s has format version %d, this program knows up to %d", ErrVersion, name, v, formatVersion)
+	}
+	if be.Uint32(b[crcAt:]) != crc32.Checksum(b[:crcAt], castagnoli) {
+		return fmt.Errorf("%w: %s: its head fails the checksum", ErrDamaged, name)
+	}
+	return nil
+}
+
+// encodeHead is the start of the segment after prev.
+func encodeHead(prev Mark) []byte {
+	b := make([]byte, segmentHead)
+	copy(b, segmentMagic)
+	be.PutUint32(b[4:], formatVersion)
+	be.PutUint64(b[8:], uint64(prev.Position))
+	be.PutUint64(b[16:], prev.Index)
+	be.PutUint64(b[24:], prev.Term)
+	be.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	return b
+}
+
+func decodeHead(name string, b []byte) (Mark, error) {
+	if err := checkFormat(name, b, segmentMagic, 60); err != nil {
+		return Mark{}, err
+	}
+	return Mark{Position: Position(be.Uint64(b[8:])), Index: be.Uint64(b[16:]), Term: be.Uint64(b[24:])}, nil
+}
+
+// putFrame writes e's head into b, where the data, stamped, is already behind
+// it, and returns the frame's checksum.
+func putFrame(b []byte, e *Entry) uint32 {
+	be.PutUint32(b[4:], uint32(len(e.Data)))
+	be.PutUint64(b[8:], e.Index)
+	be.PutUint64(b[16:], e.Term)
+	be.PutUint64(b[24:], uint64(e.AppendedAt))
+	clear(b[32:frameHead])
+	b[32] = e.Type
+	crc := crc32.Checksum(b[4:frameHead+len(e.Data)], castagnoli)
+	be.PutUint32(b, crc)
+	return crc
+}
+
+// frameInfo is a frame's head; entry has no data.
+type frameInfo struct {
+	crc   uint32
+	bytes int // of data
+	entry Entry
+}
+
+// decodeFrame reads a frame's head. That it is one is for the checksum to say.
+func decodeFrame(b []byte) frameInfo {
+	return frameInfo{crc: be.Uint32(b), bytes: int(be.Uint32(b[4:])), entry: Entry{
+		Index: be.Uint64(b[8:]), Term: be.Uint64(b[16:]), AppendedAt: int64(be.Uint64(b[24:])), Type: b[32],
+	}}
+}
+
+// size is what the frame takes in the log.
+func (f frameInfo) size() Position { return Position(frameSize(f.bytes)) }
+
+// check takes the whole frame, without padding.
+func (f frameInfo) check(b []byte) bool { return crc32.Checksum(b[4:], castagnoli) == f.crc }
+
+func frameSize(data int) int64 { return (frameHead + int64(data) + 7) &^ 7 }
