@@ -39,6 +39,11 @@ func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.
 	if err := s.failed(); err != nil {
 		return nil, err
 	}
+	if s.behind > maxPending {
+		if err := s.flushNow(); err != nil {
+			return nil, fmt.Errorf("append entry %d: %w", e.Index, err)
+		}
+	}
 	g := s.active()
 	if e.Index != s.last.Index+1 {
 		panic(fmt.Sprintf("store: entry %d after %d", e.Index, s.last.Index))
@@ -80,15 +85,10 @@ func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.
 	if err != nil {
 		return nil, s.fail(fmt.Errorf("append entry %d to %s at %d: %w", e.Index, g.name, at, err))
 	}
-	pending := s.publish(g, &e, size, storeMs, frameCRC, places)
+	s.behind = s.publish(g, &e, size, storeMs, frameCRC, places)
 	s.wake(s.touched)
 	used := at + size
-	if pending > maxPending {
-		if err := s.flushNow(); err != nil {
-			return nil, err
-		}
-	}
-	if pending > maxPending/16 || at>>20 != used>>20 || g.low(used) || s.spareDue(used) {
+	if s.behind > maxPending/16 || at>>20 != used>>20 || g.low(used) || s.spareDue(used) {
 		s.kick()
 	}
 	return first, nil
@@ -123,7 +123,10 @@ func (s *Store) publish(g *segment, e *Entry, size, storeMs int64, frameCRC uint
 	s.last = Mark{e.Index, e.Term, g.end}
 	s.lastMs = storeMs
 	s.digest = mix(s.digest, uint64(frameCRC)<<32^e.Index)
-	g.keys.mem = append(g.keys.mem, s.keyed...)
+	if g.keys.lost == nil {
+		g.keys.mem = append(g.keys.mem, s.keyed...)
+		s.pending += len(s.keyed) * keyEntry
+	}
 	for i := 0; i < len(places); {
 		j := i + 1
 		for j < len(places) && places[j].Queue == places[i].Queue {
@@ -134,7 +137,7 @@ func (s *Store) publish(g *segment, e *Entry, size, storeMs int64, frameCRC uint
 		q.max += message.Offset(j - i)
 		i = j
 	}
-	s.pending += len(s.encoded) + len(s.keyed)*keyEntry
+	s.pending += len(s.encoded)
 	return s.pending
 }
 
@@ -162,8 +165,7 @@ func (s *Store) Roll(with func(storeState []byte) []byte) error {
 	if err := s.writeFloor(s.last.Position, with(s.capture())); err != nil {
 		return fmt.Errorf("roll: %w", err)
 	}
-	prev := s.last
-	g, err := s.createSegment(prev)
+	g, err := s.createSegment(origin{s.last, s.frame, s.lastMs})
 	if err != nil {
 		return fmt.Errorf("roll: %w", err)
 	}

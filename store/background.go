@@ -43,9 +43,9 @@ func (s *Store) lookAround() {
 	for i, x := range segments {
 		x.writeBack(ends[i])
 	}
-	s.sync.Lock()
+	s.flushing.Lock()
 	err := s.flush(false)
-	s.sync.Unlock()
+	s.flushing.Unlock()
 	if err != nil {
 		s.log.Error("write queues and keys", "error", err)
 	}
@@ -83,13 +83,13 @@ func (s *Store) prepare() {
 
 // flushNow is for the appender, when the background does not keep up.
 func (s *Store) flushNow() error {
-	s.sync.Lock()
-	defer s.sync.Unlock()
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	return s.flush(true)
 }
 
 // flush writes queue entries and keys that are in memory only: what is much, or
-// all. s.sync is held. Whatever an error leaves unwritten stays in memory.
+// all. s.flushing is held. Whatever an error leaves unwritten stays in memory.
 func (s *Store) flush(all bool) error {
 	if err := s.failed(); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (s *Store) flush(all bool) error {
 	for i, g := range s.segments {
 		k, n := g.keys, len(g.keys.mem)
 		sealed := i < len(s.segments)-1
-		if !k.loaded || k.through >= g.end {
+		if !k.loaded || k.lost != nil || k.through >= g.end {
 			continue
 		}
 		if sealed || n >= maxKeyRun || all && g.end-k.through >= keySpan {

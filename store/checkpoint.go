@@ -1,14 +1,9 @@
 package store
 
 import (
-	"errors"
 	"fmt"
-	"hash/crc32"
-	"io/fs"
-	"path/filepath"
 	"slices"
 
-	"raftmq/internal/vfs"
 	"raftmq/message"
 )
 
@@ -39,18 +34,18 @@ func (s *Store) Checkpoint() (state []byte, m Mark) { return s.capture(), s.last
 // The files below a Trim go at a Sync after one that went through the trim, so
 // that the state of at most one Sync that was not kept may be opened.
 func (s *Store) Sync(m Mark) error {
-	s.sync.Lock()
-	defer s.sync.Unlock()
-	if err := s.flush(true); err != nil {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	if err := s.flushNow(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	names := s.names
 	s.names = false
-	segments := s.segments
+	segments, trimmed := s.segments, s.trimmed
 	var late []*segment
 	var ends []Position
-	for _, g := range segments {
+	for _, g := range slices.Concat(trimmed, segments) { // a state may still name what was trimmed
 		if g.synced < g.end {
 			late, ends = append(late, g), append(ends, g.end)
 		}
@@ -64,6 +59,10 @@ func (s *Store) Sync(m Mark) error {
 		g.synced = ends[i]
 		s.mu.Unlock()
 	}
+	s.mu.Lock()
+	s.trimmed = s.trimmed[len(trimmed):]
+	s.mu.Unlock()
+	s.closeSegments(trimmed)
 	if err := s.files.syncDirty(); err != nil {
 		return s.fail(err)
 	}
@@ -82,72 +81,36 @@ func (s *Store) Sync(m Mark) error {
 	return nil
 }
 
-// sweep removes files whose time has come.
+// sweep removes files whose time has come. s.syncing is held.
 func (s *Store) sweep() error {
 	s.mu.Lock()
 	first := s.segments[0].start
 	var due []string
-	trimmed := false
 	for name, wait := range s.trash {
 		switch {
 		case wait > 0:
 			s.trash[name]--
 		case first <= s.prevSync.Position:
 			due = append(due, name)
-			trimmed = true
-			delete(s.trash, name)
 		}
 	}
 	s.mu.Unlock()
-	if trimmed && first > s.cut {
+	if len(due) == 0 {
+		return nil
+	}
+	if first > s.cut {
 		if err := s.writeCut(first); err != nil {
 			return err
 		}
 	}
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	for _, name := range due {
+		s.keep(name)
 		s.files.forget(name)
 		if err := s.removeFile(name); err != nil {
 			s.log.Warn("remove", "file", name, "error", err) // Open does it again
 		}
 	}
 	return nil
-}
-
-// The trim file says below which position files may be missing:
-//
-//	0  4  magic "rqTR"      8  8  position
-//	4  4  version 1        16  4  CRC-32C of the above
-const (
-	cutMagic = "rqTR"
-	cutName  = "trim"
-)
-
-func encodeCut(p Position) []byte {
-	b := append(make([]byte, 0, 20), cutMagic...)
-	b = be.AppendUint32(b, formatVersion)
-	b = be.AppendUint64(b, uint64(p))
-	return be.AppendUint32(b, crc32.Checksum(b, castagnoli))
-}
-
-func (s *Store) writeCut(p Position) error {
-	if err := vfs.WriteFile(s.disk, filepath.Join(s.dir, cutName), encodeCut(p)); err != nil {
-		return fmt.Errorf("write the trim file: %w", err)
-	}
-	s.cut = p
-	return nil
-}
-
-func (s *Store) readCut() (Position, error) {
-	name := filepath.Join(s.dir, cutName)
-	b, err := vfs.ReadFile(s.disk, name, 4096)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%w: read %s: %w", ErrDamaged, name, err)
-	}
-	if err := checkFormat(name, b, cutMagic, 16); err != nil {
-		return 0, err
-	}
-	return Position(be.Uint64(b[8:])), nil
 }

@@ -29,9 +29,10 @@
 //	     8     8  position of the segment        8     8  index
 //	    16     8  index before its first frame  16     8  term
 //	    24     8  term of that index            24     8  appended at, Unix ns
-//	    32    28  zero                          32     1  Raft's entry type
-//	    60     4  checksum of the above         33     7  zero
-//	                                            40   n+p  data, then zeros up to 8
+//	    32     8  position of its frame, or 0   32     1  Raft's entry type
+//	    40     8  last store time, Unix ms      33     7  zero
+//	    48    12  zero                          40   n+p  data, then zeros up to 8
+//	    60     4  checksum of the above
 //
 // Records lie in the data as they were given, with queue offset, physical offset
 // and store time stamped. A queue's file holds 256 Ki messages at most:
@@ -70,15 +71,28 @@
 // 4 MiB of log that a checkpoint leaves, is indexed again.
 //
 // What is trimmed, or left by Reset, is unlinked at a later Sync, so that the state
-// kept before can be opened. A failed write or sync is final for the store: every
-// later call says so, and OnFault is told. A full disk is not: nothing was done, and
-// it may be tried again.
+// kept before can be opened; of what a trim took by then it says so, and starts
+// where that ends. A failed write or sync is final for the store: every later call
+// says so, and OnFault is told. A full disk is not: nothing was done, and it may be
+// tried again.
+//
+// # Damage
+//
+// Every byte that is read is checked, and none that fails is served: the error is
+// ErrDamaged, with file and place, and OnDamage is told. ErrNotFound and ErrOffset
+// are certain. Open checks the heads of all files that the state names, their sizes,
+// and the end of each segment. Keys are built again from the log; all else that is
+// damaged must come from a peer: Close, Open without a state, Reset to the peer's
+// floor.
 //
 // # Limits
 //
-// A store has one goroutine, maps one segment, and keeps at most 16 files open
-// besides; sealed segments are read with pread. It starts with 64 KiB on disk and
-// reserves more ahead of the appender, up to 8 MiB at a time. In memory wait at most
+// A store has one goroutine and one map, of its active segment: three quarters into
+// it another, of the next, and until the background has been there another of each
+// sealed one. It keeps at most 16 files open besides; sealed segments are read with
+// pread. It starts with 64 KiB on disk and reserves more ahead of the appender, as
+// much as there is, up to 8 MiB at a time; what is left when a segment is sealed is
+// given back. A queue takes 4 KiB more once it is synced. In memory wait at most
 // 64 KiB of places per queue and 64 Ki keys, 16 MiB together: then Append writes
 // them itself. A queue that is idle keeps nothing but its bounds.
 package store

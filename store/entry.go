@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"sort"
 )
 
@@ -35,10 +34,7 @@ func (s *Store) Entry(index uint64) (e Entry, err error) {
 	}
 	g := segments[i-1]
 	end := g.end
-	at := place{g.prev.Index + 1, g.start + segmentHead}
-	if n := sort.Search(len(g.sparse), func(i int) bool { return g.sparse[i].index > index }); n > 0 {
-		at = g.sparse[n-1]
-	}
+	at := g.nearest(func(p place) bool { return p.index <= index })
 	s.mu.RUnlock()
 	s.hintMu.Lock()
 	if s.hint.index <= index && s.hint.index > at.index && s.hint.pos >= g.start && s.hint.pos < end {
@@ -46,9 +42,11 @@ func (s *Store) Entry(index uint64) (e Entry, err error) {
 	}
 	s.hintMu.Unlock()
 	var passed []place
-	err = g.read(s.files, func(r reader) error {
-		if at, passed, err = r.hop(at, index, end); err != nil {
-			return err
+	err = g.read(s.files, func(r *reader) error {
+		if at.index < index {
+			if at, passed, err = r.hop(at, end, func(next place) bool { return next.index > index }); err != nil {
+				return err
+			}
 		}
 		e, err = r.entry(at, end)
 		return err
@@ -57,7 +55,7 @@ func (s *Store) Entry(index uint64) (e Entry, err error) {
 		return Entry{}, s.gone(ErrNotFound)
 	}
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, s.tell(err)
 	}
 	s.hintMu.Lock()
 	s.hint = place{index + 1, at.pos + Position(frameSize(len(e.Data)))}
@@ -69,6 +67,18 @@ func (s *Store) Entry(index uint64) (e Entry, err error) {
 	}
 	return e, nil
 }
+
+// nearest returns the last remembered frame that is within, else the first one.
+// Store.mu is held.
+func (g *segment) nearest(within func(place) bool) place {
+	n := sort.Search(len(g.sparse), func(i int) bool { return !within(g.sparse[i]) })
+	if n == 0 {
+		return g.firstFrame()
+	}
+	return g.sparse[n-1]
+}
+
+func (g *segment) firstFrame() place { return place{g.prev.Index + 1, g.start + segmentHead} }
 
 // remember adds frames to the sparse ones, unless others are as close.
 func (g *segment) remember(passed []place) {
@@ -83,14 +93,14 @@ func (g *segment) remember(passed []place) {
 	}
 }
 
-// hop goes from frame to frame until the entry's, and returns places at some
-// distance that it came by.
-func (r reader) hop(at place, index uint64, end Position) (place, []place, error) {
+// hop goes from the frame at a place to the first one whose next is past, and
+// returns places at some distance that it came by.
+func (r *reader) hop(at place, end Position, past func(next place) bool) (place, []place, error) {
 	var passed []place
 	var buf []byte
 	var from, to Position // what buf holds
 	mark := at.pos
-	for at.index < index {
+	for {
 		if at.pos+frameHead > end {
 			return at, nil, r.noFrame(at)
 		}
@@ -109,20 +119,23 @@ func (r reader) hop(at place, index uint64, end Position) (place, []place, error
 			from, to = at.pos, at.pos+Position(want)
 		}
 		f := decodeFrame(buf[at.pos-from:])
-		if f.entry.Index != at.index || f.bytes > MaxEntry || at.pos+f.size() > end {
+		if !f.fits(at, end) {
 			return at, nil, r.noFrame(at)
 		}
-		at = place{at.index + 1, at.pos + f.size()}
+		next := place{at.index + 1, at.pos + f.size()}
+		if past(next) {
+			return at, passed, nil
+		}
+		at = next
 		if at.pos-mark >= sparseBytes {
 			passed = append(passed, at)
 			mark = at.pos
 		}
 	}
-	return at, passed, nil
 }
 
 // entry reads the frame at a place whole.
-func (r reader) entry(at place, end Position) (Entry, error) {
+func (r *reader) entry(at place, end Position) (Entry, error) {
 	var head [frameHead]byte
 	if at.pos+frameHead > end {
 		return Entry{}, r.noFrame(at)
@@ -131,7 +144,7 @@ func (r reader) entry(at place, end Position) (Entry, error) {
 		return Entry{}, err
 	}
 	f := decodeFrame(head[:])
-	if f.entry.Index != at.index || f.bytes > MaxEntry || at.pos+f.size() > end {
+	if !f.fits(at, end) {
 		return Entry{}, r.noFrame(at)
 	}
 	b := make([]byte, frameHead+f.bytes)
@@ -139,12 +152,16 @@ func (r reader) entry(at place, end Position) (Entry, error) {
 		return Entry{}, err
 	}
 	if !f.check(b) {
-		return Entry{}, fmt.Errorf("%w: %s at %d: entry %d fails its checksum", ErrDamaged, r.g.name, at.pos-r.g.start, at.index)
+		return Entry{}, r.badFrame(at)
 	}
 	f.entry.Data = b[frameHead:]
 	return f.entry, nil
 }
 
-func (r reader) noFrame(at place) error {
-	return fmt.Errorf("%w: %s at %d: no frame of entry %d", ErrDamaged, r.g.name, at.pos-r.g.start, at.index)
+func (r *reader) noFrame(at place) error {
+	return damaged(r.g.name, int64(at.pos-r.g.start), "no frame of entry %d", at.index)
+}
+
+func (r *reader) badFrame(at place) error {
+	return damaged(r.g.name, int64(at.pos-r.g.start), "entry %d fails its checksum", at.index)
 }

@@ -56,7 +56,7 @@ func TestNewerVersionIsRefusedByName(t *testing.T) {
 		}
 		require.NotEmpty(t, name, kind)
 		require.NoError(t, disk.Damage(name, 4, 4, func(b []byte) { be.PutUint32(b, formatVersion+1) }))
-		s, err = Open("p", Options{FS: disk, SegmentBytes: minSegment, Number: 3}, k.state)
+		s, err = Open("p", small(disk), k.state)
 		if kind == ".floor" {
 			require.NoError(t, err)
 			_, _, err = s.Floor()
@@ -77,8 +77,8 @@ func TestNewerVersionIsRefusedByName(t *testing.T) {
 // Any byte of the log or of a queue that is not what was written is found when it
 // is read, and named; nothing else is served in its place.
 func TestDamageIsFoundOnRead(t *testing.T) {
-	for _, where := range []string{".log", ".q"} {
-		for at := int64(300); at < 3000; at += 613 {
+	for where, places := range map[string][]int64{".log": {300, 913, 1526, 2139, 2752}, ".q": {70, 99, 300, 575}} {
+		for _, at := range places {
 			disk, h, k := settled(t, 300)
 			names, err := disk.List("p")
 			require.NoError(t, err)
@@ -117,54 +117,12 @@ func TestDamageIsFoundOnRead(t *testing.T) {
 	}
 }
 
-// A damaged index of keys is built again.
-func TestDamagedKeysAreBuiltAgain(t *testing.T) {
-	for at := int64(0); at < 200; at += 9 {
-		disk, h, k := settled(t, 300)
-		require.NoError(t, disk.Damage(segmentName("p", 0, "keys"), at, 1, flip))
-		s := openMem(t, disk, k.state)
-		if at >= 4 && at < 8 { // another version
-			continue
-		}
-		for i := range 40 {
-			for _, key := range h[i].keys {
-				rs, err := s.Lookup("t", key, 10, 0, 0)
-				require.NoError(t, err)
-				require.Len(t, rs, 1, "byte %d, key %s", at, key)
-			}
-		}
-		require.NoError(t, s.Close())
-	}
-}
-
-// What a state says was synced and is not there is damage: Open refuses it.
-func TestOpenRefusesWhatLostSyncedBytes(t *testing.T) {
-	disk, _, k := settled(t, 300)
-	names, err := disk.List("p")
-	require.NoError(t, err)
-	for _, n := range names {
-		if n == nextSegment || strings.HasSuffix(n, ".keys") || strings.HasSuffix(n, ".floor") || n == "trim" {
-			continue
-		}
-		left := disk.CrashKeeping(0, 1)
-		f, err := left.Open(filepath.Join("p", n))
-		require.NoError(t, err)
-		require.NoError(t, f.Truncate(70))
-		_, err = Open("p", Options{FS: left, SegmentBytes: minSegment}, k.state)
-		require.ErrorIs(t, err, ErrDamaged, n)
-		left = disk.CrashKeeping(0, 1)
-		require.NoError(t, left.Remove(filepath.Join("p", n)))
-		_, err = Open("p", Options{FS: left, SegmentBytes: minSegment}, k.state)
-		require.ErrorIs(t, err, ErrDamaged, n)
-	}
-}
-
 // A failed sync is final: no later one says that all is well.
 func TestFailedSyncIsFinal(t *testing.T) {
 	h := newHistory(t, 4, 100)
 	disk := vfs.NewMem(1)
 	var faults []error
-	s, err := Open("p", Options{FS: disk, SegmentBytes: minSegment, OnFault: func(err error) { faults = append(faults, err) }}, nil)
+	s, err := Open("p", Options{FS: disk, SegmentBytes: minSegment, queueFile: 16, OnFault: func(err error) { faults = append(faults, err) }}, nil)
 	require.NoError(t, err)
 	defer s.Close()
 	h.play(t, s, 50)
@@ -202,32 +160,6 @@ func TestFullDiskRefusesAndGoesOn(t *testing.T) {
 	requireSame(t, h, want, s)
 }
 
-// A thousand stores, each with a message, fit on a disk and in the limits of a
-// process; an empty one takes one map and under 1 MiB.
-func TestEmptyStoreIsSmall(t *testing.T) {
-	disk := vfs.NewMem(1)
-	disk.SetFree(1 << 20)
-	s, err := Open("p", Options{FS: disk}, nil)
-	require.NoError(t, err)
-	defer s.Close()
-	e, places := entry(t, 1, message.Queue{Topic: "t"}, 1, 100)
-	_, err = s.Append(e, 1, places)
-	require.NoError(t, err)
-	require.NoError(t, s.Sync(s.Last()))
-	var stores []*Store
-	dir := t.TempDir()
-	for i := range 200 {
-		s, err := Open(filepath.Join(dir, fmt.Sprint(i)), Options{}, nil)
-		require.NoError(t, err)
-		_, err = s.Append(e, 1, places)
-		require.NoError(t, err)
-		stores = append(stores, s)
-	}
-	for _, s := range stores {
-		require.NoError(t, s.Close())
-	}
-}
-
 // Readers of a closed store are told so, not that it is damaged.
 func TestClosedIsNotDamaged(t *testing.T) {
 	disk, _, k := settled(t, 200)
@@ -260,4 +192,29 @@ func TestRecordInsideABodyIsNotOne(t *testing.T) {
 	got, err := s.Record(segmentHead + FrameData)
 	require.NoError(t, err)
 	require.Equal(t, crc32.ChecksumIEEE(got.Body()), crc32.ChecksumIEEE(rec[88:88+len(fake)]))
+}
+
+// The appender writes queues itself when too much of them waits in memory. If it
+// cannot, the entry is not appended, and may be once there is room.
+func TestAppendIsWholeWhenQueuesCannotBeWritten(t *testing.T) {
+	disk := vfs.NewMem(1)
+	s, err := Open("p", Options{FS: disk}, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	in := disk.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpCreate}, Name: "*.q", Err: vfs.ErrNoSpace})
+	q := message.Queue{Topic: "t"}
+	e, places := entry(t, 1, q, 4000, 1)
+	for err == nil {
+		e.Index = s.Last().Index + 1
+		_, err = s.Append(e, 1, places)
+		require.Less(t, s.Last().Index, uint64(200))
+	}
+	require.ErrorIs(t, err, vfs.ErrNoSpace)
+	require.Equal(t, e.Index-1, s.Last().Index)
+	_, hi := s.Bounds(q)
+	require.EqualValues(t, s.Last().Index*4000, hi)
+	in.Release()
+	first, err := s.Append(e, 1, places)
+	require.NoError(t, err)
+	require.Equal(t, hi, first[0])
 }

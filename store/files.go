@@ -17,9 +17,13 @@ const maxOpen = 16
 type files struct {
 	disk vfs.FS
 
-	mu   sync.Mutex
-	open map[string]*openFile
-	tick uint64
+	syncing sync.Mutex // taken before mu
+	failed  error      // of a sync: final. Guarded by syncing
+
+	mu    sync.Mutex
+	open  map[string]*openFile
+	tick  uint64
+	moved uint64 // how often a name was forgotten
 }
 
 // openFile is held between get and put.
@@ -31,51 +35,102 @@ type openFile struct {
 	gone  bool // forgotten: closed by the last user
 }
 
-// get opens name, or creates it with head if create is set and it is not there.
-// check sees a file's first bytes, as many as head has, when it is opened.
-func (c *files) get(name string, headBytes int, check func(name string, head []byte) error, create []byte) (f *openFile, created bool, err error) {
+// get opens name, to be given back by put. check, if not nil, sees the first
+// headBytes of the file when it is opened.
+func (c *files) get(name string, headBytes int, check func(name string, head []byte) error) (*openFile, error) {
+	for {
+		f, moved := c.use(name)
+		if f != nil {
+			return f, nil
+		}
+		file, err := c.openFile(name, headBytes, check)
+		if err != nil {
+			return nil, err
+		}
+		if f = c.keep(name, file, moved); f != nil {
+			return f, nil
+		}
+		file.Close() // opened by another meanwhile, or it may be gone
+	}
+}
+
+// openFile opens name and checks its head, with no lock held: the disk may be slow.
+func (c *files) openFile(name string, headBytes int, check func(name string, head []byte) error) (vfs.File, error) {
+	file, err := c.disk.Open(name)
+	if err != nil {
+		return nil, unread(name, 0, err)
+	}
+	if check == nil {
+		return file, nil
+	}
+	head := make([]byte, headBytes)
+	if _, err = file.ReadAt(head, 0); err != nil {
+		err = unread(name, 0, err)
+	} else {
+		err = check(name, head)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// create makes a file of those bytes. Nobody else may create it meanwhile.
+func (c *files) create(name string, b []byte) (*openFile, error) {
+	file, err := c.disk.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = file.WriteAt(b, 0); err != nil {
+		return nil, errors.Join(err, file.Close(), c.disk.Remove(name))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgetLocked(name)
+	f := &openFile{File: file, users: 1, used: c.tick, dirty: true}
+	c.open[name] = f
+	c.evictLocked()
+	return f, nil
+}
+
+// getOrCreate is get, or create if there is no such file.
+func (c *files) getOrCreate(name string, headBytes int, check func(name string, head []byte) error, b []byte) (f *openFile, created bool, err error) {
+	f, err = c.get(name, headBytes, check)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, false, err
+	}
+	f, err = c.create(name, b)
+	return f, err == nil, err
+}
+
+// use returns the file if it is open, and what keep is to be told.
+func (c *files) use(name string) (f *openFile, moved uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tick++
-	if f := c.open[name]; f != nil {
+	if f = c.open[name]; f != nil {
 		f.users++
 		f.used = c.tick
-		return f, false, nil
 	}
-	file, err := c.disk.Open(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && create != nil:
-		if file, err = c.disk.Create(name); err != nil {
-			return nil, false, err
-		}
-		if _, err = file.WriteAt(create, 0); err != nil {
-			return nil, false, errors.Join(err, file.Close(), c.disk.Remove(name))
-		}
-		created = true
-	case err != nil:
-		return nil, false, err
-	default:
-		head := make([]byte, headBytes)
-		if headBytes == 0 {
-			break
-		}
-		if _, err = file.ReadAt(head, 0); err != nil {
-			err = fmt.Errorf("%w: read %s at 0: %w", ErrDamaged, name, err)
-		} else {
-			err = check(name, head)
-		}
-		if err != nil {
-			return nil, false, errors.Join(err, file.Close())
-		}
-	}
-	f = &openFile{File: file, users: 1, used: c.tick, dirty: created}
-	c.open[name] = f
-	c.evict()
-	return f, created, nil
+	return f, c.moved
 }
 
-// evict closes what is over the limit, if it can.
-func (c *files) evict() {
+// keep keeps a file that was opened since use said moved; nil if a name, maybe
+// this one, was forgotten since, or another opened it.
+func (c *files) keep(name string, file vfs.File, moved uint64) *openFile {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moved != moved || c.open[name] != nil {
+		return nil
+	}
+	f := &openFile{File: file, users: 1, used: c.tick}
+	c.open[name] = f
+	c.evictLocked()
+	return f
+}
+
+// evictLocked closes what is over the limit, if it can.
+func (c *files) evictLocked() {
 	for len(c.open) > maxOpen {
 		var oldest string
 		for name, f := range c.open {
@@ -98,7 +153,7 @@ func (c *files) put(f *openFile) {
 	if f.gone && f.users == 0 {
 		f.Close()
 	}
-	c.evict()
+	c.evictLocked()
 }
 
 // wrote keeps f open until syncDirty.
@@ -108,8 +163,14 @@ func (c *files) wrote(f *openFile) {
 	c.mu.Unlock()
 }
 
-// syncDirty syncs every file written before. An error is final.
+// syncDirty syncs every file written before. An error is final: every later call
+// returns it.
 func (c *files) syncDirty() error {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	if c.failed != nil {
+		return c.failed
+	}
 	c.mu.Lock()
 	var dirty []*openFile
 	for _, f := range c.open {
@@ -120,16 +181,15 @@ func (c *files) syncDirty() error {
 		}
 	}
 	c.mu.Unlock()
-	var err error
 	for _, f := range dirty {
-		if err == nil {
-			if err = f.SyncData(); err != nil {
-				err = fmt.Errorf("sync %s: %w", f.Name(), err)
+		if c.failed == nil {
+			if err := f.SyncData(); err != nil {
+				c.failed = fmt.Errorf("sync %s: %w", f.Name(), err)
 			}
 		}
 		c.put(f)
 	}
-	return err
+	return c.failed
 }
 
 // dirtyCount is how many files wait for a sync.
@@ -149,6 +209,11 @@ func (c *files) dirtyCount() int {
 func (c *files) forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.forgetLocked(name)
+}
+
+func (c *files) forgetLocked(name string) {
+	c.moved++
 	f := c.open[name]
 	if f == nil {
 		return
@@ -160,15 +225,10 @@ func (c *files) forget(name string) {
 	}
 }
 
-func (c *files) close() error {
+func (c *files) close() {
 	c.mu.Lock()
-	names := make([]string, 0, len(c.open))
+	defer c.mu.Unlock()
 	for name := range c.open {
-		names = append(names, name)
+		c.forgetLocked(name)
 	}
-	c.mu.Unlock()
-	for _, name := range names {
-		c.forget(name)
-	}
-	return nil
 }

@@ -25,34 +25,46 @@ var (
 // version. The checksum at crcAt covers what lies before it.
 func checkFormat(name string, b []byte, magic string, crcAt int) error {
 	if len(b) < crcAt+4 || string(b[:4]) != magic {
-		return fmt.Errorf("%w: %s: no %q at its start", ErrDamaged, name, magic)
+		return damaged(name, 0, "no %q at its start", magic)
 	}
 	if v := be.Uint32(b[4:]); v > formatVersion {
 		return fmt.Errorf("%w: %s has format version %d, this program knows up to %d", ErrVersion, name, v, formatVersion)
 	}
 	if be.Uint32(b[crcAt:]) != crc32.Checksum(b[:crcAt], castagnoli) {
-		return fmt.Errorf("%w: %s: its head fails the checksum", ErrDamaged, name)
+		return damaged(name, 0, "the head fails its checksum")
 	}
 	return nil
 }
 
-// encodeHead is the start of the segment after prev.
-func encodeHead(prev Mark) []byte {
+// origin is what a segment's head says of the log before it.
+type origin struct {
+	prev   Mark     // the entry just before; Position is where the segment starts
+	frame  Position // of that entry, in the segment before; 0: it has none
+	lastMs int64    // the largest store time so far, Unix ms
+}
+
+func (o origin) encode() []byte {
 	b := make([]byte, segmentHead)
 	copy(b, segmentMagic)
 	be.PutUint32(b[4:], formatVersion)
-	be.PutUint64(b[8:], uint64(prev.Position))
-	be.PutUint64(b[16:], prev.Index)
-	be.PutUint64(b[24:], prev.Term)
+	be.PutUint64(b[8:], uint64(o.prev.Position))
+	be.PutUint64(b[16:], o.prev.Index)
+	be.PutUint64(b[24:], o.prev.Term)
+	be.PutUint64(b[32:], uint64(o.frame))
+	be.PutUint64(b[40:], uint64(o.lastMs))
 	be.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 	return b
 }
 
-func decodeHead(name string, b []byte) (Mark, error) {
+func decodeHead(name string, b []byte) (origin, error) {
 	if err := checkFormat(name, b, segmentMagic, 60); err != nil {
-		return Mark{}, err
+		return origin{}, err
 	}
-	return Mark{Position: Position(be.Uint64(b[8:])), Index: be.Uint64(b[16:]), Term: be.Uint64(b[24:])}, nil
+	return origin{
+		prev:   Mark{Position: Position(be.Uint64(b[8:])), Index: be.Uint64(b[16:]), Term: be.Uint64(b[24:])},
+		frame:  Position(be.Uint64(b[32:])),
+		lastMs: int64(be.Uint64(b[40:])),
+	}, nil
 }
 
 // putFrame writes e's head into b, where the data, stamped, is already behind
@@ -85,6 +97,12 @@ func decodeFrame(b []byte) frameInfo {
 
 // size is what the frame takes in the log.
 func (f frameInfo) size() Position { return Position(frameSize(f.bytes)) }
+
+// fits reports whether it can be the frame at a place of a segment that ends at
+// end.
+func (f frameInfo) fits(at place, end Position) bool {
+	return f.entry.Index == at.index && f.bytes <= MaxEntry && at.pos+f.size() <= end
+}
 
 // check takes the whole frame, without padding.
 func (f frameInfo) check(b []byte) bool { return crc32.Checksum(b[4:], castagnoli) == f.crc }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"slices"
 	"sort"
 
@@ -46,6 +45,7 @@ type keyIndex struct {
 	size    int64      // of the runs, in the file
 	through Position   // keys of records below are in runs
 	mem     []keyPlace // the keys of the others
+	lost    error      // a record's keys could not be read again: mem stays empty
 }
 
 func keyHash(topic, key []byte) uint64 {
@@ -108,63 +108,77 @@ func encodeRun(mem []keyPlace, through Position) []byte {
 // decodeRun reads a run's head, which lies at off of a file of size bytes.
 func decodeRun(name string, b []byte, off, size int64) (run keyRun, through Position, err error) {
 	if err := checkFormat(name, b, keyMagic, 28); err != nil {
+		var d *Damage
+		if errors.As(err, &d) {
+			d.Offset = off
+		}
 		return run, 0, err
 	}
 	run = keyRun{at: off + keyRunHead, count: int(be.Uint32(b[8:])), crc: be.Uint32(b[24:])}
 	if run.at+int64(run.count)*keyEntry > size {
-		return run, 0, fmt.Errorf("%w: %s ends in a run of %d keys at %d", ErrDamaged, name, run.count, off)
+		return run, 0, damaged(name, off, "the file ends within a run of %d keys", run.count)
 	}
 	return run, Position(be.Uint64(b[16:])), nil
 }
 
-// anyHead is for files whose heads are checked by their reader.
-func anyHead(string, []byte) error { return nil }
-
-// loadKeys finds the good runs of a segment's file that end at or below limit.
-// The rest of the file will be overwritten. ErrVersion is its only error.
-func (s *Store) loadKeys(g *segment, limit Position) error {
-	k := g.keys
-	var runs []keyRun
-	var at int64
-	through := g.start
-	f, _, err := s.files.get(k.name, 0, anyHead, nil)
-	if err == nil {
-		defer s.files.put(f)
-		size, err := f.Size()
-		head := make([]byte, keyRunHead)
-		for err == nil && at+keyRunHead <= size {
-			if _, err = f.ReadAt(head, at); err != nil {
-				break
-			}
-			run, to, e := decodeRun(k.name, head, at, size)
-			if errors.Is(e, ErrVersion) {
-				return e
-			}
-			if e != nil || to <= through || to > limit {
-				break
-			}
-			runs = append(runs, run)
-			at, through = run.at+int64(run.count)*keyEntry, to
+// readRuns finds the good runs in the file of a segment's keys, in a row up to
+// end: the place of each, through which position, and the bytes of all.
+// ErrDamaged is what ends them before.
+func (s *Store) readRuns(name string, start, end Position) (runs []keyRun, through Position, size int64, err error) {
+	through = start
+	f, err := s.files.get(name, 0, nil)
+	if err != nil {
+		return nil, through, 0, err
+	}
+	defer s.files.put(f)
+	fileBytes, err := f.Size()
+	if err != nil {
+		return nil, through, 0, unread(name, 0, err)
+	}
+	head := make([]byte, keyRunHead)
+	for through < end {
+		if _, err := f.ReadAt(head, size); err != nil {
+			return runs, through, size, unread(name, size, err)
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warn("open keys", "file", k.name, "error", err)
+		run, to, err := decodeRun(name, head, size, fileBytes)
+		if err == nil && (to <= through || to > end) {
+			err = damaged(name, size, "a run from %d through %d of a segment that ends at %d", through, to, end)
+		}
+		if err != nil {
+			return runs, through, size, err
+		}
+		runs = append(runs, run)
+		size, through = run.at+int64(run.count)*keyEntry, to
+	}
+	return runs, through, size, nil
+}
+
+// loadKeys takes the runs that are in the file of a segment, which ends at end.
+// The rest of the file will be overwritten.
+func (s *Store) loadKeys(g *segment, end Position) error {
+	runs, through, size, err := s.readRuns(g.keys.name, g.start, end)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return err
 	}
 	s.mu.Lock()
-	k.loaded, k.runs, k.size, k.through, k.mem = true, runs, at, through, nil
+	k := g.keys
+	k.loaded, k.runs, k.size, k.through, k.mem = true, runs, size, through, nil
 	s.mu.Unlock()
 	return nil
 }
 
-// rebuildKeys indexes again what lies in [g.keys.through, end).
+// rebuildKeys indexes again what lies in [g.keys.through, end). After a record
+// that cannot be read nobody can say that a key is not there: see keyIndex.lost.
 func (s *Store) rebuildKeys(g *segment, end Position) error {
 	s.mu.RLock()
-	from := g.keys.through
+	from, segments := g.keys.through, s.segments
 	queues := make([]*queue, 0, len(s.queues))
 	for _, q := range s.queues {
 		queues = append(queues, q)
 	}
 	s.mu.RUnlock()
 	var mem []keyPlace
+	var lost error
 	for _, q := range queues {
 		lo, hi := s.bounds(q)
 		if lo < hi {
@@ -184,9 +198,11 @@ func (s *Store) rebuildKeys(g *segment, end Position) error {
 					break
 				}
 				off++
-				r, e := s.record(p.pos, p.size)
+				r, e := s.records(segments, []queuePlace{p})
 				if e != nil {
-					s.log.Warn("a record's keys cannot be found", "file", g.name, "position", p.pos, "error", e)
+					if lost == nil {
+						lost = e
+					}
 					continue
 				}
 				mem = appendKeys(mem, r, p.pos)
@@ -197,17 +213,30 @@ func (s *Store) rebuildKeys(g *segment, end Position) error {
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.trimmed {
+		return nil
+	}
+	if g.keys.lost = lost; lost != nil {
+		s.pending -= len(g.keys.mem) * keyEntry
+		g.keys.mem = nil
+		return nil
+	}
 	g.keys.mem = append(mem, g.keys.mem...)
 	s.pending += len(mem) * keyEntry
-	s.mu.Unlock()
 	return nil
 }
 
 // flushKeys writes the keys below through that are in memory as a run.
 func (s *Store) flushKeys(g *segment, mem []keyPlace, through Position) error {
 	k := g.keys
-	s.keep(k.name)
-	f, created, err := s.files.get(k.name, 0, anyHead, []byte{})
+	var f *openFile
+	var err error
+	if k.size == 0 {
+		f, err = s.createFile(k.name, nil)
+	} else {
+		f, err = s.files.get(k.name, 0, nil)
+	}
 	if err != nil {
 		return fmt.Errorf("open keys: %w", err)
 	}
@@ -226,7 +255,9 @@ func (s *Store) flushKeys(g *segment, mem []keyPlace, through Position) error {
 	run := keyRun{at: k.size + keyRunHead, count: n, crc: be.Uint32(b[24:]), checked: true}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.names = s.names || created
+	if g.trimmed {
+		return nil // with its keys
+	}
 	k.runs = append(k.runs[:len(k.runs):len(k.runs)], run)
 	k.size += int64(len(b))
 	k.through = through
@@ -241,21 +272,16 @@ func (s *Store) find(k *keyIndex, runs []keyRun, hash uint64, max int) ([]Positi
 	if len(runs) == 0 {
 		return nil, nil
 	}
-	f, _, err := s.files.get(k.name, 0, anyHead, nil)
+	f, err := s.files.get(k.name, 0, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: open %s: %w", ErrDamaged, k.name, err)
+		return nil, err
 	}
 	defer s.files.put(f)
 	var found []Position
-	var b [keyEntry]byte
 	for _, run := range slices.Backward(runs) {
 		if !run.checked {
-			all := make([]byte, run.count*keyEntry)
-			if _, err := f.ReadAt(all, run.at); err != nil {
-				return nil, fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, k.name, run.at, err)
-			}
-			if crc32.Checksum(all, castagnoli) != run.crc {
-				return nil, fmt.Errorf("%w: %s: run at %d fails its checksum", ErrDamaged, k.name, run.at)
+			if err := run.check(f); err != nil {
+				return nil, err
 			}
 			s.mu.Lock()
 			for i := range k.runs {
@@ -266,24 +292,44 @@ func (s *Store) find(k *keyIndex, runs []keyRun, hash uint64, max int) ([]Positi
 			}
 			s.mu.Unlock()
 		}
-		var bad error
-		at := func(i int) (uint64, Position) {
-			if _, err := f.ReadAt(b[:], run.at+int64(i)*keyEntry); err != nil && bad == nil {
-				bad = fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, k.name, run.at+int64(i)*keyEntry, err)
-			}
-			return be.Uint64(b[:]), Position(be.Uint64(b[8:]))
+		more, err := run.find(f, hash, max-len(found))
+		if err != nil {
+			return nil, err
 		}
-		first := sort.Search(run.count, func(i int) bool { h, _ := at(i); return h >= hash })
-		for i := first; i < run.count && len(found) < max && bad == nil; i++ {
-			h, pos := at(i)
-			if h != hash {
-				break
-			}
-			found = append(found, pos)
-		}
-		if bad != nil {
-			return nil, bad
-		}
+		found = append(found, more...)
 	}
 	return found, nil
+}
+
+// check compares the run's checksum.
+func (run keyRun) check(f *openFile) error {
+	all := make([]byte, run.count*keyEntry)
+	if _, err := f.ReadAt(all, run.at); err != nil {
+		return unread(f.Name(), run.at, err)
+	}
+	if crc32.Checksum(all, castagnoli) != run.crc {
+		return damaged(f.Name(), run.at, "a run of %d keys fails its checksum", run.count)
+	}
+	return nil
+}
+
+// find returns the positions under a hash, at most max.
+func (run keyRun) find(f *openFile, hash uint64, max int) (found []Position, err error) {
+	var b [keyEntry]byte
+	at := func(i int) (h uint64, p Position) {
+		off := run.at + int64(i)*keyEntry
+		if _, e := f.ReadAt(b[:], off); e != nil && err == nil {
+			err = unread(f.Name(), off, e)
+		}
+		return be.Uint64(b[:]), Position(be.Uint64(b[8:]))
+	}
+	first := sort.Search(run.count, func(i int) bool { h, _ := at(i); return h >= hash })
+	for i := first; i < run.count && len(found) < max; i++ {
+		h, pos := at(i)
+		if h != hash || err != nil {
+			break
+		}
+		found = append(found, pos)
+	}
+	return found, err
 }

@@ -66,11 +66,16 @@ func (s *Store) list() (l listing, err error) {
 }
 
 // load brings the directory to the state: it checks what the state names, and
-// only then removes what it does not.
-func (s *Store) load(st state) error {
+// only then removes what it does not. A fresh store takes nothing of what is there.
+func (s *Store) load(st state, fresh bool) error {
 	have, err := s.list()
 	if err != nil {
 		return err
+	}
+	if fresh {
+		if err := s.removeFile(filepath.Join(s.dir, cutName)); err != nil {
+			return err
+		}
 	}
 	if s.cut, err = s.readCut(); err != nil {
 		return err
@@ -79,7 +84,7 @@ func (s *Store) load(st state) error {
 	raise := s.cut > first
 	if raise {
 		if s.cut > st.mark.Position {
-			return fmt.Errorf("%w: what the state names, up to %d, was trimmed to %d", ErrDamaged, st.mark.Position, s.cut)
+			return damaged(filepath.Join(s.dir, cutName), 8, "the log, up to %d, is trimmed to %d", st.mark.Position, s.cut)
 		}
 		first = s.cut
 	}
@@ -104,7 +109,7 @@ func (s *Store) load(st state) error {
 		drop = append(drop, filepath.Join(s.dir, n))
 	}
 	for _, b := range st.bounds {
-		unused, err := s.loadQueue(b, have.bases[b.queue])
+		unused, err := s.loadQueue(b, have.bases[b.queue], raise)
 		if err != nil {
 			return err
 		}
@@ -121,7 +126,7 @@ func (s *Store) load(st state) error {
 		}
 	}
 	if st.empty() {
-		g, err := s.createSegment(st.first)
+		g, err := s.createSegment(origin{prev: st.first, lastMs: st.lastMs})
 		if err != nil {
 			return fmt.Errorf("start a segment at %d: %w", st.first.Position, err)
 		}
@@ -146,7 +151,7 @@ func (s *Store) load(st state) error {
 func (s *Store) loadSegments(st state, first Position, starts []Position) error {
 	starts = slices.DeleteFunc(slices.Clone(starts), func(p Position) bool { return p < first || p >= st.mark.Position })
 	if len(starts) == 0 || starts[0] != first {
-		return fmt.Errorf("%w: no segment at %d", ErrDamaged, first)
+		return damaged(segmentName(s.dir, first, "log"), 0, "the first segment is not there")
 	}
 	for i, start := range starts {
 		end := st.mark.Position
@@ -159,31 +164,55 @@ func (s *Store) loadSegments(st state, first Position, starts []Position) error 
 		}
 		s.segments = append(s.segments, g)
 	}
-	for i, g := range s.segments {
-		prev := st.first
-		if i > 0 || g.start != st.first.Position {
-			prev = g.prev // checked by the frames before it, when they are read
-		}
-		if g.prev != prev {
-			return fmt.Errorf("%w: %s starts after entry %d, not %d", ErrDamaged, g.name, g.prev.Index, prev.Index)
+	if g := s.segments[0]; g.start == st.first.Position && g.prev != st.first {
+		return damaged(g.name, 0, "it starts after entry %d, not %d", g.prev.Index, st.first.Index)
+	}
+	for i, g := range s.segments[1:] {
+		if err := s.segments[i].endsBefore(g.origin); err != nil {
+			return err
 		}
 	}
 	g := s.active()
 	if st.frame == 0 {
 		if g.prev.Index != st.mark.Index || st.mark.Position != g.start+segmentHead {
-			return fmt.Errorf("%w: %s starts after entry %d, the state ends with %d", ErrDamaged, g.name, g.prev.Index, st.mark.Index)
+			return damaged(g.name, 0, "it starts after entry %d, the state ends with %d", g.prev.Index, st.mark.Index)
 		}
 	} else if err := s.checkLast(g, st); err != nil {
 		return err
 	}
 	var err error
-	if g.mapped, err = g.file.Map(s.o.SegmentBytes + overSize); err != nil {
+	size := max(s.o.SegmentBytes+overSize, int64(g.end-g.start)) // SegmentBytes may have been larger
+	if g.mapped, err = g.file.Map(size); err != nil {
 		return fmt.Errorf("map %s: %w", g.name, err)
 	}
 	for _, x := range s.segments[:len(s.segments)-1] {
-		if err := x.release(); err != nil {
-			return err
+		if err := errors.Join(x.giveBack(x.end), x.release()); err != nil {
+			return fmt.Errorf("seal %s: %w", x.name, err)
 		}
+	}
+	return nil
+}
+
+// endsBefore checks that g's last entry, by its frame's head, is the one that the
+// next segment says it comes after.
+func (g *segment) endsBefore(next origin) error {
+	if next.frame == 0 {
+		if next.prev.Index != g.prev.Index || next.prev.Position != g.start+segmentHead {
+			return damaged(g.name, segmentHead, "the next segment says that it has no entry")
+		}
+		return nil
+	}
+	off := int64(next.frame - g.start)
+	if off < segmentHead {
+		return damaged(g.name, segmentHead, "the next segment says that it ends with a frame at %d", next.frame)
+	}
+	b := make([]byte, frameHead)
+	if _, err := g.file.ReadAt(b, off); err != nil {
+		return unread(g.name, off, err)
+	}
+	f := decodeFrame(b)
+	if !f.fits(place{next.prev.Index, next.frame}, g.end) || next.frame+f.size() != g.end || f.entry.Term != next.prev.Term {
+		return damaged(g.name, off, "no frame of entry %d, which the next segment comes after", next.prev.Index)
 	}
 	return nil
 }
@@ -192,19 +221,19 @@ func (s *Store) openSegment(start, end Position) (*segment, error) {
 	name := segmentName(s.dir, start, "log")
 	f, err := s.disk.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, unread(name, 0, err)
 	}
 	g := &segment{name: name, start: start, file: f, end: end, synced: end, written: end, keys: &keyIndex{name: segmentName(s.dir, start, "keys"), through: start}}
 	b := make([]byte, segmentHead)
 	if _, err = f.ReadAt(b, 0); err != nil {
-		err = fmt.Errorf("%w: read %s at 0: %w", ErrDamaged, name, err)
-	} else if g.prev, err = decodeHead(name, b); err == nil && g.prev.Position != start {
-		err = fmt.Errorf("%w: %s says it starts at %d", ErrDamaged, name, g.prev.Position)
+		err = unread(name, 0, err)
+	} else if g.origin, err = decodeHead(name, b); err == nil && g.prev.Position != start {
+		err = damaged(name, 8, "it says that it starts at %d", g.prev.Position)
 	}
 	if err == nil {
 		var size int64
 		if size, err = f.Size(); err == nil && size < int64(end-start) {
-			err = fmt.Errorf("%w: %s has %d bytes, %d were synced", ErrDamaged, name, size, end-start)
+			err = damaged(name, size, "the file ends here, %d bytes were synced", end-start)
 		}
 		g.allocated.Store(size)
 	}
@@ -218,46 +247,58 @@ func (s *Store) openSegment(start, end Position) (*segment, error) {
 func (s *Store) checkLast(g *segment, st state) error {
 	size := int64(st.mark.Position - st.frame)
 	if st.frame < g.start+segmentHead || size < frameHead || size > frameSize(MaxEntry) {
-		return fmt.Errorf("%w: %s cannot end with a frame at %d", ErrDamaged, g.name, st.frame-g.start)
+		return damaged(g.name, int64(st.frame-g.start), "no frame of entry %d can be here", st.mark.Index)
 	}
 	b := make([]byte, size)
 	if _, err := g.file.ReadAt(b, int64(st.frame-g.start)); err != nil {
-		return fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, g.name, st.frame-g.start, err)
+		return unread(g.name, int64(st.frame-g.start), err)
 	}
 	f := decodeFrame(b)
 	if f.entry.Index != st.mark.Index || f.entry.Term != st.mark.Term || frameSize(f.bytes) != size || !f.check(b[:frameHead+f.bytes]) {
-		return fmt.Errorf("%w: %s at %d: no frame of entry %d, which was synced", ErrDamaged, g.name, st.frame-g.start, st.mark.Index)
+		return damaged(g.name, int64(st.frame-g.start), "no frame of entry %d, which was synced", st.mark.Index)
 	}
 	return nil
 }
 
 // loadQueue makes the queue as of b, given the first offsets of its files, and
-// returns those of the files that it does not need.
-func (s *Store) loadQueue(b bound, bases []message.Offset) (unused []message.Offset, err error) {
+// returns those of the files that it does not need. If
+// it was trimmed since, any of the files below its last ones may be missing.
+func (s *Store) loadQueue(b bound, bases []message.Offset, trimmed bool) (unused []message.Offset, err error) {
 	q := &queue{name: b.queue, min: b.min, max: b.max, written: b.max}
 	s.queues[b.queue] = q
 	for i, base := range bases {
 		over := base >= b.max
-		below := base+queueFile <= b.min || i+1 < len(bases) && bases[i+1] <= b.min || b.min == b.max
+		below := base+s.o.queueFile <= b.min || i+1 < len(bases) && bases[i+1] <= b.min || b.min == b.max
 		if over || below {
 			unused = append(unused, base)
 		} else {
 			q.bases = append(q.bases, base)
 		}
 	}
-	for off := b.min; off < b.max; {
-		base, ok := baseOf(q.bases, off)
-		if !ok {
-			return nil, fmt.Errorf("%w: queue %s %d: no file holds entry %d", ErrDamaged, b.queue.Topic, b.queue.ID, off)
+	if trimmed {
+		i := max(0, len(q.bases)-1)
+		for i > 0 && q.bases[i]-q.bases[i-1] <= s.o.queueFile {
+			i--
 		}
-		to := min(b.max, base+queueFile)
-		f, _, err := s.openQueue(b.queue, base, false)
+		unused, q.bases = append(unused, q.bases[:i]...), q.bases[i:]
+		q.min = q.max
+		if len(q.bases) > 0 {
+			q.min = max(b.min, q.bases[0])
+		}
+	}
+	for off := q.min; off < q.max; {
+		base, ok := s.baseOf(q.bases, off)
+		if !ok {
+			return nil, s.noQueueFile(b.queue, off)
+		}
+		to := min(b.max, base+s.o.queueFile)
+		f, err := s.openQueue(b.queue, base)
 		if err != nil {
 			return nil, err
 		}
 		size, err := f.Size()
-		if want := queueHead + int64(to-base)*queueEntry; err == nil && size < want {
-			err = fmt.Errorf("%w: %s has %d bytes, %d were synced", ErrDamaged, f.Name(), size, want)
+		if want := placeAt(base, to); err == nil && size < want {
+			err = damaged(f.Name(), size, "the file ends here, %d bytes were synced", want)
 		}
 		s.files.put(f)
 		if err != nil {

@@ -14,44 +14,53 @@ import (
 const maxLooked = 4096
 
 // Record returns a copy of the record at p; ErrNotFound if none starts there that
-// its queue still has, ErrDamaged if it is not what was stored.
+// its queue still has, ErrDamaged if it, or the entry around p, is not what was
+// stored.
 func (s *Store) Record(p Position) (message.Record, error) {
-	s.mu.RLock()
-	segments, end := s.segments, s.last.Position
-	s.mu.RUnlock()
-	g := segmentOf(segments, p)
-	if g == nil || p < g.start+segmentHead+frameHead || p+message.MinRecord > end {
-		return nil, s.gone(ErrNotFound)
-	}
-	var head [4]byte
-	err := g.read(s.files, func(r reader) error { return r.at(head[:], p) })
+	r, err := s.record(p)
 	if errors.Is(err, errGone) {
-		return nil, s.gone(ErrNotFound)
+		err = s.gone(ErrNotFound)
 	}
-	if err != nil {
-		return nil, err
-	}
-	size := be.Uint32(head[:])
-	if size < message.MinRecord || size > MaxEntry || p+Position(size) > end {
-		return nil, ErrNotFound
-	}
-	return s.record(p, size)
+	return r, s.tell(err)
 }
 
-// record reads the record of that size at p. It is one only if its queue says so:
-// a message's body may hold what looks like a record.
-func (s *Store) record(p Position, size uint32) (message.Record, error) {
+// record is Record that says errGone of what was trimmed.
+func (s *Store) record(p Position) (message.Record, error) {
 	s.mu.RLock()
-	g := segmentOf(s.segments, p)
+	g, end := segmentOf(s.segments, p), Position(0)
+	if g != nil {
+		end = g.end
+	}
 	s.mu.RUnlock()
 	if g == nil {
-		return nil, s.gone(ErrNotFound)
+		return nil, errGone
 	}
-	b := make([]byte, size)
-	err := g.read(s.files, func(r reader) error { return r.at(b, p) })
-	if errors.Is(err, errGone) {
-		return nil, s.gone(ErrNotFound)
+	if p < g.start+segmentHead+frameHead || p+message.MinRecord > end {
+		return nil, ErrNotFound
 	}
+	r, err := s.recordOf(g, p, end)
+	if errors.Is(err, ErrNotFound) {
+		err = s.notThere(g, p, end)
+	}
+	return r, err
+}
+
+// recordOf reads the record at p. It is one only if its queue says so: a
+// message's body may hold what looks like a record.
+func (s *Store) recordOf(g *segment, p, end Position) (message.Record, error) {
+	var b []byte
+	err := g.read(s.files, func(r *reader) error {
+		var head [4]byte
+		if err := r.at(head[:], p); err != nil {
+			return err
+		}
+		size := be.Uint32(head[:])
+		if size < message.MinRecord || size > MaxEntry || p+Position(size) > end {
+			return ErrNotFound
+		}
+		b = make([]byte, size)
+		return r.at(b, p)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -67,19 +76,40 @@ func (s *Store) record(p Position, size uint32) (message.Record, error) {
 	}
 	at, err := s.place(q, r.QueueOffset())
 	switch {
-	case errors.Is(err, errGone) || err == nil && at.pos != p:
-		return nil, s.gone(ErrNotFound)
+	case errors.Is(err, errGone) || err == nil && (at.pos != p || int(at.size) != len(b)):
+		return nil, ErrNotFound
 	case err != nil:
 		return nil, err
 	case at.crc != crc32.Checksum(b, castagnoli):
-		return nil, fmt.Errorf("%w: %s at %d: a record of %d bytes fails its checksum", ErrDamaged, g.name, p-g.start, size)
+		return nil, damaged(g.name, int64(p-g.start), "a record of %d bytes fails its checksum", len(b))
 	}
 	return r, nil
 }
 
+// notThere is ErrNotFound if the frame around p is as it was written, and its
+// damage if not: then nothing is known of what was at p.
+func (s *Store) notThere(g *segment, p, end Position) error {
+	s.mu.RLock()
+	at := g.nearest(func(x place) bool { return x.pos <= p })
+	s.mu.RUnlock()
+	err := g.read(s.files, func(r *reader) error {
+		at, _, err := r.hop(at, end, func(next place) bool { return next.pos > p })
+		if err != nil {
+			return err
+		}
+		_, err = r.entry(at, end)
+		return err
+	})
+	if err == nil {
+		err = ErrNotFound
+	}
+	return err
+}
+
 // Lookup returns records of topic with key among their keys or as their unique
 // key, stored in [begin, end] (Unix ms; end 0: no end), newest first, at most max,
-// among the 4096 newest with the key. Records that are damaged are left out.
+// among the 4096 newest with the key. ErrDamaged if one that might be among them
+// cannot be read.
 func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.Record, error) {
 	hash := keyHash([]byte(topic), []byte(key))
 	s.mu.RLock()
@@ -89,20 +119,22 @@ func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.
 	looked := 0
 	for _, g := range slices.Backward(segments) {
 		at, err := s.positions(g, hash)
-		if err != nil {
-			return nil, fmt.Errorf("look up a key of %s: %w", topic, err)
-		}
-		for _, p := range at {
+		for i := 0; err == nil && i < len(at); i++ {
 			if looked++; looked > maxLooked || len(found) >= max {
 				return found, nil
 			}
-			r, err := s.Record(p)
-			if errors.Is(err, ErrClosed) {
-				return nil, err
+			var r message.Record
+			switch r, err = s.record(at[i]); {
+			case err == nil:
+				if r.Topic() == topic && hasKey(r, key) && r.StoreTimestamp() >= begin && (end <= 0 || r.StoreTimestamp() <= end) {
+					found = append(found, r)
+				}
+			case errors.Is(err, errGone), errors.Is(err, ErrNotFound):
+				err = s.gone(nil)
 			}
-			if err == nil && r.Topic() == topic && hasKey(r, key) && r.StoreTimestamp() >= begin && (end <= 0 || r.StoreTimestamp() <= end) {
-				found = append(found, r)
-			}
+		}
+		if err != nil {
+			return nil, s.tell(fmt.Errorf("look up a key of %s: %w", topic, err))
 		}
 	}
 	return found, nil
@@ -114,7 +146,7 @@ func (s *Store) positions(g *segment, hash uint64) ([]Position, error) {
 	for try := 0; ; try++ {
 		s.mu.RLock()
 		k := g.keys
-		loaded, runs := k.loaded, k.runs
+		loaded, runs, lost := k.loaded, k.runs, k.lost
 		var all []Position
 		for _, p := range k.mem {
 			if p.hash == hash {
@@ -122,8 +154,8 @@ func (s *Store) positions(g *segment, hash uint64) ([]Position, error) {
 			}
 		}
 		s.mu.RUnlock()
-		var err error
-		if loaded {
+		err := lost
+		if loaded && lost == nil {
 			var more []Position
 			if more, err = s.find(k, runs, hash, maxLooked); err == nil {
 				all = append(all, more...)
@@ -132,7 +164,7 @@ func (s *Store) positions(g *segment, hash uint64) ([]Position, error) {
 				return slices.Compact(all), nil
 			}
 		}
-		if try > 1 {
+		if try > 1 || lost != nil || err != nil && !errors.Is(err, ErrDamaged) {
 			return nil, err
 		}
 		if err = s.reindex(g, err); err != nil {
@@ -144,12 +176,12 @@ func (s *Store) positions(g *segment, hash uint64) ([]Position, error) {
 // reindex loads the keys of a sealed segment, or builds them again if damage says
 // that they are not what was written.
 func (s *Store) reindex(g *segment, damage error) error {
-	s.sync.Lock()
-	defer s.sync.Unlock()
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	s.mu.Lock()
 	k, end := g.keys, g.end
-	stale := k.loaded && damage == nil || !slices.Contains(s.segments, g)
-	if damage != nil {
+	stale := k.loaded && damage == nil || g.trimmed
+	if damage != nil && !stale {
 		k.runs, k.size, k.through = nil, 0, g.start
 		s.pending -= len(k.mem) * keyEntry
 		k.mem = nil

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -17,9 +15,9 @@ const (
 	queueMagic = "rqCQ"
 	queueHead  = 64
 	queueEntry = 32
-	// queueFile is how many entries a queue's file holds; the next has the
+	// defaultQueueFile is how many entries a queue's file holds; the next has the
 	// following. 8 MiB.
-	queueFile = 256 << 10
+	defaultQueueFile message.Offset = 256 << 10
 	// tailBytes of a queue's entries wait in memory before they are written.
 	tailBytes = 64 << 10
 )
@@ -99,31 +97,31 @@ func checkQueueHead(name string, b []byte, base message.Offset) error {
 		return err
 	}
 	if got := message.Offset(be.Uint64(b[8:])); got != base {
-		return fmt.Errorf("%w: %s says it starts at offset %d", ErrDamaged, name, got)
+		return damaged(name, 8, "it says that it starts at offset %d", got)
 	}
 	return nil
 }
 
 // baseOf returns the base of the file that holds off.
-func baseOf(bases []message.Offset, off message.Offset) (message.Offset, bool) {
+func (s *Store) baseOf(bases []message.Offset, off message.Offset) (message.Offset, bool) {
 	i := sort.Search(len(bases), func(i int) bool { return bases[i] > off })
-	if i == 0 || off-bases[i-1] >= queueFile {
+	if i == 0 || off-bases[i-1] >= s.o.queueFile {
 		return 0, false
 	}
 	return bases[i-1], true
 }
 
-func (s *Store) openQueue(q message.Queue, base message.Offset, create bool) (f *openFile, created bool, err error) {
-	var head []byte
-	if create {
-		head = encodeQueueHead(base)
-	}
-	name := queueName(s.dir, q, base)
-	if create {
-		s.keep(name)
-	}
-	return s.files.get(name, queueHead, func(name string, b []byte) error { return checkQueueHead(name, b, base) }, head)
+func (s *Store) openQueue(q message.Queue, base message.Offset) (*openFile, error) {
+	return s.files.get(queueName(s.dir, q, base), queueHead, func(name string, b []byte) error { return checkQueueHead(name, b, base) })
 }
+
+// createQueue makes the file of q's entries from base on.
+func (s *Store) createQueue(q message.Queue, base message.Offset) (*openFile, error) {
+	return s.createFile(queueName(s.dir, q, base), encodeQueueHead(base))
+}
+
+// placeAt is where the entry of off lies in the file that begins with base.
+func placeAt(base, off message.Offset) int64 { return queueHead + int64(off-base)*queueEntry }
 
 // places returns up to n entries of q from offset from on, as many as there are.
 // errGone if they were trimmed away meanwhile.
@@ -143,19 +141,15 @@ func (s *Store) places(q *queue, from message.Offset, n int) ([]queuePlace, erro
 	s.mu.RUnlock()
 	for i := 0; i < inFile; {
 		off := from + message.Offset(i)
-		base, ok := baseOf(bases, off)
+		base, ok := s.baseOf(bases, off)
 		if !ok {
-			return nil, s.lost(q, off, fmt.Errorf("%w: queue %s %d: no file holds entry %d", ErrDamaged, q.name.Topic, q.name.ID, off))
+			return nil, s.lost(q, off, s.noQueueFile(q.name, off))
 		}
-		k := min(inFile-i, int(base+queueFile-off))
-		f, _, err := s.openQueue(q.name, base, false)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
+		k := min(inFile-i, int(base+s.o.queueFile-off))
+		f, err := s.openQueue(q.name, base)
 		if err == nil {
-			_, err = f.ReadAt(b[i*queueEntry:(i+k)*queueEntry], queueHead+int64(off-base)*queueEntry)
-			if err != nil {
-				err = fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, f.Name(), queueHead+int64(off-base)*queueEntry, err)
+			if _, err = f.ReadAt(b[i*queueEntry:(i+k)*queueEntry], placeAt(base, off)); err != nil {
+				err = unread(f.Name(), placeAt(base, off), err)
 			}
 			s.files.put(f)
 		}
@@ -169,11 +163,16 @@ func (s *Store) places(q *queue, from message.Offset, n int) ([]queuePlace, erro
 		var ok bool
 		off := from + message.Offset(i)
 		if ps[i], ok = decodePlace(off, b[i*queueEntry:]); !ok {
-			base, _ := baseOf(bases, off)
-			return nil, s.lost(q, off, fmt.Errorf("%w: %s: entry %d, at %d, fails its checksum", ErrDamaged, queueName(s.dir, q.name, base), off, queueHead+int64(off-base)*queueEntry))
+			base, _ := s.baseOf(bases, off)
+			return nil, s.lost(q, off, damaged(queueName(s.dir, q.name, base), placeAt(base, off), "entry %d fails its checksum", off))
 		}
 	}
 	return ps, nil
+}
+
+// noQueueFile is damage that has no file: it names the one that would hold off.
+func (s *Store) noQueueFile(q message.Queue, off message.Offset) error {
+	return damaged(queueName(s.dir, q, off), 0, "no file holds entry %d", off)
 }
 
 // lost is err, but errGone if a trim explains it.
@@ -218,23 +217,26 @@ func (s *Store) writeTail(q *queue, from message.Offset, b []byte) error {
 		s.mu.RLock()
 		bases := q.bases
 		s.mu.RUnlock()
-		base, ok := baseOf(bases, from)
-		if !ok {
+		base, ok := s.baseOf(bases, from)
+		var f *openFile
+		var err error
+		if ok {
+			f, err = s.openQueue(q.name, base)
+		} else {
 			base = from
+			f, err = s.createQueue(q.name, base)
 		}
-		f, created, err := s.openQueue(q.name, base, true)
 		if err != nil {
 			return fmt.Errorf("open queue file: %w", err)
 		}
-		n := min(len(b)/queueEntry, int(base+queueFile-from))
-		_, err = f.WriteAt(b[:n*queueEntry], queueHead+int64(from-base)*queueEntry)
+		n := min(len(b)/queueEntry, int(base+s.o.queueFile-from))
+		_, err = f.WriteAt(b[:n*queueEntry], placeAt(base, from))
 		s.files.wrote(f)
 		s.files.put(f)
 		if err != nil {
 			return fmt.Errorf("write %s: %w", f.Name(), err)
 		}
 		s.mu.Lock()
-		s.names = s.names || created
 		if !ok {
 			q.bases = append(q.bases[:len(q.bases):len(q.bases)], base)
 		}

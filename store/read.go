@@ -56,7 +56,7 @@ func (s *Store) Read(q message.Queue, from message.Offset, maxMessages, maxBytes
 		return out, s.gone(ErrOffset)
 	}
 	if err != nil {
-		return out, fmt.Errorf("read %s %d at %d: %w", q.Topic, q.ID, from, err)
+		return out, s.tell(fmt.Errorf("read %s %d at %d: %w", q.Topic, q.ID, from, err))
 	}
 	out.Count, out.Next = len(chosen), next
 	return out, nil
@@ -116,7 +116,7 @@ func (s *Store) records(segments []*segment, places []queuePlace) ([]byte, error
 		for j < len(places) && segmentOf(segments, places[j].pos) == g {
 			j++
 		}
-		err := g.read(s.files, func(r reader) (err error) {
+		err := g.read(s.files, func(r *reader) (err error) {
 			if r.mapped != nil {
 				out, err = r.copy(out, places[i:j])
 			} else {
@@ -133,7 +133,7 @@ func (s *Store) records(segments []*segment, places []queuePlace) ([]byte, error
 }
 
 // copy appends records from the map.
-func (r reader) copy(out []byte, places []queuePlace) ([]byte, error) {
+func (r *reader) copy(out []byte, places []queuePlace) ([]byte, error) {
 	for _, p := range places {
 		n := len(out)
 		out = out[:n+int(p.size)]
@@ -148,7 +148,7 @@ func (r reader) copy(out []byte, places []queuePlace) ([]byte, error) {
 }
 
 // spans appends records from the file; neighbours are read at once.
-func (r reader) spans(out []byte, places []queuePlace) ([]byte, error) {
+func (r *reader) spans(out []byte, places []queuePlace) ([]byte, error) {
 	buf := spans.Get().(*[]byte)
 	defer spans.Put(buf)
 	for i := 0; i < len(places); {
@@ -188,8 +188,8 @@ func (r reader) spans(out []byte, places []queuePlace) ([]byte, error) {
 	return out, nil
 }
 
-func (r reader) bad(p queuePlace) error {
-	return fmt.Errorf("%w: %s at %d: a record of %d bytes fails its checksum", ErrDamaged, r.g.name, p.pos-r.g.start, p.size)
+func (r *reader) bad(p queuePlace) error {
+	return damaged(r.g.name, int64(p.pos-r.g.start), "a record of %d bytes fails its checksum", p.size)
 }
 
 // segmentOf returns the segment that holds pos.
@@ -218,7 +218,7 @@ func (s *Store) SeekTime(q message.Queue, ms int64, upper bool) (message.Offset,
 			continue // trimmed meanwhile
 		}
 		if err != nil {
-			return 0, fmt.Errorf("seek %s %d to %d: %w", q.Topic, q.ID, ms, err)
+			return 0, s.tell(fmt.Errorf("seek %s %d to %d: %w", q.Topic, q.ID, ms, err))
 		}
 		if upper && off > lo {
 			off--

@@ -33,8 +33,8 @@ var errGone = errors.New("store: no longer here")
 type segment struct {
 	name  string
 	start Position
-	prev  Mark // just before its first frame; Position is start
-	keys  *keyIndex
+	origin
+	keys *keyIndex
 
 	use    sync.RWMutex // held for reading while file or map are used
 	file   vfs.File     // nil once sealed and synced: then read through files
@@ -45,9 +45,10 @@ type segment struct {
 	allocated atomic.Int64 // bytes of the file
 
 	// Guarded by Store.mu.
-	end    Position // published
-	synced Position // everything below is durable
-	sparse []place  // some frames, in order
+	end     Position // published
+	synced  Position // everything below is durable
+	sparse  []place  // some frames, in order
+	trimmed bool     // no longer of the log
 
 	// Of the background.
 	written Position // write-back was asked for below
@@ -121,30 +122,38 @@ func (g *segment) writeBack(end Position) {
 
 // read lends f a reader of the segment's bytes: from the map while there is one,
 // else from the file. errGone if the segment is no longer the store's.
-func (g *segment) read(c *files, f func(r reader) error) error {
+func (g *segment) read(c *files, f func(r *reader) error) error {
 	g.use.RLock()
 	defer g.use.RUnlock()
+	r := &reader{g: g}
 	switch {
 	case g.gone:
 		return errGone
 	case g.mapped != nil:
-		return vfs.Guard(func() error { return f(reader{g: g, mapped: g.mapped.Bytes()}) })
+		r.mapped = g.mapped.Bytes()
+		err := vfs.Guard(func() error { return f(r) })
+		if errors.Is(err, vfs.ErrFault) {
+			return unread(g.name, r.off, err)
+		}
+		return err
 	case g.file != nil:
-		return f(reader{g: g, file: g.file})
+		r.file = g.file
+		return f(r)
 	}
-	file, _, err := c.get(g.name, segmentHead, g.checkHead, nil)
+	file, err := c.get(g.name, segmentHead, g.checkHead)
 	if err != nil {
-		return fmt.Errorf("%w: open %s: %w", ErrDamaged, g.name, err)
+		return err
 	}
 	defer c.put(file)
-	return f(reader{g: g, file: file})
+	r.file = file
+	return f(r)
 }
 
 // checkHead checks that b is the head of this segment's file.
 func (g *segment) checkHead(name string, b []byte) error {
-	prev, err := decodeHead(name, b)
-	if err == nil && prev != g.prev {
-		err = fmt.Errorf("%w: %s starts after entry %d at %d, not %d at %d", ErrDamaged, name, prev.Index, prev.Position, g.prev.Index, g.start)
+	o, err := decodeHead(name, b)
+	if err == nil && o != g.origin {
+		err = damaged(name, 0, "it starts after entry %d at %d, not %d at %d", o.prev.Index, o.prev.Position, g.prev.Index, g.start)
 	}
 	return err
 }
@@ -154,20 +163,21 @@ type reader struct {
 	g      *segment
 	mapped []byte
 	file   vfs.File
+	off    int64 // of the last read, in the file
 }
 
 // at fills b from position pos on.
-func (r reader) at(b []byte, pos Position) error {
-	off := int64(pos - r.g.start)
+func (r *reader) at(b []byte, pos Position) error {
+	r.off = int64(pos - r.g.start)
 	if r.mapped != nil {
-		if off < 0 || off+int64(len(b)) > int64(len(r.mapped)) {
-			return fmt.Errorf("%w: %s has no %d bytes at %d", ErrDamaged, r.g.name, len(b), off)
+		if r.off < 0 || r.off+int64(len(b)) > int64(len(r.mapped)) {
+			return damaged(r.g.name, r.off, "no %d bytes here", len(b))
 		}
-		copy(b, r.mapped[off:])
+		copy(b, r.mapped[r.off:])
 		return nil
 	}
-	if _, err := r.file.ReadAt(b, off); err != nil {
-		return fmt.Errorf("%w: read %s at %d: %w", ErrDamaged, r.g.name, off, err)
+	if _, err := r.file.ReadAt(b, r.off); err != nil {
+		return unread(r.g.name, r.off, err)
 	}
 	return nil
 }
@@ -182,11 +192,21 @@ func (g *segment) seal(end Position) error {
 	}
 	m := g.mapped
 	g.mapped = nil
-	err := m.Unmap()
-	if size := int64(end - g.start); err == nil && size < g.allocated.Load() {
-		if err = g.file.Truncate(size); err == nil {
-			g.allocated.Store(size)
-		}
+	if err := m.Unmap(); err != nil {
+		return err
+	}
+	return g.giveBack(end)
+}
+
+// giveBack cuts off what was reserved behind end.
+func (g *segment) giveBack(end Position) error {
+	size := int64(end - g.start)
+	if size >= g.allocated.Load() {
+		return nil
+	}
+	err := g.file.Truncate(size)
+	if err == nil {
+		g.allocated.Store(size)
 	}
 	return err
 }

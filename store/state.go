@@ -2,13 +2,14 @@ package store
 
 import (
 	"fmt"
+	"hash/crc32"
 
 	"raftmq/message"
 )
 
 // state is what Open needs to know. Big-endian:
 //
-//	 0   1  version 1
+//	 0   1  version 2
 //	 1  24  mark before the oldest retained entry: index, term, position
 //	25  24  mark of the last entry
 //	49   8  position of the last entry's frame; 0: none in the last segment
@@ -16,6 +17,7 @@ import (
 //	65   8  digest
 //	73   4  number of queues, then each, sorted by topic and id:
 //	        topic length (1), topic, id (4), min (8), max (8)
+//	        then CRC-32C of all that (4)
 type state struct {
 	first, mark Mark
 	frame       Position
@@ -30,12 +32,12 @@ type bound struct {
 }
 
 const (
-	stateVersion = 1
+	stateVersion = 2
 	stateHead    = 77
 )
 
 func (s *state) encode() []byte {
-	size := stateHead
+	size := stateHead + 4
 	for _, q := range s.bounds {
 		size += 21 + len(q.queue.Topic)
 	}
@@ -56,7 +58,7 @@ func (s *state) encode() []byte {
 		b = be.AppendUint64(b, uint64(q.min))
 		b = be.AppendUint64(b, uint64(q.max))
 	}
-	return b
+	return be.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // decodeState of nothing is an empty store's.
@@ -65,11 +67,16 @@ func decodeState(b []byte) (state, error) {
 	if len(b) == 0 {
 		return s, nil
 	}
-	if b[0] > stateVersion {
-		return s, fmt.Errorf("%w: state version %d, this program knows up to %d", ErrVersion, b[0], stateVersion)
+	if b[0] != stateVersion {
+		return s, fmt.Errorf("%w: state version %d, this program knows %d", ErrVersion, b[0], stateVersion)
 	}
-	if len(b) < stateHead {
+	if len(b) < stateHead+4 {
 		return s, fmt.Errorf("%w: state of %d bytes", ErrDamaged, len(b))
+	}
+	sum := be.Uint32(b[len(b)-4:])
+	b = b[:len(b)-4]
+	if crc32.Checksum(b, castagnoli) != sum {
+		return s, fmt.Errorf("%w: the state fails its checksum", ErrDamaged)
 	}
 	b = b[1:]
 	for _, m := range []*Mark{&s.first, &s.mark} {

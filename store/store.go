@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -45,7 +46,15 @@ type Options struct {
 	SegmentBytes int64  // 0: 256 MiB; at least 64 KiB. Replicas must agree
 	Number       uint32 // slot-local partition number, for physical offsets
 	Logger       hclog.Logger
-	OnFault      func(error) // called once, when a write or sync has failed for good; from any goroutine
+
+	// OnFault is called once, when a write or a sync has failed for good: the owner
+	// must stop, since nothing is known of what reached the disk. OnDamage is called
+	// once for each file in which damage is found. Both may be nil, are called from
+	// any goroutine, and must not wait for the store.
+	OnFault  func(error)
+	OnDamage func(*Damage)
+
+	queueFile message.Offset // entries of a queue's file; 0: defaultQueueFile
 }
 
 // Store is one partition's bytes. One goroutine may Append, Roll, Trim, Reset and
@@ -62,11 +71,14 @@ type Store struct {
 	wg    sync.WaitGroup
 	fault atomic.Pointer[error] // final
 
-	// Locks are taken in the order of round, sync, mu; the others are held alone.
-	round sync.Mutex // of the background
-	sync  sync.Mutex // of what is written to queues and keys, and of Sync
+	// Locks are taken in the order of round, syncing, flushing, mu; the others are
+	// held alone.
+	round    sync.Mutex // of the background
+	syncing  sync.Mutex // of Sync
+	flushing sync.Mutex // of what is written to queues and keys, and of removals
 
 	// Of the appender.
+	behind  int // pending after the last Append
 	turn    uint64
 	encoded []byte
 	keyed   []keyPlace
@@ -82,12 +94,16 @@ type Store struct {
 	hintMu sync.Mutex
 	hint   place // where the entry after the last one read is
 
-	// Guarded by sync.
+	toldMu sync.Mutex
+	told   map[string]struct{} // files whose damage the owner knows
+
+	// Guarded by syncing.
 	prevSync Mark     // what the last Sync, or Open, went through
 	cut      Position // as the trim file says
 
 	mu       sync.RWMutex
 	segments []*segment // oldest first; the last is active. Replaced, not changed, but for appending
+	trimmed  []*segment // to be synced, since a state may name them, and closed
 	queues   map[message.Queue]*queue
 	last     Mark
 	frame    Position // of the last entry; 0: none in the active segment
@@ -100,8 +116,8 @@ type Store struct {
 }
 
 // Open opens the store as of state, which Checkpoint or Roll gave; nil is an
-// empty store. What lies above is dropped: it will be appended again, to the same
-// bytes. ErrDamaged if what the state names is not all there, ErrVersion if a
+// empty store, whatever the directory holds: so a damaged one is thrown away. What
+// lies above is dropped: it will be appended again, to the same bytes. ErrDamaged if what the state names is not all there, ErrVersion if a
 // later version wrote it; the files are then as they were.
 func Open(dir string, o Options, state []byte) (*Store, error) {
 	if o.FS == nil {
@@ -114,6 +130,7 @@ func Open(dir string, o Options, state []byte) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
+	o.queueFile = cmp.Or(o.queueFile, defaultQueueFile)
 	st, err := decodeState(state)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
@@ -131,8 +148,9 @@ func Open(dir string, o Options, state []byte) (*Store, error) {
 		waiters: make(map[message.Queue]chan struct{}),
 		queues:  make(map[message.Queue]*queue),
 		trash:   make(map[string]int),
+		told:    make(map[string]struct{}),
 	}
-	if err := s.load(st); err != nil {
+	if err := s.load(st, len(state) == 0); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), s.closeFiles())
 	}
 	s.wg.Go(s.background)
@@ -144,6 +162,23 @@ func (s *Store) keep(name string) {
 	s.mu.Lock()
 	delete(s.trash, name)
 	s.mu.Unlock()
+}
+
+// createFile makes a file, in place of one that is not in use any more, if there is
+// one. Sync makes it durable.
+func (s *Store) createFile(name string, b []byte) (*openFile, error) {
+	s.keep(name)
+	s.files.forget(name)
+	if err := s.removeFile(name); err != nil {
+		return nil, err
+	}
+	f, err := s.files.create(name, b)
+	if err == nil {
+		s.mu.Lock()
+		s.names = true
+		s.mu.Unlock()
+	}
+	return f, err
 }
 
 // discardLocked removes files at a later Sync.
@@ -190,8 +225,8 @@ func (s *Store) makeFile() (*segment, error) {
 	return g, nil
 }
 
-// createSegment starts the segment after prev, from the spare if there is one.
-func (s *Store) createSegment(prev Mark) (*segment, error) {
+// createSegment starts the segment after o, from the spare if there is one.
+func (s *Store) createSegment(o origin) (*segment, error) {
 	s.spareMu.Lock()
 	defer s.spareMu.Unlock()
 	g := s.spare
@@ -202,23 +237,24 @@ func (s *Store) createSegment(prev Mark) (*segment, error) {
 			return nil, err
 		}
 	}
-	name, keys := segmentName(s.dir, prev.Position, "log"), segmentName(s.dir, prev.Position, "keys")
+	start := o.prev.Position
+	name, keys := segmentName(s.dir, start, "log"), segmentName(s.dir, start, "keys")
 	s.files.forget(name)
 	s.keep(name)
 	s.keep(keys)
 	err := errors.Join(s.disk.Rename(g.name, name), s.removeFile(keys))
 	if err == nil {
 		err = vfs.Guard(func() error {
-			copy(g.mapped.Bytes(), encodeHead(prev))
+			copy(g.mapped.Bytes(), o.encode())
 			return nil
 		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, g.close())
 	}
-	g.name, g.start, g.prev = name, prev.Position, prev
-	g.end, g.synced, g.written = prev.Position+segmentHead, prev.Position, prev.Position
-	g.keys = &keyIndex{name: keys, loaded: true, through: prev.Position}
+	g.name, g.start, g.origin = name, start, o
+	g.end, g.synced, g.written = start+segmentHead, start, start
+	g.keys = &keyIndex{name: keys, loaded: true, through: start}
 	return g, nil
 }
 
@@ -283,8 +319,10 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.wg.Wait()
-	s.sync.Lock()
-	defer s.sync.Unlock()
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	return s.closeFiles()
 }
 
@@ -301,7 +339,7 @@ func (s *Store) gone(outside error) error {
 
 func (s *Store) closeFiles() error {
 	var errs []error
-	for _, g := range s.segments {
+	for _, g := range slices.Concat(s.trimmed, s.segments) {
 		errs = append(errs, g.close())
 	}
 	s.spareMu.Lock()
@@ -310,8 +348,18 @@ func (s *Store) closeFiles() error {
 		errs = append(errs, s.spare.close())
 		s.spare = nil
 	}
-	errs = append(errs, s.files.close())
+	s.files.close()
 	return errors.Join(errs...)
+}
+
+// closeSegments ends the use of what is no longer of the log.
+func (s *Store) closeSegments(segments []*segment) {
+	for _, g := range segments {
+		s.files.forget(g.name)
+		if err := g.close(); err != nil {
+			s.log.Warn("close segment", "file", g.name, "error", err)
+		}
+	}
 }
 
 // Queues returns every queue that was ever written, sorted.

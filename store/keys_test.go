@@ -1,0 +1,122 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
+	"raftmq/message"
+)
+
+// requireKeys checks that every key of fill's entries 1 to last is found.
+func requireKeys(t *testing.T, s *Store, last int) {
+	t.Helper()
+	for i := 1; i <= last; i++ {
+		for j := range i % 4 {
+			r, err := s.Lookup("t", fmt.Sprintf("k%d-%d", i, j), 10, 0, 0)
+			require.NoError(t, err)
+			require.Len(t, r, 1, "entry %d, record %d", i, j)
+		}
+	}
+}
+
+// Entries appended between Checkpoint and Sync bring their keys into a run that
+// reaches above the checkpoint. After a restart the run is not used; the keys
+// below the checkpoint are found all the same.
+func TestKeysBelowACheckpointSurviveAppendsBesideIt(t *testing.T) {
+	for _, o := range []Options{{}, {SegmentBytes: minSegment}} {
+		disk := vfs.NewMem(1)
+		o.FS = disk
+		s, err := Open("p", o, nil)
+		require.NoError(t, err)
+		fill(t, s, 1, 103, same)
+		state, m := s.Checkpoint()
+		fill(t, s, 104, 110, same)
+		require.NoError(t, s.flushKeys(s.active(), s.active().keys.mem, s.active().end))
+		require.NoError(t, s.Sync(m))
+		require.NoError(t, s.Close())
+		for _, keep := range []float64{0, 0.5, 1} {
+			o.FS = disk.CrashKeeping(1, keep)
+			s, err = Open("p", o, state)
+			require.NoError(t, err)
+			requireKeys(t, s, 103)
+			fill(t, s, 104, 110, same)
+			requireKeys(t, s, 110)
+			require.NoError(t, s.Close())
+		}
+	}
+}
+
+// A run that is written after its segment was synced is synced by the next Sync.
+func TestKeysOfASyncedSegmentAreSynced(t *testing.T) {
+	disk := vfs.NewMem(1)
+	s, err := Open("p", small(disk), nil)
+	require.NoError(t, err)
+	defer s.Close()
+	fill(t, s, 1, 100, same)
+	require.NoError(t, s.Sync(s.Last())) // leaves the active segment's keys in memory
+	g := s.active()
+	require.NotEmpty(t, g.keys.mem)
+	require.NoError(t, s.flushKeys(g, g.keys.mem, g.end))
+	state, m := s.Checkpoint()
+	require.NoError(t, s.Sync(m))
+	s2, err := Open("p", small(disk.CrashKeeping(1, 0)), state)
+	require.NoError(t, err)
+	defer s2.Close()
+	require.Empty(t, s2.active().keys.mem, "nothing is to be indexed again")
+	requireKeys(t, s2, 100)
+}
+
+// Whatever byte of a run is not what was written, no key is lost: the index is
+// built again from the log.
+func TestDamagedKeysAreBuiltAgain(t *testing.T) {
+	disk, h, k := settled(t, 300)
+	name := segmentName("p", 0, "keys")
+	f, err := disk.Open(name)
+	require.NoError(t, err)
+	size, err := f.Size()
+	require.NoError(t, err)
+	for at := int64(0); at < size; at += 13 {
+		if at >= 4 && at < 8 { // another version
+			continue
+		}
+		left := disk.CrashKeeping(0, 1)
+		require.NoError(t, left.Damage(name, at, 1, flip))
+		s := openMem(t, left, k.state)
+		for i := range 30 {
+			for _, key := range h[i].keys {
+				rs, err := s.Lookup("t", key, 10, 0, 0)
+				require.NoError(t, err)
+				require.Len(t, rs, 1, "byte %d, key %s", at, key)
+			}
+		}
+		require.NoError(t, s.Close())
+	}
+}
+
+// Where a record that is damaged may have the key, a lookup does not say that
+// there is none: neither when the index has it nor when the index is built again.
+func TestLookupDoesNotMissADamagedRecord(t *testing.T) {
+	disk, _, k := settled(t, 300)
+	log, keys := segmentName("p", 0, "log"), segmentName("p", 0, "keys")
+	s := openMem(t, disk, k.state)
+	rs, err := s.Lookup("t", "common", 1000, 0, 0)
+	require.NoError(t, err)
+	_, pos := message.SplitPhysicalOffset(rs[len(rs)-1].PhysicalOffset())
+	require.NoError(t, s.Close())
+	require.NoError(t, disk.Damage(log, pos+100, 1, flip))
+	s = openMem(t, disk, k.state)
+	_, err = s.Lookup("t", "common", 1000, 0, 0)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.ErrorContains(t, err, log)
+	require.NoError(t, s.Close())
+	require.NoError(t, disk.Damage(keys, 40, 1, flip))
+	s = openMem(t, disk, k.state)
+	for range 2 {
+		_, err = s.Lookup("t", "nobody's", 10, 0, 0)
+		require.ErrorIs(t, err, ErrDamaged)
+		require.ErrorContains(t, err, log)
+	}
+}

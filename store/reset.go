@@ -1,0 +1,74 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"raftmq/message"
+)
+
+// Reset empties the store and starts it at a floor's state, which must lie above
+// Last: nothing before it is retained. Until the state of the Sync after it was
+// kept, the state from before Reset can be opened. To start again below, or at,
+// Last: Close, and Open without a state. Appends must not run meanwhile; readers
+// may.
+func (s *Store) Reset(storeState []byte) error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	st, err := decodeState(storeState)
+	if err != nil {
+		return fmt.Errorf("reset %s: %w", s.dir, err)
+	}
+	if last := s.Last(); st.mark.Index <= last.Index || st.mark.Position <= last.Position {
+		return fmt.Errorf("store: reset %s to entry %d at %d: it has entry %d at %d", s.dir, st.mark.Index, st.mark.Position, last.Index, last.Position)
+	}
+	s.round.Lock()
+	defer s.round.Unlock()
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	have, err := s.list()
+	if err != nil {
+		return s.fail(fmt.Errorf("reset %s: %w", s.dir, err))
+	}
+	s.mu.Lock()
+	old, oldQueues := s.segments, s.queues
+	for _, start := range have.starts {
+		s.discardLocked(1, segmentName(s.dir, start, "log"))
+	}
+	for n := range have.other {
+		s.discardLocked(1, filepath.Join(s.dir, n))
+	}
+	for q, bases := range have.bases {
+		for _, base := range bases {
+			s.discardLocked(1, queueName(s.dir, q, base))
+		}
+	}
+	s.mu.Unlock()
+	g, err := s.createSegment(origin{prev: st.mark, lastMs: st.lastMs})
+	if err != nil {
+		return s.local(fmt.Errorf("reset %s: %w", s.dir, err))
+	}
+	s.mu.Lock()
+	for _, x := range old {
+		x.trimmed = true
+	}
+	s.segments = []*segment{g}
+	s.queues = make(map[message.Queue]*queue, len(st.bounds))
+	for _, b := range st.bounds {
+		s.queues[b.queue] = &queue{name: b.queue, min: b.max, max: b.max, written: b.max}
+	}
+	s.last = Mark{st.mark.Index, st.mark.Term, g.end}
+	s.frame, s.lastMs, s.digest, s.names, s.pending = 0, st.lastMs, st.digest, true, 0
+	s.mu.Unlock()
+	s.hintMu.Lock()
+	s.hint = place{}
+	s.hintMu.Unlock()
+	s.wake(slices.Collect(maps.Values(oldQueues)))
+	s.closeSegments(old)
+	return nil
+}
