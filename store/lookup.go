@@ -182,7 +182,7 @@ func (s *Store) reindex(g *segment, damage error) error {
 	k, end := g.keys, g.end
 	stale := k.loaded && damage == nil || g.trimmed
 	if damage != nil && !stale {
-		k.runs, k.size, k.through = nil, 0, g.start
+		k.loaded, k.runs, k.size, k.through = true, nil, 0, g.start
 		s.pending -= len(k.mem) * keyEntry
 		k.mem = nil
 	}
