@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -25,6 +26,7 @@ type partition struct {
 	log     *raftlog.GroupLog
 	append  *appender
 	commits *committer
+	damage  atomic.Pointer[store.Damage] // the first that was found; nil: none
 }
 
 // archive lets Raft read applied entries back from the commit log.
@@ -71,21 +73,28 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		return nil, fmt.Errorf("partition %d: %w", desc.ID, err)
 	}
 	log := b.log.Named("partition").With("partition", desc.ID, "topic", desc.Topic, "slot", desc.Slot)
+	p := &partition{desc: desc, log: group}
+	fault := func(err error) { b.fail(fmt.Errorf("partition %d of %s: %w", desc.ID, desc.Topic, err)) }
 	machine, err := fsm.OpenPartition(b.partitionDir(desc.ID), fsm.PartitionOptions{Store: store.Options{
 		FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: log,
+		OnFault: fault,
+		OnDamage: func(d *store.Damage) {
+			p.damage.CompareAndSwap(nil, d)
+			log.Error("replica is damaged: what cannot be read here is not served", "file", d.File, "offset", d.Offset, "error", d.Err)
+		},
 	}}, c.State)
 	if err != nil {
 		return nil, fmt.Errorf("open partition %d of %s: %w", desc.ID, desc.Topic, err)
 	}
 	group.SetArchive(archive{machine.Store})
-	p := &partition{desc: desc, machine: machine, log: group}
+	p.machine = machine
 	p.replica, err = b.host.Open(raftlog.ReplicaConfig{
 		Group: desc.ID, Log: group, Bootstrap: bootstrap, Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			log.Info("leadership", "lead", lead, "term", term)
 			b.leadsChanged()
 		},
-		OnFault: func(err error) { b.fail(fmt.Errorf("partition %d of %s: %w", desc.ID, desc.Topic, err)) },
+		OnFault: fault,
 	}, machine)
 	if err != nil {
 		return nil, errors.Join(err, machine.Close())

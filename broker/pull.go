@@ -57,7 +57,8 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	}
 	if p, ok := b.partition(part.ID); ok && !p.leads() {
 		if lo, hi := p.store().Bounds(q); h.QueueOffset >= int64(lo) && h.QueueOffset < int64(hi) {
-			if reply := b.readQueue(r, &h, p, q, match); reply != nil {
+			// What cannot be read here the leader may have.
+			if reply, err := b.readQueue(r, &h, p, q, match); err == nil && reply != nil {
 				return reply
 			}
 		}
@@ -93,8 +94,8 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		from := message.Offset(h.QueueOffset)
 		switch {
 		case from >= lo && from < hi:
-			if reply := b.readQueue(r, h, p, q, match); reply != nil {
-				return reply, nil
+			if reply, err := b.readQueue(r, h, p, q, match); err != nil || reply != nil {
+				return reply, err
 			}
 			continue
 		case from != hi || from < lo:
@@ -133,8 +134,8 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 }
 
 // readQueue answers with records, or with what was passed over; nil if there is
-// nothing at the offset.
-func (b *Broker) readQueue(r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) *remoting.Command {
+// nothing at the offset. An error says that there is something that cannot be read.
+func (b *Broker) readQueue(r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) (*remoting.Command, error) {
 	n, bytes := int(h.MaxMsgNums), int(h.MaxMsgBytes)
 	if n <= 0 {
 		n = pullMessages
@@ -147,19 +148,18 @@ func (b *Broker) readQueue(r *request, h *remoting.PullHeader, p *partition, q m
 	}
 	batch, err := p.store().Read(q, message.Offset(h.QueueOffset), min(n, maxPullMessages), min(bytes, maxPullBytes), match)
 	if errors.Is(err, store.ErrOffset) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		b.log.Error("read", "partition", p.desc.ID, "topic", q.Topic, "queue", q.ID, "offset", h.QueueOffset, "error", err)
-		return r.refuse(remoting.SystemError, "%v", err)
+		return nil, err
 	}
 	if batch.Count == 0 {
 		if batch.Next == message.Offset(h.QueueOffset) {
-			return nil
+			return nil, nil
 		}
-		return r.emptyPull(remoting.PullRetryImmediately, int64(batch.Next), int64(batch.Min), int64(batch.Max))
+		return r.emptyPull(remoting.PullRetryImmediately, int64(batch.Next), int64(batch.Min), int64(batch.Max)), nil
 	}
-	return r.ReplyWith(remoting.PullReply{NextBeginOffset: int64(batch.Next), MinOffset: int64(batch.Min), MaxOffset: int64(batch.Max)}, batch.Records)
+	return r.ReplyWith(remoting.PullReply{NextBeginOffset: int64(batch.Next), MinOffset: int64(batch.Min), MaxOffset: int64(batch.Max)}, batch.Records), nil
 }
 
 func (r *request) emptyPull(code remoting.Code, next, lo, hi int64) *remoting.Command {

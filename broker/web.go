@@ -124,6 +124,7 @@ type PartitionInfo struct {
 	Position int64  `json:"position"`
 	Digest   string `json:"digest"` // of the log through applied
 	WALBytes int64  `json:"wal_bytes"`
+	Damage   string `json:"damage,omitempty"` // the first that was found in this replica's files
 }
 
 func (w *web) partitions(rw http.ResponseWriter, _ *http.Request) {
@@ -137,9 +138,13 @@ func (b *Broker) Partitions() []PartitionInfo {
 	for _, p := range b.local() {
 		s := p.replica.Stats()
 		mark, digest := p.store().Digest()
+		damage := ""
+		if d := p.damage.Load(); d != nil {
+			damage = d.Error()
+		}
 		infos = append(infos, PartitionInfo{
 			ID: p.desc.ID, Topic: p.desc.Topic, Slot: p.desc.Slot, Leader: b.leaderOf(p.desc.ID), State: s.State, Term: s.Term,
-			Last: s.Last, Commit: s.Commit, Applied: mark.Index, Position: int64(mark.Position), Digest: fmt.Sprintf("%016x", digest), WALBytes: p.log.Bytes(),
+			Last: s.Last, Commit: s.Commit, Applied: mark.Index, Position: int64(mark.Position), Digest: fmt.Sprintf("%016x", digest), WALBytes: p.log.Bytes(), Damage: damage,
 		})
 	}
 	return infos
