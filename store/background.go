@@ -31,7 +31,7 @@ func (s *Store) lookAround() {
 	}
 	closed := s.closed
 	s.mu.RUnlock()
-	if closed {
+	if closed || s.failed() != nil {
 		return
 	}
 	g := segments[len(segments)-1]

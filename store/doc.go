@@ -68,7 +68,7 @@
 // to them, and the entries above are appended again, to the same bytes. So a kill
 // or a power cut at any moment leaves exactly the prefix that the kept state
 // names, nothing twice. Keys are derived: what a crash took of them, and at most
-// 4 MiB of log that a checkpoint leaves, is indexed again.
+// 1 MiB of log that a checkpoint leaves, is indexed again.
 //
 // What is trimmed, or left by Reset, is unlinked at a later Sync, so that the state
 // kept before can be opened; of what a trim took by then it says so, and starts

@@ -172,6 +172,14 @@ func TestClosedIsNotDamaged(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 	_, err = s.Record(104 + 4)
 	require.ErrorIs(t, err, ErrClosed)
+	_, err = s.Lookup("t", "common", 1, 0, 0)
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = s.SeekTime(message.Queue{Topic: "t"}, 1000, false)
+	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, s.Sync(s.Last()), ErrClosed, "nothing is durable by that")
+	_, err = s.Append(Entry{Index: s.Last().Index + 1}, 0, nil)
+	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, s.Trim(s.Last().Position), ErrClosed)
 }
 
 // The record that a message's body pretends to be is not found at its place.

@@ -20,10 +20,11 @@ type files struct {
 	syncing sync.Mutex // taken before mu
 	failed  error      // of a sync: final. Guarded by syncing
 
-	mu    sync.Mutex
-	open  map[string]*openFile
-	tick  uint64
-	moved uint64 // how often a name was forgotten
+	mu     sync.Mutex
+	open   map[string]*openFile
+	tick   uint64
+	moved  uint64 // how often a name was forgotten
+	closed bool
 }
 
 // openFile is held between get and put.
@@ -39,9 +40,9 @@ type openFile struct {
 // headBytes of the file when it is opened.
 func (c *files) get(name string, headBytes int, check func(name string, head []byte) error) (*openFile, error) {
 	for {
-		f, moved := c.use(name)
-		if f != nil {
-			return f, nil
+		f, moved, err := c.use(name)
+		if f != nil || err != nil {
+			return f, err
 		}
 		file, err := c.openFile(name, headBytes, check)
 		if err != nil {
@@ -50,7 +51,7 @@ func (c *files) get(name string, headBytes int, check func(name string, head []b
 		if f = c.keep(name, file, moved); f != nil {
 			return f, nil
 		}
-		file.Close() // opened by another meanwhile, or it may be gone
+		file.Close()
 	}
 }
 
@@ -103,24 +104,28 @@ func (c *files) getOrCreate(name string, headBytes int, check func(name string, 
 	return f, err == nil, err
 }
 
-// use returns the file if it is open, and what keep is to be told.
-func (c *files) use(name string) (f *openFile, moved uint64) {
+// use returns the file if it is open, and what keep is to be told. errGone once
+// closed.
+func (c *files) use(name string) (f *openFile, moved uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil, 0, errGone
+	}
 	c.tick++
 	if f = c.open[name]; f != nil {
 		f.users++
 		f.used = c.tick
 	}
-	return f, c.moved
+	return f, c.moved, nil
 }
 
 // keep keeps a file that was opened since use said moved; nil if a name, maybe
-// this one, was forgotten since, or another opened it.
+// this one, was forgotten since, or another opened it, or all was closed.
 func (c *files) keep(name string, file vfs.File, moved uint64) *openFile {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.moved != moved || c.open[name] != nil {
+	if c.moved != moved || c.open[name] != nil || c.closed {
 		return nil
 	}
 	f := &openFile{File: file, users: 1, used: c.tick}
@@ -228,6 +233,7 @@ func (c *files) forgetLocked(name string) {
 func (c *files) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	for name := range c.open {
 		c.forgetLocked(name)
 	}

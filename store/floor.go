@@ -60,6 +60,10 @@ func (s *Store) readFloor(p Position) ([]byte, error) {
 	if err != nil {
 		return nil, unread(name, 0, err)
 	}
+	return decodeFloor(name, b)
+}
+
+func decodeFloor(name string, b []byte) ([]byte, error) {
 	if err := checkFormat(name, b, floorMagic, 12); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/hex"
+	"hash/crc32"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,9 +42,28 @@ func FuzzState(f *testing.F) {
 	st := state{mark: Mark{9, 2, 5000}, frame: 4900, bounds: []bound{{message.Queue{Topic: "t", ID: 1}, 2, 5}}}
 	f.Add(st.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := decodeState(b)
-		if err == nil && len(b) > 0 && b[0] == stateVersion {
-			require.Equal(t, b, s.encode())
+		for _, b := range [][]byte{b, be.AppendUint32(b, crc32.Checksum(b, castagnoli))} {
+			if s, err := decodeState(b); err == nil && len(b) > 0 {
+				require.Equal(t, b, s.encode())
+			}
+		}
+	})
+}
+
+func FuzzFloor(f *testing.F) {
+	f.Add(encodeFloor([]byte("state")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got, err := decodeFloor("floor", b); err == nil && be.Uint32(b[4:]) == formatVersion {
+			require.Equal(t, b, encodeFloor(got))
+		}
+	})
+}
+
+func FuzzTrim(f *testing.F) {
+	f.Add(encodeCut(4096))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := decodeCut("trim", b); err == nil && be.Uint32(b[4:]) == formatVersion {
+			require.Equal(t, b[:20], encodeCut(p))
 		}
 	})
 }

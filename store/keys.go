@@ -20,7 +20,7 @@ const (
 	// maxKeyRun is how many keys wait in memory before they are written.
 	maxKeyRun = 64 << 10
 	// keySpan is how much log a checkpoint may leave to be indexed again.
-	keySpan = 4 << 20
+	keySpan = 1 << 20
 )
 
 // keyPlace says that a record with a key of that hash is at pos.
@@ -40,7 +40,7 @@ type keyRun struct {
 // keyIndex finds records of one segment by key. Guarded by Store.mu.
 type keyIndex struct {
 	name    string
-	loaded  bool // runs are known
+	loaded  bool // runs and mem have all keys
 	runs    []keyRun
 	size    int64      // of the runs, in the file
 	through Position   // keys of records below are in runs
@@ -161,13 +161,13 @@ func (s *Store) loadKeys(g *segment, end Position) error {
 		return err
 	}
 	s.mu.Lock()
-	k := g.keys
-	k.loaded, k.runs, k.size, k.through, k.mem = true, runs, size, through, nil
+	g.keys.runs, g.keys.size, g.keys.through = runs, size, through
 	s.mu.Unlock()
 	return nil
 }
 
-// rebuildKeys indexes again what lies in [g.keys.through, end). After a record
+// rebuildKeys indexes again what lies in [g.keys.through, end): then all is loaded.
+// After a record
 // that cannot be read nobody can say that a key is not there: see keyIndex.lost.
 func (s *Store) rebuildKeys(g *segment, end Position) error {
 	s.mu.RLock()
@@ -180,36 +180,13 @@ func (s *Store) rebuildKeys(g *segment, end Position) error {
 	var mem []keyPlace
 	var lost error
 	for _, q := range queues {
-		lo, hi := s.bounds(q)
-		if lo < hi {
-			if p, err := s.place(q, hi-1); err == nil && p.pos < from {
-				continue
-			}
-		}
-		off, err := s.search(q, lo, hi, func(p queuePlace) bool { return p.pos >= from })
-		for err == nil && off < hi {
-			var ps []queuePlace
-			if ps, err = s.places(q, off, 256); err != nil {
-				break
-			}
-			for _, p := range ps {
-				if p.pos >= end {
-					off = hi
-					break
-				}
-				off++
-				r, e := s.records(segments, []queuePlace{p})
-				if e != nil {
-					if lost == nil {
-						lost = e
-					}
-					continue
-				}
-				mem = appendKeys(mem, r, p.pos)
-			}
-		}
-		if err != nil && !errors.Is(err, errGone) {
+		more, bad, err := s.keysOf(q, segments, from, end)
+		if err != nil {
 			return fmt.Errorf("index %s: %w", g.name, err)
+		}
+		mem = append(mem, more...)
+		if lost == nil {
+			lost = bad
 		}
 	}
 	s.mu.Lock()
@@ -217,6 +194,7 @@ func (s *Store) rebuildKeys(g *segment, end Position) error {
 	if g.trimmed {
 		return nil
 	}
+	g.keys.loaded = true
 	if g.keys.lost = lost; lost != nil {
 		s.pending -= len(g.keys.mem) * keyEntry
 		g.keys.mem = nil
@@ -225,6 +203,48 @@ func (s *Store) rebuildKeys(g *segment, end Position) error {
 	g.keys.mem = append(mem, g.keys.mem...)
 	s.pending += len(mem) * keyEntry
 	return nil
+}
+
+// keysOf returns the keys of q's records in [from, end); lost is why one of them
+// cannot be read.
+func (s *Store) keysOf(q *queue, segments []*segment, from, end Position) (mem []keyPlace, lost, err error) {
+	for {
+		mem, lost = nil, nil
+		lo, hi := s.bounds(q)
+		off, err := s.search(q, lo, hi, func(p queuePlace) bool { return p.pos >= from })
+		for err == nil && off < hi {
+			var ps []queuePlace
+			if ps, err = s.places(q, off, 256); err != nil {
+				break
+			}
+			for _, p := range ps {
+				if p.pos >= end {
+					return mem, lost, nil
+				}
+				off++
+				r, bad := s.records(segments, []queuePlace{p})
+				switch {
+				case bad == nil:
+					mem = appendKeys(mem, r, p.pos)
+				case errors.Is(bad, ErrDamaged):
+					if lost == nil {
+						lost = bad
+					}
+				case !errors.Is(bad, errGone):
+					return nil, nil, bad
+				}
+			}
+		}
+		if !errors.Is(err, errGone) {
+			return mem, lost, err
+		}
+		if err := s.gone(nil); err != nil {
+			return nil, nil, err
+		}
+		if now, _ := s.bounds(q); now == lo { // not trimmed: Reset took the queue away
+			return nil, nil, nil
+		}
+	}
 }
 
 // flushKeys writes the keys below through that are in memory as a run.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -94,6 +95,35 @@ func TestDamagedKeysAreBuiltAgain(t *testing.T) {
 		}
 		require.NoError(t, s.Close())
 	}
+}
+
+// A lookup beside another one that builds the index waits for it.
+func TestLookupWaitsForTheIndex(t *testing.T) {
+	disk, h, k := settled(t, 300)
+	require.NoError(t, disk.Damage(segmentName("p", 0, "keys"), 60, 1, flip))
+	s := openMem(t, disk, k.state)
+	var key string
+	for i := range h {
+		if len(h[i].keys) > 0 {
+			key = h[i].keys[0]
+			break
+		}
+	}
+	in := disk.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRead}, Name: fmt.Sprintf("%020d.log", 0), Hang: true})
+	counts := make(chan int)
+	lookup := func() {
+		rs, _ := s.Lookup("t", key, 10, 0, 0)
+		counts <- len(rs)
+	}
+	go lookup()
+	<-in.Struck()
+	go lookup()
+	for range 100 {
+		runtime.Gosched()
+	}
+	in.Release()
+	require.Equal(t, 1, <-counts)
+	require.Equal(t, 1, <-counts)
 }
 
 // Where a record that is damaged may have the key, a lookup does not say that

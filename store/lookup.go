@@ -133,6 +133,9 @@ func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.
 				err = s.gone(nil)
 			}
 		}
+		if errors.Is(err, errGone) {
+			err = s.gone(nil)
+		}
 		if err != nil {
 			return nil, s.tell(fmt.Errorf("look up a key of %s: %w", topic, err))
 		}
@@ -180,9 +183,9 @@ func (s *Store) reindex(g *segment, damage error) error {
 	defer s.flushing.Unlock()
 	s.mu.Lock()
 	k, end := g.keys, g.end
-	stale := k.loaded && damage == nil || g.trimmed
-	if damage != nil && !stale {
-		k.loaded, k.runs, k.size, k.through = true, nil, 0, g.start
+	stale := g.trimmed || k.loaded && (damage == nil || len(k.runs) == 0) // built meanwhile
+	if !stale {                                                           // other lookups wait
+		k.loaded, k.runs, k.size, k.through = false, nil, 0, g.start
 		s.pending -= len(k.mem) * keyEntry
 		k.mem = nil
 	}

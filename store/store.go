@@ -69,7 +69,7 @@ type Store struct {
 	work  chan struct{} // wakes the background
 	stop  chan struct{}
 	wg    sync.WaitGroup
-	fault atomic.Pointer[error] // final
+	fault atomic.Pointer[error] // final; ErrClosed once closed
 
 	// Locks are taken in the order of round, syncing, flushing, mu; the others are
 	// held alone.
@@ -308,13 +308,16 @@ func (s *Store) DiskBytes() int64 {
 	return n
 }
 
-// Close releases everything; readers get ErrClosed. It does not sync.
+// Close releases everything; whoever calls from then on gets ErrClosed. It does not
+// sync.
 func (s *Store) Close() error {
+	closed := ErrClosed
+	s.fault.CompareAndSwap(nil, &closed)
 	s.mu.Lock()
-	closed := s.closed
+	again := s.closed
 	s.closed = true
 	s.mu.Unlock()
-	if closed {
+	if again {
 		return nil
 	}
 	close(s.stop)

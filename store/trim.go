@@ -106,6 +106,10 @@ func (s *Store) readCut() (Position, error) {
 	if err != nil {
 		return 0, unread(name, 0, err)
 	}
+	return decodeCut(name, b)
+}
+
+func decodeCut(name string, b []byte) (Position, error) {
 	if err := checkFormat(name, b, cutMagic, 16); err != nil {
 		return 0, err
 	}
