@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"raftmq/internal/vfs"
 	"raftmq/message"
@@ -162,7 +163,8 @@ func (s *Store) Roll(with func(storeState []byte) []byte) error {
 	if err := s.failed(); err != nil {
 		return err
 	}
-	if err := s.writeFloor(s.last.Position, with(s.capture())); err != nil {
+	state := s.capture()
+	if err := s.writeFloor(s.last.Position, state, with(slices.Clone(state))); err != nil {
 		return fmt.Errorf("roll: %w", err)
 	}
 	g, err := s.createSegment(origin{s.last, s.frame, s.lastMs})

@@ -90,7 +90,7 @@ func (s *Store) sweep() error {
 		switch {
 		case wait > 0:
 			s.trash[name]--
-		case first <= s.prevSync.Position:
+		case first < s.prevSync.Position:
 			due = append(due, name)
 		}
 	}

@@ -32,7 +32,7 @@ func TestGoldenBytes(t *testing.T) {
 		{"key run", encodeRun([]keyPlace{{9, 64}, {2, 128}, {2, 64}}, 4096), "72714b580000000100000003000000000000000000001000ba0ebdf8a965ba01000000000000000200000000000000400000000000000002000000000000008000000000000000090000000000000040"},
 		{"state", st.encode(), "02000000000000000100000000000000010000000000001000000000000000000900000000000000020000000000001388000000000000132400000000000004d2000000000000abcd0000000101740000000100000000000000020000000000000005cf70cc57"},
 		{"trim", encodeCut(4096), "72715452000000010000000000001000730663fd"},
-		{"floor", encodeFloor([]byte("state")), "7271464c0000000166db68dfc06c97c97374617465"},
+		{"floor", encodeFloor(st.encode(), []byte("bytes")), "7271464c00000001d06e9c9200000067686a7d8802000000000000000100000000000000010000000000001000000000000000000900000000000000020000000000001388000000000000132400000000000004d2000000000000abcd0000000101740000000100000000000000020000000000000005cf70cc576279746573"},
 	} {
 		require.Equal(t, c.want, hex.EncodeToString(c.got), c.name)
 	}
@@ -51,10 +51,12 @@ func FuzzState(f *testing.F) {
 }
 
 func FuzzFloor(f *testing.F) {
-	f.Add(encodeFloor([]byte("state")))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if got, err := decodeFloor("floor", b); err == nil && be.Uint32(b[4:]) == formatVersion {
-			require.Equal(t, b, encodeFloor(got))
+	st := state{mark: Mark{9, 2, 5000}, frame: 4900}
+	f.Add(encodeFloor(st.encode(), []byte("bytes")))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		st, b, err := decodeFloor("floor", file)
+		if err == nil && be.Uint32(file[12:]) > 0 && be.Uint32(file[4:]) == formatVersion {
+			require.Equal(t, file, encodeFloor(st.encode(), b))
 		}
 	})
 }

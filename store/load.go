@@ -81,12 +81,19 @@ func (s *Store) load(st state, fresh bool) error {
 		return err
 	}
 	first := st.first.Position
-	raise := s.cut > first
-	if raise {
-		if s.cut > st.mark.Position {
+	if s.cut > first { // trimmed after the state was captured
+		if s.cut >= st.mark.Position {
 			return damaged(filepath.Join(s.dir, cutName), 8, "the log, up to %d, is trimmed to %d", st.mark.Position, s.cut)
 		}
 		first = s.cut
+		starts, err := s.starts(first)
+		if err != nil {
+			return err
+		}
+		for i := range st.bounds {
+			b := &st.bounds[i]
+			b.min = max(b.min, starts[b.queue])
+		}
 	}
 	s.last, s.lastMs, s.digest, s.frame, s.prevSync = st.mark, st.lastMs, st.digest, st.frame, st.mark
 	var drop []string
@@ -109,7 +116,7 @@ func (s *Store) load(st state, fresh bool) error {
 		drop = append(drop, filepath.Join(s.dir, n))
 	}
 	for _, b := range st.bounds {
-		unused, err := s.loadQueue(b, have.bases[b.queue], raise)
+		unused, err := s.loadQueue(b, have.bases[b.queue])
 		if err != nil {
 			return err
 		}
@@ -134,11 +141,6 @@ func (s *Store) load(st state, fresh bool) error {
 		s.last.Position, s.frame = g.end, 0
 		s.names = true
 		return nil
-	}
-	if raise {
-		if err := s.raise(first); err != nil {
-			return err
-		}
 	}
 	g := s.active()
 	if err := s.loadKeys(g, g.end); err != nil {
@@ -261,9 +263,8 @@ func (s *Store) checkLast(g *segment, st state) error {
 }
 
 // loadQueue makes the queue as of b, given the first offsets of its files, and
-// returns those of the files that it does not need. If
-// it was trimmed since, any of the files below its last ones may be missing.
-func (s *Store) loadQueue(b bound, bases []message.Offset, trimmed bool) (unused []message.Offset, err error) {
+// returns those of the files that it does not need.
+func (s *Store) loadQueue(b bound, bases []message.Offset) (unused []message.Offset, err error) {
 	q := &queue{name: b.queue, min: b.min, max: b.max, written: b.max}
 	s.queues[b.queue] = q
 	for i, base := range bases {
@@ -273,17 +274,6 @@ func (s *Store) loadQueue(b bound, bases []message.Offset, trimmed bool) (unused
 			unused = append(unused, base)
 		} else {
 			q.bases = append(q.bases, base)
-		}
-	}
-	if trimmed {
-		i := max(0, len(q.bases)-1)
-		for i > 0 && q.bases[i]-q.bases[i-1] <= s.o.queueFile {
-			i--
-		}
-		unused, q.bases = append(unused, q.bases[:i]...), q.bases[i:]
-		q.min = q.max
-		if len(q.bases) > 0 {
-			q.min = max(b.min, q.bases[0])
 		}
 	}
 	for off := q.min; off < q.max; {
@@ -307,17 +297,4 @@ func (s *Store) loadQueue(b bound, bases []message.Offset, trimmed bool) (unused
 		off = to
 	}
 	return unused, nil
-}
-
-// raise lets the queues start in the segment at first: what lies below was
-// trimmed after the state was captured.
-func (s *Store) raise(first Position) error {
-	for _, q := range s.queues {
-		lo, err := s.search(q, q.min, q.max, func(p queuePlace) bool { return p.pos >= first })
-		if err != nil {
-			return err
-		}
-		q.min = lo
-	}
-	return nil
 }

@@ -74,6 +74,34 @@ func TestSealedSegmentsGiveBack(t *testing.T) {
 	require.Equal(t, s.Last(), s2.Last())
 }
 
+// What is appended is handed to the disk a MiB at a time, in order and once, so that
+// a Sync finds little to do.
+func TestWriteBackGoesInSmallSteps(t *testing.T) {
+	disk := vfs.NewMem(1)
+	s, err := Open("p", Options{FS: disk}, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	var at int64
+	disk.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.OpWriteBack { // from the background only
+			if op.Off != at || op.Len != 1<<20 {
+				t.Errorf("%v after %d", op, at)
+			}
+			at += op.Len
+		}
+		return nil
+	})
+	for i := uint64(1); i <= 20; i++ {
+		e, places := entry(t, i, message.Queue{Topic: "t"}, 4, 100<<10)
+		_, err := s.Append(e, 1, places)
+		require.NoError(t, err)
+	}
+	s.round.Lock()
+	s.lookAround()
+	require.Less(t, int64(s.Last().Position)-at, int64(1<<20))
+	s.round.Unlock()
+}
+
 // The next segment is made, mapped and reserved before it is needed: a roll, and
 // the append after it, make no file but the floor and map nothing.
 func TestRollFindsItsSegmentMade(t *testing.T) {

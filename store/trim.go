@@ -25,19 +25,17 @@ func (s *Store) Trim(before Position) error {
 	if keep == 0 {
 		return nil
 	}
-	floor := segments[keep].start
-	mins := make(map[*queue]message.Offset, len(s.queues))
-	for _, q := range s.queues {
-		lo, hi := s.bounds(q)
-		lo, err := s.search(q, lo, hi, func(p queuePlace) bool { return p.pos >= floor })
-		if err != nil {
-			return s.tell(fmt.Errorf("trim below %d: %w", before, err))
-		}
-		mins[q] = lo
+	starts, err := s.starts(segments[keep].start)
+	if errors.Is(s.tell(err), ErrDamaged) {
+		starts, err = s.searchStarts(segments[keep].start)
+	}
+	if err != nil {
+		return s.tell(fmt.Errorf("trim below %d: %w", before, err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for q, lo := range mins {
+	for _, q := range s.queues {
+		lo := max(q.min, starts[q.name])
 		q.min = lo
 		for len(q.bases) > 1 && q.bases[1] <= lo {
 			s.discardLocked(0, queueName(s.dir, q.name, q.bases[0]))
@@ -55,6 +53,20 @@ func (s *Store) Trim(before Position) error {
 	s.trimmed = append(s.trimmed, segments[:keep]...)
 	s.segments = append([]*segment(nil), segments[keep:]...)
 	return nil
+}
+
+// searchStarts is starts by the queues' own files.
+func (s *Store) searchStarts(p Position) (map[message.Queue]message.Offset, error) {
+	starts := make(map[message.Queue]message.Offset, len(s.queues))
+	for name, q := range s.queues {
+		lo, hi := s.bounds(q)
+		lo, err := s.search(q, lo, hi, func(x queuePlace) bool { return x.pos >= p })
+		if err != nil {
+			return nil, err
+		}
+		starts[name] = lo
+	}
+	return starts, nil
 }
 
 // TrimBefore returns the position to give to Trim so that only entries go that were

@@ -59,6 +59,49 @@ func TestStateFromBeforeATrimCanBeOpened(t *testing.T) {
 	}
 }
 
+// A state that ends where the oldest segment starts names nothing that a trim to
+// there leaves: the files stay until a later one was kept.
+func TestStateThatEndsWhereATrimGoes(t *testing.T) {
+	for seed := range uint64(10) {
+		disk := vfs.NewMem(seed)
+		s := openMem(t, disk, nil)
+		var k saved
+		for i := uint64(1); k.state == nil; i++ {
+			e, places := entry(t, i, message.Queue{Topic: "t"}, 2, 700)
+			if s.NeedsRoll(len(e.Data)) && i > 100 {
+				require.NoError(t, k.save(s))
+				require.NoError(t, s.Roll(same))
+				require.NoError(t, s.Trim(s.active().start))
+			} else if s.NeedsRoll(len(e.Data)) {
+				require.NoError(t, s.Roll(same))
+			}
+			_, err := s.Append(e, 1, places)
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.Sync(s.Last()))
+		s = openMem(t, disk.Crash(seed), k.state)
+		require.Equal(t, k.mark, s.Last())
+	}
+}
+
+// A trim finds where the queues start also when the floor there is damaged.
+func TestTrimWithoutAFloor(t *testing.T) {
+	disk, _, k := settled(t, 300)
+	s := openMem(t, disk, k.state)
+	want := openMem(t, disk.CrashKeeping(0, 1), k.state)
+	to := s.Segments()[2].Position
+	require.NoError(t, disk.Damage(segmentName("p", to, "floor"), 30, 1, flip))
+	require.NoError(t, s.Trim(to))
+	require.NoError(t, want.Trim(to))
+	for _, q := range s.Queues() {
+		lo, _ := s.Bounds(q)
+		wlo, _ := want.Bounds(q)
+		require.Positive(t, lo)
+		require.Equal(t, wlo, lo)
+	}
+	require.Equal(t, want.First(), s.First())
+}
+
 // The files of what is trimmed go: segments, floors, keys, and those of a queue all
 // of whose messages are gone.
 func TestTrimmedFilesGo(t *testing.T) {

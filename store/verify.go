@@ -141,7 +141,7 @@ func (v *verifier) floor(g *segment) error {
 	if g.prev.Index == 0 {
 		return nil
 	}
-	b, err := v.s.readFloor(g.start)
+	_, b, err := v.s.readFloor(g.start)
 	if err != nil {
 		return err
 	}
