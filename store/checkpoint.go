@@ -31,8 +31,8 @@ func (s *Store) Checkpoint() (state []byte, m Mark) { return s.capture(), s.last
 // runs beside Append. An error is final unless it is ErrNoSpace of the disk:
 // nothing is known of what reached it, and every later call says the same.
 //
-// The files below a Trim go at a Sync after one that went through the trim, so
-// that the state of at most one Sync that was not kept may be opened.
+// It takes the state of the Sync before for kept, and removes files below a trim
+// that both states can do without.
 func (s *Store) Sync(m Mark) error {
 	s.syncing.Lock()
 	defer s.syncing.Unlock()

@@ -9,7 +9,7 @@
 // # Directory
 //
 //	<position>.log          a segment of the commit log, named by its first position
-//	<position>.floor        the state at that position, from which a peer can start
+//	<position>.floor        the states at that position, from which a peer can start
 //	<position>.keys         keys of the segment's records: sorted runs
 //	<topic>@<id>.<offset>.q places of a queue's messages from that offset on
 //	next.log                a segment prepared ahead
@@ -71,8 +71,8 @@
 // 1 MiB of log that a checkpoint leaves, is indexed again.
 //
 // What is trimmed, or left by Reset, is unlinked at a later Sync, so that the state
-// kept before can be opened; of what a trim took by then it says so, and starts
-// where that ends. A failed write or sync is final for the store: every later call
+// kept before can be opened; if the files of a trim are gone by then, it starts
+// where they end. A failed write or sync is final for the store: every later call
 // says so, and OnFault is told. A full disk is not: nothing was done, and it may be
 // tried again.
 //
