@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"raftmq/message"
@@ -86,13 +87,8 @@ func (s *Store) sweep() error {
 	s.mu.Lock()
 	first := s.segments[0].start
 	var due []string
-	for name, wait := range s.trash {
-		switch {
-		case wait > 0:
-			s.trash[name]--
-		case first < s.prevSync.Position:
-			due = append(due, name)
-		}
+	if first < s.prevSync.Position { // else that state names nothing of what is left
+		due = slices.Collect(maps.Keys(s.trash))
 	}
 	s.mu.Unlock()
 	if len(due) == 0 {

@@ -167,8 +167,8 @@ func (s *Store) loadKeys(g *segment, end Position) error {
 }
 
 // rebuildKeys indexes again what lies in [g.keys.through, end): then all is loaded.
-// After a record
-// that cannot be read nobody can say that a key is not there: see keyIndex.lost.
+// After a record that cannot be read nobody can say that a key is not there: see
+// keyIndex.lost.
 func (s *Store) rebuildKeys(g *segment, end Position) error {
 	s.mu.RLock()
 	from, segments := g.keys.through, s.segments

@@ -130,6 +130,26 @@ func TestDamagedStoreIsBuiltAgainFromAPeer(t *testing.T) {
 	}
 }
 
+// A checkpoint that was captured before a Reset, and is synced after it, is whole.
+func TestResetBetweenCheckpointAndSync(t *testing.T) {
+	peer := openMem(t, vfs.NewMem(2), nil)
+	fill(t, peer, 1, 300, same)
+	require.NoError(t, peer.Trim(peer.Segments()[3].Position))
+	floor, m, err := peer.Floor()
+	require.NoError(t, err)
+	for _, keep := range []float64{0, 0.5, 1} {
+		disk := vfs.NewMem(1)
+		s := openMem(t, disk, nil)
+		fill(t, s, 1, 100, same)
+		var k saved
+		require.NoError(t, k.saveAfter(s, func() error { return s.Reset(floor) }))
+		fill(t, s, m.Index+1, 300, same)
+		s = openMem(t, disk.CrashKeeping(1, keep), k.state)
+		require.Equal(t, k.mark, s.Last())
+		requireKeys(t, s, 100)
+	}
+}
+
 // A floor at or below what is there is refused, and nothing happens.
 func TestResetGoesOnlyForward(t *testing.T) {
 	peer := openMem(t, vfs.NewMem(2), nil)

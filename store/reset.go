@@ -31,6 +31,9 @@ func (s *Store) Reset(storeState []byte) error {
 	defer s.syncing.Unlock()
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
+	if err := s.flush(true); err != nil { // a state may be about to be synced
+		return fmt.Errorf("reset %s: %w", s.dir, err)
+	}
 	have, err := s.list()
 	if err != nil {
 		return s.fail(fmt.Errorf("reset %s: %w", s.dir, err))
@@ -38,14 +41,14 @@ func (s *Store) Reset(storeState []byte) error {
 	s.mu.Lock()
 	old, oldQueues := s.segments, s.queues
 	for _, start := range have.starts {
-		s.discardLocked(1, segmentName(s.dir, start, "log"))
+		s.discardLocked(segmentName(s.dir, start, "log"))
 	}
 	for n := range have.other {
-		s.discardLocked(1, filepath.Join(s.dir, n))
+		s.discardLocked(filepath.Join(s.dir, n))
 	}
 	for q, bases := range have.bases {
 		for _, base := range bases {
-			s.discardLocked(1, queueName(s.dir, q, base))
+			s.discardLocked(queueName(s.dir, q, base))
 		}
 	}
 	s.mu.Unlock()
@@ -57,6 +60,7 @@ func (s *Store) Reset(storeState []byte) error {
 	for _, x := range old {
 		x.trimmed = true
 	}
+	s.trimmed = append(s.trimmed, old...)
 	s.segments = []*segment{g}
 	s.queues = make(map[message.Queue]*queue, len(st.bounds))
 	for _, b := range st.bounds {
@@ -69,6 +73,8 @@ func (s *Store) Reset(storeState []byte) error {
 	s.hint = place{}
 	s.hintMu.Unlock()
 	s.wake(slices.Collect(maps.Values(oldQueues)))
-	s.closeSegments(old)
+	for _, x := range old {
+		x.leave()
+	}
 	return nil
 }

@@ -223,7 +223,14 @@ func (g *segment) release() error {
 	return f.Close()
 }
 
-// close ends the segment's use; readers get errGone.
+// leave ends the segment's use by readers, who get errGone.
+func (g *segment) leave() {
+	g.use.Lock()
+	defer g.use.Unlock()
+	g.gone = true
+}
+
+// close ends the segment's use.
 func (g *segment) close() error {
 	g.use.Lock()
 	defer g.use.Unlock()

@@ -109,9 +109,9 @@ type Store struct {
 	frame    Position // of the last entry; 0: none in the active segment
 	lastMs   int64
 	digest   uint64
-	names    bool           // the directory is to be synced
-	trash    map[string]int // files to remove, and how many Syncs later
-	pending  int            // bytes of queue entries and keys that wait in memory
+	names    bool                // the directory is to be synced
+	trash    map[string]struct{} // files to remove once no state that may be opened needs them
+	pending  int                 // bytes of queue entries and keys that wait in memory
 	closed   bool
 }
 
@@ -147,7 +147,7 @@ func Open(dir string, o Options, state []byte) (*Store, error) {
 		stop:    make(chan struct{}),
 		waiters: make(map[message.Queue]chan struct{}),
 		queues:  make(map[message.Queue]*queue),
-		trash:   make(map[string]int),
+		trash:   make(map[string]struct{}),
 		told:    make(map[string]struct{}),
 	}
 	if err := s.load(st, len(state) == 0); err != nil {
@@ -181,12 +181,8 @@ func (s *Store) createFile(name string, b []byte) (*openFile, error) {
 	return f, err
 }
 
-// discardLocked removes files at a later Sync.
-func (s *Store) discardLocked(syncs int, names ...string) {
-	for _, n := range names {
-		s.trash[n] = syncs
-	}
-}
+// discardLocked removes a file at a later Sync.
+func (s *Store) discardLocked(name string) { s.trash[name] = struct{}{} }
 
 // fail keeps the first final error and returns it.
 func (s *Store) fail(err error) error {

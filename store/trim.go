@@ -38,13 +38,13 @@ func (s *Store) Trim(before Position) error {
 		lo := max(q.min, starts[q.name])
 		q.min = lo
 		for len(q.bases) > 1 && q.bases[1] <= lo {
-			s.discardLocked(0, queueName(s.dir, q.name, q.bases[0]))
+			s.discardLocked(queueName(s.dir, q.name, q.bases[0]))
 			q.bases = q.bases[1:]
 		}
 	}
 	for _, g := range segments[:keep] {
 		for _, kind := range []string{"log", "keys", "floor"} {
-			s.discardLocked(0, segmentName(s.dir, g.start, kind))
+			s.discardLocked(segmentName(s.dir, g.start, kind))
 		}
 		s.pending -= len(g.keys.mem) * keyEntry
 		g.keys.mem = nil
