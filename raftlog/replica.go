@@ -336,7 +336,8 @@ func (r *Replica) Stats() Stats {
 
 // Checkpoint makes the state durable as of now and lets the write-ahead log drop
 // what it covers. The apply path is held only while the state is captured. A
-// failed sync is final: OnFault is told, and every later Checkpoint fails.
+// failed sync is final: OnFault is told, and every later Checkpoint fails. So is a
+// checkpoint that could not be saved: the machine takes the one before for kept.
 func (r *Replica) Checkpoint() error {
 	r.save.Lock()
 	defer r.save.Unlock()
@@ -350,12 +351,15 @@ func (r *Replica) Checkpoint() error {
 	if c, ok, err := r.cfg.Log.Checkpoint(); err == nil && ok && c.Index == at.index {
 		return nil
 	}
-	if err := sync(); err != nil {
-		r.unsafe = fmt.Errorf("sync group %d through entry %d: %w", r.cfg.Group, at.index, err)
-		r.faulted(r.unsafe)
-		return r.unsafe
+	if err = sync(); err == nil {
+		err = r.cfg.Log.SaveCheckpoint(Checkpoint{Index: at.index, Term: at.term, Configuration: at.conf, ConfigurationIndex: at.confIndex, State: state})
 	}
-	return r.cfg.Log.SaveCheckpoint(Checkpoint{Index: at.index, Term: at.term, Configuration: at.conf, ConfigurationIndex: at.confIndex, State: state})
+	if err == nil || errors.Is(err, ErrWALClosed) {
+		return err
+	}
+	r.unsafe = fmt.Errorf("checkpoint group %d at entry %d: %w", r.cfg.Group, at.index, err)
+	r.faulted(r.unsafe)
+	return r.unsafe
 }
 
 // resetLog makes an installed floor durable: the machine has restored it, and
