@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"message", "remoting"},
 	"internal/mqtest":      {"broker", "client", "internal/vfs"},
-	"cmd/raftmq":           {"broker", "client", "internal/vfs"},
+	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs"}, // raftlog for bench engine
 }
 
 func TestPackagesImportDownwardOnly(t *testing.T) {

@@ -10,9 +10,27 @@ import (
 	"raftmq/client"
 )
 
+// endpoint is the name server of any node; name several, and any of them may be
+// down. TestExamples runs all examples against a cluster.
+var endpoint = "127.0.0.1:9876"
+
+func ExampleAdmin_CreateTopic() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close(ctx)
+	err = c.Admin().CreateTopic(ctx, client.TopicConfig{Name: "orders", Partitions: 1, Queues: 2})
+	if err != nil && !errors.Is(err, client.ErrExists) {
+		log.Fatal(err)
+	}
+	fmt.Println("orders has 2 queues")
+}
+
 func ExampleProducer_Send() {
 	ctx := context.Background()
-	c, err := client.Dial(ctx, client.WithEndpoints("127.0.0.1:9876"))
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -21,26 +39,26 @@ func ExampleProducer_Send() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	r, err := p.Send(ctx, &client.Message{Topic: "orders", Tag: "created", Keys: []string{"A-17"}, Body: []byte(`{"id":"A-17"}`)})
+	r, err := p.Send(ctx, &client.Message{Topic: "orders", Tag: "created", Keys: []string{"A-17"}, OrderKey: "A-17", Body: []byte(`{"id":"A-17"}`)})
 	switch {
 	case errors.Is(err, client.ErrUncertain):
-		log.Print("may be stored: ", err)
+		fmt.Println("may be stored:", err)
 	case err != nil:
-		log.Print("certainly not stored: ", err)
+		fmt.Println("certainly not stored:", err)
 	default:
-		fmt.Println(r.ID, r.Queue, r.Offset)
+		fmt.Println("stored at", r.Offset)
 	}
 }
 
 func ExampleConsumer_Run() {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	c, err := client.Dial(ctx)
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer c.Close(context.Background())
-	billing, err := c.NewConsumer("billing", client.WithConcurrency(16), client.WithStartAt(client.Latest()))
+	billing, err := c.NewConsumer("billing", client.WithConcurrency(16), client.WithStartAt(client.Earliest()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -49,6 +67,7 @@ func ExampleConsumer_Run() {
 	}
 	err = billing.Run(ctx, func(ctx context.Context, d *client.Delivery) error {
 		fmt.Println(d.Keys, string(d.Body))
+		stop()     // one is enough here; usually Run ends with the program
 		return nil // done; an error would bring it again
 	})
 	if err != nil {
@@ -58,7 +77,7 @@ func ExampleConsumer_Run() {
 
 func ExampleReader_UntilEnd() {
 	ctx := context.Background()
-	c, err := client.Dial(ctx)
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -72,26 +91,25 @@ func ExampleReader_UntilEnd() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(d.Queue, d.Offset, len(d.Body))
+		fmt.Println(d.Offset, d.Tag, len(d.Body))
 	}
 }
 
-func ExampleAdmin_CreateTopic() {
+func ExampleAdmin_Lag() {
 	ctx := context.Background()
-	c, err := client.Dial(ctx)
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer c.Close(ctx)
-	a := c.Admin()
-	err = a.CreateTopic(ctx, client.TopicConfig{Name: "orders", Partitions: 3, Queues: 2})
-	if err != nil && !errors.Is(err, client.ErrExists) {
-		log.Fatal(err)
-	}
-	for row, err := range a.Lag(ctx, "billing") {
+	var lag int64
+	for row, err := range c.Admin().Lag(ctx, "billing") {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(row.Topic, row.Queue, row.Lag)
+		if row.Topic == "orders" {
+			lag += row.Lag
+		}
 	}
+	fmt.Println("billing lags by", lag)
 }

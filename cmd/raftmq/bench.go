@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,21 +18,6 @@ import (
 	"raftmq/internal/vfs"
 )
 
-// result is what a benchmark prints.
-type result struct {
-	MsgsPerS  float64 `json:"msgs_per_s"`
-	MBPerS    float64 `json:"mb_per_s"`
-	P50       float64 `json:"p50_ms"`
-	P90       float64 `json:"p90_ms"`
-	P99       float64 `json:"p99_ms"`
-	P999      float64 `json:"p999_ms"`
-	Max       float64 `json:"max_ms"`
-	Sent      int64   `json:"sent"`
-	Errors    int64   `json:"errors"`
-	Unknown   int64   `json:"unknown"`
-	Fdatasync float64 `json:"fdatasync_p50_ms"`
-}
-
 type benchFlags struct {
 	size, inFlight, producers, rate, partitions, count int
 	topic                                              string
@@ -39,9 +25,28 @@ type benchFlags struct {
 }
 
 func benchCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "Measure and check: send, consume, failover, files, disk"}
+	c := &cobra.Command{Use: "bench", Short: "Measure and check: send, consume, e2e, engine, failover, files, disk"}
 	var f benchFlags
+	var profile string
 	p := c.PersistentFlags()
+	p.StringVar(&profile, "cpu-profile", "", "file for a profile of this process, the load")
+	var profiled *os.File
+	c.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		if profile == "" {
+			return nil
+		}
+		if profiled, err = os.Create(profile); err != nil {
+			return err
+		}
+		return pprof.StartCPUProfile(profiled)
+	}
+	c.PersistentPostRunE = func(*cobra.Command, []string) error {
+		if profiled == nil {
+			return nil
+		}
+		pprof.StopCPUProfile()
+		return profiled.Close()
+	}
 	p.IntVar(&f.size, "size", 1024, "bytes of a message")
 	p.IntVar(&f.inFlight, "in-flight", 64, "sends waiting for their answer, all producers together")
 	p.IntVar(&f.producers, "producers", 1, "producers")
@@ -53,6 +58,8 @@ func benchCommand(g *globals) *cobra.Command {
 	c.AddCommand(
 		&cobra.Command{Use: "send", Short: "Send as fast as answers come, or at --rate", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchSend(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "consume", Short: "Read a backlog of --count messages", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchConsume(cmd.Context(), g, f) }},
+		&cobra.Command{Use: "e2e", Short: "Send at --rate and time each message to its consumer", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEndToEnd(cmd.Context(), g, f) }},
+		&cobra.Command{Use: "engine", Short: "Measure Raft and the write-ahead log alone, three replicas in this process", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEngine(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "disk", Short: "Time fdatasync of 4 KiB in the current directory", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			ms, err := diskSyncs(".", 500)
 			if err != nil {
@@ -136,7 +143,7 @@ func benchSend(ctx context.Context, g *globals, f benchFlags) error {
 		defer p.Close(context.WithoutCancel(ctx))
 		producers = append(producers, p)
 	}
-	syncs, err := diskSyncs(".", 200)
+	m, err := beginMeter(".")
 	if err != nil {
 		return err
 	}
@@ -144,7 +151,7 @@ func benchSend(ctx context.Context, g *globals, f benchFlags) error {
 	for i := range body {
 		body[i] = byte('a' + i%26)
 	}
-	var sent, failed, unknown atomic.Int64
+	var failed, unknown atomic.Int64
 	lat := make([][]float64, f.inFlight)
 	begin := time.Now()
 	end := begin.Add(f.duration)
@@ -165,10 +172,9 @@ func benchSend(ctx context.Context, g *globals, f benchFlags) error {
 					return
 				}
 				_, err := p.Send(ctx, &client.Message{Topic: f.topic, Body: body})
-				lat[w] = append(lat[w], float64(time.Since(at).Microseconds())/1000)
 				switch {
 				case err == nil:
-					sent.Add(1)
+					lat[w] = append(lat[w], float64(time.Since(at).Microseconds())/1000)
 				case errors.Is(err, client.ErrUncertain):
 					unknown.Add(1)
 				default:
@@ -178,24 +184,9 @@ func benchSend(ctx context.Context, g *globals, f benchFlags) error {
 		})
 	}
 	wg.Wait()
-	took := time.Since(begin).Seconds()
-	all := slices.Concat(lat...)
-	slices.Sort(all)
-	r := result{
-		MsgsPerS: float64(sent.Load()) / took, MBPerS: float64(sent.Load()) * float64(f.size) / took / 1e6,
-		P50: quantile(all, 0.5), P90: quantile(all, 0.9), P99: quantile(all, 0.99), P999: quantile(all, 0.999), Max: quantile(all, 1),
-		Sent: sent.Load(), Errors: failed.Load(), Unknown: unknown.Load(), Fdatasync: quantile(syncs, 0.5),
-	}
+	r := m.end(slices.Concat(lat...), time.Since(begin), f.size)
+	r.Errors, r.Unknown = failed.Load(), unknown.Load()
 	return r.print(g.output, fmt.Sprintf("%d in flight, %d bytes, acknowledged by a majority after fdatasync", f.inFlight, f.size))
-}
-
-func (r result) print(output, what string) error {
-	if output != "table" {
-		return json.NewEncoder(os.Stdout).Encode(r)
-	}
-	fmt.Printf("%s\n%.0f messages/s, %.1f MB/s; p50 %.2f ms, p90 %.2f, p99 %.2f, p99.9 %.2f, max %.2f\n%d sent, %d errors, %d unknown; fdatasync p50 %.3f ms\n",
-		what, r.MsgsPerS, r.MBPerS, r.P50, r.P90, r.P99, r.P999, r.Max, r.Sent, r.Errors, r.Unknown, r.Fdatasync)
-	return nil
 }
 
 func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
@@ -231,6 +222,10 @@ func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
 			return err
 		}
 	}
+	m, err := beginMeter(".")
+	if err != nil {
+		return err
+	}
 	cons, err := cl.NewConsumer(fmt.Sprintf("bench-%d", time.Now().UnixNano()), client.WithPrefetch(20_000, 64<<20))
 	if err != nil {
 		return err
@@ -253,7 +248,9 @@ func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
 	if err != nil {
 		return err
 	}
-	took := float64(last.Load()-begun.UnixNano()) / 1e9
-	r := result{MsgsPerS: float64(n.Load()) / took, MBPerS: float64(n.Load()) * float64(f.size) / took / 1e6, Sent: n.Load()}
+	took := time.Unix(0, last.Load()).Sub(begun)
+	r := m.end(nil, took, f.size)
+	r.MsgsPerS, r.Sent = float64(n.Load())/took.Seconds(), n.Load()
+	r.MBPerS = r.MsgsPerS * float64(f.size) / 1e6
 	return r.print(g.output, fmt.Sprintf("backlog of %d messages of %d bytes read", f.count, f.size))
 }

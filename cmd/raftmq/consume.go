@@ -35,7 +35,7 @@ func consumeCommand(g *globals) *cobra.Command {
 	var count int
 	var timeout time.Duration
 	c := &cobra.Command{
-		Use: "consume TOPIC --group G", Short: "Consume a topic as a member of a group", Args: cobra.ExactArgs(1),
+		Use: "consume TOPIC --group G", Short: "Consume a topic as a member of a group", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeTopic(),
 		Example: "  raftmq consume orders --group g --count 10 -o jsonl",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pos, err := position(from)
@@ -104,5 +104,6 @@ func consumeCommand(g *globals) *cobra.Command {
 	c.Flags().IntVar(&count, "count", 0, "stop after so many (default: go on)")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "stop after so long")
 	c.MarkFlagRequired("group")
+	c.RegisterFlagCompletionFunc("group", g.completeGroup().anywhere())
 	return c
 }

@@ -60,7 +60,7 @@ func devCommand() *cobra.Command {
 		{"kill", "Kill a node with -9"}, {"pause", "Stop a node's process (SIGSTOP)"}, {"resume", "Continue a paused node"},
 		{"restart", "Stop a node cleanly if it runs, start it, and wait until it serves"}, {"stop", "Stop a node cleanly, or all without a name"},
 	} {
-		c.AddCommand(&cobra.Command{Use: x.verb + " NODE", Short: x.short, Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c.AddCommand(&cobra.Command{Use: x.verb + " NODE", Short: x.short, Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeNode(&dir), RunE: func(cmd *cobra.Command, args []string) error {
 			node := strings.Join(args, "")
 			if node == "" && x.verb != "stop" {
 				return exitError{exitUsage, errors.New("which node? n1, n2 ...")}

@@ -73,6 +73,7 @@ reads the whole log at the end.
 	c.Flags().StringVar(&dir, "data", "", "directory of a running dev cluster (default: one of its own)")
 	c.Flags().IntVar(&kills, "kills", 10, "how often")
 	c.Flags().StringVar(&fault, "fault", "kill", "what happens to the leader: kill, pause or suffix")
+	c.RegisterFlagCompletionFunc("fault", completeWith("kill", "pause", "suffix"))
 	return c
 }
 

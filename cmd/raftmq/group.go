@@ -29,7 +29,7 @@ func groupCommand(g *globals) *cobra.Command {
 		return t.print(g.output)
 	}}
 	lag := func(use, short string) *cobra.Command {
-		return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeGroup(), RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := g.dial(cmd.Context())
 			if err != nil {
 				return err
@@ -59,7 +59,7 @@ func groupCommand(g *globals) *cobra.Command {
 	}
 	var topic, to string
 	var dry bool
-	reset := &cobra.Command{Use: "reset GROUP --topic TOPIC --to earliest|latest|OFFSET|TIME", Short: "Move a group", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	reset := &cobra.Command{Use: "reset GROUP --topic TOPIC --to earliest|latest|OFFSET|TIME", Short: "Move a group", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeGroup(), RunE: func(cmd *cobra.Command, args []string) error {
 		pos, err := position(to)
 		if err != nil {
 			return err

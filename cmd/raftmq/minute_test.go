@@ -97,9 +97,25 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	require.Len(t, strings.Split(strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "50s", "-o", "jsonl")), "\n"), 202)
 	require.Contains(t, run("", "cluster", "status"), "raftmq-0")
 
+	for asked, want := range map[string]string{
+		"topic show ": "orders", "consume ": "orders", "group lag ": "g", "consume orders --group ": "g",
+		"dev --data " + d.dir + " kill ": "n2", "bench failover --fault ": "suffix", "topic list -o ": "jsonl",
+	} {
+		suggested := strings.Split(run("", append([]string{"__complete"}, strings.Split(asked, " ")...)...), "\n")
+		require.Contains(t, suggested, want, "completion of %q", asked)
+	}
+	require.Contains(t, run("", "completion", "bash"), "__start_raftmq")
+
+	var e2e map[string]float64
+	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "e2e", "--duration", "1s", "--rate", "100", "-o", "json")), &e2e))
+	require.EqualValues(t, 100, e2e["sent"])
+	var engine map[string]float64
+	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "engine", "--duration", "500ms", "--in-flight", "8", "-o", "json")), &engine))
+	require.Positive(t, engine["sent"])
+
 	var bench map[string]float64
 	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "send", "--duration", "1s", "--rate", "200", "--size", "100", "-o", "json")), &bench))
-	for _, key := range strings.Fields("msgs_per_s mb_per_s p50_ms p90_ms p99_ms p999_ms max_ms sent errors unknown fdatasync_p50_ms") {
+	for _, key := range strings.Fields("msgs_per_s mb_per_s p50_ms p90_ms p99_ms p999_ms max_ms sent errors unknown fdatasync_p50_ms fdatasync_p99_ms load_1m steal_percent") {
 		require.Contains(t, bench, key)
 	}
 	require.Zero(t, bench["errors"]+bench["unknown"])

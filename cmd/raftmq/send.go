@@ -23,7 +23,7 @@ func sendCommand(g *globals) *cobra.Command {
 	var props, files []string
 	var timeout time.Duration
 	c := &cobra.Command{
-		Use: "send TOPIC [TEXT | -]", Short: "Send text, each line of stdin (-), or files", Args: cobra.RangeArgs(1, 2),
+		Use: "send TOPIC [TEXT | -]", Short: "Send text, each line of stdin (-), or files", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: g.completeTopic(),
 		Long:    "Send one message of TEXT, a message per line of stdin with -, or one per --file, keyed by its path. Exits 0 only if every message is stored.",
 		Example: "  raftmq send orders hello --tag created\n  seq 1000 | raftmq send orders -\n  raftmq send docs --file README.md",
 		RunE: func(cmd *cobra.Command, args []string) error {

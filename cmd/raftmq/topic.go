@@ -47,7 +47,7 @@ func topicCommand(g *globals) *cobra.Command {
 		}
 		return t.print(g.output)
 	}}
-	show := &cobra.Command{Use: "show NAME", Short: "Show a topic's queues and how many messages they hold", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	show := &cobra.Command{Use: "show NAME", Short: "Show a topic's queues and how many messages they hold", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeTopic(), RunE: func(cmd *cobra.Command, args []string) error {
 		cl, err := g.dial(cmd.Context())
 		if err != nil {
 			return err
@@ -69,7 +69,7 @@ func topicCommand(g *globals) *cobra.Command {
 		fmt.Fprintf(os.Stderr, "%d messages in %d queues\n", total, len(stats))
 		return nil
 	}}
-	del := &cobra.Command{Use: "delete NAME", Short: "Delete a topic and its messages", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	del := &cobra.Command{Use: "delete NAME", Short: "Delete a topic and its messages", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeTopic(), RunE: func(cmd *cobra.Command, args []string) error {
 		cl, err := g.dial(cmd.Context())
 		if err != nil {
 			return err
