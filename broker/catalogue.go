@@ -54,7 +54,7 @@ func (b *Broker) openCatalogue() error {
 	sort.Slice(first, func(i, j int) bool { return first[i].ID < first[j].ID })
 	replica, err := b.host.Open(raftlog.ReplicaConfig{
 		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: bolt, Snapshots: snapshots, Bootstrap: first,
-		Heartbeat: b.cfg.Heartbeat, CommitTimeout: 50 * time.Millisecond, Logger: b.raftLog,
+		Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			b.log.Info("leadership of the catalogue", "lead", lead, "term", term)
 			b.leadsChanged()

@@ -38,9 +38,10 @@ var errFault = errors.New("raftlog: local fault while applying")
 // hands over commands and configurations only; the applier fetches what lies
 // between them, so that the Machine sees every index.
 type applier struct {
-	logs  raft.LogStore
-	fault func(error)
-	reset func(applied) error // makes an installed floor durable in the log
+	logs     raft.LogStore
+	fault    func(error)
+	reset    func(applied) error // makes an installed floor durable in the log
+	advanced func()              // applied has grown
 
 	mu      sync.Mutex // held while entries are applied or the state is captured
 	machine Machine
@@ -126,6 +127,7 @@ func (a *applier) advanceLocked(entries []*raft.Log) {
 	a.applied.index, a.applied.term = last.Index, last.Term
 	close(a.grown)
 	a.grown = make(chan struct{})
+	a.advanced()
 }
 
 // progress returns how far the machine is, and a channel that closes when it

@@ -39,7 +39,7 @@ type ReplicaConfig struct {
 	Bootstrap []raft.Server
 
 	Heartbeat     time.Duration // 0: 2 s; failover does not wait for it, see nudge.go
-	CommitTimeout time.Duration // 0: 200 ms; how long a follower of an idle group may lag
+	CommitTimeout time.Duration // 0: 1 s; how long a follower that lost a message may lag; see commitpush.go
 	Logger        hclog.Logger
 
 	// OnLeader is called, one call after the other, when this replica becomes able
@@ -66,6 +66,7 @@ type Replica struct {
 	ready   atomic.Uint64 // term in which a barrier of ours was applied
 	gate    gate
 	reads   readRounds
+	pushes  commitPush
 	save    sync.Mutex // one checkpoint at a time
 	unsafe  error      // a sync failed: nothing is known of what reached the disk
 	closing chan struct{}
@@ -79,7 +80,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 		cfg.Heartbeat = 2 * time.Second
 	}
 	if cfg.CommitTimeout == 0 {
-		cfg.CommitTimeout = 200 * time.Millisecond
+		cfg.CommitTimeout = time.Second
 	}
 	if cfg.Logs == nil {
 		cfg.Logs = cfg.Log
@@ -90,7 +91,8 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	}
 	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
 	r.gate.init()
-	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, grown: make(chan struct{})}
+	r.pushes.r = r
+	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, grown: make(chan struct{})}
 	r.apply.applied.index, r.apply.applied.term = m.Applied()
 	snapshots := cfg.Snapshots
 	if snapshots == nil {

@@ -1,0 +1,67 @@
+package raftlog
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// commitPush tells the followers of a commit that nothing follows. A follower in hashicorp/raft learns of a commit with the next
+// entries, or at the commit timeout. That timeout costs two messages per follower and group, for ever, so it is long here; without the
+// push a follower would lag behind by as much. The message is the one that the timeout sends: no entries, the commit index, and as the
+// previous entry the last one committed.
+type commitPush struct {
+	r       *Replica
+	pending atomic.Bool
+	told    atomic.Uint64 // the last commit index that was pushed
+}
+
+// pushAfter is how long a commit must have been the last one: under load the next entries carry it.
+const pushAfter = 10 * time.Millisecond
+
+// note is called when something was applied here.
+func (p *commitPush) note() {
+	if p.r.ready.Load() != 0 && p.pending.CompareAndSwap(false, true) {
+		time.AfterFunc(pushAfter, p.push)
+	}
+}
+
+func (p *commitPush) push() {
+	p.pending.Store(false)
+	r := p.r
+	term, leads := r.Leads()
+	commit := r.raft.CommitIndex()
+	if !leads || commit <= p.told.Load() || r.raft.LastIndex() > commit {
+		return // what is under way will be applied, and noted
+	}
+	var last raft.Log
+	if err := r.cfg.Logs.GetLog(commit, &last); err != nil {
+		return
+	}
+	conf, _ := r.configuration()
+	if now, leads := r.Leads(); !leads || now != term {
+		return // what was read may be of another leader's term
+	}
+	p.told.Store(commit)
+	for _, s := range conf.Servers {
+		if s.ID != r.self {
+			r.net.tell(s.Address, &raft.AppendEntriesRequest{
+				RPCHeader: r.header(), Term: term, PrevLogEntry: last.Index, PrevLogTerm: last.Term, LeaderCommitIndex: commit,
+			})
+		}
+	}
+}
+
+// tell sends a request whose answer nobody needs, if there is a link.
+func (g *GroupTransport) tell(target raft.ServerAddress, args *raft.AppendEntriesRequest) {
+	node, incarnation := NodeOf(target)
+	link := g.t.peer(node).data.now()
+	if link == nil {
+		return
+	}
+	c := &linkCall{answer: func(*wireReader, error) {}}
+	link.send(c, func(call uint64) *outFrame {
+		return encodeAppend(wireTarget{call, g.id, incarnation}, args, string(g.t.self))
+	}, g.done)
+}
