@@ -201,14 +201,15 @@ func (t *Transport) introduce(done <-chan struct{}, dial func() (net.Conn, error
 	// Whoever waits may give up, and Close may come, while we wait for the answer.
 	over := make(chan struct{})
 	ended := make(chan struct{})
+	dialled := raw // a return changes raw
 	go func() {
 		defer close(ended)
 		select {
 		case <-over:
 		case <-done:
-			raw.Close()
+			dialled.Close()
 		case <-t.done:
-			raw.Close()
+			dialled.Close()
 		}
 	}()
 	defer func() { close(over); <-ended }()

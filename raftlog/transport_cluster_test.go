@@ -258,7 +258,10 @@ func TestABacklogIsSentWithoutPauses(t *testing.T) {
 		for _, name := range names {
 			tr := n.open(t, name, nil)
 			tr.SetPeers(names)
-			rs = append(rs, openReplica(t, tr, name, 7, servers(names...), func(c *raft.Config) { c.CommitTimeout = 200 * time.Millisecond }))
+			rs = append(rs, openReplica(t, tr, name, 7, servers(names...), func(c *raft.Config) {
+				c.CommitTimeout = 200 * time.Millisecond
+				c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 2*time.Second, 2*time.Second, time.Second
+			}))
 		}
 		leader := leaderOf(t, rs)
 		behind := rs[0]
