@@ -57,6 +57,9 @@ const slotStep = 10
 // maxSlots is as many listeners as a node opens at most.
 const maxSlots = 64
 
+// Check refuses what cannot work, as Open would. It opens nothing.
+func (c Config) Check() error { return c.check() }
+
 // check fills defaults and refuses what cannot work.
 func (c *Config) check() error {
 	def := func(p *int, v int) {

@@ -145,7 +145,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringSliceVar(&g.endpoint, "endpoint", strings.Split(env, ","), "name servers of any nodes, host:port (RAFTMQ_ENDPOINT)")
 	c.PersistentFlags().StringVarP(&g.output, "output", "o", "table", "table, json or jsonl")
 	c.RegisterFlagCompletionFunc("output", completeWith("table", "json", "jsonl"))
-	c.AddCommand(serverCommand(), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), clusterCommand(&g), benchCommand(&g),
+	c.AddCommand(serverCommand(), configCommand(&g), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), clusterCommand(&g), benchCommand(&g),
 		versionCommand(&g),
 		&cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: exitCodes})
 	return c

@@ -61,33 +61,35 @@ const envPrefix = "RAFTMQ_"
 // setting is a value that is not from a flag, and where it was found.
 type setting struct{ value, where string }
 
-// fill sets what no flag set, from the environment and then from the file.
-func fill(f *pflag.FlagSet, file string) error {
+// fill sets what no flag set, from the environment and then from the file, and
+// returns what it set.
+func fill(f *pflag.FlagSet, file string) (map[string]setting, error) {
 	from := make(map[string]setting)
 	if file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("%w: %w", broker.ErrConfig, err)
+			return nil, fmt.Errorf("%w: %w", broker.ErrConfig, err)
 		}
 		if from, err = readYAML(f, file, b); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	f.VisitAll(func(x *pflag.Flag) {
-		name := envPrefix + strings.ToUpper(strings.ReplaceAll(x.Name, "-", "_"))
-		if v, ok := os.LookupEnv(name); ok {
-			from[x.Name] = setting{v, name}
-		}
-	})
 	var errs []error
 	f.VisitAll(func(x *pflag.Flag) {
-		if v, ok := from[x.Name]; ok && !x.Changed {
+		if v, ok := os.LookupEnv(envName(x.Name)); ok {
+			from[x.Name] = setting{v, envName(x.Name)}
+		}
+		v, ok := from[x.Name]
+		switch {
+		case x.Changed:
+			delete(from, x.Name)
+		case ok:
 			if err := f.Set(x.Name, v.value); err != nil {
 				errs = append(errs, fmt.Errorf("%w: %s: %w", broker.ErrConfig, v.where, err))
 			}
 		}
 	})
-	return errors.Join(errs...)
+	return from, errors.Join(errs...)
 }
 
 // readYAML reads a mapping of the names in f to values or lists of values. A null
@@ -187,7 +189,7 @@ func serverCommand() *cobra.Command {
 		Long:    "Run one node. Settings come from defaults, the YAML file (--config), the environment (RAFTMQ_ and the flag's name in upper case, - as _) and flags, in rising precedence.",
 		Example: "  raftmq server --config node1.yaml\n  RAFTMQ_LOG_LEVEL=debug raftmq server --node n1 --data /var/lib/raftmq --initial-nodes n1,n2,n3 --join 10.0.0.2:10700",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fill(own, file); err != nil {
+			if _, err := fill(own, file); err != nil {
 				return err
 			}
 			return serve(cmd.Context(), s)
@@ -195,7 +197,7 @@ func serverCommand() *cobra.Command {
 	}
 	s.flags(own)
 	c.Flags().AddFlagSet(own)
-	c.Flags().StringVar(&file, "config", os.Getenv(envPrefix+"CONFIG"), "YAML file of these settings (RAFTMQ_CONFIG)")
+	addConfigFlag(c.Flags(), &file)
 	return c
 }
 
@@ -215,19 +217,30 @@ func readKey(file string) ([]byte, error) {
 	return key, nil
 }
 
+// logger is where a server with these settings logs to.
+func (s *settings) logger() (hclog.Logger, error) {
+	level := hclog.LevelFromString(s.logLevel)
+	if level == hclog.NoLevel {
+		return nil, fmt.Errorf("%w: log level %q: trace, debug, info, warn or error", broker.ErrConfig, s.logLevel)
+	}
+	if s.logFormat != "text" && s.logFormat != "json" {
+		return nil, fmt.Errorf("%w: log format %q: text or json", broker.ErrConfig, s.logFormat)
+	}
+	return hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, JSONFormat: s.logFormat == "json", Output: os.Stderr}), nil
+}
+
 // drain bounds a graceful stop.
 const drain = 10 * time.Second
 
 func serve(ctx context.Context, s settings) error {
-	level := hclog.LevelFromString(s.logLevel)
-	if level == hclog.NoLevel {
-		return fmt.Errorf("%w: log level %q", broker.ErrConfig, s.logLevel)
+	log, err := s.logger()
+	if err != nil {
+		return err
 	}
-	var err error
 	if s.GossipKey, err = readKey(s.gossipKeyFile); err != nil {
 		return err
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, JSONFormat: s.logFormat == "json", Output: os.Stderr})
+	warnOfLimits(log)
 	b, err := broker.Open(ctx, s.Config, broker.Deps{Logger: log})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,7 +26,8 @@ func filled(t *testing.T, yaml string, args ...string) (settings, error) {
 	f := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	s.flags(f)
 	require.NoError(t, f.Parse(args))
-	return s, fill(f, file(t, yaml))
+	_, err := fill(f, file(t, yaml))
+	return s, err
 }
 
 func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
@@ -85,4 +87,42 @@ func TestAGossipKeyIsReadFromItsFile(t *testing.T) {
 	key, err = readKey("")
 	require.NoError(t, err)
 	require.Nil(t, key)
+}
+
+func TestConfigIsCheckedAndShownWithItsOrigin(t *testing.T) {
+	name := file(t, "node: n1\ndata: /d\nraft-port: 3\n")
+	t.Setenv("RAFTMQ_GOSSIP_PORT", "4")
+	code, out, errs := raftmq(t, "config", "show", "--origin", "--config", name, "--http-port", "5", "-o", "json")
+	require.Zero(t, code, errs)
+	var rows []struct{ Setting, Value, Origin string }
+	require.NoError(t, json.Unmarshal([]byte(out), &rows))
+	got := make(map[string][2]string)
+	for _, r := range rows {
+		got[r.Setting] = [2]string{r.Value, r.Origin}
+	}
+	require.Equal(t, [2]string{"3", name + ":3:1"}, got["raft-port"])
+	require.Equal(t, [2]string{"4", "RAFTMQ_GOSSIP_PORT"}, got["gossip-port"])
+	require.Equal(t, [2]string{"5", "--http-port"}, got["http-port"])
+	require.Equal(t, [2]string{"9876", "default"}, got["nameserver-port"])
+
+	code, _, errs = raftmq(t, "config", "check", "--config", name)
+	require.Zero(t, code, errs)
+	for yaml, says := range map[string]string{
+		"data: /d\n":                                        "node name",
+		"node: n1\ndata: /d\nhost: 0.0.0.0\n":               "advertise",
+		"node: n1\ndata: /d\nlog-format: xml\n":             "log format",
+		"node: n1\ndata: /d\nslots: 0\nmax-body: 9999999\n": "body",
+		"node: n1\ndata: /d\ninitial-nodes: [n2]\n":         "initial nodes",
+		"node: n1\ndata: /d\ngossip-key-file: /no\n":        "gossip key",
+	} {
+		code, _, errs := raftmq(t, "config", "check", "--config", file(t, yaml))
+		require.Equal(t, exitUsage, code, yaml)
+		require.Contains(t, errs, says, yaml)
+	}
+}
+
+func TestTheConfigurationReferenceIsTrue(t *testing.T) {
+	b, err := os.ReadFile("../../docs/configuration.md")
+	require.NoError(t, err)
+	require.Equal(t, configReference(), string(b), "write it anew: go run ./cmd/raftmq config reference > docs/configuration.md")
 }
