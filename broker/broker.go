@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,10 +28,6 @@ import (
 const Version = "0.1.0"
 
 var boltOptions = &bolt.Options{Timeout: 5 * time.Second}
-
-// classForward is the class of connections that carry forwarded requests between
-// nodes.
-const classForward = "forward"
 
 // Deps are what a node touches of the world. Zero fields take the real thing.
 type Deps struct {
@@ -77,15 +72,6 @@ type Broker struct {
 	mu         sync.RWMutex
 	partitions map[uint64]*partition
 	changed    chan struct{} // closed when a partition was opened
-}
-
-// Addresses are where a node can be reached.
-type Addresses struct {
-	NameServer string   `json:"nameserver"`
-	Listeners  []string `json:"listeners"` // per slot
-	Raft       string   `json:"raft"`
-	Gossip     string   `json:"gossip"`
-	HTTP       string   `json:"http"`
 }
 
 // Open starts a node. It returns when the node listens; see Ready for when it
@@ -197,68 +183,6 @@ func (b *Broker) open() error {
 	return nil
 }
 
-func (b *Broker) listen(port int) (net.Listener, error) {
-	return net.Listen("tcp", net.JoinHostPort(b.cfg.Host, strconv.Itoa(port)))
-}
-
-// advertised is ln's address as others are told it.
-func (b *Broker) advertised(ln net.Listener) string {
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return net.JoinHostPort(b.cfg.Advertise, port)
-}
-
-func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
-	ns, err := b.listen(b.cfg.NameServer)
-	if err != nil {
-		return nil, nil, err
-	}
-	b.addrs.NameServer = b.advertised(ns)
-	var slots []net.Listener
-	for i := range b.cfg.Slots {
-		port := 0
-		if b.cfg.Listen != -1 {
-			port = b.cfg.Listen + slotStep*i
-		}
-		ln, err := b.listen(port)
-		if err != nil {
-			return nil, nil, fmt.Errorf("slot %d: %w", i, err)
-		}
-		slots = append(slots, ln)
-		b.addrs.Listeners = append(b.addrs.Listeners, b.advertised(ln))
-	}
-	return ns, slots, nil
-}
-
-func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
-	b.start(ns, b.handler(noSlot))
-	for slot, ln := range slots {
-		b.start(ln, b.handler(slot))
-	}
-	b.start(b.transport.Listener(classForward), remoting.HandlerFunc(b.handleForwarded))
-}
-
-func (b *Broker) start(ln net.Listener, h remoting.Handler) {
-	s := &remoting.Server{Handler: h, Logger: b.log.Named("remoting"), OnClose: b.clients.closed}
-	b.servers = append(b.servers, s)
-	b.wg.Go(func() {
-		if err := s.Serve(ln); err != nil && !errors.Is(err, remoting.ErrServerClosed) && b.ctx.Err() == nil {
-			b.log.Error("listener stopped", "address", ln.Addr(), "error", err)
-		}
-	})
-}
-
-// dialNode connects to another node's Raft port, wherever gossip says it is.
-func (b *Broker) dialNode(ctx context.Context, node string) (net.Conn, error) {
-	if b.members == nil {
-		return nil, fmt.Errorf("node %s: gossip has not started", node)
-	}
-	n, ok := b.members.Node(node)
-	if !ok {
-		return nil, fmt.Errorf("node %s: address unknown", node)
-	}
-	return b.dial(ctx, n.Raft)
-}
-
 // watchMembers keeps links to all nodes that gossip knows.
 func (b *Broker) watchMembers() {
 	join := time.NewTicker(time.Second)
@@ -291,39 +215,6 @@ func (b *Broker) watchMembers() {
 	}
 }
 
-// announce tells the cluster which partitions this node leads.
-func (b *Broker) announce() {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		var leads []membership.Lead
-		if term, ok := b.catalogue.replica.Leads(); ok {
-			leads = append(leads, membership.Lead{Partition: catalogueGroup, Term: term})
-		}
-		for _, p := range b.local() {
-			if term, ok := p.replica.Leads(); ok {
-				leads = append(leads, membership.Lead{Partition: p.desc.ID, Term: term})
-			}
-		}
-		b.members.Announce(leads)
-		select {
-		case <-b.leads:
-		case <-tick.C:
-		case <-b.ctx.Done():
-			return
-		}
-	}
-}
-
-func (b *Broker) leadsChanged() {
-	for _, c := range []chan struct{}{b.leads, b.kick} {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // Bounds of what a restart replays.
 const (
 	checkpointEvery = 5 * time.Second
@@ -347,46 +238,6 @@ func (b *Broker) checkpoints() {
 			if err := p.replica.Checkpoint(); err != nil && b.ctx.Err() == nil {
 				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
 			}
-		}
-	}
-}
-
-const (
-	balanceEvery = 5 * time.Second
-	balanceMoves = 16
-)
-
-// balance hands partitions to their preferred leaders, when those are alive and
-// have been for a while.
-func (b *Broker) balance() {
-	tick := time.NewTicker(balanceEvery)
-	defer tick.Stop()
-	seen := make(map[string]int) // rounds a node has been alive
-	for {
-		select {
-		case <-tick.C:
-		case <-b.ctx.Done():
-			return
-		}
-		for _, n := range b.members.Nodes() {
-			if b.transport.Alive(n.Name) {
-				seen[n.Name]++
-			} else {
-				seen[n.Name] = 0
-			}
-		}
-		moves := 0
-		for _, p := range b.local() {
-			to := b.preferred(p.desc)
-			if !p.leads() || to == b.id.Node || to == "" || seen[to] < 3 || moves == balanceMoves {
-				continue
-			}
-			moves++
-			ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
-			if err := p.replica.Transfer(ctx, to); err != nil && b.ctx.Err() == nil {
-				b.log.Warn("hand leadership to the preferred node", "partition", p.desc.ID, "node", to, "error", err)
-			}
-			cancel()
 		}
 	}
 }
@@ -482,43 +333,4 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 		errs = append(errs, b.lock.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// handOver gives leadership to the best other node of each partition.
-func (b *Broker) handOver(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	var wg sync.WaitGroup
-	replicas := []*raftlog.Replica{b.catalogue.replica}
-	for _, p := range b.local() {
-		replicas = append(replicas, p.replica)
-	}
-	some := make(chan struct{}, balanceMoves)
-	for _, r := range replicas {
-		if _, ok := r.Leads(); !ok {
-			continue
-		}
-		conf, _ := r.Members()
-		for _, s := range conf.Servers {
-			node, _ := raftlog.NodeOf(s.Address)
-			if node == b.id.Node || !b.transport.Alive(node) {
-				continue
-			}
-			some <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-some }()
-				if err := r.Transfer(ctx, node); err != nil {
-					b.log.Debug("hand leadership over", "node", node, "error", err)
-				}
-			})
-			break
-		}
-	}
-	wg.Wait()
-}
-
-// listenIP is the address of a host, the zero address if it is a name.
-func listenIP(host string) netip.Addr {
-	a, _ := netip.ParseAddr(host)
-	return a
 }

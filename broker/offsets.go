@@ -2,14 +2,11 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"strconv"
-	"time"
 
 	"raftmq/fsm"
 	"raftmq/message"
 	"raftmq/remoting"
-	"raftmq/store"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
@@ -160,145 +157,4 @@ func (b *Broker) searchOffset(ctx context.Context, r *request) *remoting.Command
 		}
 		return r.ReplyWith(remoting.OffsetReply{Offset: int64(off)}, nil), nil
 	})
-}
-
-// viewMessage answers 33: a record by the physical offset that clients hold.
-func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command {
-	var h remoting.ViewMessageHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	number, pos := message.SplitPhysicalOffset(h.Offset)
-	for _, part := range b.catalogue.Partitions() {
-		if part.Number != number || part.Slot != r.slot && r.slot != noSlot {
-			continue
-		}
-		return b.atLeader(ctx, r, part.ID, forwardWait, true, func(context.Context) (*remoting.Command, error) {
-			p, ok := b.partition(part.ID)
-			if !ok {
-				return nil, errNotHere
-			}
-			rec, err := p.store().Record(store.Position(pos))
-			if errors.Is(err, store.ErrNotFound) {
-				return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
-			}
-			if err != nil {
-				return nil, err
-			}
-			return r.ReplyWith(nil, rec), nil
-		})
-	}
-	return r.refuse(remoting.SystemError, "no partition with number %d in %s", number, brokerName(r.slot))
-}
-
-// queryMessage answers 12: the records of a key in the slot's partition.
-func (b *Broker) queryMessage(ctx context.Context, r *request) *remoting.Command {
-	var h remoting.QueryMessageHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	topic, part, ok := b.find(h.Topic, r.slot, 0)
-	if topic.Name == "" {
-		return r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
-	}
-	if !ok {
-		return r.refuse(remoting.QueryNotFound, "nothing here")
-	}
-	n := int(h.MaxNum)
-	if h.Unique || n <= 0 || n > 64 {
-		n = 32
-	}
-	return b.atLeader(ctx, r, part.ID, forwardWait, true, func(context.Context) (*remoting.Command, error) {
-		p, ok := b.partition(part.ID)
-		if !ok {
-			return nil, errNotHere
-		}
-		recs, err := p.store().Lookup(h.Topic, h.Key, n, h.BeginTimestamp, h.EndTimestamp)
-		if err != nil {
-			return nil, err
-		}
-		var body []byte
-		for _, rec := range recs {
-			body = append(body, rec...)
-		}
-		if body == nil {
-			return r.refuse(remoting.QueryNotFound, "no message of %s with key %s", h.Topic, h.Key), nil
-		}
-		return r.ReplyWith(remoting.QueryMessageReply{IndexLastUpdateTimestamp: time.Now().UnixMilli()}, body), nil
-	})
-}
-
-// lockTTL is how long a queue stays locked without being asked for again.
-const lockTTL = 60 * time.Second
-
-// lockQueues answers 41 and 42. Locks are entries of the queue's partition, so
-// they survive its leader.
-func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
-	var body remoting.LockBatch
-	if err := remoting.DecodeBody(r.Body, &body); err != nil {
-		return r.failed(err)
-	}
-	if err := message.CheckGroup(body.ConsumerGroup); err != nil {
-		return r.failed(err)
-	}
-	byPart := make(map[uint64][]remoting.MessageQueue)
-	for _, q := range body.MQSet {
-		slot, ok := parseBrokerName(q.BrokerName)
-		if !ok {
-			continue
-		}
-		if _, part, ok := b.find(q.Topic, slot, q.QueueID); ok {
-			byPart[part.ID] = append(byPart[part.ID], q)
-		}
-	}
-	granted := []remoting.MessageQueue{}
-	for id, qs := range byPart {
-		sub := *r
-		if len(byPart) > 1 {
-			part := body
-			part.MQSet = qs
-			sub.Command = remoting.NewRequest(r.Code, nil)
-			sub.Command.Body = remoting.EncodeBody(part)
-		}
-		reply := b.atLeader(ctx, &sub, id, forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
-			return b.lockHere(ctx, &sub, id, &body, qs)
-		})
-		if r.forwarded && len(byPart) == 1 {
-			return reply
-		}
-		var ok remoting.LockReply
-		if reply != nil && reply.Code == remoting.OK && len(reply.Body) > 0 && remoting.DecodeBody(reply.Body, &ok) == nil {
-			granted = append(granted, ok.LockOKMQSet...)
-		}
-	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.LockReply{LockOKMQSet: granted}))
-}
-
-func (b *Broker) lockHere(ctx context.Context, r *request, id uint64, body *remoting.LockBatch, qs []remoting.MessageQueue) (*remoting.Command, error) {
-	p, ok := b.partition(id)
-	if !ok {
-		return nil, errNotHere
-	}
-	queues := make([]message.Queue, len(qs))
-	names := make(map[message.Queue]remoting.MessageQueue, len(qs))
-	for i, q := range qs {
-		queues[i] = message.Queue{Topic: q.Topic, ID: q.QueueID}
-		names[queues[i]] = q
-	}
-	now := b.now().UnixMilli()
-	if r.Code == remoting.UnlockBatchMQ {
-		if _, err := p.propose(ctx, fsm.EncodeUnlock(nil, now, body.ConsumerGroup, body.ClientID, queues)); err != nil {
-			return nil, err
-		}
-		return r.ReplyWith(nil, nil), nil
-	}
-	v, err := p.propose(ctx, fsm.EncodeLock(nil, now, body.ConsumerGroup, body.ClientID, queues, lockTTL.Milliseconds()))
-	if err != nil {
-		return nil, err
-	}
-	granted := []remoting.MessageQueue{}
-	for _, q := range v.(fsm.LockResult).Granted {
-		granted = append(granted, names[q])
-	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.LockReply{LockOKMQSet: granted})), nil
 }

@@ -2,28 +2,13 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"time"
 
 	"raftmq/message"
 	"raftmq/remoting"
-)
-
-// kindClients is the control message that carries a node's list of clients. Every
-// node sends its whole list to every other when it changes, and now and then; so
-// all nodes come to the same lists without asking anybody.
-const kindClients = 16
-
-const (
-	clientsEvery = 3 * time.Second
-	// clientsKeep is how long a dead node's clients stay in the lists: they connect
-	// to another node meanwhile.
-	clientsKeep = 30 * time.Second
-	maxClients  = 8 << 20 // bytes of a list
 )
 
 // clientInfo is one connected client.
@@ -34,14 +19,6 @@ type clientInfo struct {
 	Version  int32
 	Producer []string                         `json:",omitempty"`
 	Consumer map[string]remoting.ConsumerData `json:",omitempty"` // by group
-}
-
-// clientList is what a node says of its clients. Since orders the lists of one
-// node.
-type clientList struct {
-	Node    string
-	Since   int64
-	Clients []clientInfo
 }
 
 // registry knows the cluster's clients.
@@ -214,103 +191,6 @@ func (g *registry) notify(groups []string) {
 	}
 }
 
-// run spreads the list of this node's clients.
-func (g *registry) run() {
-	tick := time.NewTicker(clientsEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-g.changed:
-		case <-tick.C:
-			g.expire()
-		case <-g.b.ctx.Done():
-			return
-		}
-		g.mu.Lock()
-		g.since = max(g.since+1, g.b.now().UnixNano())
-		list := clientList{Node: g.b.id.Node, Since: g.since}
-		for _, info := range g.conns {
-			list.Clients = append(list.Clients, info)
-		}
-		g.mu.Unlock()
-		msg, err := json.Marshal(list)
-		if err != nil || len(msg) > maxClients {
-			g.b.log.Error("list of clients", "clients", len(list.Clients), "bytes", len(msg), "error", err)
-			continue
-		}
-		for _, n := range g.b.members.Nodes() {
-			if n.Name != g.b.id.Node {
-				g.b.transport.Notify(n.Name, kindClients, msg)
-			}
-		}
-	}
-}
-
-// hear takes another node's list.
-func (g *registry) hear(_ context.Context, from string, msg []byte) ([]byte, error) {
-	var list clientList
-	if err := json.Unmarshal(msg, &list); err != nil {
-		return nil, err
-	}
-	g.mu.Lock()
-	old := g.lists[from]
-	if list.Since <= old.Since {
-		g.mu.Unlock()
-		return nil, nil
-	}
-	g.lists[from] = list
-	g.mu.Unlock()
-	before, after := members(old.Clients), members(list.Clients)
-	var changed []string
-	for name, ids := range after {
-		if !slices.Equal(ids, before[name]) {
-			changed = append(changed, name)
-		}
-		delete(before, name)
-	}
-	for name := range before {
-		changed = append(changed, name)
-	}
-	g.notify(changed)
-	return nil, nil
-}
-
-func members(clients []clientInfo) map[string][]string {
-	m := make(map[string][]string)
-	for _, c := range clients {
-		for name := range c.Consumer {
-			m[name] = append(m[name], c.ID)
-		}
-	}
-	for _, ids := range m {
-		sort.Strings(ids)
-	}
-	return m
-}
-
-// expire drops the lists of nodes that have been dead for a while.
-func (g *registry) expire() {
-	var changed []string
-	g.mu.Lock()
-	for node, list := range g.lists {
-		if g.b.transport.Alive(node) {
-			delete(g.gone, node)
-			continue
-		}
-		if g.gone[node].IsZero() {
-			g.gone[node] = time.Now()
-		} else if time.Since(g.gone[node]) > clientsKeep {
-			delete(g.lists, node)
-			delete(g.gone, node)
-			for name := range members(list.Clients) {
-				changed = append(changed, name)
-			}
-		}
-	}
-	g.mu.Unlock()
-	g.notify(changed)
-}
-
 // all returns the cluster's clients, one each, this node's first.
 func (g *registry) all() []clientInfo {
 	g.mu.RLock()
@@ -357,77 +237,6 @@ func (g *registry) subscription(group, topic string, version int64) (remoting.Su
 		return best, remoting.SubscriptionNotLatest
 	}
 	return best, 0
-}
-
-// list answers 38.
-func (g *registry) list(r *request) *remoting.Command {
-	var h remoting.ConsumerGroupHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	ids := []string{}
-	for _, i := range g.all() {
-		if _, ok := i.Consumer[h.ConsumerGroup]; ok {
-			ids = append(ids, i.ID)
-		}
-	}
-	sort.Strings(ids)
-	ids = slices.Compact(ids)
-	if len(ids) == 0 {
-		return r.refuse(remoting.SystemError, "no consumer of group %s is connected", h.ConsumerGroup)
-	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.ConsumerList{ConsumerIDList: ids}))
-}
-
-func (i clientInfo) connection() remoting.Connection {
-	return remoting.Connection{ClientAddr: i.Addr, ClientID: i.ID, Language: i.Language, Version: i.Version}
-}
-
-// consumers answers 203.
-func (g *registry) consumers(r *request) *remoting.Command {
-	var h remoting.ConsumerGroupHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	var out remoting.ConsumerConnection
-	out.SubscriptionTable = make(map[string]remoting.SubscriptionData)
-	seen := make(map[string]bool)
-	for _, i := range g.all() {
-		c, ok := i.Consumer[h.ConsumerGroup]
-		if !ok {
-			continue
-		}
-		if !seen[i.ID] {
-			seen[i.ID] = true
-			out.ConnectionSet = append(out.ConnectionSet, i.connection())
-		}
-		out.ConsumeFromWhere, out.ConsumeType, out.MessageModel = c.ConsumeFromWhere, c.ConsumeType, c.MessageModel
-		for _, s := range c.SubscriptionDataSet {
-			out.SubscriptionTable[s.Topic] = s
-		}
-	}
-	if len(out.ConnectionSet) == 0 {
-		return r.refuse(remoting.ConsumerNotOnline, "the consumer group %s is not online", h.ConsumerGroup)
-	}
-	return r.ReplyWith(nil, remoting.EncodeBody(out))
-}
-
-// producers answers 204.
-func (g *registry) producers(r *request) *remoting.Command {
-	var h remoting.ProducerGroupHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	var out remoting.ProducerConnection
-	for _, i := range g.all() {
-		if slices.Contains(i.Producer, h.ProducerGroup) {
-			out.ConnectionSet = append(out.ConnectionSet, i.connection())
-		}
-	}
-	if len(out.ConnectionSet) == 0 {
-		return r.refuse(remoting.SystemError, "the producer group %s is not online", h.ProducerGroup)
-	}
-	return r.ReplyWith(nil, remoting.EncodeBody(out))
 }
 
 // errReply is a refusal as an error.

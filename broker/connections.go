@@ -1,0 +1,79 @@
+package broker
+
+import (
+	"slices"
+	"sort"
+
+	"raftmq/remoting"
+)
+
+// list answers 38.
+func (g *registry) list(r *request) *remoting.Command {
+	var h remoting.ConsumerGroupHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	ids := []string{}
+	for _, i := range g.all() {
+		if _, ok := i.Consumer[h.ConsumerGroup]; ok {
+			ids = append(ids, i.ID)
+		}
+	}
+	sort.Strings(ids)
+	ids = slices.Compact(ids)
+	if len(ids) == 0 {
+		return r.refuse(remoting.SystemError, "no consumer of group %s is connected", h.ConsumerGroup)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(remoting.ConsumerList{ConsumerIDList: ids}))
+}
+
+func (i clientInfo) connection() remoting.Connection {
+	return remoting.Connection{ClientAddr: i.Addr, ClientID: i.ID, Language: i.Language, Version: i.Version}
+}
+
+// consumers answers 203.
+func (g *registry) consumers(r *request) *remoting.Command {
+	var h remoting.ConsumerGroupHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	var out remoting.ConsumerConnection
+	out.SubscriptionTable = make(map[string]remoting.SubscriptionData)
+	seen := make(map[string]bool)
+	for _, i := range g.all() {
+		c, ok := i.Consumer[h.ConsumerGroup]
+		if !ok {
+			continue
+		}
+		if !seen[i.ID] {
+			seen[i.ID] = true
+			out.ConnectionSet = append(out.ConnectionSet, i.connection())
+		}
+		out.ConsumeFromWhere, out.ConsumeType, out.MessageModel = c.ConsumeFromWhere, c.ConsumeType, c.MessageModel
+		for _, s := range c.SubscriptionDataSet {
+			out.SubscriptionTable[s.Topic] = s
+		}
+	}
+	if len(out.ConnectionSet) == 0 {
+		return r.refuse(remoting.ConsumerNotOnline, "the consumer group %s is not online", h.ConsumerGroup)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
+}
+
+// producers answers 204.
+func (g *registry) producers(r *request) *remoting.Command {
+	var h remoting.ProducerGroupHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	var out remoting.ProducerConnection
+	for _, i := range g.all() {
+		if slices.Contains(i.Producer, h.ProducerGroup) {
+			out.ConnectionSet = append(out.ConnectionSet, i.connection())
+		}
+	}
+	if len(out.ConnectionSet) == 0 {
+		return r.refuse(remoting.SystemError, "the producer group %s is not online", h.ProducerGroup)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
+}

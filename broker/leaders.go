@@ -1,0 +1,116 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"raftmq/membership"
+	"raftmq/raftlog"
+)
+
+// announce tells the cluster which partitions this node leads.
+func (b *Broker) announce() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		var leads []membership.Lead
+		if term, ok := b.catalogue.replica.Leads(); ok {
+			leads = append(leads, membership.Lead{Partition: catalogueGroup, Term: term})
+		}
+		for _, p := range b.local() {
+			if term, ok := p.replica.Leads(); ok {
+				leads = append(leads, membership.Lead{Partition: p.desc.ID, Term: term})
+			}
+		}
+		b.members.Announce(leads)
+		select {
+		case <-b.leads:
+		case <-tick.C:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Broker) leadsChanged() {
+	for _, c := range []chan struct{}{b.leads, b.kick} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+const (
+	balanceEvery = 5 * time.Second
+	balanceMoves = 16
+)
+
+// balance hands partitions to their preferred leaders, when those are alive and
+// have been for a while.
+func (b *Broker) balance() {
+	tick := time.NewTicker(balanceEvery)
+	defer tick.Stop()
+	seen := make(map[string]int) // rounds a node has been alive
+	for {
+		select {
+		case <-tick.C:
+		case <-b.ctx.Done():
+			return
+		}
+		for _, n := range b.members.Nodes() {
+			if b.transport.Alive(n.Name) {
+				seen[n.Name]++
+			} else {
+				seen[n.Name] = 0
+			}
+		}
+		moves := 0
+		for _, p := range b.local() {
+			to := b.preferred(p.desc)
+			if !p.leads() || to == b.id.Node || to == "" || seen[to] < 3 || moves == balanceMoves {
+				continue
+			}
+			moves++
+			ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
+			if err := p.replica.Transfer(ctx, to); err != nil && b.ctx.Err() == nil {
+				b.log.Warn("hand leadership to the preferred node", "partition", p.desc.ID, "node", to, "error", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// handOver gives leadership to the best other node of each partition.
+func (b *Broker) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	replicas := []*raftlog.Replica{b.catalogue.replica}
+	for _, p := range b.local() {
+		replicas = append(replicas, p.replica)
+	}
+	some := make(chan struct{}, balanceMoves)
+	for _, r := range replicas {
+		if _, ok := r.Leads(); !ok {
+			continue
+		}
+		conf, _ := r.Members()
+		for _, s := range conf.Servers {
+			node, _ := raftlog.NodeOf(s.Address)
+			if node == b.id.Node || !b.transport.Alive(node) {
+				continue
+			}
+			some <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-some }()
+				if err := r.Transfer(ctx, node); err != nil {
+					b.log.Debug("hand leadership over", "node", node, "error", err)
+				}
+			})
+			break
+		}
+	}
+	wg.Wait()
+}

@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"raftmq/remoting"
+)
+
+// Addresses are where a node can be reached.
+type Addresses struct {
+	NameServer string   `json:"nameserver"`
+	Listeners  []string `json:"listeners"` // per slot
+	Raft       string   `json:"raft"`
+	Gossip     string   `json:"gossip"`
+	HTTP       string   `json:"http"`
+}
+
+func (b *Broker) listen(port int) (net.Listener, error) {
+	return net.Listen("tcp", net.JoinHostPort(b.cfg.Host, strconv.Itoa(port)))
+}
+
+// advertised is ln's address as others are told it.
+func (b *Broker) advertised(ln net.Listener) string {
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return net.JoinHostPort(b.cfg.Advertise, port)
+}
+
+func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
+	ns, err := b.listen(b.cfg.NameServer)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.addrs.NameServer = b.advertised(ns)
+	var slots []net.Listener
+	for i := range b.cfg.Slots {
+		port := 0
+		if b.cfg.Listen != -1 {
+			port = b.cfg.Listen + slotStep*i
+		}
+		ln, err := b.listen(port)
+		if err != nil {
+			return nil, nil, fmt.Errorf("slot %d: %w", i, err)
+		}
+		slots = append(slots, ln)
+		b.addrs.Listeners = append(b.addrs.Listeners, b.advertised(ln))
+	}
+	return ns, slots, nil
+}
+
+func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
+	b.start(ns, b.handler(noSlot))
+	for slot, ln := range slots {
+		b.start(ln, b.handler(slot))
+	}
+	b.start(b.transport.Listener(classForward), remoting.HandlerFunc(b.handleForwarded))
+}
+
+func (b *Broker) start(ln net.Listener, h remoting.Handler) {
+	s := &remoting.Server{Handler: h, Logger: b.log.Named("remoting"), OnClose: b.clients.closed}
+	b.servers = append(b.servers, s)
+	b.wg.Go(func() {
+		if err := s.Serve(ln); err != nil && !errors.Is(err, remoting.ErrServerClosed) && b.ctx.Err() == nil {
+			b.log.Error("listener stopped", "address", ln.Addr(), "error", err)
+		}
+	})
+}
+
+// listenIP is the address of a host, the zero address if it is a name.
+func listenIP(host string) netip.Addr {
+	a, _ := netip.ParseAddr(host)
+	return a
+}
+
+// dialNode connects to another node's Raft port, wherever gossip says it is.
+func (b *Broker) dialNode(ctx context.Context, node string) (net.Conn, error) {
+	if b.members == nil {
+		return nil, fmt.Errorf("node %s: gossip has not started", node)
+	}
+	n, ok := b.members.Node(node)
+	if !ok {
+		return nil, fmt.Errorf("node %s: address unknown", node)
+	}
+	return b.dial(ctx, n.Raft)
+}
+
+// classForward is the class of connections that carry forwarded requests between
+// nodes.
+const classForward = "forward"
