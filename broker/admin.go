@@ -9,64 +9,52 @@ import (
 	"raftmq/remoting"
 )
 
-// admin answers what concerns topics, groups and the cluster.
+// admin answers what concerns topics, groups and the cluster. Lists are those of
+// the catalogue's leader, as of the request; without a leader, those that are
+// known here.
 func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	switch r.Code {
 	case remoting.UpdateAndCreateTopic, remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS, remoting.UpdateSubscriptionGroup,
-		remoting.DeleteSubscriptionGroup, remoting.PutKVConfig, remoting.DeleteKVConfig, codeSubscribe:
+		remoting.DeleteSubscriptionGroup, remoting.PutKVConfig, remoting.DeleteKVConfig:
 		return b.change(ctx, r)
+	case codeSubscribe:
+		if r.conn == nil || r.forwarded {
+			return b.change(ctx, r)
+		}
+	case codeDropGroup:
+		if r.forwarded {
+			return b.dropGroup(ctx, r)
+		}
 	case remoting.GetKVConfig:
-		var h remoting.KVHeader
-		if err := h.Decode(r.Ext); err != nil {
-			return r.failed(err)
-		}
-		v, ok := b.catalogue.KV(h.Namespace)[h.Key]
-		if !ok {
-			return r.refuse(remoting.QueryNotFound, "No config item, Namespace: %s Key: %s", h.Namespace, h.Key)
-		}
-		return r.ReplyWith(remoting.KVReply{Value: v}, nil)
+		return b.value(ctx, r)
 	case remoting.GetKVListByNamespace:
-		return r.ReplyWith(nil, remoting.EncodeBody(remoting.KVTable{Table: b.catalogue.KV(r.Ext["namespace"])}))
+		return b.values(ctx, r)
 	case remoting.GetAllTopicListFromNS, remoting.GetTopicsByCluster:
-		b.catchUp(ctx)
-		names := []string{}
-		for _, t := range b.catalogue.Topics() {
-			names = append(names, t.Name)
-		}
-		if b.cfg.AutoCreateTopics {
-			names = append(names, message.DefaultTopic)
-		}
-		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: names}))
+		return b.topicNames(ctx, r)
 	case remoting.GetSystemTopicListFromNS, remoting.GetSystemTopicList:
 		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: []string{message.DefaultTopic}}))
 	case remoting.GetAllTopicConfig:
-		b.catchUp(ctx)
-		var t remoting.TopicConfigTable
-		t.TopicConfigTable = make(map[string]remoting.TopicConfig)
-		for _, x := range b.catalogue.Topics() {
-			t.TopicConfigTable[x.Name] = topicConfig(x)
-		}
-		t.DataVersion = b.dataVersion()
-		return r.ReplyWith(nil, remoting.EncodeBody(t))
+		return b.topicConfigs(ctx, r)
 	case remoting.GetTopicConfig:
-		t, ok := b.topic(ctx, r.Ext["topic"])
-		if !ok {
-			return r.refuse(remoting.TopicNotExist, "topic %s does not exist", r.Ext["topic"])
+		var h remoting.TopicHeader
+		if err := h.Decode(r.Ext); err != nil {
+			return r.failed(err)
+		}
+		t, refusal := b.topic(ctx, r, h.Topic)
+		if refusal != nil {
+			return refusal
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(topicConfig(t)))
 	case remoting.GetAllSubscriptionGroup:
-		b.catchUp(ctx)
-		var t remoting.SubscriptionGroupTable
-		t.SubscriptionGroupTable = make(map[string]remoting.SubscriptionGroupConfig)
-		for _, g := range b.catalogue.Groups() {
-			t.SubscriptionGroupTable[g.Name] = groupConfig(g)
-		}
-		t.DataVersion = b.dataVersion()
-		return r.ReplyWith(nil, remoting.EncodeBody(t))
+		return b.groupConfigs(ctx, r)
 	case remoting.GetSubscriptionGroup:
-		g, ok := b.group(ctx, r.Ext["group"])
-		if !ok {
-			return r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", r.Ext["group"])
+		var h remoting.GroupHeader
+		if err := h.Decode(r.Ext); err != nil {
+			return r.failed(err)
+		}
+		g, refusal := b.group(ctx, r, h.Group)
+		if refusal != nil {
+			return refusal
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(groupConfig(g)))
 	case remoting.GetTopicStats:
@@ -76,15 +64,112 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.InvokeBrokerToResetOffset:
 		return b.resetOffset(ctx, r)
 	case remoting.QueryTopicConsumeByWho:
-		groups := []string{}
-		for _, g := range b.catalogue.Groups() {
-			if slices.Contains(g.Topics, r.Ext["topic"]) {
-				groups = append(groups, g.Name)
-			}
-		}
-		return r.ReplyWith(nil, remoting.EncodeBody(remoting.GroupList{GroupList: groups}))
+		return b.groupsOfTopic(ctx, r)
 	}
 	return r.refuse(remoting.RequestCodeNotSupported, "request code %d is not supported", r.Code)
+}
+
+// topic looks a topic up, as the catalogue's leader knows it.
+func (b *Broker) topic(ctx context.Context, r *request, name string) (fsm.Topic, *remoting.Command) {
+	err := b.catchUp(ctx)
+	t, ok := b.catalogue.Topic(name)
+	switch {
+	case ok:
+		return t, nil
+	case err != nil:
+		return t, r.refuse(remoting.ServiceNotAvailable, "topic %s is not known here and the catalogue has no leader", name)
+	}
+	return t, r.refuse(remoting.TopicNotExist, "topic %s does not exist", name)
+}
+
+// group is topic for a consumer group.
+func (b *Broker) group(ctx context.Context, r *request, name string) (fsm.Group, *remoting.Command) {
+	err := b.catchUp(ctx)
+	g, ok := b.catalogue.Group(name)
+	switch {
+	case ok:
+		return g, nil
+	case err != nil:
+		return g, r.refuse(remoting.ServiceNotAvailable, "group %s is not known here and the catalogue has no leader", name)
+	}
+	return g, r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", name)
+}
+
+// value answers 101.
+func (b *Broker) value(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.KVHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	b.catchUp(ctx)
+	v, ok := b.catalogue.KV(h.Namespace)[h.Key]
+	if !ok {
+		return r.refuse(remoting.QueryNotFound, "No config item, Namespace: %s Key: %s", h.Namespace, h.Key)
+	}
+	return r.ReplyWith(remoting.KVReply{Value: v}, nil)
+}
+
+// values answers 219.
+func (b *Broker) values(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.NamespaceHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	b.catchUp(ctx)
+	all := b.catalogue.KV(h.Namespace)
+	if len(all) == 0 {
+		return r.refuse(remoting.QueryNotFound, "No config item, Namespace: %s", h.Namespace)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(remoting.KVTable{Table: all}))
+}
+
+// topicNames answers 206 and 224.
+func (b *Broker) topicNames(ctx context.Context, r *request) *remoting.Command {
+	b.catchUp(ctx)
+	names := []string{}
+	for _, t := range b.catalogue.Topics() {
+		names = append(names, t.Name)
+	}
+	if b.cfg.AutoCreateTopics {
+		names = append(names, message.DefaultTopic)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: names}))
+}
+
+// topicConfigs answers 21.
+func (b *Broker) topicConfigs(ctx context.Context, r *request) *remoting.Command {
+	b.catchUp(ctx)
+	table := make(map[string]remoting.TopicConfig)
+	for _, t := range b.catalogue.Topics() {
+		table[t.Name] = topicConfig(t)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicConfigTable{TopicConfigTable: table, DataVersion: b.dataVersion()}))
+}
+
+// groupConfigs answers 201.
+func (b *Broker) groupConfigs(ctx context.Context, r *request) *remoting.Command {
+	b.catchUp(ctx)
+	table := make(map[string]remoting.SubscriptionGroupConfig)
+	for _, g := range b.catalogue.Groups() {
+		table[g.Name] = groupConfig(g)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(remoting.SubscriptionGroupTable{SubscriptionGroupTable: table, DataVersion: b.dataVersion()}))
+}
+
+// groupsOfTopic answers 300.
+func (b *Broker) groupsOfTopic(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.TopicHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	b.catchUp(ctx)
+	names := []string{}
+	for _, g := range b.catalogue.Groups() {
+		if slices.Contains(g.Topics, h.Topic) {
+			names = append(names, g.Name)
+		}
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(remoting.GroupList{GroupList: names}))
 }
 
 func (b *Broker) dataVersion() remoting.DataVersion {

@@ -27,6 +27,8 @@ var (
 	errNotHere = errors.New("broker: not the leader")
 	// errBusy: too many requests wait already; certainly not stored.
 	errBusy = errors.New("broker: too many requests are waiting")
+	// errNoRoom: the partition keeps as many offsets as it may; nothing was changed.
+	errNoRoom = errors.New("broker: too many offsets are kept in this partition")
 )
 
 // appendItem is one request's records, on their way into an entry.

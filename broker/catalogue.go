@@ -84,32 +84,12 @@ func (b *Broker) decide(ctx context.Context, cmd []byte) (any, error) {
 // decided before.
 const freshWait = time.Second
 
-// catchUp lets this node hear what the catalogue decided before the call. Without
-// a leader to ask, it goes on with what it knows.
-func (b *Broker) catchUp(ctx context.Context) {
+// catchUp lets this node hear what the catalogue decided before the call. The error
+// says that there was no leader to ask, and changes nothing.
+func (b *Broker) catchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, freshWait)
 	defer cancel()
-	if err := b.catalogue.replica.CatchUp(ctx); err != nil {
-		b.log.Debug("ask for the catalogue's end", "error", err)
-	}
-}
-
-// topic looks a topic up; that there is none is not said of an old catalogue.
-func (b *Broker) topic(ctx context.Context, name string) (fsm.Topic, bool) {
-	if t, ok := b.catalogue.Topic(name); ok {
-		return t, true
-	}
-	b.catchUp(ctx)
-	return b.catalogue.Topic(name)
-}
-
-// group is topic for a consumer group.
-func (b *Broker) group(ctx context.Context, name string) (fsm.Group, bool) {
-	if g, ok := b.catalogue.Group(name); ok {
-		return g, true
-	}
-	b.catchUp(ctx)
-	return b.catalogue.Group(name)
+	return b.catalogue.replica.CatchUp(ctx)
 }
 
 // found makes the cluster, once: on the first leader of a catalogue that is

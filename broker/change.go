@@ -5,15 +5,29 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"raftmq/fsm"
 	"raftmq/message"
 	"raftmq/remoting"
 )
 
-// codeSubscribe is sent between nodes only: group and topics to the catalogue.
-const codeSubscribe remoting.Code = 9001
+// Codes between nodes only.
+const (
+	codeSubscribe remoting.Code = 9001 // a group and topics, to the catalogue
+	codeDropGroup remoting.Code = 9002 // a group and a partition, to its leader
+)
+
+// change is something the catalogue is asked to decide.
+type change struct {
+	// next is asked on the catalogue's leader, by what it knows then, and again when
+	// that changed meanwhile.
+	next func() (cmd []byte, refusal *remoting.Command)
+	// then, if not nil, completes it at the node that was asked.
+	then func(context.Context) *remoting.Command
+}
 
 // change runs a catalogue command at the catalogue's leader, and answers when
 // this node has applied it too.
@@ -21,103 +35,159 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	if r.slot == noSlot {
 		r.slot = 0
 	}
-	cmds, done, refusal := b.commands(r)
+	c, refusal := b.changeOf(r)
 	if refusal != nil {
 		return refusal
 	}
 	reply := b.atLeader(ctx, r, catalogueGroup, forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
 		ctx, cancel := context.WithTimeout(ctx, forwardWait)
 		defer cancel()
-		for _, cmd := range cmds() {
-			v, err := b.decide(ctx, cmd)
-			if err != nil {
-				return nil, err
-			}
-			if err := v.(fsm.CatalogueResult).Err; err != nil && !errors.Is(err, fsm.ErrExists) && !errors.Is(err, fsm.ErrNotFound) {
-				return r.refuse(remoting.InvalidParameter, "%v", err), nil
-			}
-		}
-		return r.ReplyWith(nil, nil), nil
+		return b.decideChange(ctx, r, c)
 	})
-	if reply.Code == remoting.OK && !r.forwarded && done != nil {
-		if err := done(ctx); err != nil {
-			return r.failed(err)
+	if reply.Code != remoting.OK || r.forwarded {
+		return reply
+	}
+	b.catchUp(ctx)
+	if c.then != nil {
+		if refusal := c.then(ctx); refusal != nil {
+			return refusal
 		}
 	}
 	return reply
 }
 
-// commands decodes a change. cmds is asked on the leader, by what it knows then;
-// done waits until this node has caught up with the change.
-func (b *Broker) commands(r *request) (cmds func() [][]byte, done func(context.Context) error, refusal *remoting.Command) {
-	one := func(cmd []byte) func() [][]byte { return func() [][]byte { return [][]byte{cmd} } }
+// changeRaces is how often a change is decided anew because another came between.
+const changeRaces = 16
+
+func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remoting.Command, error) {
+	var why error
+	for range changeRaces {
+		cmd, refusal := c.next()
+		if refusal != nil {
+			return refusal, nil
+		}
+		v, err := b.decide(ctx, cmd)
+		if err != nil {
+			return nil, err
+		}
+		if why = v.(fsm.CatalogueResult).Err; why == nil {
+			return r.ReplyWith(nil, nil), nil
+		}
+		if !errors.Is(why, fsm.ErrExists) && !errors.Is(why, fsm.ErrNotFound) {
+			break
+		}
+		if deletes(r.Code) {
+			return r.ReplyWith(nil, nil), nil
+		}
+	}
+	return r.refuse(remoting.InvalidParameter, "%v", why), nil
+}
+
+// deletes says that a request is done when there is nothing to do it to.
+func deletes(code remoting.Code) bool {
+	switch code {
+	case remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS, remoting.DeleteSubscriptionGroup, remoting.DeleteKVConfig:
+		return true
+	}
+	return false
+}
+
+// changeOf decodes a change.
+func (b *Broker) changeOf(r *request) (change, *remoting.Command) {
+	one := func(cmd []byte) change {
+		return change{next: func() ([]byte, *remoting.Command) { return cmd, nil }}
+	}
 	switch r.Code {
 	case remoting.UpdateAndCreateTopic:
-		var h remoting.CreateTopicHeader
+		return b.topicChange(r)
+	case remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS:
+		var h remoting.TopicHeader
 		if err := h.Decode(r.Ext); err != nil {
-			return nil, nil, r.failed(err)
-		}
-		if err := message.CheckTopic(h.Topic); err != nil {
-			return nil, nil, r.failed(err)
+			return change{}, r.failed(err)
 		}
 		if message.IsSystemTopic(h.Topic) {
-			return nil, nil, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
+			return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 		}
-		if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots || h.Partitions < 0 {
-			return nil, nil, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
-		}
-		if h.ReadQueueNums > maxQueues || h.WriteQueueNums > maxQueues {
-			return nil, nil, r.refuse(remoting.InvalidParameter, "%d queues per partition, at most %d", max(h.ReadQueueNums, h.WriteQueueNums), maxQueues)
-		}
-		spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag, Attributes: attributes(h.Attributes)}
-		return func() [][]byte {
-			if _, ok := b.catalogue.Topic(h.Topic); ok {
-				return [][]byte{fsm.EncodeUpdateTopic(nil, spec)}
-			}
-			spec.Slots = b.chooseSlots(int(h.Partitions))
-			return [][]byte{fsm.EncodeCreateTopic(nil, spec)}
-		}, func(ctx context.Context) error { return b.awaitTopic(ctx, h.Topic) }, nil
-	case remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS:
-		name := r.Ext["topic"]
-		if message.IsSystemTopic(name) {
-			return nil, nil, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", name)
-		}
-		return one(fsm.EncodeDeleteTopic(nil, name)), nil, nil
+		return one(fsm.EncodeDeleteTopic(nil, h.Topic)), nil
 	case remoting.UpdateSubscriptionGroup:
 		var c remoting.SubscriptionGroupConfig
 		if err := remoting.DecodeBody(r.Body, &c); err != nil {
-			return nil, nil, r.failed(err)
+			return change{}, r.failed(err)
 		}
 		if err := message.CheckGroup(c.GroupName); err != nil {
-			return nil, nil, r.failed(err)
+			return change{}, r.failed(err)
 		}
 		return one(fsm.EncodePutGroup(nil, fsm.GroupSpec{
 			Name: c.GroupName, ConsumeEnable: c.ConsumeEnable, ConsumeFromMinEnable: c.ConsumeFromMinEnable, ConsumeBroadcastEnable: c.ConsumeBroadcastEnable,
 			ConsumeMessageOrderly: c.ConsumeMessageOrderly, RetryMaxTimes: c.RetryMaxTimes, ConsumeTimeoutMinute: c.ConsumeTimeoutMinute, Attributes: c.Attributes,
-		})), nil, nil
+		})), nil
 	case remoting.DeleteSubscriptionGroup:
 		var h remoting.DeleteGroupHeader
 		if err := h.Decode(r.Ext); err != nil {
-			return nil, nil, r.failed(err)
+			return change{}, r.failed(err)
 		}
-		return one(fsm.EncodeDeleteGroup(nil, h.GroupName)), nil, nil
+		c := one(fsm.EncodeDeleteGroup(nil, h.GroupName))
+		c.then = func(ctx context.Context) *remoting.Command { return b.dropGroups(ctx, r, h.GroupName) }
+		return c, nil
 	case remoting.PutKVConfig, remoting.DeleteKVConfig:
 		var h remoting.KVHeader
 		if err := h.Decode(r.Ext); err != nil {
-			return nil, nil, r.failed(err)
+			return change{}, r.failed(err)
 		}
-		if r.Code == remoting.PutKVConfig {
-			return one(fsm.EncodePutKV(nil, h.Namespace, h.Key, h.Value)), nil, nil
+		if r.Code == remoting.DeleteKVConfig {
+			return one(fsm.EncodeDeleteKV(nil, h.Namespace, h.Key)), nil
 		}
-		return one(fsm.EncodeDeleteKV(nil, h.Namespace, h.Key)), nil, nil
+		if _, ok := r.Ext["value"]; !ok {
+			return change{}, r.refuse(remoting.InvalidParameter, "field value is missing")
+		}
+		return one(fsm.EncodePutKV(nil, h.Namespace, h.Key, h.Value)), nil
 	case codeSubscribe:
 		if err := message.CheckGroup(r.Ext["group"]); err != nil {
-			return nil, nil, r.failed(err)
+			return change{}, r.failed(err)
 		}
-		topics := strings.Split(r.Ext["topics"], ",")
-		return one(fsm.EncodeSubscribe(nil, r.Ext["group"], topics)), nil, nil
+		return one(fsm.EncodeSubscribe(nil, r.Ext["group"], strings.Split(r.Ext["topics"], ","))), nil
 	}
-	return nil, nil, r.refuse(remoting.RequestCodeNotSupported, "request code %d", r.Code)
+	return change{}, r.refuse(remoting.RequestCodeNotSupported, "request code %d", r.Code)
+}
+
+// topicChange creates a topic or changes it, so the same request again does
+// nothing. How many partitions it has is decided once.
+func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
+	var h remoting.CreateTopicHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return change{}, r.failed(err)
+	}
+	if err := message.CheckTopic(h.Topic); err != nil {
+		return change{}, r.failed(err)
+	}
+	if message.IsSystemTopic(h.Topic) {
+		return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
+	}
+	if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
+		return change{}, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
+	}
+	if h.ReadQueueNums > maxQueues || h.WriteQueueNums > maxQueues {
+		return change{}, r.refuse(remoting.InvalidParameter, "%d queues per partition, at most %d", max(h.ReadQueueNums, h.WriteQueueNums), maxQueues)
+	}
+	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag, Attributes: attributes(h.Attributes)}
+	return change{
+		next: func() ([]byte, *remoting.Command) {
+			switch t, ok := b.catalogue.Topic(h.Topic); {
+			case !ok:
+				spec.Slots = b.chooseSlots(int(h.Partitions))
+				return fsm.EncodeCreateTopic(nil, spec), nil
+			case h.Partitions != 0 && int(h.Partitions) != len(t.Partitions):
+				return nil, r.refuse(remoting.TopicExistAlready, "topic %s exists, with %d partitions", h.Topic, len(t.Partitions))
+			}
+			return fsm.EncodeUpdateTopic(nil, spec), nil
+		},
+		then: func(ctx context.Context) *remoting.Command {
+			if err := b.awaitTopic(ctx, h.Topic); err != nil {
+				return r.failed(err)
+			}
+			return nil
+		},
+	}, nil
 }
 
 // attributes reads "+k=v,-k".
@@ -151,4 +221,52 @@ func (b *Broker) chooseSlots(n int) []int {
 	}
 	slices.SortStableFunc(ids, func(x, y int) int { return cmp.Compare(load[x], load[y]) })
 	return ids[:min(n, len(ids))]
+}
+
+// dropsAtOnce bounds how many partitions forget a group at the same time.
+const dropsAtOnce = 16
+
+// dropGroups makes every partition forget a group that the catalogue has
+// forgotten; a group by that name begins anew.
+func (b *Broker) dropGroups(ctx context.Context, r *request, group string) (refusal *remoting.Command) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	some := make(chan struct{}, dropsAtOnce)
+	for _, part := range b.catalogue.Partitions() {
+		sub := *r
+		sub.Command = remoting.NewRequest(codeDropGroup, nil)
+		sub.SetExt("group", group)
+		sub.SetExt("partition", strconv.FormatUint(part.ID, 10))
+		some <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-some }()
+			reply := b.dropGroup(ctx, &sub)
+			if reply.Code == remoting.OK || reply.Code == remoting.TopicNotExist {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			refusal = r.refuse(remoting.SystemError, "group %s is deleted, but partition %d of %s may still have its offsets: %s; delete it again", group, part.ID, part.Topic, reply.Remark)
+		})
+	}
+	wg.Wait()
+	return refusal
+}
+
+// dropGroup makes one partition forget a group, if it knows it.
+func (b *Broker) dropGroup(ctx context.Context, r *request) *remoting.Command {
+	group := r.Ext["group"]
+	id, _ := strconv.ParseUint(r.Ext["partition"], 10, 64)
+	part, ok := b.catalogue.Partition(id)
+	if !ok {
+		return r.refuse(remoting.TopicNotExist, "partition %d does not exist", id)
+	}
+	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		if p.machine.Knows(group) {
+			if _, err := p.propose(ctx, fsm.EncodeDropGroup(nil, b.now().UnixMilli(), group)); err != nil {
+				return nil, err
+			}
+		}
+		return r.ReplyWith(nil, nil), nil
+	})
 }

@@ -11,6 +11,9 @@ import (
 	"raftmq/remoting"
 )
 
+// maxClientID bounds a client's id in bytes, as fsm does.
+const maxClientID = 255
+
 // clientInfo is one connected client.
 type clientInfo struct {
 	ID       string
@@ -46,12 +49,22 @@ func (g *registry) clientOf(c *remoting.ServerConn) string {
 	return g.conns[c].ID
 }
 
+// broadcasts reports whether the connection's client said that it broadcasts.
+func (g *registry) broadcasts(c *remoting.ServerConn, group string) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.conns[c].Consumer[group].MessageModel == remoting.Broadcasting
+}
+
 // heartbeat answers 34: the connection's client, its producer groups, its
 // consumer groups and their subscriptions.
 func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.HeartbeatData
 	if err := remoting.DecodeBody(r.Body, &h); err != nil {
 		return r.failed(err)
+	}
+	if len(h.ClientID) > maxClientID {
+		return r.refuse(remoting.InvalidParameter, "client id of %d bytes, at most %d", len(h.ClientID), maxClientID)
 	}
 	info := clientInfo{ID: strings.Clone(h.ClientID), Addr: r.from.String(), Language: remoting.LanguageName(r.Language), Version: r.Version, Consumer: make(map[string]remoting.ConsumerData)}
 	for _, p := range h.ProducerDataSet {
@@ -224,7 +237,8 @@ func (g *registry) subscription(group, topic string, version int64) (remoting.Su
 	var best remoting.SubscriptionData
 	found := false
 	for _, i := range g.all() {
-		for _, s := range i.Consumer[group].SubscriptionDataSet {
+		c := i.Consumer[group]
+		for _, s := range c.SubscriptionDataSet {
 			if s.Topic == topic && (!found || s.SubVersion > best.SubVersion) {
 				best, found = s, true
 			}
@@ -238,8 +252,3 @@ func (g *registry) subscription(group, topic string, version int64) (remoting.Su
 	}
 	return best, 0
 }
-
-// errReply is a refusal as an error.
-type errReply struct{ *remoting.Command }
-
-func (e errReply) Error() string { return e.Remark }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"raftmq/fsm"
 	"raftmq/raftlog"
 	"raftmq/remoting"
 )
@@ -19,7 +20,7 @@ import (
 // lead: certainly nothing was done. again says that r may be done twice.
 //
 // A request for which no leader is found in time is answered "certainly not
-// done"; one whose answer was lost, "unknown".
+// done"; one whose answer was lost, OutcomeUnknown; see Broker.handler.
 func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait time.Duration, again bool, here func(context.Context) (*remoting.Command, error)) *remoting.Command {
 	deadline := time.Now().Add(wait)
 	unknown := error(nil)
@@ -32,7 +33,7 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			case errors.Is(err, raftlog.ErrUnknownOutcome) && again && !r.forwarded:
 				unknown = err
 			case errors.Is(err, raftlog.ErrUnknownOutcome):
-				return b.lost(ctx, r, err)
+				return r.failed(err)
 			case !errors.Is(err, errNotHere):
 				return r.failed(err)
 			}
@@ -49,7 +50,7 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			case err == nil && reply.Code == remoting.OutcomeUnknown:
 				unknown = fmt.Errorf("%w: %s", raftlog.ErrUnknownOutcome, reply.Remark)
 				if !again {
-					return b.lost(ctx, r, unknown)
+					return r.failed(unknown)
 				}
 			case err == nil:
 				b.hint(reply, node, r.slot)
@@ -58,8 +59,11 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			case again:
 				unknown = fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, err)
 			default:
-				return b.lost(ctx, r, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, err))
+				return r.failed(fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, err))
 			}
+		}
+		if _, ok := b.catalogue.Partition(group); !ok && group != catalogueGroup && unknown == nil {
+			return r.refuse(remoting.TopicNotExist, "the topic was deleted; certainly not done")
 		}
 		over := time.Now().After(deadline)
 		select {
@@ -71,27 +75,34 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 		}
 		switch {
 		case over && unknown != nil:
-			return b.lost(ctx, r, unknown)
+			return r.failed(unknown)
 		case over:
 			return r.failed(errNotHere)
 		}
 	}
 }
 
-// lostHold is longer than any usual client waits.
-const lostHold = 35 * time.Second
-
-// lost answers an unknown outcome. A client of ours is told; a stock client
-// would read any code as "not stored", so its own timeout speaks first.
-func (b *Broker) lost(ctx context.Context, r *request, err error) *remoting.Command {
-	if !r.ours() && !r.forwarded {
-		select {
-		case <-time.After(lostHold):
-		case <-ctx.Done():
-		case <-b.ctx.Done():
+// atPartition is atLeader of a partition.
+func (b *Broker) atPartition(ctx context.Context, r *request, part fsm.Partition, wait time.Duration, again bool, here func(context.Context, *partition) (*remoting.Command, error)) *remoting.Command {
+	return b.atLeader(ctx, r, part.ID, wait, again, func(ctx context.Context) (*remoting.Command, error) {
+		p, ok := b.partition(part.ID)
+		if !ok {
+			return nil, errNotHere
 		}
-	}
-	return r.failed(err)
+		return here(ctx, p)
+	})
+}
+
+// atEnd reads on the leader, when all that was acknowledged is applied.
+func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read func(context.Context, *partition) (*remoting.Command, error)) *remoting.Command {
+	return b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		ctx, cancel := context.WithTimeout(ctx, forwardWait)
+		defer cancel()
+		if err := p.replica.ReadIndex(ctx); err != nil {
+			return nil, errNotHere
+		}
+		return read(ctx, p)
+	})
 }
 
 // led reports whether a leader of the group is known and alive.

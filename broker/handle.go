@@ -50,10 +50,20 @@ const (
 // after 3 s: an answer before that lets them try again.
 const forwardWait = 2500 * time.Millisecond
 
+// handler serves a listener. An unknown outcome is told to clients of ours only: a
+// stock client would read any code as "not stored", so it gets no answer, and its
+// own timeout speaks.
 func (b *Broker) handler(slot int) remoting.Handler {
 	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-		return b.handle(ctx, &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)})
+		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)}
+		opaque, ours := cmd.Opaque, r.ours()
+		reply := b.handle(ctx, r)
+		if reply != nil && reply.Code == remoting.OutcomeUnknown && !ours {
+			c.Forget(opaque)
+			return nil
+		}
+		return reply
 	})
 }
 
@@ -102,10 +112,10 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	case remoting.GetProducerConnectionList:
 		return b.clients.producers(r)
 	case remoting.GetRouteByTopic:
-		return b.route(r)
+		return b.route(ctx, r)
 	case remoting.GetBrokerClusterInfo:
 		return b.clusterInfo(r)
-	case remoting.ConsumerSendMessageBack, remoting.EndTransaction, remoting.CheckClientConfig:
+	case remoting.ConsumerSendMessageBack, remoting.EndTransaction, remoting.CheckTransactionState, remoting.CheckClientConfig:
 		// Stock clients take any answer to these for success, so there must be none
 		// while they are not served.
 		r.conn.Close()
@@ -129,10 +139,7 @@ func (r *request) failed(err error) *remoting.Command {
 	case errors.Is(err, errBusy):
 		return r.Reply(remoting.SystemBusy, "[OVERLOAD] "+err.Error()+"; certainly not done")
 	case errors.Is(err, raftlog.ErrUnknownOutcome):
-		if r.ours() || r.forwarded {
-			return r.Reply(remoting.OutcomeUnknown, err.Error())
-		}
-		return r.Reply(remoting.SystemError, err.Error())
+		return r.Reply(remoting.OutcomeUnknown, err.Error())
 	}
 	return r.Reply(remoting.SystemError, err.Error())
 }
@@ -160,28 +167,54 @@ func parseBrokerName(s string) (slot int, ok bool) {
 	return slot, err == nil && slot >= 0
 }
 
-// find returns the topic and its partition in a slot. A group's retry queues are
-// inside the partitions of the topics it consumes, numbered per slot.
-func (b *Broker) find(topic string, slot int, queue int32) (fsm.Topic, fsm.Partition, bool) {
-	if group, ok := message.RetryGroup(topic); ok {
-		g, ok := b.catalogue.Group(group)
-		if !ok || queue < 0 || int(queue) >= len(g.Retry[slot]) {
-			return fsm.Topic{}, fsm.Partition{}, false
-		}
-		p, ok := b.catalogue.Partition(g.Retry[slot][queue])
-		n := int32(len(g.Retry[slot]))
-		return fsm.Topic{Name: topic, ReadQueues: n, WriteQueues: n, Perm: permRead | permWrite}, p, ok
-	}
-	t, ok := b.catalogue.Topic(topic)
+// locate finds a queue's topic and its partition in the request's slot; a queue
+// that is not asked for is below zero. What this node does not know it asks the
+// catalogue's leader for, before it refuses.
+func (b *Broker) locate(ctx context.Context, r *request, topic string, queue int32) (fsm.Topic, fsm.Partition, *remoting.Command) {
+	t, part, ok := b.find(topic, r.slot, queue)
 	if !ok {
-		return t, fsm.Partition{}, false
+		if err := b.catchUp(ctx); err != nil && t.Name == "" {
+			return t, part, r.refuse(remoting.ServiceNotAvailable, "topic %s is not known here and the catalogue has no leader; certainly not done", topic)
+		}
+		t, part, ok = b.find(topic, r.slot, queue)
+	}
+	switch {
+	case t.Name == "":
+		return t, part, r.refuse(remoting.TopicNotExist, "topic %s does not exist", topic)
+	case part.ID == 0 && !ok:
+		return t, part, r.refuse(remoting.InvalidParameter, "topic %s has no partition in %s", topic, brokerName(r.slot))
+	case !ok:
+		return t, part, r.refuse(remoting.InvalidParameter, "queue %d of topic %s in %s: it has %d", queue, topic, brokerName(r.slot), max(t.ReadQueues, t.WriteQueues))
+	}
+	return t, part, nil
+}
+
+// find is locate by what this node knows. A group's retry queues are inside the
+// partitions of the topics it consumes, numbered per slot; one whose topic is gone
+// is in no partition, and empty for ever.
+func (b *Broker) find(topic string, slot int, queue int32) (t fsm.Topic, part fsm.Partition, ok bool) {
+	if group, retry := message.RetryGroup(topic); retry {
+		g, known := b.catalogue.Group(group)
+		n := int32(len(g.Retry[slot]))
+		if !known || n == 0 {
+			return t, part, false
+		}
+		t = fsm.Topic{Name: topic, ReadQueues: n, WriteQueues: n, Perm: permRead | permWrite}
+		if queue < 0 || queue >= n {
+			return t, part, false
+		}
+		part, _ = b.catalogue.Partition(g.Retry[slot][queue])
+		return t, part, true
+	}
+	if t, ok = b.catalogue.Topic(topic); !ok {
+		return fsm.Topic{}, part, false
 	}
 	for _, p := range t.Partitions {
 		if p.Slot == slot {
-			return t, p, true
+			return t, p, queue < max(t.ReadQueues, t.WriteQueues)
 		}
 	}
-	return t, fsm.Partition{}, false
+	return t, part, false
 }
 
 // Permission bits of a topic.

@@ -13,7 +13,8 @@ import (
 const lockTTL = 60 * time.Second
 
 // lockQueues answers 41 and 42. Locks are entries of the queue's partition, so
-// they survive its leader.
+// they survive its leader. What could not be locked, for whatever reason, is not
+// among what is granted; what could not be unlocked is said.
 func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 	var body remoting.LockBatch
 	if err := remoting.DecodeBody(r.Body, &body); err != nil {
@@ -22,58 +23,68 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 	if err := message.CheckGroup(body.ConsumerGroup); err != nil {
 		return r.failed(err)
 	}
-	byPart := make(map[uint64][]remoting.MessageQueue)
+	if len(body.ClientID) > maxClientID {
+		return r.refuse(remoting.InvalidParameter, "client id of %d bytes, at most %d", len(body.ClientID), maxClientID)
+	}
+	parts := make(map[uint64]fsm.Partition)
+	queues := make(map[uint64][]remoting.MessageQueue)
 	for _, q := range body.MQSet {
-		slot, ok := parseBrokerName(q.BrokerName)
-		if !ok {
+		at := *r
+		at.slot = noSlot
+		if at.slot = at.slotOf(q.BrokerName); at.slot == noSlot {
 			continue
 		}
-		if _, part, ok := b.find(q.Topic, slot, q.QueueID); ok {
-			byPart[part.ID] = append(byPart[part.ID], q)
+		if _, part, refusal := b.locate(ctx, &at, q.Topic, q.QueueID); refusal == nil && part.ID != 0 {
+			parts[part.ID] = part
+			queues[part.ID] = append(queues[part.ID], q)
 		}
 	}
 	granted := []remoting.MessageQueue{}
-	for id, qs := range byPart {
-		sub := *r
-		if len(byPart) > 1 {
-			part := body
-			part.MQSet = qs
+	var failed *remoting.Command
+	for id, part := range parts {
+		sub, its := *r, body
+		its.MQSet = queues[id]
+		if len(parts) > 1 {
 			sub.Command = remoting.NewRequest(r.Code, nil)
-			sub.Command.Body = remoting.EncodeBody(part)
+			sub.Command.Body = remoting.EncodeBody(its)
 		}
-		reply := b.atLeader(ctx, &sub, id, forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
-			return b.lockHere(ctx, &sub, id, &body, qs)
+		reply := b.atPartition(ctx, &sub, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+			return p.lockQueues(ctx, &sub, &its, b.now())
 		})
-		if r.forwarded && len(byPart) == 1 {
+		if r.forwarded { // for one partition only
 			return reply
 		}
-		var ok remoting.LockReply
-		if reply != nil && reply.Code == remoting.OK && len(reply.Body) > 0 && remoting.DecodeBody(reply.Body, &ok) == nil {
-			granted = append(granted, ok.LockOKMQSet...)
+		var got remoting.LockReply
+		switch {
+		case reply.Code != remoting.OK:
+			failed = reply
+		case r.Code == remoting.LockBatchMQ && remoting.DecodeBody(reply.Body, &got) == nil:
+			granted = append(granted, got.LockOKMQSet...)
 		}
 	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.LockReply{LockOKMQSet: granted}))
+	switch {
+	case r.Code == remoting.LockBatchMQ:
+		return r.ReplyWith(nil, remoting.EncodeBody(remoting.LockReply{LockOKMQSet: granted}))
+	case failed != nil:
+		return failed
+	}
+	return r.ReplyWith(nil, nil)
 }
 
-func (b *Broker) lockHere(ctx context.Context, r *request, id uint64, body *remoting.LockBatch, qs []remoting.MessageQueue) (*remoting.Command, error) {
-	p, ok := b.partition(id)
-	if !ok {
-		return nil, errNotHere
-	}
-	queues := make([]message.Queue, len(qs))
-	names := make(map[message.Queue]remoting.MessageQueue, len(qs))
-	for i, q := range qs {
+func (p *partition) lockQueues(ctx context.Context, r *request, body *remoting.LockBatch, now time.Time) (*remoting.Command, error) {
+	queues := make([]message.Queue, len(body.MQSet))
+	names := make(map[message.Queue]remoting.MessageQueue, len(body.MQSet))
+	for i, q := range body.MQSet {
 		queues[i] = message.Queue{Topic: q.Topic, ID: q.QueueID}
 		names[queues[i]] = q
 	}
-	now := b.now().UnixMilli()
 	if r.Code == remoting.UnlockBatchMQ {
-		if _, err := p.propose(ctx, fsm.EncodeUnlock(nil, now, body.ConsumerGroup, body.ClientID, queues)); err != nil {
+		if _, err := p.propose(ctx, fsm.EncodeUnlock(nil, now.UnixMilli(), body.ConsumerGroup, body.ClientID, queues)); err != nil {
 			return nil, err
 		}
 		return r.ReplyWith(nil, nil), nil
 	}
-	v, err := p.propose(ctx, fsm.EncodeLock(nil, now, body.ConsumerGroup, body.ClientID, queues, lockTTL.Milliseconds()))
+	v, err := p.propose(ctx, fsm.EncodeLock(nil, now.UnixMilli(), body.ConsumerGroup, body.ClientID, queues, lockTTL.Milliseconds()))
 	if err != nil {
 		return nil, err
 	}

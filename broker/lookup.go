@@ -3,14 +3,17 @@ package broker
 import (
 	"context"
 	"errors"
-	"time"
 
 	"raftmq/message"
 	"raftmq/remoting"
 	"raftmq/store"
 )
 
-// viewMessage answers 33: a record by the physical offset that clients hold.
+// maxLookup bounds what one query by key finds; one by unique id finds as many.
+const maxLookup = 32
+
+// viewMessage answers 33: a record by the physical offset that clients hold. The
+// number of a partition in it is the slot's, which the listener tells.
 func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ViewMessageHeader
 	if err := h.Decode(r.Ext); err != nil {
@@ -18,14 +21,10 @@ func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command 
 	}
 	number, pos := message.SplitPhysicalOffset(h.Offset)
 	for _, part := range b.catalogue.Partitions() {
-		if part.Number != number || part.Slot != r.slot && r.slot != noSlot {
+		if part.Number != number || part.Slot != r.slot {
 			continue
 		}
-		return b.atLeader(ctx, r, part.ID, forwardWait, true, func(context.Context) (*remoting.Command, error) {
-			p, ok := b.partition(part.ID)
-			if !ok {
-				return nil, errNotHere
-			}
+		return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
 			rec, err := p.store().Record(store.Position(pos))
 			if errors.Is(err, store.ErrNotFound) {
 				return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
@@ -45,33 +44,32 @@ func (b *Broker) queryMessage(ctx context.Context, r *request) *remoting.Command
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	topic, part, ok := b.find(h.Topic, r.slot, 0)
-	if topic.Name == "" {
-		return r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
+	topic, part, refusal := b.locate(ctx, r, h.Topic, 0)
+	switch {
+	case refusal != nil && topic.Name == "":
+		return refusal
+	case part.ID == 0:
+		return r.refuse(remoting.QueryNotFound, "topic %s has no partition in %s", h.Topic, brokerName(r.slot))
 	}
-	if !ok {
-		return r.refuse(remoting.QueryNotFound, "nothing here")
+	n := min(int(h.MaxNum), maxLookup)
+	if h.Unique {
+		n = maxLookup
 	}
-	n := int(h.MaxNum)
-	if h.Unique || n <= 0 || n > 64 {
-		n = 32
-	}
-	return b.atLeader(ctx, r, part.ID, forwardWait, true, func(context.Context) (*remoting.Command, error) {
-		p, ok := b.partition(part.ID)
-		if !ok {
-			return nil, errNotHere
-		}
+	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
 		recs, err := p.store().Lookup(h.Topic, h.Key, n, h.BeginTimestamp, h.EndTimestamp)
 		if err != nil {
 			return nil, err
 		}
 		var body []byte
 		for _, rec := range recs {
+			if len(body)+len(rec) > maxPullBytes && len(body) > 0 {
+				break // the answer must fit a frame
+			}
 			body = append(body, rec...)
 		}
 		if body == nil {
 			return r.refuse(remoting.QueryNotFound, "no message of %s with key %s", h.Topic, h.Key), nil
 		}
-		return r.ReplyWith(remoting.QueryMessageReply{IndexLastUpdateTimestamp: time.Now().UnixMilli()}, body), nil
+		return r.ReplyWith(remoting.QueryMessageReply{IndexLastUpdateTimestamp: b.now().UnixMilli()}, body), nil
 	})
 }

@@ -2,79 +2,80 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
-// queueRequest finds the partition of a request that names a queue.
-func (b *Broker) queueRequest(r *request, topic string, queue int32, broker string) (fsm.Partition, *remoting.Command) {
-	r.slot = r.slotOf(broker)
-	t, part, ok := b.find(topic, r.slot, queue)
-	switch {
-	case t.Name == "":
-		return part, r.refuse(remoting.TopicNotExist, "topic %s does not exist", topic)
-	case !ok, queue < 0, queue >= max(t.ReadQueues, t.WriteQueues):
-		return part, r.refuse(remoting.InvalidParameter, "queue %d of topic %s in %s does not exist", queue, topic, brokerName(r.slot))
-	}
-	return part, nil
+// queueHeader is a header that names a queue.
+type queueHeader interface {
+	Decode(ext map[string]string) error
+	Queue() (topic string, id int32, broker string)
 }
 
-// atEnd runs read on the leader, when all that was acknowledged is applied.
-func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read func(p *partition) (*remoting.Command, error)) *remoting.Command {
-	return b.atLeader(ctx, r, part.ID, forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
-		p, ok := b.partition(part.ID)
-		if !ok {
-			return nil, errNotHere
-		}
-		ctx, cancel := context.WithTimeout(ctx, forwardWait)
-		defer cancel()
-		if err := p.replica.ReadIndex(ctx); err != nil {
-			return nil, errNotHere
-		}
-		return read(p)
-	})
+// queueRequest decodes a request that names a queue, and finds the queue's
+// partition.
+func (b *Broker) queueRequest(ctx context.Context, r *request, h queueHeader) (message.Queue, fsm.Partition, *remoting.Command) {
+	if err := h.Decode(r.Ext); err != nil {
+		return message.Queue{}, fsm.Partition{}, r.failed(err)
+	}
+	topic, id, broker := h.Queue()
+	r.slot = r.slotOf(broker)
+	_, part, refusal := b.locate(ctx, r, topic, id)
+	if refusal == nil && part.ID == 0 {
+		refusal = r.ofHole()
+	}
+	return message.Queue{Topic: topic, ID: id}, part, refusal
+}
+
+// ofHole answers for a retry queue whose topic is gone.
+func (r *request) ofHole() *remoting.Command {
+	switch r.Code {
+	case remoting.QueryConsumerOffset:
+		return r.refuse(remoting.QueryNotFound, "the topic of this retry queue was deleted")
+	case remoting.UpdateConsumerOffset:
+		return r.refuse(remoting.InvalidParameter, "the topic of this retry queue was deleted")
+	case remoting.GetEarliestMessageTime:
+		return r.ReplyWith(remoting.TimestampReply{Timestamp: -1}, nil)
+	}
+	return r.ReplyWith(remoting.OffsetReply{}, nil)
 }
 
 // queryOffset answers 14: where a group goes on.
 func (b *Broker) queryOffset(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.QueryOffsetHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	part, refusal := b.queueRequest(r, h.Topic, h.QueueID, h.BrokerName)
+	q, part, refusal := b.queueRequest(ctx, r, &h)
 	if refusal != nil {
 		return refusal
 	}
-	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
-	return b.atEnd(ctx, r, part, func(p *partition) (*remoting.Command, error) {
+	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
 		if off, ok := p.machine.Committed(h.ConsumerGroup, q); ok {
 			return r.ReplyWith(remoting.OffsetReply{Offset: int64(off)}, nil), nil
 		}
-		return r.refuse(remoting.QueryNotFound, "group %s has no offset in queue %d of %s", h.ConsumerGroup, h.QueueID, h.Topic), nil
+		return r.refuse(remoting.QueryNotFound, "group %s has no offset in queue %d of %s", h.ConsumerGroup, q.ID, q.Topic), nil
 	})
 }
 
 // commitOffset answers 15.
 func (b *Broker) commitOffset(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.UpdateOffsetHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	part, refusal := b.queueRequest(r, h.Topic, h.QueueID, h.BrokerName)
+	q, part, refusal := b.queueRequest(ctx, r, &h)
 	if refusal != nil {
 		return refusal
 	}
 	if err := message.CheckGroup(h.ConsumerGroup); err != nil {
 		return r.failed(err)
 	}
-	return b.commit(ctx, r, h.ConsumerGroup, part, message.Queue{Topic: h.Topic, ID: h.QueueID}, h.CommitOffset, !r.IsOneway())
+	return b.commit(ctx, r, h.ConsumerGroup, part, q, h.CommitOffset, !r.IsOneway())
 }
 
+// commit raises a group's offset; without wait it is only queued.
 func (b *Broker) commit(ctx context.Context, r *request, group string, part fsm.Partition, q message.Queue, off int64, wait bool) *remoting.Command {
 	send := *r
 	if r.Code != remoting.UpdateConsumerOffset { // the commit inside a pull
@@ -82,42 +83,45 @@ func (b *Broker) commit(ctx context.Context, r *request, group string, part fsm.
 			ConsumerGroup: group, Topic: q.Topic, QueueID: q.ID, CommitOffset: off,
 		})
 	}
-	return b.atLeader(ctx, &send, part.ID, forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
-		p, ok := b.partition(part.ID)
-		if !ok {
-			return nil, errNotHere
+	return b.atPartition(ctx, &send, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		done := make(chan commitDone, 1)
+		o := fsm.CommitOffset{Group: group, Queue: q, Offset: message.Offset(off), Owner: r.client}
+		if err := p.commits.add(o, done); err != nil || !wait {
+			return r.ReplyWith(nil, nil), err
 		}
-		var done chan error
-		if wait {
-			done = make(chan error, 1)
+		select {
+		case d := <-done:
+			return r.committed(d.status), d.err
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, context.Cause(ctx))
 		}
-		err := p.commits.add(fsm.CommitOffset{Group: group, Queue: q, Offset: message.Offset(off), Owner: r.client}, done)
-		if err == nil && wait {
-			select {
-			case err = <-done:
-			case <-ctx.Done():
-				err = errNotHere // it is raised again by the next commit
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		return r.ReplyWith(nil, nil), nil
 	})
+}
+
+// committed answers a commit that was decided. One that is not higher, or comes
+// before an operator's reset was told, is passed over and is no error.
+func (r *request) committed(s fsm.CommitStatus) *remoting.Command {
+	switch s {
+	case fsm.Raised, fsm.NotHigher, fsm.ResetPending:
+		return r.ReplyWith(nil, nil)
+	case fsm.PastEnd:
+		return r.refuse(remoting.InvalidParameter, "the queue does not reach so far")
+	case fsm.NotOwner:
+		return r.refuse(remoting.IllegalOperation, "another client holds the queue's lock")
+	case fsm.NoRoom:
+		return r.refuse(remoting.SystemError, "too many offsets are kept in this partition")
+	}
+	return r.refuse(remoting.InvalidParameter, "not an offset that can be kept")
 }
 
 // queueBound answers 30, 31 and 32.
 func (b *Broker) queueBound(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.QueueHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	part, refusal := b.queueRequest(r, h.Topic, h.QueueID, h.BrokerName)
+	q, part, refusal := b.queueRequest(ctx, r, &h)
 	if refusal != nil {
 		return refusal
 	}
-	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
-	return b.atEnd(ctx, r, part, func(p *partition) (*remoting.Command, error) {
+	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
 		lo, hi := p.store().Bounds(q)
 		switch r.Code {
 		case remoting.GetMaxOffset:
@@ -143,15 +147,12 @@ func (b *Broker) queueBound(ctx context.Context, r *request) *remoting.Command {
 // searchOffset answers 29.
 func (b *Broker) searchOffset(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.SearchOffsetHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	part, refusal := b.queueRequest(r, h.Topic, h.QueueID, h.BrokerName)
+	q, part, refusal := b.queueRequest(ctx, r, &h)
 	if refusal != nil {
 		return refusal
 	}
-	return b.atEnd(ctx, r, part, func(p *partition) (*remoting.Command, error) {
-		off, err := p.store().SeekTime(message.Queue{Topic: h.Topic, ID: h.QueueID}, h.Timestamp, h.Upper)
+	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
+		off, err := p.store().SeekTime(q, h.Timestamp, h.Upper)
 		if err != nil {
 			return nil, err
 		}

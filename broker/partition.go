@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/raft"
 
 	"raftmq/fsm"
-	"raftmq/message"
 	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
@@ -27,6 +26,9 @@ type partition struct {
 	append  *appender
 	commits *committer
 	damage  atomic.Pointer[store.Damage] // the first that was found; nil: none
+
+	mu   sync.Mutex
+	turn chan struct{} // closed when leadership changes
 }
 
 // archive lets Raft read applied entries back from the commit log.
@@ -73,7 +75,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		return nil, fmt.Errorf("partition %d: %w", desc.ID, err)
 	}
 	log := b.log.Named("partition").With("partition", desc.ID, "topic", desc.Topic, "slot", desc.Slot)
-	p := &partition{desc: desc, log: group}
+	p := &partition{desc: desc, log: group, turn: make(chan struct{})}
 	fault := func(err error) { b.fail(fmt.Errorf("partition %d of %s: %w", desc.ID, desc.Topic, err)) }
 	machine, err := fsm.OpenPartition(b.partitionDir(desc.ID), fsm.PartitionOptions{Store: store.Options{
 		FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: log,
@@ -92,6 +94,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		Group: desc.ID, Log: group, Bootstrap: bootstrap, Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			log.Info("leadership", "lead", lead, "term", term)
+			p.turns()
 			b.leadsChanged()
 		},
 		OnFault: fault,
@@ -116,6 +119,21 @@ func (p *partition) leads() bool {
 	return ok
 }
 
+// turned returns a channel that closes when this replica comes to lead or ceases
+// to. Take it before asking whether it leads.
+func (p *partition) turned() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.turn
+}
+
+func (p *partition) turns() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.turn)
+	p.turn = make(chan struct{})
+}
+
 // propose is for commands other than appends. errNotHere, remoting.ErrHeader:
 // certainly no effect.
 func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
@@ -134,96 +152,4 @@ func (p *partition) close() error {
 	p.append.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())
-}
-
-// committer gathers offset commits, most of them one-way, into one entry per
-// interval.
-type committer struct {
-	p    *partition
-	now  func() time.Time
-	stop chan struct{}
-	wg   sync.WaitGroup
-
-	mu      sync.Mutex
-	waiting map[commitKey]fsm.CommitOffset
-	done    []chan error
-	wake    chan struct{}
-}
-
-type commitKey struct {
-	group string
-	queue message.Queue
-}
-
-const (
-	commitEvery = 20 * time.Millisecond
-	maxCommits  = 4096 // keys waiting per partition
-)
-
-func newCommitter(p *partition, now func() time.Time) *committer {
-	c := &committer{p: p, now: now, stop: make(chan struct{}), waiting: make(map[commitKey]fsm.CommitOffset), wake: make(chan struct{}, 1)}
-	c.wg.Go(c.run)
-	return c
-}
-
-// add queues a commit; done, if not nil, gets its outcome.
-func (c *committer) add(o fsm.CommitOffset, done chan error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	k := commitKey{o.Group, o.Queue}
-	old, there := c.waiting[k]
-	if !there && len(c.waiting) >= maxCommits {
-		return errBusy
-	}
-	if !there || o.Offset >= old.Offset || o.Epoch > old.Epoch {
-		c.waiting[k] = o
-	}
-	if done != nil {
-		c.done = append(c.done, done)
-	}
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-func (c *committer) run() {
-	for {
-		select {
-		case <-c.wake:
-		case <-c.stop:
-			return
-		}
-		c.mu.Lock()
-		batch, done := c.waiting, c.done
-		c.waiting, c.done = make(map[commitKey]fsm.CommitOffset), nil
-		c.mu.Unlock()
-		offsets := make([]fsm.CommitOffset, 0, len(batch))
-		for _, o := range batch {
-			offsets = append(offsets, o)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), forwardWait)
-		_, err := c.p.propose(ctx, fsm.EncodeCommit(nil, c.now().UnixMilli(), offsets))
-		cancel()
-		for _, d := range done {
-			d <- err
-		}
-		select {
-		case <-time.After(commitEvery):
-		case <-c.stop:
-			return
-		}
-	}
-}
-
-func (c *committer) close() {
-	close(c.stop)
-	c.wg.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, d := range c.done {
-		d <- errNotHere
-	}
-	c.done = nil
 }

@@ -29,22 +29,18 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	if message.IsSystemTopic(h.Topic) {
 		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
 	}
-	topic, part, ok := b.find(h.Topic, r.slot, h.QueueID)
-	if !ok && topic.Name == "" && !r.forwarded && b.cfg.AutoCreateTopics && h.DefaultTopic == message.DefaultTopic {
-		if err := b.autoCreate(ctx, h.Topic); err != nil {
-			return r.failed(err)
+	topic, part, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
+	if refusal != nil && refusal.Code == remoting.TopicNotExist && !r.forwarded && b.cfg.AutoCreateTopics && h.DefaultTopic == message.DefaultTopic {
+		if refusal := b.autoCreate(ctx, r, h.Topic); refusal != nil {
+			return refusal
 		}
-		topic, part, ok = b.find(h.Topic, r.slot, h.QueueID)
+		topic, part, refusal = b.locate(ctx, r, h.Topic, h.QueueID)
 	}
 	switch {
-	case topic.Name == "":
-		return r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
-	case !ok:
-		return r.refuse(remoting.InvalidParameter, "topic %s has no partition in %s", h.Topic, brokerName(r.slot))
+	case refusal != nil:
+		return refusal
 	case topic.Perm&permWrite == 0:
 		return r.refuse(remoting.NoPermission, "topic %s may not be written", h.Topic)
-	case h.QueueID >= max(topic.ReadQueues, topic.WriteQueues):
-		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s: it has %d", h.QueueID, h.Topic, topic.WriteQueues)
 	case h.QueueID < 0 && topic.WriteQueues > 0:
 		h.QueueID = rand.Int32N(topic.WriteQueues)
 	case topic.WriteQueues == 0:
@@ -55,15 +51,11 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		return r.failed(err)
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
-	return b.atLeader(ctx, r, part.ID, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context) (*remoting.Command, error) {
+	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		item := fsm.Item{Queue: message.Queue{Topic: h.Topic, ID: h.QueueID}, Producer: producer}
 		unique, refusal := b.records(r, &h, &item, batch)
 		if refusal != nil {
 			return refusal, nil
-		}
-		p, ok := b.partition(part.ID)
-		if !ok {
-			return nil, errNotHere
 		}
 		res, err := p.append.append(ctx, item)
 		if err != nil {
@@ -222,16 +214,19 @@ func (b *Broker) storeHost(slot int) netip.AddrPort {
 
 // autoCreate makes the topic as TBW102 says, and waits until its partitions can
 // be sent to: this must fit into a stock client's first send.
-func (b *Broker) autoCreate(ctx context.Context, topic string) error {
+func (b *Broker) autoCreate(ctx context.Context, r *request, topic string) (refusal *remoting.Command) {
 	n := int32(b.cfg.DefaultQueues)
 	req := &request{Command: remoting.NewRequest(remoting.UpdateAndCreateTopic, remoting.CreateTopicHeader{
 		Topic: topic, DefaultTopic: message.DefaultTopic, ReadQueueNums: n, WriteQueueNums: n, Perm: permRead | permWrite, TopicFilterType: "SINGLE_TAG",
 	}), slot: 0}
-	reply := b.admin(ctx, req)
-	if reply.Code != remoting.OK {
-		return fmt.Errorf("create topic %s: %s", topic, reply.Remark)
+	switch reply := b.admin(ctx, req); reply.Code {
+	case remoting.OK:
+		return nil
+	case remoting.InvalidParameter:
+		return r.refuse(reply.Code, "create topic %s: %s; certainly not stored", topic, reply.Remark)
+	default: // it may pass
+		return r.refuse(remoting.ServiceNotAvailable, "create topic %s: %s; certainly not stored", topic, reply.Remark)
 	}
-	return b.awaitTopic(ctx, topic)
 }
 
 // awaitTopic waits until this node knows the topic and a leader of each of its
@@ -256,7 +251,7 @@ func (b *Broker) awaitTopic(ctx context.Context, topic string) error {
 		case <-changed:
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("topic %s is not ready: %w", topic, errNotHere)
+			return fmt.Errorf("topic %s is made, but not all of its partitions have a leader yet", topic)
 		}
 	}
 }

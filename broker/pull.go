@@ -33,48 +33,84 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 		return r.failed(err)
 	}
 	r.slot = r.slotOf(h.BrokerName)
-	topic, part, ok := b.find(h.Topic, r.slot, h.QueueID)
+	if err := message.CheckGroup(h.ConsumerGroup); err != nil {
+		return r.failed(err)
+	}
+	topic, part, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
 	switch {
-	case topic.Name == "":
-		return r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
+	case refusal != nil:
+		return refusal
 	case topic.Perm&permRead == 0:
 		return r.refuse(remoting.NoPermission, "topic %s may not be read", h.Topic)
-	case !ok, h.QueueID < 0, h.QueueID >= topic.ReadQueues:
+	case h.QueueID >= topic.ReadQueues:
 		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s in %s: it has %d", h.QueueID, h.Topic, brokerName(r.slot), topic.ReadQueues)
+	}
+	switch g, ok := b.catalogue.Group(h.ConsumerGroup); {
+	case !ok:
+	case !g.ConsumeEnable:
+		return r.refuse(remoting.NoPermission, "group %s may not consume", h.ConsumerGroup)
+	case !g.ConsumeBroadcastEnable && b.clients.broadcasts(r.conn, h.ConsumerGroup):
+		return r.refuse(remoting.NoPermission, "group %s may not broadcast", h.ConsumerGroup)
 	}
 	match, refusal := b.filter(r, &h)
 	if refusal != nil {
 		return refusal
 	}
-	if h.SysFlag&remoting.PullCommit != 0 && h.CommitOffset >= 0 && !r.forwarded {
-		b.commit(ctx, r, h.ConsumerGroup, part, message.Queue{Topic: h.Topic, ID: h.QueueID}, h.CommitOffset, false)
-		r.SetExt("sysFlag", itoa(int64(h.SysFlag&^remoting.PullCommit)))
-	}
-	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
 	hold := time.Duration(0)
 	if h.SysFlag&remoting.PullSuspend != 0 {
 		hold = min(h.SuspendTimeout, maxSuspend)
 	}
+	if part.ID == 0 {
+		return b.pullHole(ctx, r, &h, hold)
+	}
+	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
 	if p, ok := b.partition(part.ID); ok && !p.leads() {
-		if lo, hi := p.store().Bounds(q); h.QueueOffset >= int64(lo) && h.QueueOffset < int64(hi) {
-			// What cannot be read here the leader may have.
-			if reply, err := b.readQueue(r, &h, p, q, match); err == nil && reply != nil {
-				return reply
-			}
+		if reply := b.pullInside(ctx, r, &h, p, q, match); reply != nil {
+			return reply
 		}
 	}
-	reply := b.atLeader(ctx, r, part.ID, hold+forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
-		p, ok := b.partition(part.ID)
-		if !ok {
-			return nil, errNotHere
-		}
+	reply := b.atPartition(ctx, r, part, hold+forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		return b.hold(ctx, r, &h, p, q, match, hold)
 	})
-	if reply != nil && reply.Code == remoting.ServiceNotAvailable {
+	switch reply.Code {
+	case remoting.ServiceNotAvailable, remoting.OutcomeUnknown:
 		// Without a leader nothing is known of the queue's end.
 		return r.emptyPull(remoting.PullNotFound, h.QueueOffset, 0, 0)
 	}
 	return reply
+}
+
+// pullInside answers from a follower what lies inside its queue; nil: it cannot, and
+// the leader may.
+// An operator's reset is the leader's to tell.
+func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) *remoting.Command {
+	lo, hi := p.store().Bounds(q)
+	if _, reset := p.machine.PendingReset(h.ConsumerGroup, q); reset || h.QueueOffset < int64(lo) || h.QueueOffset >= int64(hi) {
+		return nil
+	}
+	if commit, ok := h.Commit(); ok && !r.forwarded && b.led(p.desc.ID) {
+		b.commit(ctx, r, h.ConsumerGroup, p.desc, q, commit, false)
+	}
+	reply, err := b.readQueue(r, h, p, q, match)
+	if err != nil {
+		return nil
+	}
+	return reply
+}
+
+// pullHole holds a pull of a retry queue whose topic is gone: nothing will come.
+func (b *Broker) pullHole(ctx context.Context, r *request, h *remoting.PullHeader, wait time.Duration) *remoting.Command {
+	if h.QueueOffset != 0 {
+		return r.emptyPull(remoting.PullOffsetMoved, 0, 0, 0)
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.conn.Draining():
+	case <-ctx.Done():
+	}
+	return r.emptyPull(remoting.PullNotFound, 0, 0, 0)
 }
 
 // hold answers at the leader, and waits at the queue's end.
@@ -86,9 +122,16 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		lo, hi := p.store().Bounds(q)
 		return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
 	}
+	if commit, ok := h.Commit(); ok { // as soon as it fits: the client commits again
+		p.commits.add(fsm.CommitOffset{Group: h.ConsumerGroup, Queue: q, Offset: message.Offset(commit), Owner: r.client}, make(chan commitDone, 1))
+	}
 	var timeout <-chan time.Time
 	checked := false
 	for {
+		turned := p.turned()
+		if !p.leads() {
+			return nil, errNotHere
+		}
 		grown := p.store().Appended(q) // before reading, so that no append slips between
 		lo, hi := p.store().Bounds(q)
 		from := message.Offset(h.QueueOffset)
@@ -115,13 +158,9 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 			defer t.Stop()
 			timeout = t.C
 		}
-		lead := time.NewTimer(100 * time.Millisecond) // a leader that was deposed lets go
 		select {
 		case <-grown:
-		case <-lead.C:
-			if !p.leads() {
-				return nil, errNotHere
-			}
+		case <-turned:
 		case <-timeout:
 			wait = 0
 		case <-r.conn.Draining():
@@ -129,7 +168,6 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		case <-ctx.Done():
 			wait = 0
 		}
-		lead.Stop()
 	}
 }
 

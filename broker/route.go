@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+
 	"raftmq/fsm"
 	"raftmq/message"
 	"raftmq/remoting"
@@ -8,20 +10,35 @@ import (
 
 // route answers 105 from memory. Broker names are slots. Id 0 of a slot is the
 // first of its replicas that is alive, the same for all topics, since clients
-// keep addresses per name; node i of the cluster also has the stable id i+1.
-func (b *Broker) route(r *request) *remoting.Command {
+// keep addresses per name; node i of the cluster also has the stable id i+1. What
+// is not known here is asked for once, before it is said that there is no route.
+func (b *Broker) route(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.RouteHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	var data remoting.TopicRouteData
+	data, ok := b.routeOf(h.Topic)
+	if !ok {
+		if err := b.catchUp(ctx); err != nil {
+			return r.refuse(remoting.ServiceNotAvailable, "topic %s is not known here and the catalogue has no leader", h.Topic)
+		}
+		data, ok = b.routeOf(h.Topic)
+	}
+	if !ok {
+		return r.refuse(remoting.TopicNotExist, "No topic route info in name server for the topic: %s", h.Topic)
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(data))
+}
+
+// routeOf is a topic's route by what this node knows.
+func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 	add := func(slot int, read, write, perm int32) {
 		data.QueueDatas = append(data.QueueDatas, remoting.QueueData{BrokerName: brokerName(slot), Perm: perm, ReadQueueNums: read, WriteQueueNums: write})
 		data.BrokerDatas = append(data.BrokerDatas, b.brokerData(slot))
 	}
-	group, retry := message.RetryGroup(h.Topic)
+	group, retry := message.RetryGroup(topic)
 	switch {
-	case h.Topic == message.DefaultTopic && b.cfg.AutoCreateTopics:
+	case topic == message.DefaultTopic && b.cfg.AutoCreateTopics:
 		n := int32(b.cfg.DefaultQueues)
 		for _, s := range b.catalogue.Slots() {
 			add(s.ID, n, n, permRead|permWrite|permInherit)
@@ -34,7 +51,7 @@ func (b *Broker) route(r *request) *remoting.Command {
 			}
 		}
 	default:
-		t, _ := b.catalogue.Topic(h.Topic)
+		t, _ := b.catalogue.Topic(topic)
 		for _, p := range t.Partitions {
 			add(p.Slot, t.ReadQueues, t.WriteQueues, t.Perm)
 			data.QueueDatas[len(data.QueueDatas)-1].TopicSysFlag = t.SysFlag
@@ -43,10 +60,7 @@ func (b *Broker) route(r *request) *remoting.Command {
 			data.OrderTopicConf = orderConf(t)
 		}
 	}
-	if len(data.QueueDatas) == 0 {
-		return r.refuse(remoting.TopicNotExist, "No topic route info in name server for the topic: %s", h.Topic)
-	}
-	return r.ReplyWith(nil, remoting.EncodeBody(data))
+	return data, len(data.QueueDatas) > 0
 }
 
 // orderConf lists the queues of an ordered topic: "raftmq-0:2;raftmq-1:2".

@@ -3,19 +3,21 @@ package broker
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"raftmq/fsm"
 	"raftmq/message"
 	"raftmq/remoting"
 )
 
-// eachPartition runs read at the leader of each of the topic's partitions and
-// hands over the bodies. A request that came in on a slot of ours is answered for
-// the whole topic; one that was forwarded for its slot only.
-func (b *Broker) eachPartition(ctx context.Context, r *request, topic string, read func(fsm.Topic, *partition) *remoting.Command, take func(body []byte) error) error {
-	t, ok := b.topic(ctx, topic)
-	if !ok {
-		return errReply{r.refuse(remoting.TopicNotExist, "topic %s does not exist", topic)}
+// eachPartition runs read at the leader of each of the topic's partitions, when
+// all that was acknowledged is applied there, and hands over the bodies. A request
+// that came in on a slot of ours is answered for the whole topic; one that was
+// forwarded for its slot only.
+func (b *Broker) eachPartition(ctx context.Context, r *request, topic string, read func(context.Context, fsm.Topic, *partition) (*remoting.Command, error), take func(body []byte) error) error {
+	t, refusal := b.topic(ctx, r, topic)
+	if refusal != nil {
+		return errReply{refusal}
 	}
 	for _, part := range t.Partitions {
 		if r.forwarded && part.Slot != r.slot {
@@ -23,13 +25,7 @@ func (b *Broker) eachPartition(ctx context.Context, r *request, topic string, re
 		}
 		sub := *r
 		sub.slot = part.Slot
-		reply := b.atLeader(ctx, &sub, part.ID, forwardWait, true, func(context.Context) (*remoting.Command, error) {
-			p, ok := b.partition(part.ID)
-			if !ok {
-				return nil, errNotHere
-			}
-			return read(t, p), nil
-		})
+		reply := b.atEnd(ctx, &sub, part, func(ctx context.Context, p *partition) (*remoting.Command, error) { return read(ctx, t, p) })
 		if reply.Code != remoting.OK {
 			return errReply{reply}
 		}
@@ -39,6 +35,11 @@ func (b *Broker) eachPartition(ctx context.Context, r *request, topic string, re
 	}
 	return nil
 }
+
+// errReply is a refusal as an error.
+type errReply struct{ *remoting.Command }
+
+func (e errReply) Error() string { return e.Remark }
 
 func (r *request) orReply(err error, body any) *remoting.Command {
 	var e errReply
@@ -51,26 +52,38 @@ func (r *request) orReply(err error, body any) *remoting.Command {
 	return r.ReplyWith(nil, remoting.EncodeBody(body))
 }
 
+// gather is a take that lays the tables of queues over each other.
+func gather[V any](all map[remoting.MessageQueue]V, part any, table func() map[remoting.MessageQueue]V) func([]byte) error {
+	return func(body []byte) error {
+		if err := remoting.DecodeBody(body, part); err != nil {
+			return err
+		}
+		maps.Copy(all, table())
+		return nil
+	}
+}
+
+// named is a queue of p as clients name it.
+func (p *partition) named(id int32) remoting.MessageQueue {
+	return remoting.MessageQueue{BrokerName: brokerName(p.desc.Slot), QueueID: id, Topic: p.desc.Topic}
+}
+
 // topicStats answers 202.
 func (b *Broker) topicStats(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.TopicHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	var part remoting.TopicStats
 	out := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
-	err := b.eachPartition(ctx, r, r.Ext["topic"], func(t fsm.Topic, p *partition) *remoting.Command {
+	err := b.eachPartition(ctx, r, h.Topic, func(_ context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
 		part := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
 		for i := range max(t.ReadQueues, t.WriteQueues) {
 			lo, hi := p.store().Bounds(message.Queue{Topic: t.Name, ID: i})
-			part.OffsetTable[remoting.MessageQueue{BrokerName: brokerName(p.desc.Slot), QueueID: i, Topic: t.Name}] = remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
+			part.OffsetTable[p.named(i)] = remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
 		}
-		return r.ReplyWith(nil, remoting.EncodeBody(part))
-	}, func(body []byte) error {
-		var part remoting.TopicStats
-		if err := remoting.DecodeBody(body, &part); err != nil {
-			return err
-		}
-		for k, v := range part.OffsetTable {
-			out.OffsetTable[k] = v
-		}
-		return nil
-	})
+		return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
+	}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]remoting.TopicOffset { return part.OffsetTable }))
 	return r.orReply(err, out)
 }
 
@@ -80,41 +93,36 @@ func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	b.catchUp(ctx) // the group may have subscribed just now
-	g, ok := b.catalogue.Group(h.ConsumerGroup)
-	if !ok {
-		return r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", h.ConsumerGroup)
+	g, refusal := b.group(ctx, r, h.ConsumerGroup)
+	if refusal != nil {
+		return refusal
 	}
 	topics := g.Topics
 	if h.Topic != "" {
 		topics = []string{h.Topic}
 	}
+	var part remoting.ConsumeStats
 	out := remoting.ConsumeStats{OffsetTable: make(map[remoting.MessageQueue]remoting.OffsetWrapper)}
 	for _, topic := range topics {
 		sub := *r
 		sub.Command = remoting.NewRequest(r.Code, remoting.ConsumeStatsHeader{ConsumerGroup: h.ConsumerGroup, Topic: topic})
-		err := b.eachPartition(ctx, &sub, topic, func(t fsm.Topic, p *partition) *remoting.Command {
+		err := b.eachPartition(ctx, &sub, topic, func(_ context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
 			part := remoting.ConsumeStats{OffsetTable: make(map[remoting.MessageQueue]remoting.OffsetWrapper)}
 			for i := range t.ReadQueues {
 				q := message.Queue{Topic: t.Name, ID: i}
-				_, hi := p.store().Bounds(q)
+				lo, hi := p.store().Bounds(q)
 				off, ok := p.machine.Committed(h.ConsumerGroup, q)
 				if !ok {
-					off, _ = p.store().Bounds(q)
+					off = lo
 				}
-				part.OffsetTable[remoting.MessageQueue{BrokerName: brokerName(p.desc.Slot), QueueID: i, Topic: t.Name}] = remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
+				part.OffsetTable[p.named(i)] = remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
 			}
-			return r.ReplyWith(nil, remoting.EncodeBody(part))
-		}, func(body []byte) error {
-			var part remoting.ConsumeStats
-			if err := remoting.DecodeBody(body, &part); err != nil {
-				return err
-			}
-			for k, v := range part.OffsetTable {
-				out.OffsetTable[k] = v
-			}
-			return nil
-		})
+			return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
+		}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]remoting.OffsetWrapper { return part.OffsetTable }))
+		var e errReply
+		if errors.As(err, &e) && e.Code == remoting.TopicNotExist && h.Topic == "" {
+			continue // deleted meanwhile
+		}
 		if err != nil {
 			return r.orReply(err, nil)
 		}
@@ -122,7 +130,8 @@ func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command
 	return r.orReply(nil, out)
 }
 
-// resetOffset answers 222: an operator moves a group.
+// resetOffset answers 222: an operator moves a group, in one queue of the slot or
+// in all of the topic.
 func (b *Broker) resetOffset(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ResetOffsetHeader
 	if err := h.Decode(r.Ext); err != nil {
@@ -131,42 +140,56 @@ func (b *Broker) resetOffset(ctx context.Context, r *request) *remoting.Command 
 	if err := message.CheckGroup(h.Group); err != nil {
 		return r.failed(err)
 	}
-	out := remoting.ResetOffsetBody{OffsetTable: make(map[remoting.MessageQueue]int64)}
-	one := h.QueueID >= 0 && r.slot != noSlot
-	err := b.eachPartition(ctx, r, h.Topic, func(t fsm.Topic, p *partition) *remoting.Command {
+	reset := func(ctx context.Context, p *partition, from, to int32) (*remoting.Command, error) {
 		part := remoting.ResetOffsetBody{OffsetTable: make(map[remoting.MessageQueue]int64)}
-		for i := range t.ReadQueues {
-			if one && (i != h.QueueID || p.desc.Slot != r.slot) {
-				continue
-			}
-			q := message.Queue{Topic: t.Name, ID: i}
-			off := message.Offset(h.Offset)
-			switch _, hi := p.store().Bounds(q); {
-			case h.Offset >= 0:
-			case h.Timestamp < 0:
-				off = hi
-			default:
-				var err error
-				if off, err = p.store().SeekTime(q, h.Timestamp, false); err != nil {
-					return r.failed(err)
-				}
-			}
-			v, err := p.propose(ctx, fsm.EncodeReset(nil, b.now().UnixMilli(), h.Group, q, off))
+		for i := from; i < to; i++ {
+			off, err := p.reset(ctx, &h, message.Queue{Topic: h.Topic, ID: i}, b.now().UnixMilli())
 			if err != nil {
-				return r.failed(err)
+				return nil, err
 			}
-			part.OffsetTable[remoting.MessageQueue{BrokerName: brokerName(p.desc.Slot), QueueID: i, Topic: t.Name}] = int64(v.(message.Offset))
+			part.OffsetTable[p.named(i)] = int64(off)
 		}
-		return r.ReplyWith(nil, remoting.EncodeBody(part))
-	}, func(body []byte) error {
-		var part remoting.ResetOffsetBody
-		if err := remoting.DecodeBody(body, &part); err != nil {
-			return err
+		return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
+	}
+	if h.QueueID >= 0 && r.slot != noSlot {
+		t, desc, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
+		if refusal == nil && (desc.ID == 0 || h.QueueID >= t.ReadQueues) {
+			refusal = r.refuse(remoting.InvalidParameter, "queue %d of topic %s: it has %d", h.QueueID, h.Topic, t.ReadQueues)
 		}
-		for k, v := range part.OffsetTable {
-			out.OffsetTable[k] = v
+		if refusal != nil {
+			return refusal
 		}
-		return nil
-	})
+		return b.atEnd(ctx, r, desc, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+			return reset(ctx, p, h.QueueID, h.QueueID+1)
+		})
+	}
+	var part remoting.ResetOffsetBody
+	out := remoting.ResetOffsetBody{OffsetTable: make(map[remoting.MessageQueue]int64)}
+	err := b.eachPartition(ctx, r, h.Topic, func(ctx context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
+		return reset(ctx, p, 0, t.ReadQueues)
+	}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]int64 { return part.OffsetTable }))
 	return r.orReply(err, out)
+}
+
+// reset moves the group in q to where h says, and returns where that is.
+func (p *partition) reset(ctx context.Context, h *remoting.ResetOffsetHeader, q message.Queue, atMs int64) (message.Offset, error) {
+	off := message.Offset(h.Offset)
+	switch _, hi := p.store().Bounds(q); {
+	case h.Offset >= 0:
+	case h.Timestamp < 0:
+		off = hi
+	default:
+		var err error
+		if off, err = p.store().SeekTime(q, h.Timestamp, false); err != nil {
+			return 0, err
+		}
+	}
+	v, err := p.propose(ctx, fsm.EncodeReset(nil, atMs, h.Group, q, off))
+	if err != nil {
+		return 0, err
+	}
+	if off = v.(message.Offset); off < 0 {
+		return 0, errNoRoom
+	}
+	return off, nil
 }

@@ -68,6 +68,12 @@ func (t *table[V]) set(k groupQueue, v V) {
 
 func compareRow[V any](r *row[V], k groupQueue) int { return r.key.compare(k) }
 
+// knows reports whether the group has a row.
+func (t *table[V]) knows(group string) bool {
+	i, _ := slices.BinarySearchFunc(t.rows, groupQueue{group: group}, compareRow[V])
+	return i < len(t.rows) && t.rows[i].key.group == group
+}
+
 // follows reports whether k comes after all that is there.
 func (t *table[V]) follows(k groupQueue) bool {
 	return len(t.rows) == 0 || t.rows[len(t.rows)-1].key.compare(k) < 0

@@ -190,6 +190,30 @@ func (h KVHeader) Encode() map[string]string {
 	return map[string]string{"namespace": h.Namespace, "key": h.Key, "value": h.Value}
 }
 
+// NamespaceHeader is the header of GetKVListByNamespace.
+type NamespaceHeader struct{ Namespace string }
+
+func (h *NamespaceHeader) Decode(ext map[string]string) error {
+	f := fields{ext: ext}
+	h.Namespace = f.must("namespace")
+	return f.err
+}
+
+func (h NamespaceHeader) Encode() map[string]string {
+	return map[string]string{"namespace": h.Namespace}
+}
+
+// GroupHeader is the header of GetSubscriptionGroup.
+type GroupHeader struct{ Group string }
+
+func (h *GroupHeader) Decode(ext map[string]string) error {
+	f := fields{ext: ext}
+	h.Group = f.must("group")
+	return f.err
+}
+
+func (h GroupHeader) Encode() map[string]string { return map[string]string{"group": h.Group} }
+
 // KVReply answers GetKVConfig.
 type KVReply struct{ Value string }
 

@@ -15,6 +15,11 @@ func (h *QueryOffsetHeader) Decode(ext map[string]string) error {
 	return f.err
 }
 
+// Queue names the queue; broker is empty unless the client is Java 5 or later.
+func (h *QueryOffsetHeader) Queue() (topic string, id int32, broker string) {
+	return h.Topic, h.QueueID, h.BrokerName
+}
+
 func (h QueryOffsetHeader) Encode() map[string]string {
 	m := map[string]string{"consumerGroup": h.ConsumerGroup, "topic": h.Topic, "queueId": i32(h.QueueID),
 		"setZeroIfNotFound": tf(h.SetZeroIfNotFound)}
@@ -35,6 +40,11 @@ func (h *UpdateOffsetHeader) Decode(ext map[string]string) error {
 	f := fields{ext: ext}
 	*h = UpdateOffsetHeader{f.must("consumerGroup"), f.must("topic"), f.queue("queueId"), f.bounded("commitOffset", 0, 1<<63-1), f.text("bname")}
 	return f.err
+}
+
+// Queue names the queue; broker is empty unless the client is Java 5 or later.
+func (h *UpdateOffsetHeader) Queue() (topic string, id int32, broker string) {
+	return h.Topic, h.QueueID, h.BrokerName
 }
 
 func (h UpdateOffsetHeader) Encode() map[string]string {
@@ -65,6 +75,11 @@ func (h *SearchOffsetHeader) Decode(ext map[string]string) error {
 	return f.err
 }
 
+// Queue names the queue; broker is empty unless the client is Java 5 or later.
+func (h *SearchOffsetHeader) Queue() (topic string, id int32, broker string) {
+	return h.Topic, h.QueueID, h.BrokerName
+}
+
 func (h SearchOffsetHeader) Encode() map[string]string {
 	m := map[string]string{"topic": h.Topic, "queueId": i32(h.QueueID), "timestamp": i64(h.Timestamp), "boundaryType": "LOWER"}
 	if h.Upper {
@@ -86,6 +101,11 @@ func (h *QueueHeader) Decode(ext map[string]string) error {
 	f := fields{ext: ext}
 	*h = QueueHeader{f.must("topic"), f.queue("queueId"), f.text("bname")}
 	return f.err
+}
+
+// Queue names the queue; broker is empty unless the client is Java 5 or later.
+func (h *QueueHeader) Queue() (topic string, id int32, broker string) {
+	return h.Topic, h.QueueID, h.BrokerName
 }
 
 func (h QueueHeader) Encode() map[string]string {

@@ -51,6 +51,11 @@ func (h *PullHeader) Decode(ext map[string]string) error {
 	return f.err
 }
 
+// Commit is the offset to commit on the way, if there is one.
+func (h *PullHeader) Commit() (offset int64, ok bool) {
+	return h.CommitOffset, h.SysFlag&PullCommit != 0 && h.CommitOffset >= 0
+}
+
 func (h PullHeader) Encode() map[string]string {
 	m := make(map[string]string, 16)
 	m["consumerGroup"] = h.ConsumerGroup

@@ -62,6 +62,10 @@ func (c *ServerConn) Send(cmd *Command) error {
 	return err
 }
 
+// Forget lets go of a request with that opaque that will not be answered. Its
+// handler returns nil.
+func (c *ServerConn) Forget(opaque int32) { c.answered(opaque) }
+
 // Call sends a request to the client and waits for its reply. Errors are
 // those of Conn.Call.
 func (c *ServerConn) Call(ctx context.Context, req *Command) (*Command, error) {
