@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"remoting":             {"message"},
 	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"message", "remoting"},
-	"internal/mqtest":      {"broker", "client", "internal/vfs"},
+	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs"}, // raftlog for bench engine
 }
 

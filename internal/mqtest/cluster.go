@@ -4,7 +4,9 @@ package mqtest
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"raftmq/broker"
 	"raftmq/client"
+	"raftmq/internal/netcut"
 	"raftmq/internal/vfs"
 )
 
@@ -24,7 +27,12 @@ type Cluster struct {
 	dirs  []string
 	Nodes []*broker.Broker // nil while stopped
 	Disks []vfs.FS         // nil: the real one. The catalogue's log is always on the real one
+	Net   *netcut.Net // the links between nodes, all but gossip's
 	joins []string
+
+	mu    sync.Mutex
+	at    map[string]string // names of nodes by the address they are dialled at
+	known chan struct{}     // closed and replaced when at grows
 }
 
 // Start starts n nodes and returns when all are ready. change, if not nil, may
@@ -38,7 +46,7 @@ func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
 func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster {
 	t.Helper()
 	n := len(disks)
-	c := &Cluster{t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks}
+	c := &Cluster{t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), at: make(map[string]string), known: make(chan struct{})}
 	for i := range n {
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 		c.dirs = append(c.dirs, t.TempDir())
@@ -72,10 +80,39 @@ func (c *Cluster) Run(i int) {
 	if os.Getenv("RAFTMQ_TEST_LOG") == "" {
 		log = hclog.NewNullLogger()
 	}
-	b, err := broker.Open(context.Background(), cfg, broker.Deps{Logger: log, Disk: c.Disks[i]})
+	b, err := broker.Open(context.Background(), cfg, broker.Deps{Logger: log, Disk: c.Disks[i], Dial: c.dial(c.names[i])})
 	require.NoError(c.t, err)
 	c.Nodes[i] = b
+	c.mu.Lock()
+	c.at[b.Addresses().Raft] = c.names[i]
+	close(c.known)
+	c.known = make(chan struct{})
+	c.mu.Unlock()
 	c.joins = append(c.joins, b.Addresses().Gossip)
+}
+
+// dial is how node from dials others: through Net. One that is starting is dialled
+// before its name is known here: that waits.
+func (c *Cluster) dial(from string) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, addr string) (net.Conn, error) {
+		to, known := c.nodeAt(addr)
+		for ; to == ""; to, known = c.nodeAt(addr) {
+			select {
+			case <-known:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		return c.Net.Dialer(from, func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		})(ctx, to)
+	}
+}
+
+func (c *Cluster) nodeAt(addr string) (name string, grows <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at[addr], c.known
 }
 
 // Await waits until node i serves.

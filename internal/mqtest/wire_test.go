@@ -266,7 +266,12 @@ func records(t testing.TB, body []byte) []message.Record {
 // createTopic makes a topic through a node and waits until every node knows it.
 func (c *Cluster) createTopic(t testing.TB, ext fields) {
 	t.Helper()
-	dialWire(t, c.listener(0, 0), remoting.JSON).ok(remoting.UpdateAndCreateTopic, ext, nil)
+	w := dialWire(t, c.listener(0, 0), remoting.JSON)
+	c.until("leaders of "+ext["topic"], func() bool { // on a loaded machine they may be late
+		r := w.ask(remoting.UpdateAndCreateTopic, ext, nil)
+		require.Contains(t, []remoting.Code{remoting.OK, remoting.SystemError, remoting.ServiceNotAvailable}, r.Code, r.Remark)
+		return r.Code == remoting.OK
+	})
 	for i := range c.Nodes {
 		c.until(c.names[i]+" knows "+ext["topic"], func() bool {
 			return dialWire(t, c.Nodes[i].Addresses().NameServer, remoting.JSON).ask(remoting.GetRouteByTopic, fields{"topic": ext["topic"]}, nil).Code == remoting.OK

@@ -1,0 +1,170 @@
+package mqtest
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+// unanswered asks other things over the connection and finds that one request has
+// got no answer meanwhile, and that the connection is fine.
+func (w *wire) unanswered(opaque int32) {
+	w.t.Helper()
+	for range 50 {
+		w.ok(remoting.GetBrokerClusterInfo, nil, nil)
+	}
+	require.Nil(w.t, w.early[opaque], "an answer, which a stock client takes for 'not stored'")
+}
+
+// cutOff cuts node i off from all others.
+func (c *Cluster) cutOff(i int) {
+	for _, other := range c.names {
+		if other != c.names[i] {
+			c.Net.Cut(c.names[i], other)
+		}
+	}
+}
+
+// ends are the ends of a queue by what the cluster says when it is whole.
+func (c *Cluster) end(slot int, topic string, queue int) int64 {
+	c.t.Helper()
+	w := dialWire(c.t, c.listener((c.leader(topic, slot)+1)%3, slot), 0)
+	return num(c.t, w.ok(remoting.GetMaxOffset, fields{"topic": topic, "queueId": strconv.Itoa(queue)}, nil), "offset")
+}
+
+// A leader that is cut off has proposed what it cannot commit: whether it is
+// stored, nobody knows yet. Clients of ours are told so; stock ones, who would
+// take any code for "not stored", are not answered.
+func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
+	c := Start(t, 3, nil)
+	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
+	var slot int
+	for s := range 3 {
+		if _, ok := c.replicaIn(0, "t", s); ok {
+			slot = s
+		}
+	}
+	at := c.leader("t", slot)
+	w := dialWire(t, c.listener(at, slot), remoting.JSON)
+	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
+	c.cutOff(at)
+	// Asked before the node notices; the one who is told is asked last.
+	stock := w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
+	long := w.send(remoting.SendMessage, sendLong("t", 0), []byte("stock"))
+	named := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
+	ours := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours"))
+	r := w.reply(ours)
+	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
+	w.unanswered(stock)
+	w.unanswered(long)
+	// The node looks for another leader to ask again: it must not end with "no leader".
+	r = w.reply(named)
+	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
+	// Once it knows that it does not lead, it is certain.
+	c.until("the old leader steps down", func() bool {
+		p, _ := c.replicaIn(at, "t", slot)
+		return p.State != "Leader"
+	})
+	r = w.ask(remoting.SendMessageV2, sendShort("t", 0), []byte("later"))
+	require.Equal(t, remoting.ServiceNotAvailable, r.Code, "every stock client retries this one")
+	require.Contains(t, r.Remark, "certainly not done")
+	w.unanswered(stock)
+
+	c.Net.HealAll()
+	for i := range c.Nodes {
+		c.Await(i)
+	}
+	c.until("what was sent before is there and nothing twice", func() bool {
+		end := c.end(slot, "t", 0)
+		return end >= 1 && end <= 5
+	})
+}
+
+// A node forwards a send, the leader stores it, and the answer is lost on the way.
+// With the producer's identity it is asked again and answered with the first
+// receipt; without, nobody may say that it is not stored.
+func TestAnAnswerLostBetweenNodesIsNotARefusal(t *testing.T) {
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	const slot = 0
+	leader := c.leader("t", slot)
+	via := (leader + 1) % 3
+	w := dialWire(t, c.listener(via, slot), remoting.Binary)
+	for i := range 2 { // the path is open, and the follower follows
+		r := w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
+		require.EqualValues(t, i, num(t, r, "queueOffset"))
+	}
+	c.Net.Hang(c.names[leader], c.names[via]) // what the leader says does not arrive
+	stock := w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
+	ours := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours"))
+	named := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
+	direct := dialWire(t, c.listener(leader, slot), remoting.Binary)
+	c.until("the leader has stored all three", func() bool {
+		return num(t, direct.ok(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset") == 5
+	})
+	c.Net.Cut(c.names[leader], c.names[via])
+	r := w.reply(ours)
+	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
+	w.unanswered(stock)
+	c.Net.HealAll()
+	if r = w.reply(named); r.Code == remoting.OutcomeUnknown { // the cut outlasted its patience: as a client does
+		r = w.ok(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
+	}
+	require.Equal(t, remoting.OK, r.Code, r.Remark)
+	require.Equal(t, "1", r.Ext["dup"])
+	w.unanswered(stock)
+	require.EqualValues(t, 5, c.end(slot, "t", 0), "stored once each")
+}
+
+// The locks of a partition are its leader's successor's too.
+func TestALockSurvivesItsLeader(t *testing.T) {
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	q := remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "t"}
+	granted := func(w *wire, client string) int {
+		var got remoting.LockReply
+		require.NoError(t, remoting.DecodeBody(w.ok(remoting.LockBatchMQ, nil, lockOf(client, "g", q)).Body, &got))
+		return len(got.LockOKMQSet)
+	}
+	leader := c.leader("t", 0)
+	require.Equal(t, 1, granted(dialWire(t, c.listener(leader, 0), 0), "a"))
+	c.Stop(leader)
+	w := dialWire(t, c.listener((leader+1)%3, 0), 0)
+	c.until("the holder has it still", func() bool { return granted(w, "a") == 1 })
+	require.Zero(t, granted(w, "b"))
+	require.Zero(t, granted(dialWire(t, c.listener((leader+2)%3, 0), 0), "b"))
+	w.ok(remoting.UnlockBatchMQ, nil, lockOf("a", "g", q))
+	require.Equal(t, 1, granted(w, "b"))
+}
+
+// A pull held at a leader that stops, or is cut off, is answered so that the
+// client asks again at the same place.
+func TestAHeldPullIsAnsweredWhenItsLeaderGoes(t *testing.T) {
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	held := with(pullOf("t", 0, 1), "sysFlag", "6", "suspendTimeoutMillis", "60000")
+	leader := c.leader("t", 0)
+	at := dialWire(t, c.listener(leader, 0), 0)
+	at.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	away := dialWire(t, c.listener((leader+1)%3, 0), 0)
+	here, there := at.send(remoting.PullMessage, held, nil), away.send(remoting.PullMessage, held, nil)
+	for _, w := range []*wire{at, away} { // both are held by now
+		w.ok(remoting.PullMessage, pullOf("t", 0, 0), nil)
+	}
+	c.Stop(leader)
+	r := at.reply(here)
+	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
+	require.EqualValues(t, 1, num(t, r, "nextBeginOffset"))
+	// The other is held on by the next leader, until something comes.
+	next := c.leader("t", 0)
+	dialWire(t, c.listener(next, 0), 0).ok(remoting.SendMessageV2, sendShort("t", 0), []byte("y"))
+	r = away.reply(there)
+	if r.Code == remoting.PullNotFound { // it was answered meanwhile
+		r = away.ask(remoting.PullMessage, held, nil)
+	}
+	require.Equal(t, remoting.OK, r.Code, r.Remark)
+	require.Equal(t, "y", string(records(t, r.Body)[0].Body()))
+}
