@@ -1,0 +1,101 @@
+package raftlog_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
+	"raftmq/raftlog"
+)
+
+// failingMachine keeps nothing but how far it has got; its first sync fails, those
+// after it report success for pages that are lost.
+type failingMachine struct {
+	mu          sync.Mutex
+	index, term uint64
+	syncs       int
+}
+
+func (m *failingMachine) Apply(entries []*raft.Log) ([]any, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last := entries[len(entries)-1]
+	m.index, m.term = last.Index, last.Term
+	return make([]any, len(entries)), nil
+}
+
+func (m *failingMachine) Applied() (index, term uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.index, m.term
+}
+
+var errSync = errors.New("input/output error")
+
+func (m *failingMachine) Checkpoint() (state []byte, sync func() error) {
+	return nil, func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.syncs++; m.syncs == 1 {
+			return errSync
+		}
+		return nil
+	}
+}
+
+func (m *failingMachine) Floor() (state []byte, index, term uint64, err error) {
+	return nil, 0, 0, nil
+}
+
+func (m *failingMachine) Restore([]byte, uint64, uint64) error { return nil }
+
+// The kernel reports a failed write-back once, and then forgets: a sync that
+// succeeds after one that failed says nothing. So the replica is at fault, and
+// no later checkpoint lets the write-ahead log drop what the disk may not have.
+func TestAFailedCheckpointSyncIsFinal(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	tr, err := raftlog.NewTransport(raftlog.TransportConfig{
+		Cluster: "c", Node: "n1", Incarnation: 1, Listener: ln,
+		Dial: func(context.Context, string) (net.Conn, error) { return nil, errors.New("alone") },
+	})
+	require.NoError(t, err)
+	defer tr.Close()
+	w, err := raftlog.OpenWAL(t.TempDir(), raftlog.WALOptions{FS: vfs.OS{}, SegmentBytes: 64 << 10, Segments: 6})
+	require.NoError(t, err)
+	defer w.Close()
+	host := raftlog.NewHost(tr, "n1", 1, hclog.NewNullLogger())
+	defer host.Close()
+	led, faults := make(chan struct{}, 1), make(chan error, 8)
+	r, err := host.Open(raftlog.ReplicaConfig{
+		Group: 1, Log: w.Group(1), Bootstrap: []raft.Server{{Suffrage: raft.Voter, ID: "n1.1", Address: "n1.1"}},
+		Heartbeat: 100 * time.Millisecond, Logger: hclog.NewNullLogger(),
+		OnLeader: func(lead bool, _ uint64) {
+			if lead {
+				led <- struct{}{}
+			}
+		},
+		OnFault: func(err error) { faults <- err },
+	}, new(failingMachine))
+	require.NoError(t, err)
+	<-led
+	for range 2 {
+		_, err := r.Propose(context.Background(), []byte("x"))
+		require.NoError(t, err)
+		require.ErrorIs(t, r.Checkpoint(), errSync)
+	}
+	require.ErrorIs(t, <-faults, errSync)
+	require.ErrorIs(t, r.Close(), errSync, "nor does the last one, on close, succeed")
+	require.Empty(t, faults, "said once")
+	_, there, err := w.Group(1).Checkpoint()
+	require.NoError(t, err)
+	require.False(t, there)
+}
