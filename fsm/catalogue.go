@@ -89,7 +89,8 @@ type Group struct {
 	GroupSpec
 	Topics []string // it ever subscribed to, sorted
 	// Retry numbers the group's retry queues: queue j of slot s lies in partition
-	// Retry[s][j]. Numbers are only appended; 0 is a hole whose topic is gone.
+	// Retry[s][j]. Numbers are only appended; 0 is a hole whose topic is gone, or
+	// that was an earlier group's of this name.
 	Retry   map[int][]uint64
 	Version uint64
 }

@@ -18,6 +18,7 @@ type catalogueState struct {
 	Nodes         []Node // by name
 	Topics        map[string]Topic
 	Groups        map[string]Group
+	Deleted       map[string]deletedGroup `json:",omitempty"` // groups
 	KV            map[string]map[string]string
 	LastPartition uint64
 	LastNumber    map[int]uint32
@@ -68,6 +69,9 @@ func (c *Catalogue) load(state []byte) error {
 	}
 	if s.Groups == nil {
 		s.Groups = make(map[string]Group)
+	}
+	if s.Deleted == nil {
+		s.Deleted = make(map[string]deletedGroup)
 	}
 	if s.KV == nil {
 		s.KV = make(map[string]map[string]string)

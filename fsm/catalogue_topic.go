@@ -150,6 +150,41 @@ func cloneRetry(r map[int][]uint64) map[int][]uint64 {
 	return out
 }
 
+// deletedGroup is what is kept of a group that had retry queues: a client may hold
+// their numbers, so the next group of that name goes on behind them.
+type deletedGroup struct {
+	Queues  map[int]int // by slot
+	Version uint64      // of the catalogue when it was deleted
+}
+
+// bury keeps how many retry queues g has had. Of more than MaxGroups the one that
+// was deleted first is forgotten.
+func (c *Catalogue) bury(g Group) {
+	if len(g.Retry) == 0 {
+		return
+	}
+	if len(c.s.Deleted) >= MaxGroups {
+		var oldest string
+		for name, d := range c.s.Deleted { // versions differ, so in any order
+			if oldest == "" || d.Version < c.s.Deleted[oldest].Version {
+				oldest = name
+			}
+		}
+		delete(c.s.Deleted, oldest)
+	}
+	d := deletedGroup{Queues: make(map[int]int), Version: c.next()}
+	for slot, ids := range g.Retry {
+		d.Queues[slot] = len(ids)
+	}
+	c.s.Deleted[g.Name] = d
+}
+
+// keep stores a group, whose numbers then are in it.
+func (c *Catalogue) keep(g Group) {
+	delete(c.s.Deleted, g.Name)
+	c.s.Groups[g.Name] = g
+}
+
 func (c *Catalogue) putGroup(g GroupSpec) (bool, error) {
 	old, there, err := c.group(g.Name)
 	if err != nil {
@@ -162,11 +197,12 @@ func (c *Catalogue) putGroup(g GroupSpec) (bool, error) {
 		return false, nil
 	}
 	old.GroupSpec, old.Version = g, c.next()
-	c.s.Groups[g.Name] = old
+	c.keep(old)
 	return true, nil
 }
 
-// group is the group by that name, or a new one if one more is possible.
+// group is the group by that name, or a new one if one more is possible; that goes
+// on behind the retry queues of an earlier one.
 func (c *Catalogue) group(name string) (g Group, there bool, err error) {
 	if g, there = c.s.Groups[name]; there {
 		return g, true, nil
@@ -177,13 +213,22 @@ func (c *Catalogue) group(name string) (g Group, there bool, err error) {
 	if len(c.s.Groups) >= MaxGroups {
 		return g, false, fmt.Errorf("%w: %d groups", ErrLimit, MaxGroups)
 	}
-	return Group{GroupSpec: NewGroup(name)}, false, nil
+	g = Group{GroupSpec: NewGroup(name)}
+	for slot, n := range c.s.Deleted[name].Queues {
+		if g.Retry == nil {
+			g.Retry = make(map[int][]uint64)
+		}
+		g.Retry[slot] = make([]uint64, n)
+	}
+	return g, false, nil
 }
 
 func (c *Catalogue) deleteGroup(n named) (bool, error) {
-	if _, ok := c.s.Groups[n.Name]; !ok {
+	g, ok := c.s.Groups[n.Name]
+	if !ok {
 		return false, ErrNotFound
 	}
+	c.bury(g)
 	delete(c.s.Groups, n.Name)
 	return true, nil
 }
@@ -215,7 +260,7 @@ func (c *Catalogue) subscribe(s subscribe) (bool, error) {
 	}
 	if changed {
 		g.Topics, g.Retry, g.Version = topics, retry, c.next()
-		c.s.Groups[s.Group] = g
+		c.keep(g)
 	}
 	return changed, nil
 }

@@ -779,6 +779,24 @@ func wireGroups(t *testing.T, c *Cluster) {
 			require.Equal(t, remoting.QueryNotFound, w.ask(remoting.QueryConsumerOffset, fields{"consumerGroup": name, "topic": "grouped", "queueId": "0"}, nil).Code)
 		}
 		w.ok(remoting.DeleteSubscriptionGroup, fields{"groupName": name}, nil) // gone already
+
+		// The next one numbers its retry queues behind, and the old ones are empty for
+		// ever, wherever they are asked for.
+		retry := "%RETRY%" + name
+		dialWire(t, c.listener(n%3, 0), w.serial).ok(remoting.Heartbeat, nil, heartbeatOf("m", name, "grouped"))
+		pull := with(pullOf(retry, 0, 0), "consumerGroup", name)
+		for i := range c.Nodes {
+			w := dialWire(t, c.listener(i, 0), w.serial)
+			require.Equal(t, remoting.PullNotFound, w.ask(remoting.PullMessage, with(pull, "sysFlag", "6", "suspendTimeoutMillis", "10"), nil).Code)
+			require.Equal(t, remoting.PullOffsetMoved, w.ask(remoting.PullMessage, with(pull, "queueOffset", "1"), nil).Code)
+			require.Equal(t, remoting.PullNotFound, w.ask(remoting.PullMessage, with(pull, "queueId", "1"), nil).Code, "the new one's")
+			require.Equal(t, remoting.InvalidParameter, w.ask(remoting.PullMessage, with(pull, "queueId", "2"), nil).Code)
+			q := fields{"consumerGroup": name, "topic": retry, "queueId": "0"}
+			require.Equal(t, remoting.QueryNotFound, w.ask(remoting.QueryConsumerOffset, q, nil).Code)
+			require.Equal(t, "0", w.ok(remoting.GetMaxOffset, q, nil).Ext["offset"])
+			require.Equal(t, "-1", w.ok(remoting.GetEarliestMessageTime, q, nil).Ext["timestamp"])
+			require.Equal(t, remoting.InvalidParameter, w.ask(remoting.UpdateConsumerOffset, with(q, "commitOffset", "0"), nil).Code)
+		}
 	})
 }
 
