@@ -46,6 +46,9 @@ type Members struct {
 	tellers tellers
 	send    chan struct{} // this node's record changed
 	keep    chan struct{} // known changed
+	closing sync.Once
+	closed  error      // of the shutdown
+	leaving sync.Mutex // held by a leave: memberlist panics if it is shut down meanwhile
 
 	mu      sync.RWMutex
 	at      string // where others join this node: host:port
@@ -54,6 +57,7 @@ type Members struct {
 	alive   map[string]*memberlist.Node // copies: memberlist changes its own under a lock of its own
 	leaders map[uint64]leader
 	known   map[string]string // name to gossip address, of others, of earlier lives too
+	later   map[string]int    // name to the format of its records, where that is not read
 	changed chan struct{}
 }
 
@@ -74,7 +78,7 @@ const (
 func Open(c Config) (*Members, error) {
 	m := &Members{
 		log: c.Logger, dir: c.Dir, stop: make(chan struct{}), send: make(chan struct{}, 1), keep: make(chan struct{}, 1), known: make(map[string]string),
-		records: make(map[string]record), alive: make(map[string]*memberlist.Node), leaders: make(map[uint64]leader), changed: make(chan struct{}),
+		records: make(map[string]record), alive: make(map[string]*memberlist.Node), leaders: make(map[uint64]leader), later: make(map[string]int), changed: make(chan struct{}),
 	}
 	if m.log == nil {
 		m.log = hclog.NewNullLogger()
@@ -118,7 +122,7 @@ func Open(c Config) (*Members, error) {
 	if now == nil {
 		now = time.Now
 	}
-	m.self = record{Seq: uint64(now().UnixNano()), Node: c.Self}
+	m.self = record{V: recordVersion, Seq: uint64(now().UnixNano()), Node: c.Self}
 	if m.list, err = memberlist.Create(mc); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
@@ -269,6 +273,17 @@ func (m *Members) hear(r record) {
 	}
 }
 
+// passOver says once that a node's records cannot be read.
+func (m *Members) passOver(r record, why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.later[r.Node.Name] == r.V || len(m.later) >= maxRecords {
+		return
+	}
+	m.later[r.Node.Name] = r.V
+	m.log.Warn("record passed over", "node", r.Node.Name, "error", why)
+}
+
 func (m *Members) tell() {
 	select {
 	case m.send <- struct{}{}:
@@ -337,27 +352,65 @@ func (m *Members) rejoin() {
 	}
 }
 
-// Leave tells the others that this node goes on purpose.
+// leaveWait bounds how long Leave waits for another to have heard.
+const leaveWait = time.Second
+
+// Leave tells the others that this node goes on purpose. It returns when one has
+// heard, or when ctx ends.
 func (m *Members) Leave(ctx context.Context) error {
-	wait := time.Second
+	wait := leaveWait
 	if d, ok := ctx.Deadline(); ok {
-		wait = time.Until(d)
+		wait = min(wait, time.Until(d))
 	}
-	return m.list.Leave(wait)
+	left := make(chan error, 1)
+	m.mu.Lock()
+	if m.stopped() {
+		m.mu.Unlock()
+		return errClosed
+	}
+	m.wg.Go(func() { // memberlist knows no context
+		m.leaving.Lock()
+		defer m.leaving.Unlock()
+		if m.stopped() {
+			left <- errClosed
+			return
+		}
+		left <- m.list.Leave(wait)
+	})
+	m.mu.Unlock()
+	select {
+	case err := <-left:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
-// Close ends all goroutines.
+// Close ends all goroutines. It may be called again, and from several at once:
+// each returns when all is gone.
 func (m *Members) Close() error {
+	m.closing.Do(func() {
+		m.mu.Lock()
+		close(m.stop)
+		m.mu.Unlock()
+		m.leaving.Lock()
+		m.closed = m.list.Shutdown()
+		m.leaving.Unlock()
+		m.wg.Wait()
+		m.tellers.wait()
+	})
+	return m.closed
+}
+
+var errClosed = errors.New("membership: closed")
+
+func (m *Members) stopped() bool {
 	select {
 	case <-m.stop:
-		return nil
+		return true
 	default:
+		return false
 	}
-	close(m.stop)
-	err := m.list.Shutdown()
-	m.wg.Wait()
-	m.tellers.wait()
-	return err
 }
 
 // delegate is what memberlist calls.
@@ -367,12 +420,15 @@ func (d delegate) NodeMeta(int) []byte             { return nil }
 func (d delegate) GetBroadcasts(int, int) [][]byte { return nil }
 
 func (d delegate) NotifyMsg(b []byte) {
-	var r record
-	if err := json.Unmarshal(b, &r); err != nil {
+	r, err := decodeRecord(b)
+	switch {
+	case errors.Is(err, errLater):
+		d.m.passOver(r, err)
+	case err != nil:
 		d.m.log.Warn("malformed record", "bytes", len(b), "error", err)
-		return
+	default:
+		d.m.hear(r)
 	}
-	d.m.hear(r)
 }
 
 func (d delegate) LocalState(bool) []byte {
@@ -391,13 +447,13 @@ func (d delegate) LocalState(bool) []byte {
 }
 
 func (d delegate) MergeRemoteState(b []byte, _ bool) {
-	var all []record
+	var all []json.RawMessage
 	if err := json.Unmarshal(b, &all); err != nil || len(all) > maxRecords {
-		d.m.log.Warn("malformed records", "bytes", len(b), "error", errors.Join(err))
+		d.m.log.Warn("malformed records", "bytes", len(b), "records", len(all), "error", err)
 		return
 	}
-	for _, r := range all {
-		d.m.hear(r)
+	for _, b := range all {
+		d.NotifyMsg(b)
 	}
 }
 

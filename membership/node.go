@@ -1,5 +1,11 @@
 package membership
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
 // Node is what a member says of itself.
 type Node struct {
 	Name        string
@@ -22,6 +28,7 @@ type Lead struct {
 // record is what travels: a node's word about itself. Of two, the later Seq
 // counts.
 type record struct {
+	V     int `json:"v"` // of the format; a later one is not read
 	Seq   uint64
 	Node  Node
 	Leads []Lead `json:",omitempty"`
@@ -29,3 +36,30 @@ type record struct {
 
 // maxRecords bounds what a peer can make us remember.
 const maxRecords = 1024
+
+// recordVersion is the format of records that this program writes, the latest it
+// reads.
+const recordVersion = 1
+
+var errLater = errors.New("membership: record of a later format")
+
+// decodeRecord reads a record. One of a later format is errLater, and only its
+// version and, if it is where it was, its node's name are set.
+func decodeRecord(b []byte) (r record, err error) {
+	var head struct {
+		V    int `json:"v"`
+		Node struct{ Name string }
+	}
+	err = json.Unmarshal(b, &head)
+	if head.V > recordVersion {
+		r.V, r.Node.Name = head.V, head.Node.Name
+		return r, fmt.Errorf("%w: version %d, this program knows %d", errLater, head.V, recordVersion)
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("membership: record: %w", err)
+	}
+	return r, nil
+}

@@ -1,0 +1,77 @@
+package membership
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+)
+
+// A node of a later program is passed over, with one line in the log, and nothing
+// else that came with its record is.
+func TestALaterFormatIsPassedOver(t *testing.T) {
+	var log bytes.Buffer
+	m, err := Open(Config{Self: Node{Name: "a"}, Bind: "127.0.0.1:0", Cluster: "c", Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})})
+	require.NoError(t, err)
+	d := delegate{m}
+	known := `{"v":1,"Seq":1,"Node":{"Name":"b","Raft":"b:1"},"Leads":[{"Partition":7,"Term":2}]}`
+	later := `{"v":2,"Seq":9,"Node":{"Name":"c","Raft":["c:1"]},"Leads":{"7":9}}`
+	d.MergeRemoteState([]byte("["+later+","+known+",{\"Seq\":\"x\"}]"), false)
+	d.NotifyMsg([]byte(later))
+	n, ok := m.Node("b")
+	require.True(t, ok)
+	require.Equal(t, "b:1", n.Raft)
+	_, ok = m.Node("c")
+	require.False(t, ok)
+	leader, _, _ := m.Leader(7)
+	require.Equal(t, "b", leader)
+	require.Contains(t, string(d.LocalState(false)), `{"v":1,"Seq":`)
+	require.NoError(t, m.Close()) // nothing is written to log any more
+	require.Equal(t, 1, strings.Count(log.String(), "passed over"), log.String())
+	require.Contains(t, log.String(), "version 2, this program knows 1")
+}
+
+func TestCloseByManyAndLeaveWithoutTime(t *testing.T) {
+	a, b := open(t, "a", "", 0), open(t, "b", "", 0)
+	join(t, b, a)
+	untilSize(t, 2, a, b)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := a.Leave(ctx); err != nil { // it may have been heard at once
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := a.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.ErrorIs(t, a.Leave(context.Background()), errClosed)
+}
+
+// Whatever a peer sends, it is a record, of a later format, or an error.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"v":1,"Seq":1,"Node":{"Name":"b","Raft":"b:1"},"Leads":[{"Partition":7,"Term":2}]}`))
+	f.Add([]byte(`{"v":2,"Node":7}`))
+	f.Add([]byte(`{"V":1,"v":3}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decodeRecord(b)
+		if err != nil {
+			return
+		}
+		require.LessOrEqual(t, r.V, recordVersion)
+		b, err = json.Marshal(r)
+		require.NoError(t, err)
+		_, err = decodeRecord(b)
+		require.NoError(t, err)
+	})
+}
