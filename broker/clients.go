@@ -27,17 +27,23 @@ type clientInfo struct {
 // registry knows the cluster's clients.
 type registry struct {
 	b       *Broker
+	began   time.Time
 	changed chan struct{}
 
 	mu    sync.RWMutex
 	conns map[*remoting.ServerConn]clientInfo
 	lists map[string]clientList // of other nodes
-	gone  map[string]time.Time  // when a node was seen dead
+	past  []pastList
+	gone  map[string]time.Time // when a node was seen dead
+	heard chan struct{}        // closed at the next change of lists
 	since int64
 }
 
 func newRegistry(b *Broker) *registry {
-	g := &registry{b: b, changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo), lists: make(map[string]clientList), gone: make(map[string]time.Time)}
+	g := &registry{
+		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo),
+		lists: make(map[string]clientList), gone: make(map[string]time.Time), heard: make(chan struct{}),
+	}
 	b.transport.Handle(kindClients, g.hear)
 	return g
 }
@@ -225,6 +231,11 @@ func (g *registry) all() []clientInfo {
 		add(i)
 	}
 	for _, l := range g.lists {
+		for _, i := range l.Clients {
+			add(i)
+		}
+	}
+	for _, l := range g.past {
 		for _, i := range l.Clients {
 			add(i)
 		}

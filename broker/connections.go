@@ -1,18 +1,21 @@
 package broker
 
 import (
+	"context"
 	"slices"
 	"sort"
 
 	"raftmq/remoting"
 )
 
-// list answers 38.
-func (g *registry) list(r *request) *remoting.Command {
+// list answers 38. A node that has just started first hears the others' lists:
+// stock clients give up what is assigned to them when they are not in the answer.
+func (g *registry) list(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ConsumerGroupHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	g.complete(ctx)
 	ids := []string{}
 	for _, i := range g.all() {
 		if _, ok := i.Consumer[h.ConsumerGroup]; ok {
@@ -32,11 +35,12 @@ func (i clientInfo) connection() remoting.Connection {
 }
 
 // consumers answers 203.
-func (g *registry) consumers(r *request) *remoting.Command {
+func (g *registry) consumers(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ConsumerGroupHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	g.complete(ctx)
 	var out remoting.ConsumerConnection
 	out.SubscriptionTable = make(map[string]remoting.SubscriptionData)
 	seen := make(map[string]bool)
@@ -61,11 +65,12 @@ func (g *registry) consumers(r *request) *remoting.Command {
 }
 
 // producers answers 204.
-func (g *registry) producers(r *request) *remoting.Command {
+func (g *registry) producers(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ProducerGroupHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	g.complete(ctx)
 	var out remoting.ProducerConnection
 	for _, i := range g.all() {
 		if slices.Contains(i.Producer, h.ProducerGroup) {

@@ -106,11 +106,11 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	case remoting.UnregisterClient:
 		return b.clients.unregister(r)
 	case remoting.GetConsumerListByGroup:
-		return b.clients.list(r)
+		return b.clients.list(ctx, r)
 	case remoting.GetConsumerConnectionList:
-		return b.clients.consumers(r)
+		return b.clients.consumers(ctx, r)
 	case remoting.GetProducerConnectionList:
-		return b.clients.producers(r)
+		return b.clients.producers(ctx, r)
 	case remoting.GetRouteByTopic:
 		return b.route(ctx, r)
 	case remoting.GetBrokerClusterInfo:

@@ -52,7 +52,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	case !g.ConsumeBroadcastEnable && b.clients.broadcasts(r.conn, h.ConsumerGroup):
 		return r.refuse(remoting.NoPermission, "group %s may not broadcast", h.ConsumerGroup)
 	}
-	match, refusal := b.filter(r, &h)
+	match, refusal := b.filter(ctx, r, &h)
 	if refusal != nil {
 		return refusal
 	}
@@ -206,10 +206,14 @@ func (r *request) emptyPull(code remoting.Code, next, lo, hi int64) *remoting.Co
 
 // filter returns which tags the consumer wants, nil for all: from the request if
 // it carries its subscription, else from the client's heartbeat.
-func (b *Broker) filter(r *request, h *remoting.PullHeader) (func(int32) bool, *remoting.Command) {
+func (b *Broker) filter(ctx context.Context, r *request, h *remoting.PullHeader) (func(int32) bool, *remoting.Command) {
 	expr, kind := h.Subscription, h.ExpressionType
 	if h.SysFlag&remoting.PullSubscription == 0 {
 		sub, err := b.clients.subscription(h.ConsumerGroup, h.Topic, h.SubVersion)
+		if err != 0 {
+			b.clients.complete(ctx)
+			sub, err = b.clients.subscription(h.ConsumerGroup, h.Topic, h.SubVersion)
+		}
 		if err != 0 {
 			return nil, r.refuse(err, "group %s has no such subscription to %s", h.ConsumerGroup, h.Topic)
 		}

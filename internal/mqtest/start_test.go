@@ -1,0 +1,53 @@
+package mqtest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+// A stock client gives up all its queues when it is not in the list of its group's
+// members. A node that starts has heard of nobody: it waits for the others' lists,
+// and a node that restarts does not take its clients out of theirs.
+func TestANodeThatStartsKnowsTheMembersOfGroups(t *testing.T) {
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	var members []*wire
+	for i, name := range []string{"c0", "c1", "c2"} {
+		w := dialWire(t, c.listener(i, 0), 0)
+		w.ok(remoting.Heartbeat, nil, heartbeatOf(name, "g", "t"))
+		members = append(members, w)
+	}
+	list := func(i int) []string {
+		var l remoting.ConsumerList
+		r := dialWire(t, c.listener(i, 0), 0).ok(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil)
+		require.NoError(t, remoting.DecodeBody(r.Body, &l))
+		return l.ConsumerIDList
+	}
+	for i := range c.Nodes {
+		c.until("all know all", func() bool { return len(list(i)) == 3 })
+	}
+	c.Stop(2)
+	c.Run(2) // c2 has not come back yet
+	got := list(2)
+	require.Contains(t, got, "c0")
+	require.Contains(t, got, "c1")
+	r := dialWire(t, c.listener(2, 0), 0).ask(remoting.PullMessage, with(pullOf("t", 0, 0), "sysFlag", "0", "subscription", ""), nil)
+	require.NotEqual(t, remoting.SubscriptionNotExist, r.Code, "a subscription that others know")
+	for i := range 2 {
+		require.Equal(t, []string{"c0", "c1", "c2"}, list(i))
+	}
+	c.Await(2)
+	w := dialWire(t, c.listener(2, 0), 0)
+	w.ok(remoting.Heartbeat, nil, heartbeatOf("c2", "g", "t"))
+	c.until("all know all again", func() bool { return len(list(2)) == 3 })
+	// Alone it answers what it knows, after a while.
+	c.cutOff(2)
+	c.Stop(2)
+	c.Run(2)
+	r = dialWire(t, c.listener(2, 0), 0).ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil)
+	require.Equal(t, remoting.SystemError, r.Code, "Java clients keep what they have")
+	c.Net.HealAll()
+}
