@@ -86,7 +86,7 @@ func NewConn(nc net.Conn, o DialOptions) *Conn {
 	c := &Conn{link: newLink(nc, o.MaxFrame, o.MaxSendBytes, o.Logger), handler: o.Handler, serial: o.Serial, inbound: make(chan struct{}, maxInbound)}
 	c.wg.Go(c.link.write)
 	c.wg.Go(func() {
-		none := func() error { return nil }
+		none := func(bool) error { return nil }
 		err := c.link.read(none, func(int) error { return nil }, c.request)
 		c.link.fail(fmt.Errorf("read: %w", err))
 	})
@@ -125,7 +125,7 @@ func (c *Conn) dressed(req *Command) *Command {
 	return &r
 }
 
-func (c *Conn) request(req *Command, _ int) {
+func (c *Conn) request(req *Command, _ int, _ error) {
 	if req == nil {
 		return
 	}

@@ -12,6 +12,10 @@ import (
 // exceed it.
 const MaxFrame = 16 << 20
 
+// MaxHeader is the longest header: RocketMQ's largest is below 200 KiB, properties
+// of 32767 bytes all of which JSON escapes.
+const MaxHeader = 1 << 20
+
 // Sizes of reading: a longer body is grown by doubling as its bytes arrive,
 // so that a length that lies costs no memory.
 const bodyStep = 256 << 10
@@ -32,7 +36,7 @@ func ReadCommand(r *bufio.Reader, maxFrame int) (*Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.read(r)
+	return p.read(r, nil)
 }
 
 type prefix struct {
@@ -60,6 +64,8 @@ func readPrefix(r *bufio.Reader, maxFrame int) (prefix, error) {
 		return p, fmt.Errorf("%w: length %d above %d", ErrFrame, total, maxFrame)
 	case int64(total) < 4+int64(p.header):
 		return p, fmt.Errorf("%w: header of %d in a frame of %d", ErrFrame, p.header, total)
+	case p.header > MaxHeader:
+		return p, fmt.Errorf("%w: header of %d above %d", ErrFrame, p.header, MaxHeader)
 	case p.serial != JSON && p.serial != Binary:
 		return p, fmt.Errorf("%w: serialisation %d", ErrFrame, p.serial)
 	}
@@ -68,14 +74,16 @@ func readPrefix(r *bufio.Reader, maxFrame int) (prefix, error) {
 	return p, nil
 }
 
-func (p prefix) read(r *bufio.Reader) (*Command, error) {
+// read reads the rest of the frame and takes its size from budget. With
+// errNoBudget comes the command without its body; the stream can be read on.
+func (p prefix) read(r *bufio.Reader, budget *Budget) (*Command, error) {
 	var text string
 	if b, err := r.Peek(min(p.header, r.Size())); err != nil {
 		return nil, unexpected(err)
 	} else if len(b) == p.header {
 		text = string(b)
 		r.Discard(p.header)
-	} else if b, err = readBytes(r, p.header); err != nil {
+	} else if b, err = readBytes(r, p.header, nil); err != nil {
 		return nil, err
 	} else {
 		text = string(b)
@@ -90,28 +98,54 @@ func (p prefix) read(r *bufio.Reader) (*Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Body, err = readBytes(r, p.body)
-	return c, err
+	c.Body, err = readBytes(r, p.body, budget)
+	if err == nil && !budget.take(p.size()-p.body) {
+		budget.give(p.body)
+		c.Body, err = nil, errNoBudget
+	}
+	if err == nil || errors.Is(err, errNoBudget) {
+		return c, err
+	}
+	return nil, err
 }
 
-func readBytes(r io.Reader, n int) ([]byte, error) {
+// readBytes reads n bytes and takes them from budget as they arrive. On
+// errNoBudget it has read over them, and took none.
+func readBytes(r io.Reader, n int, budget *Budget) (b []byte, err error) {
 	if n == 0 {
 		return nil, nil
 	}
-	b := make([]byte, min(n, bodyStep))
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, unexpected(err)
-	}
-	for len(b) < n {
-		have := len(b)
-		next := make([]byte, min(n, 2*have))
-		copy(next, b)
-		if _, err := io.ReadFull(r, next[have:]); err != nil {
+	partial := 0
+	defer func() {
+		budget.arrived(partial)
+		if err != nil {
+			budget.give(partial)
+		}
+	}()
+	b = make([]byte, min(n, bodyStep))
+	for have := 0; ; {
+		if _, err := io.ReadFull(r, b[have:]); err != nil {
 			return nil, unexpected(err)
 		}
+		have = len(b)
+		if have == n {
+			if !budget.take(n - partial) {
+				return nil, errNoBudget
+			}
+			return b, nil
+		}
+		if !budget.takePartial(have - partial) {
+			b = nil
+			if _, err := io.CopyN(io.Discard, r, int64(n-have)); err != nil {
+				return nil, unexpected(err)
+			}
+			return nil, errNoBudget
+		}
+		partial = have
+		next := make([]byte, min(n, 2*have))
+		copy(next, b)
 		b = next
 	}
-	return b, nil
 }
 
 func unexpected(err error) error {
@@ -145,7 +179,7 @@ func appendHead(dst []byte, c *Command, opaque int32, maxFrame int) ([]byte, err
 	}
 	h := len(b) - at - 8
 	total := 4 + h + len(c.Body)
-	if h > 0xffffff || total > maxFrame {
+	if h > MaxHeader || total > maxFrame {
 		return dst, fmt.Errorf("%w: code %d, header %d, body %d", ErrTooLarge, c.Code, h, len(c.Body))
 	}
 	serial := JSON

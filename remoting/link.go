@@ -35,6 +35,7 @@ const (
 	writeStep  = 256 << 10        // bytes gathered for one write
 	copyBody   = 8 << 10          // longer bodies are written from where they are
 	readBuffer = 16 << 10         // per connection
+	fairQueue  = 1 << 20          // bytes that a peer may have waiting when all together have too many
 	writeStall = 15 * time.Second // a write step that takes longer ends the connection
 )
 
@@ -43,6 +44,8 @@ type link struct {
 	nc       net.Conn
 	maxFrame int
 	maxQueue int // bytes waiting to be written
+	requests *Budget
+	queued   *Budget
 	log      hclog.Logger
 	ctx      context.Context // ends with the link
 	cancel   context.CancelFunc
@@ -109,6 +112,7 @@ func (l *link) fail(err error) {
 	calls := l.calls
 	l.calls = nil
 	out := l.out
+	l.queued.give(l.outSize)
 	l.out, l.outSize = nil, 0
 	for _, c := range calls {
 		c.reply <- answer{err: outcome(c.left, err)}
@@ -164,6 +168,12 @@ func (l *link) put(f outFrame, opaque int32) (ok bool, err error) {
 				return false, errors.New("opaque in use")
 			}
 			l.calls[opaque] = f.call
+		}
+		// Who has little waiting does not suffer from those who have much.
+		if l.queued.over(f.size()) && l.outSize > fairQueue {
+			l.queued.give(f.size())
+			l.mu.Unlock()
+			return false, nil
 		}
 		l.outSize += f.size()
 		l.out = append(l.out, f)
@@ -294,6 +304,7 @@ func (l *link) write() {
 			for ; i < len(l.out) && (i == 0 || n+l.out[i].size() <= writeStep); i++ {
 				f := l.out[i]
 				l.outSize -= f.size()
+				l.queued.give(f.size())
 				if f.call != nil {
 					if f.call.gone {
 						freeHead(f.head)
@@ -404,13 +415,15 @@ func (l *link) flush(ctx context.Context) {
 }
 
 // read is the reader's loop; it returns why it ended. before runs when the
-// next bytes must come from the network, admit before a frame is read (it may
-// wait), request for each frame: with nil when it was a reply.
-func (l *link) read(before func() error, admit func(size int) error, request func(req *Command, size int)) error {
+// next bytes must come from the network, of a frame that has begun or of another;
+// admit before a frame is read (it may
+// wait), request for each frame: with nil when it was a reply, with
+// errNoBudget when its body was dropped.
+func (l *link) read(before func(begun bool) error, admit func(size int) error, request func(req *Command, size int, err error)) error {
 	r := bufio.NewReaderSize(l.nc, readBuffer)
 	for {
 		if r.Buffered() == 0 {
-			if err := before(); err != nil {
+			if err := before(false); err != nil {
 				return err
 			}
 		}
@@ -422,14 +435,21 @@ func (l *link) read(before func() error, admit func(size int) error, request fun
 		if err := admit(size); err != nil {
 			return err
 		}
-		cmd, err := p.read(r)
-		if err != nil {
+		if r.Buffered() < size-8 {
+			if err := before(true); err != nil {
+				return err
+			}
+		}
+		cmd, err := p.read(r, l.requests)
+		if err != nil && !errors.Is(err, errNoBudget) {
 			return err
 		}
 		if cmd.IsReply() {
-			l.answered(cmd)
+			if err == nil { // else its call waits until its context ends
+				l.answered(cmd)
+			}
 			cmd = nil
 		}
-		request(cmd, size)
+		request(cmd, size, err)
 	}
 }

@@ -38,7 +38,10 @@ type Server struct {
 	MaxInFlightBytes int           // their frames; one frame is always let in; 0: 32 MiB
 	MaxSendBytes     int           // frames waiting to be written to a peer; above it the peer is closed; 0: 32 MiB
 	MaxConns         int           // further connections are closed at once; 0: 65536
-	IdleTimeout      time.Duration // without a byte from the peer; 0: 120 s, negative: none
+	Requests         *Budget       // of the frames in flight on all connections; above it SystemBusy is answered
+	Queued           *Budget       // of the frames waiting to be written; above it peers with more than 1 MiB waiting are closed
+	IdleTimeout      time.Duration // without a frame from the peer; 0: 120 s, negative: none
+	FrameTimeout     time.Duration // from a frame's first byte to its last; 0: 30 s
 	Logger           hclog.Logger  // nil: none
 
 	OnOpen, OnClose func(*ServerConn) // before the first and after the last request
@@ -73,6 +76,9 @@ func (s *Server) init() {
 		def(&s.MaxConns, 65536)
 		if s.IdleTimeout == 0 {
 			s.IdleTimeout = 120 * time.Second
+		}
+		if s.FrameTimeout == 0 {
+			s.FrameTimeout = 30 * time.Second
 		}
 		if s.Logger == nil {
 			s.Logger = hclog.NewNullLogger()
@@ -136,6 +142,7 @@ func (s *Server) Serve(ln net.Listener) error {
 
 func (s *Server) start(nc net.Conn) {
 	l := newLink(nc, s.MaxFrame, s.MaxSendBytes, s.Logger)
+	l.requests, l.queued = s.Requests, s.Queued
 	c := &ServerConn{link: l, server: s, id: s.ids.Add(1), pending: make(map[int32]pending), freed: make(chan struct{}, 1)}
 	s.mu.Lock()
 	if s.stopped || len(s.open) >= s.MaxConns {

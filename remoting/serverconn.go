@@ -25,6 +25,7 @@ type ServerConn struct {
 	mu      sync.Mutex
 	count   int // requests in flight
 	bytes   int // of their frames
+	charged int // of bytes: taken from the server's budget
 	pending map[int32]pending
 }
 
@@ -106,14 +107,24 @@ func (c *ServerConn) serve() {
 	c.link.fail(err)
 	c.handlers.Wait()
 	writer.Wait()
+	c.mu.Lock()
+	rest := c.charged // of requests that are never answered
+	c.charged, c.pending = 0, nil
+	c.mu.Unlock()
+	c.link.requests.give(rest)
 	if s.OnClose != nil {
 		s.OnClose(c)
 	}
 }
 
-// before refreshes the idle deadline.
-func (c *ServerConn) before() error {
-	if t := c.server.IdleTimeout; t > 0 {
+// before sets the deadline of the next bytes: of a frame that has begun, or of the
+// next.
+func (c *ServerConn) before(begun bool) error {
+	t := c.server.IdleTimeout
+	if begun {
+		t = c.server.FrameTimeout
+	}
+	if t > 0 {
 		c.link.nc.SetReadDeadline(time.Now().Add(t))
 	}
 	// After the deadline: Shutdown closes draining first, then sets its own.
@@ -127,15 +138,12 @@ func (c *ServerConn) before() error {
 
 // admit waits until a frame of size may be read.
 func (c *ServerConn) admit(size int) error {
-	for waited := false; ; waited = true {
+	for {
 		c.mu.Lock()
 		if c.count == 0 || c.count < c.server.MaxInFlight && c.bytes+size <= c.server.MaxInFlightBytes {
 			c.count++
 			c.bytes += size
 			c.mu.Unlock()
-			if waited {
-				return c.before()
-			}
 			return nil
 		}
 		c.mu.Unlock()
@@ -149,11 +157,16 @@ func (c *ServerConn) admit(size int) error {
 	}
 }
 
-func (c *ServerConn) release(count, bytes int) {
+// release lets go of a request; charged are those of its bytes that were taken from
+// the server's budget.
+func (c *ServerConn) release(bytes, charged int) {
 	c.mu.Lock()
-	c.count -= count
+	c.count--
 	c.bytes -= bytes
+	charged = min(charged, c.charged)
+	c.charged -= charged
 	c.mu.Unlock()
+	c.link.requests.give(charged)
 	signal(c.freed)
 }
 
@@ -173,13 +186,24 @@ func (c *ServerConn) answered(opaque int32) {
 		c.pending[opaque] = p
 	}
 	c.mu.Unlock()
-	c.release(1, bytes)
+	c.release(bytes, bytes)
 }
 
-// request starts the handler; req is nil when the frame was a reply.
-func (c *ServerConn) request(req *Command, size int) {
+// request starts the handler; req is nil when the frame was a reply, err is not
+// when its body was dropped.
+func (c *ServerConn) request(req *Command, size int, err error) {
+	if err != nil {
+		c.release(size, 0)
+		if req != nil && !req.IsOneway() {
+			c.Send(req.Reply(SystemBusy, "[OVERLOAD] the node has too many bytes in flight; certainly not stored"))
+		}
+		return
+	}
+	c.mu.Lock()
+	c.charged += size
+	c.mu.Unlock()
 	if req == nil {
-		c.release(1, size)
+		c.release(size, size)
 		return
 	}
 	if !req.IsOneway() {
@@ -198,7 +222,7 @@ func (c *ServerConn) handle(req *Command, size int) {
 	opaque, serial, oneway := req.Opaque, req.Serial, req.IsOneway()
 	reply := c.guarded(req)
 	if oneway {
-		c.release(1, size)
+		c.release(size, size)
 		return
 	}
 	if reply == nil {

@@ -1,0 +1,198 @@
+package remoting_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+// untilUsed waits until a budget has that many bytes taken.
+func untilUsed(t *testing.T, b *remoting.Budget, want int64) {
+	t.Helper()
+	require.Eventually(t, func() bool { return b.Used() == want }, 30*time.Second, time.Millisecond, "%d bytes", want)
+}
+
+func rawDial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { nc.Close() })
+	return nc
+}
+
+func sized(code remoting.Code, bytes int) *remoting.Command {
+	c := remoting.NewRequest(code, nil)
+	c.Body = make([]byte, bytes)
+	return c
+}
+
+// What breaks the format ends its own connection, and no other's.
+func TestAFrameThatLiesEndsItsConnectionOnly(t *testing.T) {
+	budget := remoting.NewBudget(64 << 20)
+	addr := start(t, &remoting.Server{Handler: remoting.HandlerFunc(echo), Requests: budget})
+	other := dial(t, addr, remoting.DialOptions{})
+	word := func(total, serial, header uint32) []byte {
+		return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, total), serial<<24|header)
+	}
+	lyingRemark := append(word(4+21, 1, 21), make([]byte, 21)...)
+	binary.BigEndian.PutUint32(lyingRemark[8+13:], 1000)
+	for name, b := range map[string][]byte{
+		"above 16 MiB":                 word(16<<20+1, 0, 10),
+		"length of all ones":           word(1<<32-1, 0, 10),
+		"header longer than the frame": word(100, 0, 97),
+		"no room for a header":         word(3, 0, 0),
+		"header above its limit":       word(8<<20, 0, remoting.MaxHeader+1),
+		"unknown serialisation":        word(100, 2, 10),
+		"a header that is no JSON":     append(word(4+4, 0, 4), "oops"...),
+		"an empty binary header":       word(4, 1, 0),
+		"a remark longer than all":     lyingRemark,
+		"a reply nobody asked for":     frame(0, `{"code":0,"flag":1,"opaque":9}`, ""), // dropped; the next ends it
+	} {
+		nc := rawDial(t, addr)
+		nc.Write(b)
+		nc.Write(word(1<<31, 9, 0))
+		nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_, err := nc.Read(make([]byte, 1))
+		require.Error(t, err, name)
+		ne, _ := err.(net.Error)
+		require.False(t, ne != nil && ne.Timeout(), "%s: still open", name)
+		reply, err := other.Call(context.Background(), sized(remoting.GetMaxOffset, 10))
+		require.NoError(t, err, name)
+		require.Len(t, reply.Body, 10)
+	}
+	untilUsed(t, budget, 0)
+}
+
+// Peers together may have so many bytes in flight: what is beyond is refused, on
+// whichever connection it comes, and small things go on while there is room.
+func TestBytesInFlightOfAllPeersAreBounded(t *testing.T) {
+	release := make(chan struct{})
+	budget := remoting.NewBudget(1 << 20)
+	addr := start(t, &remoting.Server{Requests: budget, Handler: remoting.HandlerFunc(func(_ context.Context, _ *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+		if req.Code == remoting.SendMessage {
+			<-release
+		}
+		return req.Reply(remoting.OK, "")
+	})})
+	done := make(chan remoting.Code, 3)
+	for range 3 {
+		c := dial(t, addr, remoting.DialOptions{})
+		go func() {
+			reply, err := c.Call(context.Background(), sized(remoting.SendMessage, 300<<10))
+			if err != nil {
+				t.Error(err)
+				reply = new(remoting.Command)
+			}
+			done <- reply.Code
+		}()
+	}
+	require.Eventually(t, func() bool { return budget.Used() > 900<<10 }, 30*time.Second, time.Millisecond)
+	for _, serial := range []byte{remoting.JSON, remoting.Binary} {
+		c := dial(t, addr, remoting.DialOptions{Serial: serial})
+		for _, size := range []int{150 << 10, 300 << 10, 5 << 20} {
+			reply, err := c.Call(context.Background(), sized(remoting.SendMessage, size))
+			require.NoError(t, err)
+			require.Equal(t, remoting.SystemBusy, reply.Code)
+			require.True(t, strings.HasPrefix(reply.Remark, "[OVERLOAD]"), reply.Remark)
+			require.Contains(t, reply.Remark, "certainly not stored")
+			reply, err = c.Call(context.Background(), sized(remoting.Heartbeat, 1000))
+			require.NoError(t, err)
+			require.Equal(t, remoting.OK, reply.Code, "the stream goes on, and there is room for this")
+			require.NoError(t, c.Send(context.Background(), sized(remoting.SendMessage, size))) // one-way: dropped
+		}
+	}
+	close(release)
+	for range 3 {
+		require.Equal(t, remoting.OK, <-done)
+	}
+	untilUsed(t, budget, 0)
+}
+
+// Frames that stop in the middle get half of it at most, and their connections end.
+func TestFramesThatStopInTheMiddleLeaveRoomForOthers(t *testing.T) {
+	budget := remoting.NewBudget(2 << 20)
+	addr := start(t, &remoting.Server{Requests: budget, Handler: remoting.HandlerFunc(echo), FrameTimeout: time.Second})
+	whole, err := remoting.AppendCommand(nil, sized(remoting.SendMessage, 15<<20))
+	require.NoError(t, err)
+	var stopped []net.Conn
+	for range 20 {
+		nc := rawDial(t, addr)
+		nc.Write(whole[:600<<10])
+		stopped = append(stopped, nc)
+	}
+	c := dial(t, addr, remoting.DialOptions{})
+	for range 20 {
+		reply, err := c.Call(context.Background(), sized(remoting.SendMessage, 200<<10))
+		require.NoError(t, err)
+		require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+		require.LessOrEqual(t, budget.Used(), int64(2<<20))
+	}
+	for _, nc := range stopped {
+		nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_, err := nc.Read(make([]byte, 1))
+		ne, _ := err.(net.Error)
+		require.False(t, ne != nil && ne.Timeout(), "still open")
+	}
+	untilUsed(t, budget, 0)
+}
+
+// Peers that ask and do not read are closed when all together have too much
+// waiting; who reads is served throughout.
+func TestPeersThatDoNotReadDoNotCostThoseWhoDo(t *testing.T) {
+	budget := remoting.NewBudget(8 << 20)
+	s := &remoting.Server{Queued: budget, Handler: remoting.HandlerFunc(func(_ context.Context, _ *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+		r := req.Reply(remoting.OK, "")
+		r.Body = make([]byte, 512<<10)
+		return r
+	})}
+	addr := start(t, s)
+	ask, err := remoting.AppendCommand(nil, remoting.NewRequest(remoting.PullMessage, nil))
+	require.NoError(t, err)
+	c := dial(t, addr, remoting.DialOptions{})
+	for range 8 {
+		nc := rawDial(t, addr)
+		nc.(*net.TCPConn).SetReadBuffer(4096)
+		for range 60 { // 30 MiB of answers each, below what one may have alone
+			nc.Write(ask)
+		}
+	}
+	require.Eventually(t, func() bool { // the last of them that fit may stay
+		reply, err := c.Call(context.Background(), remoting.NewRequest(remoting.PullMessage, nil))
+		require.NoError(t, err)
+		require.Len(t, reply.Body, 512<<10)
+		return s.Conns() < 9 && budget.Used() <= 8<<20
+	}, 30*time.Second, time.Millisecond)
+}
+
+// A request that is never answered gives back what it took when its connection
+// ends, or when it is forgotten.
+func TestWhatIsNotAnsweredGivesBackItsBytes(t *testing.T) {
+	budget := remoting.NewBudget(1 << 20)
+	addr := start(t, &remoting.Server{Requests: budget, Handler: remoting.HandlerFunc(func(_ context.Context, c *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+		switch req.Code {
+		case remoting.SendMessage:
+			c.Close()
+		case remoting.SendMessageV2:
+			c.Forget(req.Opaque)
+		}
+		return nil
+	})})
+	nc := rawDial(t, addr)
+	for _, code := range []remoting.Code{remoting.SendMessageV2, remoting.PullMessage, remoting.SendMessage} {
+		b, err := remoting.AppendCommand(nil, sized(code, 100<<10))
+		require.NoError(t, err)
+		nc.Write(b)
+	}
+	nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_, err := remoting.ReadCommand(bufio.NewReader(nc), 0)
+	require.Error(t, err)
+	untilUsed(t, budget, 0)
+}
