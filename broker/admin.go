@@ -30,11 +30,11 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.GetKVListByNamespace:
 		return b.values(ctx, r)
 	case remoting.GetAllTopicListFromNS, remoting.GetTopicsByCluster:
-		return b.topicNames(ctx, r)
+		return b.list(ctx, r, b.topicNames)
 	case remoting.GetSystemTopicListFromNS, remoting.GetSystemTopicList:
 		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: []string{message.DefaultTopic}}))
 	case remoting.GetAllTopicConfig:
-		return b.topicConfigs(ctx, r)
+		return b.list(ctx, r, b.topicConfigs)
 	case remoting.GetTopicConfig:
 		var h remoting.TopicHeader
 		if err := h.Decode(r.Ext); err != nil {
@@ -46,7 +46,7 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(topicConfig(t)))
 	case remoting.GetAllSubscriptionGroup:
-		return b.groupConfigs(ctx, r)
+		return b.list(ctx, r, b.groupConfigs)
 	case remoting.GetSubscriptionGroup:
 		var h remoting.GroupHeader
 		if err := h.Decode(r.Ext); err != nil {
@@ -64,7 +64,11 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.InvokeBrokerToResetOffset:
 		return b.resetOffset(ctx, r)
 	case remoting.QueryTopicConsumeByWho:
-		return b.groupsOfTopic(ctx, r)
+		var h remoting.TopicHeader
+		if err := h.Decode(r.Ext); err != nil {
+			return r.failed(err)
+		}
+		return b.list(ctx, r, func() any { return b.groupsOf(h.Topic) })
 	}
 	return r.refuse(remoting.RequestCodeNotSupported, "request code %d is not supported", r.Code)
 }
@@ -95,6 +99,16 @@ func (b *Broker) group(ctx context.Context, r *request, name string) (fsm.Group,
 	return g, r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", name)
 }
 
+// list answers with a list of the catalogue.
+func (b *Broker) list(ctx context.Context, r *request, body func() any) *remoting.Command {
+	b.catchUp(ctx)
+	if err := b.admission.lists.enter(ctx); err != nil {
+		return r.failed(err)
+	}
+	defer b.admission.lists.leave()
+	return r.ReplyWith(nil, remoting.EncodeBody(body()))
+}
+
 // value answers 101.
 func (b *Broker) value(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.KVHeader
@@ -123,9 +137,8 @@ func (b *Broker) values(ctx context.Context, r *request) *remoting.Command {
 	return r.ReplyWith(nil, remoting.EncodeBody(remoting.KVTable{Table: all}))
 }
 
-// topicNames answers 206 and 224.
-func (b *Broker) topicNames(ctx context.Context, r *request) *remoting.Command {
-	b.catchUp(ctx)
+// topicNames are the body of 206 and 224.
+func (b *Broker) topicNames() any {
 	names := []string{}
 	for _, t := range b.catalogue.Topics() {
 		names = append(names, t.Name)
@@ -133,43 +146,36 @@ func (b *Broker) topicNames(ctx context.Context, r *request) *remoting.Command {
 	if b.cfg.AutoCreateTopics {
 		names = append(names, message.DefaultTopic)
 	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: names}))
+	return remoting.TopicList{TopicList: names}
 }
 
-// topicConfigs answers 21.
-func (b *Broker) topicConfigs(ctx context.Context, r *request) *remoting.Command {
-	b.catchUp(ctx)
+// topicConfigs are the body of 21.
+func (b *Broker) topicConfigs() any {
 	table := make(map[string]remoting.TopicConfig)
 	for _, t := range b.catalogue.Topics() {
 		table[t.Name] = topicConfig(t)
 	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicConfigTable{TopicConfigTable: table, DataVersion: b.dataVersion()}))
+	return remoting.TopicConfigTable{TopicConfigTable: table, DataVersion: b.dataVersion()}
 }
 
-// groupConfigs answers 201.
-func (b *Broker) groupConfigs(ctx context.Context, r *request) *remoting.Command {
-	b.catchUp(ctx)
+// groupConfigs are the body of 201.
+func (b *Broker) groupConfigs() any {
 	table := make(map[string]remoting.SubscriptionGroupConfig)
 	for _, g := range b.catalogue.Groups() {
 		table[g.Name] = groupConfig(g)
 	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.SubscriptionGroupTable{SubscriptionGroupTable: table, DataVersion: b.dataVersion()}))
+	return remoting.SubscriptionGroupTable{SubscriptionGroupTable: table, DataVersion: b.dataVersion()}
 }
 
-// groupsOfTopic answers 300.
-func (b *Broker) groupsOfTopic(ctx context.Context, r *request) *remoting.Command {
-	var h remoting.TopicHeader
-	if err := h.Decode(r.Ext); err != nil {
-		return r.failed(err)
-	}
-	b.catchUp(ctx)
+// groupsOf are the body of 300.
+func (b *Broker) groupsOf(topic string) any {
 	names := []string{}
 	for _, g := range b.catalogue.Groups() {
-		if slices.Contains(g.Topics, h.Topic) {
+		if slices.Contains(g.Topics, topic) {
 			names = append(names, g.Name)
 		}
 	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.GroupList{GroupList: names}))
+	return remoting.GroupList{GroupList: names}
 }
 
 func (b *Broker) dataVersion() remoting.DataVersion {

@@ -64,6 +64,7 @@ type Broker struct {
 	catalogue *catalogue
 	clients   *registry
 	forwards  *forwarder
+	admission admission
 	keys      *message.UniqueKeys
 	servers   []*remoting.Server // name server, one per slot, forwarded requests
 	web       *web
@@ -83,7 +84,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
 		kick: make(chan struct{}, 1), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(),
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()

@@ -101,6 +101,10 @@ func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read
 		if err := p.replica.ReadIndex(ctx); err != nil {
 			return nil, errNotHere
 		}
+		if err := b.admission.lookups.enter(ctx); err != nil {
+			return nil, err
+		}
+		defer b.admission.lookups.leave()
 		return read(ctx, p)
 	})
 }
@@ -142,12 +146,37 @@ func (b *Broker) hint(reply *remoting.Command, node string, slot int) {
 	}
 }
 
-// forwarder keeps one connection to each other node.
+// forwarder keeps connections to each other node: one per lane.
 type forwarder struct {
 	b     *Broker
 	mu    sync.Mutex
-	conns map[string]*forwardConn
+	conns map[forwardTo]*forwardConn
 	done  bool
+}
+
+// forwardTo is a node and what is asked of it: sends do not wait behind pulls, nor
+// behind their answers.
+type forwardTo struct {
+	node string
+	lane lane
+}
+
+type lane int
+
+const (
+	laneSends lane = iota
+	lanePulls
+	laneOthers
+)
+
+func laneOf(code remoting.Code) lane {
+	switch code {
+	case remoting.SendMessage, remoting.SendMessageV2, remoting.SendBatchMessage:
+		return laneSends
+	case remoting.PullMessage, remoting.LitePullMessage:
+		return lanePulls
+	}
+	return laneOthers
 }
 
 type forwardConn struct {
@@ -157,14 +186,14 @@ type forwardConn struct {
 }
 
 func newForwarder(b *Broker) *forwarder {
-	return &forwarder{b: b, conns: make(map[string]*forwardConn)}
+	return &forwarder{b: b, conns: make(map[forwardTo]*forwardConn)}
 }
 
 // call sends r on to node and waits for the answer. Errors are remoting's.
 func (f *forwarder) call(ctx context.Context, node string, r *request, wait time.Duration) (*remoting.Command, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+time.Second)
 	defer cancel()
-	c, err := f.conn(ctx, node)
+	c, err := f.conn(ctx, forwardTo{node, laneOf(r.Code)})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", remoting.ErrNotSent, err)
 	}
@@ -181,13 +210,13 @@ func (f *forwarder) call(ctx context.Context, node string, r *request, wait time
 	return c.Call(ctx, &cmd)
 }
 
-func (f *forwarder) conn(ctx context.Context, node string) (*remoting.Conn, error) {
+func (f *forwarder) conn(ctx context.Context, to forwardTo) (*remoting.Conn, error) {
 	f.mu.Lock()
 	if f.done {
 		f.mu.Unlock()
 		return nil, remoting.ErrClosed
 	}
-	c := f.conns[node]
+	c := f.conns[to]
 	if c != nil {
 		select {
 		case <-c.ready:
@@ -199,14 +228,14 @@ func (f *forwarder) conn(ctx context.Context, node string) (*remoting.Conn, erro
 	}
 	if c == nil {
 		c = &forwardConn{ready: make(chan struct{})}
-		f.conns[node] = c
+		f.conns[to] = c
 		go func() { // ends with the dial
 			defer close(c.ready)
 			dial, cancel := context.WithTimeout(f.b.ctx, time.Second)
 			defer cancel()
 			var nc net.Conn
-			if nc, c.err = f.b.transport.Dial(dial, node, classForward); c.err == nil {
-				c.conn = remoting.NewConn(nc, remoting.DialOptions{})
+			if nc, c.err = f.b.transport.Dial(dial, to.node, classForward); c.err == nil {
+				c.conn = remoting.NewConn(nc, remoting.DialOptions{MaxSendBytes: forwardBytes})
 			}
 		}()
 	}

@@ -53,15 +53,21 @@ func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
 }
 
 func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
-	b.start(ns, b.handler(noSlot))
-	for slot, ln := range slots {
-		b.start(ln, b.handler(slot))
+	forClients := func(slot int) *remoting.Server {
+		return &remoting.Server{Handler: b.handler(slot), OnClose: b.clients.closed, Queued: b.admission.replies}
 	}
-	b.start(b.transport.Listener(classForward), remoting.HandlerFunc(b.handleForwarded))
+	b.start(ns, forClients(noSlot))
+	for slot, ln := range slots {
+		b.start(ln, forClients(slot))
+	}
+	b.start(b.transport.Listener(classForward), &remoting.Server{
+		Handler: remoting.HandlerFunc(b.handleForwarded), MaxInFlight: heldPulls, MaxInFlightBytes: forwardBytes, MaxSendBytes: forwardBytes,
+	})
 }
 
-func (b *Broker) start(ln net.Listener, h remoting.Handler) {
-	s := &remoting.Server{Handler: h, Logger: b.log.Named("remoting"), OnClose: b.clients.closed}
+// start serves ln. The requests of all servers share a budget.
+func (b *Broker) start(ln net.Listener, s *remoting.Server) {
+	s.Logger, s.Requests = b.log.Named("remoting"), b.admission.requests
 	b.servers = append(b.servers, s)
 	b.wg.Go(func() {
 		if err := s.Serve(ln); err != nil && !errors.Is(err, remoting.ErrServerClosed) && b.ctx.Err() == nil {
@@ -87,6 +93,10 @@ func (b *Broker) dialNode(ctx context.Context, node string) (net.Conn, error) {
 	}
 	return b.dial(ctx, n.Raft)
 }
+
+// forwardBytes bounds what is under way on a connection between nodes, which
+// carries what many clients ask.
+const forwardBytes = 128 << 20
 
 // classForward is the class of connections that carry forwarded requests between
 // nodes.

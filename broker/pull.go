@@ -60,6 +60,13 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	if h.SysFlag&remoting.PullSuspend != 0 {
 		hold = min(h.SuspendTimeout, maxSuspend)
 	}
+	if hold > 0 {
+		release, err := b.admission.hold(r)
+		if err != nil {
+			return r.failed(err)
+		}
+		defer release()
+	}
 	if part.ID == 0 {
 		return b.pullHole(ctx, r, &h, hold)
 	}
@@ -91,7 +98,10 @@ func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHea
 	if commit, ok := h.Commit(); ok && !r.forwarded && b.led(p.desc.ID) {
 		b.commit(ctx, r, h.ConsumerGroup, p.desc, q, commit, false)
 	}
-	reply, err := b.readQueue(r, h, p, q, match)
+	reply, err := b.readQueue(ctx, r, h, p, q, match)
+	if errors.Is(err, errBusy) {
+		return r.failed(err)
+	}
 	if err != nil {
 		return nil
 	}
@@ -137,7 +147,7 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		from := message.Offset(h.QueueOffset)
 		switch {
 		case from >= lo && from < hi:
-			if reply, err := b.readQueue(r, h, p, q, match); err != nil || reply != nil {
+			if reply, err := b.readQueue(ctx, r, h, p, q, match); err != nil || reply != nil {
 				return reply, err
 			}
 			continue
@@ -172,8 +182,9 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 }
 
 // readQueue answers with records, or with what was passed over; nil if there is
-// nothing at the offset. An error says that there is something that cannot be read.
-func (b *Broker) readQueue(r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) (*remoting.Command, error) {
+// nothing at the offset. An error says that there is something that cannot be read,
+// or errBusy.
+func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) (*remoting.Command, error) {
 	n, bytes := int(h.MaxMsgNums), int(h.MaxMsgBytes)
 	if n <= 0 {
 		n = pullMessages
@@ -184,6 +195,13 @@ func (b *Broker) readQueue(r *request, h *remoting.PullHeader, p *partition, q m
 			bytes = maxPullBytes / 4
 		}
 	}
+	if !r.forwarded { // else its connection carries what many ask
+		r.conn.Room(ctx)
+	}
+	if err := b.admission.pulls.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer b.admission.pulls.leave()
 	batch, err := p.store().Read(q, message.Offset(h.QueueOffset), min(n, maxPullMessages), min(bytes, maxPullBytes), match)
 	if errors.Is(err, store.ErrOffset) {
 		return nil, nil

@@ -59,6 +59,7 @@ type link struct {
 	outSize int
 	idle    bool // the writer holds nothing
 	flushed chan struct{}
+	low     chan struct{} // closed when fairQueue or less is waiting; nil: nobody asked
 	calls   map[int32]*call
 	err     error // why the link ended; nil while it lives
 	done    chan struct{}
@@ -314,6 +315,10 @@ func (l *link) write() {
 				}
 				n += f.size()
 				took = append(took, f)
+			}
+			if l.low != nil && l.outSize <= fairQueue {
+				close(l.low)
+				l.low = nil
 			}
 			rest := copy(l.out, l.out[i:])
 			clear(l.out[rest:])

@@ -47,6 +47,12 @@ func (c *ServerConn) Draining() <-chan struct{} { return c.server.draining }
 // Set keeps a value with the connection; Get returns it, nil if there is none.
 func (c *ServerConn) Set(key, value any) { c.values.Store(key, value) }
 
+// GetOrSet returns the value kept with the connection, or keeps this one.
+func (c *ServerConn) GetOrSet(key, value any) any {
+	v, _ := c.values.LoadOrStore(key, value)
+	return v
+}
+
 func (c *ServerConn) Get(key any) any {
 	v, _ := c.values.Load(key)
 	return v
@@ -61,6 +67,28 @@ func (c *ServerConn) Send(cmd *Command) error {
 		c.answered(cmd.Opaque)
 	}
 	return err
+}
+
+// Room waits until the peer has little left to read of what it was sent: what makes
+// large replies asks first, so that a peer that does not read costs no more than it
+// has asked for already. It returns at once when the connection has ended.
+func (c *ServerConn) Room(ctx context.Context) {
+	l := c.link
+	l.mu.Lock()
+	if l.outSize <= fairQueue {
+		l.mu.Unlock()
+		return
+	}
+	if l.low == nil {
+		l.low = make(chan struct{})
+	}
+	low := l.low
+	l.mu.Unlock()
+	select {
+	case <-low:
+	case <-l.done:
+	case <-ctx.Done():
+	}
 }
 
 // Forget lets go of a request with that opaque that will not be answered. Its

@@ -27,7 +27,7 @@ type Cluster struct {
 	dirs  []string
 	Nodes []*broker.Broker // nil while stopped
 	Disks []vfs.FS         // nil: the real one. The catalogue's log is always on the real one
-	Net   *netcut.Net // the links between nodes, all but gossip's
+	Net   *netcut.Net      // the links between nodes, all but gossip's
 	joins []string
 
 	mu    sync.Mutex

@@ -1,0 +1,72 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+func TestAGateLetsSomeThroughSomeWaitAndRefusesTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(2, 3)
+		ctx, cancel := context.WithCancel(context.Background())
+		require.NoError(t, g.enter(ctx))
+		require.NoError(t, g.enter(ctx))
+		var wg sync.WaitGroup
+		entered := make(chan error, 3)
+		for range 3 {
+			wg.Go(func() { entered <- g.enter(ctx) })
+		}
+		synctest.Wait()
+		require.Empty(t, entered)
+		require.ErrorIs(t, g.enter(ctx), errBusy)
+		g.leave()
+		require.NoError(t, <-entered)
+		synctest.Wait()
+		require.Empty(t, entered)
+		cancel()
+		wg.Wait()
+		require.ErrorIs(t, <-entered, errBusy)
+		require.ErrorIs(t, <-entered, errBusy)
+		require.Zero(t, g.waiting.Load())
+		g.leave()
+		require.NoError(t, g.enter(context.Background()))
+	})
+}
+
+func TestHeldPullsAreBoundedPerConnectionAndNode(t *testing.T) {
+	a := newAdmission()
+	here, there := &request{conn: new(remoting.ServerConn)}, &request{conn: new(remoting.ServerConn)}
+	var releases []func()
+	for range heldPerConn {
+		f, err := a.hold(here)
+		require.NoError(t, err)
+		releases = append(releases, f)
+	}
+	_, err := a.hold(here)
+	require.ErrorIs(t, err, errBusy)
+	f, err := a.hold(there)
+	require.NoError(t, err, "another connection has its own")
+	releases = append(releases, f)
+	sent := &request{conn: here.conn, forwarded: true}
+	for range heldPulls - heldPerConn - 1 {
+		f, err := a.hold(sent)
+		require.NoError(t, err, "what nodes send on counts for the node")
+		releases = append(releases, f)
+	}
+	for _, r := range []*request{sent, there} {
+		_, err = a.hold(r)
+		require.ErrorIs(t, err, errBusy)
+	}
+	for _, f := range releases {
+		f()
+	}
+	require.Zero(t, a.held.Load())
+	_, err = a.hold(here)
+	require.NoError(t, err)
+}
