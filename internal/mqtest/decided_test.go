@@ -1,0 +1,84 @@
+package mqtest
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+// One creation made at once through all nodes: each is told that it is done, and it
+// is done once. Which slots it gets depends on what is there, so that the same
+// request may be decided differently the second time.
+func TestOfManyCreationsAtOnceEachIsDone(t *testing.T) {
+	c := Start(t, 3, nil)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		var wg sync.WaitGroup
+		for i := range 9 {
+			w := dialWire(t, c.listener(i%3, i/3), 0)
+			wg.Go(func() {
+				r := w.ask(remoting.UpdateAndCreateTopic, with(topicOf(name, 3), "partitions", "2"), nil)
+				if r.Code != remoting.OK {
+					t.Errorf("topic %s: %d %s", name, r.Code, r.Remark)
+				}
+			})
+		}
+		wg.Wait()
+		stats := statsOf(t, dialWire(t, c.listener(0, 0), 0), name)
+		require.Len(t, stats, 6, "two partitions of three queues")
+	}
+	parts := make(map[int]int) // by slot
+	for _, p := range c.Nodes[0].Partitions() {
+		parts[p.Slot]++
+	}
+	require.Len(t, parts, 3)
+	for slot, n := range parts {
+		require.LessOrEqual(t, n, 3, "slot %d has more than its share of 8", slot)
+	}
+}
+
+// A topic is deleted, and made anew, while a node hears nothing. What that node
+// says meanwhile is certain, and when it hears again it knows the new one.
+func TestANodeThatMissedADeletion(t *testing.T) {
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	// Not the catalogue's leader, nor the partition's: it only forwards.
+	lost := (c.leader("t", 0) + 1) % 3
+	other := (lost + 1) % 3
+	w := dialWire(t, c.listener(lost, 0), 0)
+	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("old"))
+	c.cutOff(lost)
+	// The others elect leaders where it led, if they have to.
+	admin := dialWire(t, c.listener(other, 0), 0)
+	c.until("deleted", func() bool {
+		return admin.ask(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil).Code == remoting.OK
+	})
+	c.until("made anew", func() bool {
+		return admin.ask(remoting.UpdateAndCreateTopic, topicOf("t", 1), nil).Code == remoting.OK
+	})
+	r := w.ask(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("nowhere"))
+	require.Contains(t, []remoting.Code{remoting.ServiceNotAvailable, remoting.TopicNotExist}, r.Code, "%s: it is certainly not stored", r.Remark)
+	r = w.ask(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
+	require.NotEqual(t, remoting.OK, r.Code, "an offset of a topic that is gone")
+
+	c.Net.HealAll()
+	c.Await(lost)
+	c.until("the new topic", func() bool {
+		r = w.ask(remoting.SendMessageV2, with(sendShort("t", 0), "c", "-", "rmq", "1"), []byte("new"))
+		return r.Code == remoting.OK
+	})
+	require.EqualValues(t, 0, num(t, r, "queueOffset"))
+	for i := range c.Nodes {
+		c.until("old replicas are gone", func() bool {
+			n := 0
+			for _, p := range c.Nodes[i].Partitions() {
+				if p.Topic == "t" {
+					n++
+				}
+			}
+			return n == 3
+		})
+	}
+}
