@@ -20,6 +20,8 @@ func FuzzReadCommand(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(b)
 	}
+	f.Add(frame(1, "\x00\x0a\x09\x01\x3d\x00\x00\x00\x07\x00\x00\x00\x01\x00\x00\x00\x02ok\x00\x00\x00\x0b\x00\x01k\x00\x00\x00\x04v\xff\x00\x01", "body"))
+	f.Add(append(frame(0, `{"code":10,"opaque":-1,"flag":2,"serializeTypeCurrentRPC":"JSON"}`, ""), 0, 0, 0, 4, 1))
 	f.Add(frame(0, `{"code":1,"extFields":{"a":"\ud800\u00e4","b":1},"language":3}`, "b"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := read(b)
@@ -121,9 +123,15 @@ func FuzzBodies(f *testing.F) {
 	f.Add([]byte(`{"offsetTable":{{"brokerName":"b","queueId":0,"topic":"t"}:123},"clientID":"c","codeSet":["1"]}`))
 	f.Add([]byte(`{"clientID":"c","consumerDataSet":[{"groupName":"g","subscriptionDataSet":[{"topic":"t","codeSet":["1",2]}]}]}`))
 	f.Add([]byte(`{"offsetTable":{{"queueId":0}:{"maxOffset":1},{"queueId":1}:{}},"topicPutTps":1.5}`))
+	f.Add([]byte(`{"consumerGroup":"g","clientId":"c","onlyThisBroker":false,"mqSet":[{"topic":"t","brokerName":"raftmq-0","queueId":3}]}`))
+	f.Add([]byte(`{"groupName":"g","retryMaxTimes":3,"attributes":{"+a":"b"},"subscriptionDataSet":null}`))
+	f.Add([]byte(`{"brokerDatas":[{"brokerAddrs":{"0":"h:1","3":"h:2"},"brokerName":"b","cluster":"c"}],"filterServerTable":{},"queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":4}]}`))
+	f.Add([]byte(`{"brokerAddrTable":{"b":{"brokerAddrs":{"0":"h:1"}}},"clusterAddrTable":{"c":["b"]},"topicList":["t"],"brokerAddr":null,"table":{"k":"v"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, v := range []any{new(remoting.HeartbeatData), new(remoting.LockBatch), new(remoting.SubscriptionGroupConfig), new(remoting.TopicStats),
-			new(remoting.ConsumeStats), new(remoting.ResetOffsetBody), new(remoting.TopicRouteData)} {
+			new(remoting.ConsumeStats), new(remoting.ResetOffsetBody), new(remoting.TopicRouteData), new(remoting.ClusterInfo), new(remoting.TopicList),
+			new(remoting.ConsumerList), new(remoting.GroupList), new(remoting.LockReply), new(remoting.TopicConfig), new(remoting.TopicConfigTable),
+			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable)} {
 			if err := remoting.DecodeBody(b, v); err != nil {
 				require.ErrorIs(t, err, remoting.ErrHeader)
 				continue
