@@ -193,7 +193,11 @@ func newForwarder(b *Broker) *forwarder {
 func (f *forwarder) call(ctx context.Context, node string, r *request, wait time.Duration) (*remoting.Command, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+time.Second)
 	defer cancel()
-	c, err := f.conn(ctx, forwardTo{node, laneOf(r.Code)})
+	to := forwardTo{node, laneOf(r.Code)}
+	if to.lane == lanePulls { // may be held there for long: a node that stops lets go
+		defer context.AfterFunc(f.b.ctx, cancel)()
+	}
+	c, err := f.conn(ctx, to)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", remoting.ErrNotSent, err)
 	}

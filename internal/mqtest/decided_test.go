@@ -58,9 +58,11 @@ func TestANodeThatMissedADeletion(t *testing.T) {
 	c.until("made anew", func() bool {
 		return admin.ask(remoting.UpdateAndCreateTopic, topicOf("t", 1), nil).Code == remoting.OK
 	})
-	r := w.ask(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("nowhere"))
+	send := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("nowhere"))
+	end := w.send(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
+	r := w.reply(send)
 	require.Contains(t, []remoting.Code{remoting.ServiceNotAvailable, remoting.TopicNotExist}, r.Code, "%s: it is certainly not stored", r.Remark)
-	r = w.ask(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
+	r = w.reply(end)
 	require.NotEqual(t, remoting.OK, r.Code, "an offset of a topic that is gone")
 
 	c.Net.HealAll()

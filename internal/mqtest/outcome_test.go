@@ -154,8 +154,18 @@ func TestAHeldPullIsAnsweredWhenItsLeaderGoes(t *testing.T) {
 	for _, w := range []*wire{at, away} { // both are held by now
 		w.ok(remoting.PullMessage, pullOf("t", 0, 0), nil)
 	}
+	// The node that sent a pull on lets go of it when it stops.
+	stops := (leader + 2) % 3
+	w := dialWire(t, c.listener(stops, 0), 0)
+	forwarded := w.send(remoting.PullMessage, held, nil)
+	w.ok(remoting.PullMessage, pullOf("t", 0, 0), nil)
+	c.Stop(stops)
+	r := w.reply(forwarded)
+	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
+	c.Run(stops)
+	c.Await(stops)
 	c.Stop(leader)
-	r := at.reply(here)
+	r = at.reply(here)
 	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
 	require.EqualValues(t, 1, num(t, r, "nextBeginOffset"))
 	// The other is held on by the next leader, until something comes.

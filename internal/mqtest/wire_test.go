@@ -213,6 +213,13 @@ func (c *Cluster) each(t *testing.T, slot int, f func(t *testing.T, w *wire)) {
 	}
 }
 
+// some is each for what takes its time: every node in one of the serialisations.
+func (c *Cluster) some(t *testing.T, slot int, f func(t *testing.T, w *wire)) {
+	for i := range c.Nodes {
+		t.Run(c.names[i], func(t *testing.T) { f(t, dialWire(t, c.listener(i, slot), byte(i%2))) })
+	}
+}
+
 // Requests as stock clients make them.
 
 func sendLong(topic string, queue int) fields {
