@@ -149,6 +149,7 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 
 func (p *partition) close() error {
 	err := p.replica.Close()
+	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())
