@@ -12,7 +12,9 @@
 //	those of a remoting.Server       its Serve              its Shutdown                Shutdown
 //	Raft's, one group each           raftlog.Host.Open      Replica.Close               partition.close
 //	appender, one per partition      openPartition          partition.close             partition.close
+//	committer, one per partition     openPartition          partition.close             partition.close
 //	watch of the catalogue           Open                   Shutdown                    Shutdown
+//	dials of other nodes             forwarder.conn         after 1 s at the latest     forwarder.close
 //	announcements                    Open                   Shutdown                    Shutdown
 //	member lists                     Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown

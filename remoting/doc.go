@@ -27,7 +27,8 @@
 //	21+R    E     fields: key length (2), key, value length (4), value
 //
 // A frame with another serialisation, a header longer than its frame or a
-// length above the limit ends the connection: nothing after it can be trusted.
+// length above the limit (16 MiB, a header 1 MiB) ends the connection: nothing
+// after it can be trusted.
 // Replies travel in the serialisation of their request.
 //
 // A Server starts a goroutine per connection to read, one to write and one
