@@ -93,9 +93,10 @@ func (b *Broker) atPartition(ctx context.Context, r *request, part fsm.Partition
 	})
 }
 
-// atEnd reads on the leader, when all that was acknowledged is applied.
+// atEnd reads on the leader, when all that was acknowledged is applied. A read whose
+// answer was lost has done nothing.
 func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read func(context.Context, *partition) (*remoting.Command, error)) *remoting.Command {
-	return b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+	reply := b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		ctx, cancel := context.WithTimeout(ctx, forwardWait)
 		defer cancel()
 		if err := p.replica.ReadIndex(ctx); err != nil {
@@ -107,6 +108,10 @@ func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read
 		defer b.admission.lookups.leave()
 		return read(ctx, p)
 	})
+	if reply.Code == remoting.OutcomeUnknown && r.Code != remoting.InvokeBrokerToResetOffset && r.Code != codeDropGroup {
+		return r.failed(errNotHere)
+	}
+	return reply
 }
 
 // led reports whether a leader of the group is known and alive.

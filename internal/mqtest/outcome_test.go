@@ -93,7 +93,8 @@ func TestAnAnswerLostBetweenNodesIsNotARefusal(t *testing.T) {
 	leader := c.leader("t", slot)
 	via := (leader + 1) % 3
 	w := dialWire(t, c.listener(via, slot), remoting.Binary)
-	for i := range 2 { // the path is open, and the follower follows
+	w.ok(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
+	for i := range 2 { // the paths are open, and the follower follows
 		r := w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
 		require.EqualValues(t, i, num(t, r, "queueOffset"))
 	}
@@ -101,14 +102,17 @@ func TestAnAnswerLostBetweenNodesIsNotARefusal(t *testing.T) {
 	stock := w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
 	ours := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours"))
 	named := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
+	read := w.send(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
 	direct := dialWire(t, c.listener(leader, slot), remoting.Binary)
 	c.until("the leader has stored all three", func() bool {
 		return num(t, direct.ok(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset") == 5
 	})
-	c.Net.Cut(c.names[leader], c.names[via])
+	c.cutOff(via)
 	r := w.reply(ours)
 	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
 	w.unanswered(stock)
+	r = w.reply(read)
+	require.Equal(t, remoting.ServiceNotAvailable, r.Code, "nothing was done by it, whatever was lost: %s", r.Remark)
 	c.Net.HealAll()
 	if r = w.reply(named); r.Code == remoting.OutcomeUnknown { // the cut outlasted its patience: as a client does
 		r = w.ok(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
