@@ -22,8 +22,9 @@ const (
 	// life, stay in the lists: they connect anew meanwhile.
 	clientsKeep = 30 * time.Second
 	maxClients  = 8 << 20 // bytes of a list
-	// listsWait bounds how long a node that lacks another's list waits for it.
-	listsWait = 2 * time.Second
+	// listsWait bounds how long a node that lacks another's list waits for it: longer
+	// than stock clients, who keep what they have when nobody answers.
+	listsWait = 5 * time.Second
 	listsPoll = 50 * time.Millisecond // how often it calls
 )
 
@@ -113,7 +114,7 @@ func (g *registry) fetch(nodes []string) {
 func (g *registry) lacking() (nodes []string) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	for _, n := range g.b.catalogue.Nodes() {
+	for _, n := range g.b.members.Nodes() {
 		if _, heard := g.lists[n.Name]; !heard && n.Name != g.b.id.Node && g.b.transport.Alive(n.Name) {
 			nodes = append(nodes, n.Name)
 		}
@@ -121,10 +122,17 @@ func (g *registry) lacking() (nodes []string) {
 	return nodes
 }
 
+// nodes is how many nodes the cluster has, this one included; 0: not known yet.
+func (g *registry) nodes() int {
+	if n := len(g.b.catalogue.Nodes()); n > 0 {
+		return n
+	}
+	return len(g.b.cfg.InitialNodes)
+}
+
 // complete returns when this node has heard all others' lists, but waits for
 // listsWait at most: for a live node's from now on, for one that is not known to
-// live only while this node is young. Before it has heard the catalogue it does not
-// know who the others are.
+// live only while this node is young.
 func (g *registry) complete(ctx context.Context) {
 	limit := time.NewTimer(listsWait)
 	defer limit.Stop()
@@ -132,7 +140,7 @@ func (g *registry) complete(ctx context.Context) {
 		g.mu.RLock()
 		heard, n := g.heard, len(g.lists)
 		g.mu.RUnlock()
-		nodes := len(g.b.catalogue.Nodes())
+		nodes := g.nodes()
 		young := nodes == 0 || n+1 < nodes && time.Since(g.began) < listsWait
 		if len(g.lacking()) == 0 && !young {
 			return

@@ -43,11 +43,4 @@ func TestANodeThatStartsKnowsTheMembersOfGroups(t *testing.T) {
 	w := dialWire(t, c.listener(2, 0), 0)
 	w.ok(remoting.Heartbeat, nil, heartbeatOf("c2", "g", "t"))
 	c.until("all know all again", func() bool { return len(list(2)) == 3 })
-	// Alone it answers what it knows, after a while.
-	c.cutOff(2)
-	c.Stop(2)
-	c.Run(2)
-	r = dialWire(t, c.listener(2, 0), 0).ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil)
-	require.Equal(t, remoting.SystemError, r.Code, "Java clients keep what they have")
-	c.Net.HealAll()
 }
