@@ -230,7 +230,7 @@ func wireRefusals(t *testing.T, c *Cluster) {
 	}
 	c.each(t, 0, func(t *testing.T, w *wire) {
 		for _, x := range rows {
-			r := w.ask(x.code, x.ext, x.body)
+			r := w.led(x.code, x.ext, x.body)
 			if r.Code != x.want {
 				t.Errorf("code %d, %s: %d %q, want %d", x.code, x.name, r.Code, r.Remark, x.want)
 			}
