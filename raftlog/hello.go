@@ -22,8 +22,8 @@ import (
 //	8       4     CRC32C of the body
 //	12      ...   body
 //
-//	hello body   cluster, node, class, target node (each length uvarint, bytes), incarnation (uvarint)
-//	answer body  reason (empty: accepted), cluster, node (texts), incarnation (uvarint)
+//	hello body   cluster, node, class, target node (each length uvarint, bytes), incarnation, folder (uvarints)
+//	answer body  reason (empty: accepted), cluster, node (texts), incarnation, folder (uvarints)
 const (
 	helloMagic     = "rmqT"
 	helloVersion   = 1
@@ -44,13 +44,13 @@ var ErrHello = errors.New("raftlog: hello refused")
 // netHello is who a connection is from, and who it is for.
 type netHello struct {
 	cluster, node, class, target string
-	incarnation                  uint64
+	incarnation, folder          uint64
 }
 
 // helloAnswer is who answered.
 type helloAnswer struct {
 	reason, cluster, node string
-	incarnation           uint64
+	incarnation, folder   uint64
 }
 
 func encodeHelloBody(version byte, body []byte) []byte {
@@ -67,7 +67,7 @@ func (h netHello) encode() []byte {
 	for _, s := range []string{h.cluster, h.node, h.class, h.target} {
 		b = appendText(b, s)
 	}
-	return encodeHelloBody(helloVersion, binary.AppendUvarint(b, h.incarnation))
+	return encodeHelloBody(helloVersion, binary.AppendUvarint(binary.AppendUvarint(b, h.incarnation), h.folder))
 }
 
 func (a helloAnswer) encode() []byte {
@@ -75,7 +75,7 @@ func (a helloAnswer) encode() []byte {
 	for _, s := range []string{a.reason, a.cluster, a.node} {
 		b = appendText(b, s)
 	}
-	return encodeHelloBody(helloVersion, binary.AppendUvarint(b, a.incarnation))
+	return encodeHelloBody(helloVersion, binary.AppendUvarint(binary.AppendUvarint(b, a.incarnation), a.folder))
 }
 
 // readHelloBody reads one hello or answer. The body is nil for a version other than ours.
@@ -107,18 +107,18 @@ func readHelloBody(r io.Reader) (version byte, body []byte, err error) {
 func decodeHello(body []byte) (h netHello, err error) {
 	r := wireReader{b: body}
 	h.cluster, h.node, h.class, h.target = r.text(wireMaxName), r.text(wireMaxName), r.text(wireMaxName), r.text(wireMaxName)
-	h.incarnation = r.uint()
+	h.incarnation, h.folder = r.uint(), r.uint()
 	return h, r.end()
 }
 
 func decodeHelloAnswer(body []byte) (a helloAnswer, err error) {
 	r := wireReader{b: body}
 	a.reason, a.cluster, a.node = r.text(wireMaxName), r.text(wireMaxName), r.text(wireMaxName)
-	a.incarnation = r.uint()
+	a.incarnation, a.folder = r.uint(), r.uint()
 	return a, r.end()
 }
 
-// admit judges a hello; "" accepts it.
+// admit judges a hello by somebody who has proved to be that node; "" accepts it.
 func (t *Transport) admit(h netHello) string {
 	switch {
 	case h.cluster != t.cluster:
@@ -127,12 +127,20 @@ func (t *Transport) admit(h netHello) string {
 		return fmt.Sprintf("this is node %q, not %q", t.node, h.target)
 	case h.node == "":
 		return "no node named"
-	case t.known != nil && !t.known(h.node, h.incarnation):
-		return fmt.Sprintf("node %q is not known with incarnation %d", h.node, h.incarnation)
 	case !t.serves(h.class):
 		return fmt.Sprintf("nothing listens for %q", h.class)
 	}
+	if err := t.knows(h.node, h.incarnation, h.folder); err != nil {
+		return err.Error()
+	}
 	return ""
+}
+
+func (t *Transport) knows(node string, incarnation, folder uint64) error {
+	if t.cfg.Known == nil {
+		return nil
+	}
+	return t.cfg.Known(node, incarnation, folder)
 }
 
 // greet is the accepting side of the hello: TLS first, if any. The connection is closed unless err is nil.
@@ -151,13 +159,13 @@ func (t *Transport) greet(raw net.Conn) (conn net.Conn, h netHello, err error) {
 	if err != nil {
 		return conn, h, err
 	}
-	answer := helloAnswer{cluster: t.cluster, node: t.node, incarnation: t.incarnation}
+	answer := helloAnswer{cluster: t.cluster, node: t.node, incarnation: t.incarnation, folder: t.cfg.Folder}
 	if body == nil {
 		answer.reason = fmt.Sprintf("protocol version %d, this node speaks %d", version, helloVersion)
 	} else if h, err = decodeHello(body); err != nil {
 		return conn, h, err
-	} else if answer.reason = t.admit(h); answer.reason == "" {
-		answer.reason = t.certified(conn, h.node)
+	} else if answer.reason = t.certified(conn, h.node); answer.reason == "" {
+		answer.reason = t.admit(h)
 	}
 	answer.reason = shortText(answer.reason)
 	if _, err := conn.Write(answer.encode()); err != nil {
@@ -232,7 +240,7 @@ func (t *Transport) introduce(done <-chan struct{}, dial func() (net.Conn, error
 }
 
 func (t *Transport) sayHello(conn net.Conn, node, class string) (a helloAnswer, err error) {
-	h := netHello{cluster: t.cluster, node: t.node, incarnation: t.incarnation, class: class, target: node}
+	h := netHello{cluster: t.cluster, node: t.node, incarnation: t.incarnation, folder: t.cfg.Folder, class: class, target: node}
 	if _, err := conn.Write(h.encode()); err != nil {
 		return a, err
 	}
@@ -248,9 +256,15 @@ func (t *Transport) sayHello(conn net.Conn, node, class string) (a helloAnswer, 
 	}
 	switch {
 	case a.reason != "":
+		if t.cfg.Refused != nil {
+			t.cfg.Refused(node, a.reason)
+		}
 		return a, fmt.Errorf("%w: %s", ErrHello, a.reason)
 	case a.cluster != t.cluster || a.node != node:
 		return a, fmt.Errorf("%w: it is node %q of cluster %q", ErrHello, a.node, a.cluster)
+	}
+	if err := t.knows(a.node, a.incarnation, a.folder); err != nil {
+		return a, fmt.Errorf("%w: %w", ErrHello, err)
 	}
 	return a, nil
 }

@@ -66,9 +66,13 @@ type TransportConfig struct {
 	// once that nobody is there.
 	Dial func(ctx context.Context, node string) (net.Conn, error)
 	// TLS both serves and dials; nil: plain. Both ends show a certificate for the node's name, or for ServerName if that is set.
-	TLS *tls.Config
-	// Known judges who says hello; nil: everybody of the cluster. Called concurrently.
-	Known    func(node string, incarnation uint64) bool
+	TLS    *tls.Config
+	Folder uint64 // names this node's data; see Known
+	// Known judges who says hello, and who answers one; its error is the reason of the refusal. nil: everybody of the cluster. Called
+	// concurrently.
+	Known func(node string, incarnation, folder uint64) error
+	// Refused is told the reason when a node has refused our hello, each time. nil: nobody is told.
+	Refused  func(node, reason string)
 	Ping     time.Duration // 50 ms between pings
 	Silence  time.Duration // 300 ms without an answer: the node is down
 	MaxBytes int           // 4 MiB of entries in one AppendEntries, unless a single entry is larger
@@ -111,7 +115,6 @@ type Transport struct {
 	self              []byte // node.incarnation
 	incarnation       uint64
 	cfg               TransportConfig
-	known             func(string, uint64) bool
 	serveTLS, dialTLS *tls.Config
 	frameLimit        int
 	log               hclog.Logger
@@ -141,7 +144,7 @@ func NewTransport(c TransportConfig) (*Transport, error) {
 		return nil, err
 	}
 	t := &Transport{
-		cluster: c.Cluster, node: c.Node, incarnation: c.Incarnation, cfg: c, known: c.Known,
+		cluster: c.Cluster, node: c.Node, incarnation: c.Incarnation, cfg: c,
 		self:       []byte(nodeAddress(c.Node, c.Incarnation)),
 		frameLimit: max(c.MaxBytes, c.MaxEntry) + wireSlack,
 		log:        c.Logger,

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"math/big"
@@ -29,12 +30,27 @@ func TestHelloRefusesStrangers(t *testing.T) {
 	}{
 		{"cluster", `this is cluster "c", not "other"`, func(c *raftlog.TransportConfig) { c.Cluster = "other" }, "n2"},
 		{"recycled address", `this is node "n2", not "n3"`, nil, "n3"},
-		{"incarnation", `node "n1" is not known with incarnation 6`, func(c *raftlog.TransportConfig) { c.Incarnation = 6 }, "n2"},
+		{"incarnation", "n1 with 6: a stranger", func(c *raftlog.TransportConfig) { c.Incarnation = 6 }, "n2"},
+		{"data", "n1 with folder 8: a stranger", func(c *raftlog.TransportConfig) { c.Folder = 8 }, "n2"},
+		{"data of whom it calls", "n2 with folder 9: a stranger", func(c *raftlog.TransportConfig) {
+			c.Known = func(node string, _, folder uint64) error {
+				return fmt.Errorf("%s with folder %d: a stranger", node, folder)
+			}
+		}, "n2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *nodeNet) {
 				n2 := n.open(t, "n2", func(c *raftlog.TransportConfig) {
-					c.Known = func(node string, incarnation uint64) bool { return node == "n1" && incarnation < 5 }
+					c.Folder = 9
+					c.Known = func(node string, incarnation, folder uint64) error {
+						if incarnation >= 5 {
+							return fmt.Errorf("%s with %d: a stranger", node, incarnation)
+						}
+						if folder != 0 {
+							return fmt.Errorf("%s with folder %d: a stranger", node, folder)
+						}
+						return nil
+					}
 				})
 				n.ears["n3"] = n.ears["n2"] // n3's old address
 				n1 := n.open(t, "n1", c.change)
@@ -42,7 +58,9 @@ func TestHelloRefusesStrangers(t *testing.T) {
 				require.ErrorIs(t, err, raftlog.ErrUnreachable)
 				require.ErrorIs(t, err, raftlog.ErrHello)
 				require.ErrorContains(t, err, c.reason)
-				require.Positive(t, n2.Stats().HellosRefused)
+				if c.name != "data of whom it calls" {
+					require.Positive(t, n2.Stats().HellosRefused)
+				}
 
 				// It is not there, so it is down at once.
 				v := watchOf(n1)

@@ -45,8 +45,8 @@ func TestWireGoldenBytes(t *testing.T) {
 		{"vote", "0d0000009e675c7a04010702030169016105090401", bytesOf(encodeVote(target, vote, "n1.1"))},
 		{"append answer", "07000000999b80750a010005ac0201", bytesOf(encodeReply(1, &raft.AppendEntriesResponse{Term: 5, LastLog: 300, Success: true}, nil, false))},
 		{"refusal", "190000000fc416e00a0102746f6f206d616e792072657175657374732077616974", bytesOf(encodeReply(1, nil, errBusy, true))},
-		{"hello", "726d715401001300da21b3ce0163026e3109726166742d64617461026e3203", netHello{cluster: "c", node: "n1", class: classData, target: "n2", incarnation: 3}.encode()},
-		{"hello answer", "726d7154010009007588c3ff026e6f0163026e3204", helloAnswer{reason: "no", cluster: "c", node: "n2", incarnation: 4}.encode()},
+		{"hello", "726d715401001500fe411a140163026e3109726166742d64617461026e3203ac02", netHello{cluster: "c", node: "n1", class: classData, target: "n2", incarnation: 3, folder: 300}.encode()},
+		{"hello answer", "726d715401000a00d4c41a23026e6f0163026e320405", helloAnswer{reason: "no", cluster: "c", node: "n2", incarnation: 4, folder: 5}.encode()},
 	} {
 		require.Equal(t, c.want, hex.EncodeToString(c.got), c.name)
 	}
