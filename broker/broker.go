@@ -56,7 +56,11 @@ type Broker struct {
 	failed chan error
 	broken atomic.Bool // failed has been told
 
+	begun    atomic.Bool   // catalogue is there, and clients are served
+	starting chan struct{} // closed when begin is over, or given up; nil: Open ran it
+
 	lock      interface{ Close() error }
+	peers     *peerFolders
 	wal       *raftlog.WAL
 	transport *raftlog.Transport
 	host      *raftlog.Host
@@ -121,6 +125,9 @@ func (b *Broker) open() error {
 	if b.id, err = openIdentity(b.disk, b.cfg); err != nil {
 		return err
 	}
+	if b.peers, err = openPeerFolders(b.disk, b.cfg.Data); err != nil {
+		return err
+	}
 	var salt [4]byte
 	rand.Read(salt[:])
 	b.keys = message.NewUniqueKeys(listenIP(b.cfg.Advertise), os.Getpid(), binary.BigEndian.Uint32(salt[:]), b.now)
@@ -144,6 +151,7 @@ func (b *Broker) open() error {
 	b.transport, err = raftlog.NewTransport(raftlog.TransportConfig{
 		Cluster: b.cfg.Cluster, Node: b.id.Node, Incarnation: b.id.Incarnation,
 		Listener: raftListener, Dial: b.dialNode, Logger: b.log.Named("transport"),
+		Folder: b.id.Folder, Known: b.knows, Refused: b.refused,
 	})
 	if err != nil {
 		return err
@@ -172,6 +180,16 @@ func (b *Broker) open() error {
 	}
 	b.addrs.Gossip = b.members.Addr()
 	b.wg.Go(b.watchMembers)
+	if never, _ := b.peers.missing(b.cfg.InitialNodes, b.id.Node); len(never) > 0 {
+		b.starting = make(chan struct{})
+		go b.beginWhenMet(ns, slots)
+		return nil
+	}
+	return b.begin(ns, slots)
+}
+
+// begin opens the catalogue and serves clients.
+func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	if err := b.openCatalogue(); err != nil {
 		return err
 	}
@@ -181,6 +199,7 @@ func (b *Broker) open() error {
 	b.wg.Go(b.balance)
 	b.wg.Go(b.clients.run)
 	b.serve(ns, slots)
+	b.begun.Store(true)
 	return nil
 }
 
@@ -291,10 +310,13 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	if b.web != nil {
 		b.web.draining.Store(true)
 	}
-	if b.catalogue != nil && !b.broken.Load() { // a broken node could only delay the others, who take over when its links end
+	if b.begun.Load() && !b.broken.Load() { // a broken node could only delay the others, who take over when its links end
 		b.handOver(ctx)
 	}
 	b.cancel() // answers held pulls
+	if b.starting != nil {
+		<-b.starting
+	}
 	for _, s := range b.servers {
 		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			errs = append(errs, err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"math/rand/v2"
 	"path/filepath"
 
 	"raftmq/internal/vfs"
@@ -17,6 +19,7 @@ type identity struct {
 	Cluster     string `json:"cluster"`
 	Node        string `json:"node"`
 	Incarnation uint64 `json:"incarnation"`
+	Folder      uint64 `json:"folder"` // random, never 0: another one after the directory was emptied
 }
 
 const (
@@ -29,7 +32,7 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 	name := filepath.Join(c.Data, identityFile)
 	b, err := vfs.ReadFile(disk, name, 4096)
 	if errors.Is(err, fs.ErrNotExist) {
-		id := identity{Version: identityVersion, Cluster: c.Cluster, Node: c.Node, Incarnation: 1}
+		id := identity{Version: identityVersion, Cluster: c.Cluster, Node: c.Node, Incarnation: 1, Folder: 1 + rand.Uint64N(math.MaxUint64-1)}
 		return id, writeIdentity(disk, c.Data, id)
 	}
 	if err != nil {
@@ -40,6 +43,8 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 		return identity{}, fmt.Errorf("read %s: %w", name, err)
 	}
 	switch {
+	case id.Folder == 0:
+		return id, fmt.Errorf("%s names no folder", name)
 	case id.Version > identityVersion:
 		return id, fmt.Errorf("%s has version %d, this program knows %d", name, id.Version, identityVersion)
 	case id.Cluster != c.Cluster:

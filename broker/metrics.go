@@ -27,7 +27,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 		return float64(n)
 	})
 	gauge("raftmq_nodes_alive", "Nodes that gossip knows alive, this one included.", func() float64 {
-		if b.members == nil {
+		if !b.begun.Load() {
 			return 0
 		}
 		return float64(len(b.members.Nodes()))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +74,10 @@ func (b *Broker) notReady(draining bool) string {
 	switch {
 	case draining:
 		return "draining"
-	case b.catalogue == nil:
+	case !b.begun.Load():
+		if never, _ := b.peers.missing(b.cfg.InitialNodes, b.id.Node); len(never) > 0 {
+			return fmt.Sprintf("waiting for %s: this node has never met all of the cluster", strings.Join(never, ", "))
+		}
 		return "starting"
 	case b.wal.Err() != nil:
 		return "write-ahead log failed"

@@ -155,6 +155,7 @@ func startEngine(dir string) (*engine, error) {
 			return nil, errors.Join(err, e.close())
 		}
 	}
+	e.replicas[0].Nudge()
 	return e, nil
 }
 
@@ -172,7 +173,7 @@ func (e *engine) startNode(dir, name string, ln net.Listener, dial func(context.
 	t.SetPeers(names)
 	host := raftlog.NewHost(t, name, 1, nil)
 	e.closers = append(e.closers, func() error { host.Close(); return nil })
-	r, err := host.Open(raftlog.ReplicaConfig{Group: 1, Log: wal.Group(1), Bootstrap: servers, Heartbeat: 500 * time.Millisecond}, new(forgetful))
+	r, err := host.Open(raftlog.ReplicaConfig{Group: 1, Log: wal.Group(1), Bootstrap: servers}, new(forgetful))
 	if err != nil {
 		return err
 	}
