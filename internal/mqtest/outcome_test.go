@@ -3,9 +3,11 @@ package mqtest
 import (
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/broker"
 	"raftmq/remoting"
 )
 
@@ -39,7 +41,7 @@ func (c *Cluster) end(slot int, topic string, queue int) int64 {
 // stored, nobody knows yet. Clients of ours are told so; stock ones, who would
 // take any code for "not stored", are not answered.
 func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
-	c := Start(t, 3, nil)
+	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 4 * time.Second }) // for two seconds it believes that it leads
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
 	var slot int
 	for s := range 3 {
@@ -47,10 +49,13 @@ func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
 			slot = s
 		}
 	}
-	at := c.leader("t", slot)
+	c.until("the preferred node leads", func() bool { return c.leader("t", slot) == slot }) // no leader is handing over, then
+	at := slot
 	w := dialWire(t, c.listener(at, slot), remoting.JSON)
 	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
-	c.cutOff(at)
+	for i := range c.Nodes { // the others from each other too: they would elect another leader, and gossip tells of it
+		c.cutOff(i)
+	}
 	// Asked before the node notices; the one who is told is asked last.
 	stock := w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
 	long := w.send(remoting.SendMessage, sendLong("t", 0), []byte("stock"))
