@@ -138,7 +138,8 @@ func (b *Broker) open() error {
 	}
 	b.wal, err = raftlog.OpenWAL(walDir, raftlog.WALOptions{
 		FS: b.disk, SegmentBytes: b.cfg.WALSegmentBytes, Segments: b.cfg.WALSegments, WriteDeadline: b.cfg.WriteDeadline,
-		Logger: b.log.Named("wal"), OnFailure: func(err error) { b.fail(fmt.Errorf("write-ahead log: %w", err)) },
+		MaxEntry: int64(b.cfg.MaxBody) + entryHead,
+		Logger:   b.log.Named("wal"), OnFailure: func(err error) { b.fail(fmt.Errorf("write-ahead log: %w", err)) },
 	})
 	if err != nil {
 		return err
@@ -239,6 +240,7 @@ func (b *Broker) watchMembers() {
 const (
 	checkpointEvery = 5 * time.Second
 	checkpointBytes = 64 << 20 // of a group's entries in the write-ahead log
+	entryHead       = 64 << 10 // more than an entry of one message has beside its body
 )
 
 // checkpoints keeps restarts short.
@@ -255,7 +257,10 @@ func (b *Broker) checkpoints() {
 			if p.log.Bytes() < checkpointBytes {
 				continue
 			}
-			if err := p.replica.Checkpoint(); err != nil && b.ctx.Err() == nil {
+			err := p.replica.Checkpoint()
+			if errors.Is(err, raftlog.ErrWALFull) { // the last one holds, and the group is refused entries before others are
+				b.log.Warn("no room for a checkpoint", "partition", p.desc.ID, "error", err)
+			} else if err != nil && b.ctx.Err() == nil {
 				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
 			}
 		}

@@ -1,19 +1,15 @@
 package raftlog
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"time"
-
-	"raftmq/internal/vfs"
 )
 
 // walRequest is records of one group that become durable together.
 type walRequest struct {
 	records []byte
 	count   int
-	entries bool                      // counted against the room for entries
 	publish func(seg uint64, off int) // with where records begin; before done
 	done    chan struct{}
 	err     error // set before done closes
@@ -46,57 +42,6 @@ func (w *WAL) submit(r *walRequest) error {
 	}
 }
 
-// admit waits for room for n bytes of entries.
-func (w *WAL) admit(n int64) error {
-	var timeout <-chan time.Time
-	for {
-		w.mu.Lock()
-		if w.usableLocked()-w.admitted >= n+walFrameHeader {
-			w.admitted += n + walFrameHeader
-			w.mu.Unlock()
-			return nil
-		}
-		room := w.room
-		w.mu.Unlock()
-		walPoke(w.trim)
-		if timeout == nil {
-			t := time.NewTimer(w.o.WriteDeadline)
-			defer t.Stop()
-			timeout = t.C
-		}
-		again := time.NewTimer(walAskAgain)
-		select {
-		case <-room:
-		case <-again.C:
-			w.askAgain()
-		case <-timeout:
-			return fmt.Errorf("%w: no room for %d bytes within %s", ErrWALFull, n, w.o.WriteDeadline)
-		case <-w.failed:
-			return w.failErr
-		case <-w.stop:
-			return ErrWALClosed
-		}
-	}
-}
-
-// walAskAgain is how often groups are asked again for checkpoints while somebody
-// waits for room: the first may have come too early to help.
-const walAskAgain = 100 * time.Millisecond
-
-func (w *WAL) askAgain() {
-	for _, g := range w.all() {
-		g.mu.Lock()
-		g.pressed = false
-		g.mu.Unlock()
-	}
-}
-
-func (w *WAL) release(n int64) {
-	w.mu.Lock()
-	w.admitted -= n + walFrameHeader
-	w.mu.Unlock()
-}
-
 // commit is the committer: take one request, let others arrive, write and sync all of them as one frame, answer.
 func (w *WAL) commit() {
 	var batch []*walRequest
@@ -119,7 +64,7 @@ func (w *WAL) commit() {
 		}
 		batch = append(batch[:0], first)
 		size, count := len(first.records), first.count
-		limit := min(walMaxBatch, int(w.o.SegmentBytes/4))
+		limit := int(walShare(w.segment, walMaxBatch))
 	gather:
 		for size < limit {
 			select {
@@ -230,71 +175,4 @@ func (w *WAL) segmentFor(n int64) (*walSegment, error) {
 			return nil, ErrWALClosed
 		}
 	}
-}
-
-// prepare keeps spares ready: released files under their next number, else files made while the budget allows.
-func (w *WAL) prepare() {
-	for {
-		select {
-		case <-w.prep:
-		case <-w.stop:
-			return
-		case <-w.failed:
-			return
-		}
-		for w.prepareOne() {
-			select {
-			case <-w.stop:
-				return
-			default:
-			}
-		}
-	}
-}
-
-func (w *WAL) prepareOne() bool {
-	w.mu.Lock()
-	if len(w.live)-1-w.active >= walSpares || len(w.free) == 0 && w.files >= w.o.Segments {
-		w.mu.Unlock()
-		return false
-	}
-	low := w.live[0]
-	h := walHead{number: w.live[len(w.live)-1].head.number + 1, low: low.head.number, lowSequence: low.first, salt: walSalt()}
-	if low.first == 0 {
-		h.lowSequence = w.sequence
-	}
-	var s *walSegment
-	if n := len(w.free); n > 0 {
-		s, w.free = w.free[n-1], w.free[:n-1]
-		h.size = s.head.size
-	} else {
-		h.size = w.o.SegmentBytes
-		w.files++
-	}
-	base := walBase(int(h.number - 1))
-	w.mu.Unlock()
-	var err error
-	if s != nil {
-		watch := newPatience(w.o.WriteDeadline, func() { w.fail(fmt.Errorf("head segment %s: nothing within the deadline", s.name)) })
-		err = s.rehead(h)
-		watch.stop()
-	} else {
-		s, err = createWALSegment(w.o.FS, w.dir, base, h)
-	}
-	if errors.Is(err, vfs.ErrNoSpace) {
-		w.log.Warn("no space for another segment", "error", err)
-		w.mu.Lock()
-		w.files--
-		w.mu.Unlock()
-		return false
-	}
-	if err != nil {
-		w.fail(err)
-		return false
-	}
-	w.mu.Lock()
-	w.live = append(w.live, s)
-	w.roomLocked()
-	w.mu.Unlock()
-	return true
 }

@@ -40,7 +40,7 @@ package raftlog
 //	              1 entry       index 8, term 8, appended-at 8 (unix ns, min int64: none), raft type 1, 0 3, length of extensions 4, extensions, data
 //	              2 truncate    from 8: entries at and above it are gone
 //	              3 trim        through 8: entries at and below it are gone
-//	              4 stable      count 4, then per key: length 2, key, length 4, value. All keys of the group
+//	              4 stable      count 4, then per key: length 2, key, length 4, value. All keys of the group, in order; at most 512 bytes
 //	              5 checkpoint  index 8, term 8, configuration index 8, servers 4, per server: suffrage 1, length 2, id, length 2, address; state
 //	              6 reset       as checkpoint; entries of the group before it are gone
 //	              7 drop        nothing; what the group had is gone
@@ -55,7 +55,30 @@ package raftlog
 //     file without a valid header is damage.
 //   - A file is given a new number only when nothing in it is needed, and that new header says so (low). So older segments are
 //     released by the same sector write that reuses one.
-//   - On open the last frame is written again and synced: its pages may be clean in memory and not on disk, after a failed sync.
-//   - Replay is in order. An entry replaces the same index. A copied entry (trimmer) repeats what holds at its place in the log; it may
-//     lie behind entries that follow it. Truncations and tombstones need no copy: what they kill lies before them and is released
-//     no later than they are.
+//   - On open the last frame, the headers and the directory are written again and synced: after a failed sync they may be clean in memory
+//     and not on disk.
+//   - Replay is in order. An entry replaces the same index. StoreLogs over entries that are there puts a truncation before its first
+//     entry, over a gap a trim. A copied entry (trimmer) repeats what holds at its place in the log; it may lie behind entries that
+//     follow it. Truncations and tombstones need no copy: what they kill lies before them and is released no later than they are.
+//
+// Why there is always room (wal_budget.go, wal_room.go; checked by TestWALBudgetLetsCopyingWin):
+//
+// A record is needed while it is an entry above its group's checkpoint, a latest checkpoint or the latest stable values. The oldest
+// segment is released when nothing in it is needed; what is can be copied forward. Let S be the number of files, C the bytes of frames in
+// one, and f <= C/4 the largest frame. A frame lies in one segment, so at most f bytes stay unused at its end, and n bytes of frames take
+// at most n*C/(C-f) + f, written spread(n) + f. L is the bytes that may be needed at the same time.
+//
+//   - Copying once round, all segments but the active one, takes spread(L) + f. So afterwards at least S*C - C - spread(L) - f are free.
+//   - On the way, before any segment is won, at most spread(L) - L + C + f are taken beyond what was freed (C: the segment under way).
+//     These bytes are the trimmer's: nobody else is let in unless they stay free ("copying").
+//   - A control record (stable values, checkpoint, reset, truncation, trim, drop) is let in when it leaves "copying", entries when they
+//     leave "control" = copying + 3f: one largest control record is always let in where entries no longer are.
+//   - L is chosen so that after one round control + f are free. So whoever waits for free bytes waits for one round at most: control
+//     records cannot use up what the trimmer needs, however many are written, and the log never fails for want of room.
+//   - L holds because it is counted before anything is let in: 512 bytes for each group's stable values, of the rest 7/8 for entries
+//     (mayHoldLocked says how groups share it) and all for checkpoints. One that would take more than there is waits, and is refused
+//     (ErrWALFull) after the write deadline, with nothing written; one that frees what it takes never waits for that. So stable values
+//     are never refused, which raft would not survive, and neither are checkpoints no larger than what they replace.
+//
+// What is let in is counted until it is written, so this holds for any number of writers. S counts the files that are there: a disk that
+// has no room for another makes L smaller, and nothing else. OpenWAL makes as many as MaxAppend needs, and refuses fewer or smaller ones.

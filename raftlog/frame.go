@@ -17,6 +17,7 @@ const (
 	walFrameHeader  = 40
 	walRecordHeader = 24
 	walEntryHeader  = walRecordHeader + 32
+	walIndexRecord  = walRecordHeader + 8 // a truncate or trim record
 )
 
 type walType byte
@@ -133,6 +134,14 @@ func (r walRecord) index() (uint64, error) {
 func walAppendDrop(dst []byte, group uint64) []byte {
 	start := len(dst)
 	return walEnd(walBegin(dst, walDrop, 0, group), start)
+}
+
+func walStableSize(m map[string][]byte) int {
+	n := walRecordHeader + 4
+	for k, v := range m {
+		n += 6 + len(k) + len(v)
+	}
+	return n
 }
 
 func walAppendStable(dst []byte, group uint64, m map[string][]byte) []byte {

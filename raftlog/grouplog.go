@@ -3,8 +3,11 @@ package raftlog
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -39,11 +42,18 @@ type walCached struct {
 }
 
 // GroupLog is one Raft group's log and stable store. Reads run beside everything; changes of one group wait for each other.
+//
+// A change that finds no room waits for it, at most the write deadline, and then returns ErrWALFull.
 type GroupLog struct {
 	w  *WAL
 	id uint64
 
-	write sync.Mutex // held by a change until it is durable and published
+	write  sync.Mutex // held by a change until it is durable and published; whoever holds it never waits for room
+	saving sync.Mutex // one checkpoint after the other
+	ready  walNeed    // under write: what a suffix was removed with, for the entries in its place
+
+	entryBytes atomic.Int64 // of entries above floor
+	pending    int64        // under WAL.mu: bytes of entries let in and not yet stored
 
 	mu         sync.RWMutex
 	slots      []walSlot // of first, first+1, ...
@@ -51,14 +61,15 @@ type GroupLog struct {
 	floor      uint64 // entries at and below it are not needed here
 	cacheFrom  uint64 // entries below it are not cached
 	cacheBytes int64
-	bytes      int64 // of entries above floor
 	stable     map[string][]byte
 	stablePos  walPos
 	staged     []byte // LastVoteTerm waiting for LastVoteCand
 	checkpoint walMark
 	archive    Archive
 	pressure   func()
-	pressed    bool
+	asked      time.Time // by pressure for a checkpoint that has not come; zero: not
+	askedLast  time.Time
+	asking     bool // pressure runs
 	dropped    bool
 }
 
@@ -75,8 +86,8 @@ func (g *GroupLog) SetArchive(a Archive) {
 	g.mu.Unlock()
 }
 
-// OnPressure sets what is called, on its own goroutine and not again before the next checkpoint, when the group pins the oldest
-// segment with more than a little.
+// OnPressure sets what is called, on a goroutine of its own, when the group should make a checkpoint: it keeps more than a little of
+// the log while room runs short. While that lasts it is called again, one call after the other.
 func (g *GroupLog) OnPressure(f func()) {
 	g.mu.Lock()
 	g.pressure = f
@@ -87,7 +98,7 @@ func (g *GroupLog) OnPressure(f func()) {
 func (g *GroupLog) Bytes() int64 {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.bytes + int64(g.checkpoint.pos.len) + int64(g.stablePos.len)
+	return g.entryBytes.Load() + int64(g.checkpoint.pos.len) + int64(g.stablePos.len)
 }
 
 func (g *GroupLog) lastLocked() uint64 {
@@ -167,50 +178,96 @@ func (g *GroupLog) GetLog(index uint64, out *raft.Log) error {
 // StoreLog is StoreLogs of one.
 func (g *GroupLog) StoreLog(l *raft.Log) error { return g.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs makes consecutive entries durable. It keeps their slices. After an error a first part of them may be there. While it waits for
-// room the group's checkpoint, which makes room, can be saved.
+// StoreLogs makes consecutive entries durable; they replace what is in the log from the first of them on, and what lies below a gap. It
+// keeps their slices. ErrWALFull: nothing was stored. After other errors a first part of them may be there.
 func (g *GroupLog) StoreLogs(logs []*raft.Log) error {
+	if len(logs) == 0 {
+		return nil
+	}
+	bytes := int64(0)
 	for i, l := range logs {
-		if n := walEntrySize(l); walFrameSize(n) > g.w.o.SegmentBytes-walFirstFrame || n > 1<<30 {
-			return fmt.Errorf("store entry %d of group %d: %d bytes do not fit a segment", l.Index, g.id, n)
+		n := int64(walEntrySize(l))
+		if n > g.w.maxRecord() {
+			return fmt.Errorf("store entry %d of group %d: %d bytes, a segment holds records of %d", l.Index, g.id, n, g.w.maxRecord())
 		}
-		if i > 0 && l.Index != logs[i-1].Index+1 {
-			return fmt.Errorf("store entry %d of group %d: after %d", l.Index, g.id, logs[i-1].Index)
+		if l.Index == 0 || l.Index > walMaxIndex || i > 0 && l.Index != logs[i-1].Index+1 {
+			return fmt.Errorf("store entry %d of group %d: after %d", l.Index, g.id, logs[max(0, i-1)].Index)
 		}
+		bytes += n
 	}
-	limit := min(walMaxRequest, int(g.w.o.SegmentBytes/4))
-	for len(logs) > 0 {
-		n, size := 1, walEntrySize(logs[0])
-		for n < len(logs) && size+walEntrySize(logs[n]) <= limit {
-			size += walEntrySize(logs[n])
-			n++
-		}
-		if err := g.store(logs[:n], size); err != nil {
-			return err
-		}
-		logs = logs[n:]
+	n, err := g.room(g.w.entriesNeed(g, len(logs), bytes))
+	if err != nil {
+		return fmt.Errorf("store entries from %d of group %d: %w", logs[0].Index, g.id, err)
 	}
-	return nil
-}
-
-func (g *GroupLog) store(logs []*raft.Log, size int) error {
-	if err := g.w.admit(int64(size)); err != nil {
-		return err
-	}
-	defer g.w.release(int64(size))
+	defer g.w.release(n)
 	g.write.Lock()
 	defer g.write.Unlock()
 	if err := g.check(); err != nil {
 		return err
 	}
-	records := make([]byte, 0, size)
+	first := g.instead(logs[0].Index)
+	limit := int(walShare(g.w.segment, walMaxRequest))
+	for len(logs) > 0 {
+		n, size := 1, len(first)+walEntrySize(logs[0])
+		for n < len(logs) && size+walEntrySize(logs[n]) <= limit {
+			size += walEntrySize(logs[n])
+			n++
+		}
+		if err := g.store(first, logs[:n], size); err != nil {
+			return err
+		}
+		first, logs = nil, logs[n:]
+	}
+	return nil
+}
+
+// room gets what n asks for, or takes what a removed suffix left.
+func (g *GroupLog) room(n walNeed) (walNeed, error) {
+	r := g.takeReady()
+	if r.records >= n.records && r.frames >= n.frames {
+		return r, nil
+	}
+	g.w.release(r)
+	return n, g.w.admit(n)
+}
+
+func (g *GroupLog) takeReady() walNeed {
+	g.write.Lock()
+	defer g.write.Unlock()
+	r := g.ready
+	g.ready = walNeed{}
+	return r
+}
+
+// instead is the record that removes what an entry at the index does not follow.
+func (g *GroupLog) instead(index uint64) []byte {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	switch {
+	case len(g.slots) == 0 || index == g.lastLocked()+1:
+		return nil
+	case index > g.lastLocked():
+		return walAppendIndex(nil, walTrim, g.id, index-1)
+	}
+	return walAppendIndex(nil, walTruncate, g.id, index)
+}
+
+func (g *GroupLog) store(first []byte, logs []*raft.Log, size int) error {
+	records := append(make([]byte, 0, size), first...)
 	kept := make([]raft.Log, len(logs))
+	count := len(logs)
+	if len(first) > 0 {
+		count++
+	}
 	for i, l := range logs {
 		kept[i] = *l
 		records = walAppendEntry(records, g.id, l, 0)
 	}
-	return g.w.submit(&walRequest{records: records, count: len(logs), publish: func(seg uint64, off int) {
+	return g.w.submit(&walRequest{records: records, count: count, publish: func(seg uint64, off int) {
 		g.mu.Lock()
+		if off += len(first); len(first) > 0 {
+			g.cutLocked(kept[0].Index)
+		}
 		for i := range kept {
 			n := walEntrySize(&kept[i])
 			g.putLocked(kept[i].Index, walSlot{pos: walPos{seg, uint32(off), uint32(n)}, term: kept[i].Term, log: &kept[i]})
@@ -282,6 +339,7 @@ func (g *GroupLog) putLocked(index uint64, s walSlot) {
 	default:
 		g.accountLocked(index, -1)
 		g.slots[index-g.first] = s
+		g.cacheFrom = min(g.cacheFrom, index)
 	}
 	g.accountLocked(index, 1)
 }
@@ -290,11 +348,18 @@ func (g *GroupLog) putLocked(index uint64, s walSlot) {
 func (g *GroupLog) accountLocked(index uint64, sign int64) {
 	s := g.slots[index-g.first]
 	if index > g.floor {
-		g.bytes += sign * int64(s.pos.len)
+		g.needLocked(s.pos, sign)
 	}
 	if s.log != nil {
 		g.cacheBytes += sign * int64(s.pos.len)
 	}
+}
+
+// needLocked says that an entry is needed, or no longer.
+func (g *GroupLog) needLocked(p walPos, sign int64) {
+	g.entryBytes.Add(sign * int64(p.len))
+	g.w.need(p, sign)
+	g.w.held.Add(sign * int64(p.len))
 }
 
 // cutLocked removes the entries from the index on.
@@ -305,6 +370,7 @@ func (g *GroupLog) cutLocked(from uint64) {
 		g.slots[len(g.slots)-1] = walSlot{}
 		g.slots = g.slots[:len(g.slots)-1]
 	}
+	g.cacheFrom = min(g.cacheFrom, from)
 }
 
 // trimLocked removes the entries through the index.
@@ -321,66 +387,112 @@ func (g *GroupLog) trimLocked(through uint64) {
 // floorLocked says that entries through the index are not needed.
 func (g *GroupLog) floorLocked(index uint64) {
 	for i := max(g.floor+1, g.first); len(g.slots) > 0 && i <= min(index, g.lastLocked()); i++ {
-		g.bytes -= int64(g.slots[i-g.first].pos.len)
+		g.needLocked(g.slots[i-g.first].pos, -1)
 	}
 	g.floor = max(g.floor, index)
 }
 
-// DeleteRange removes entries at one end of the log, durably. A range inside it is an error.
+// DeleteRange removes entries at one end of the log, durably. A range inside it is an error. A suffix goes only when there is room for
+// an append in its place, which the next StoreLogs has: raft takes what was removed for its last entry if that one fails.
 func (g *GroupLog) DeleteRange(min, max uint64) error {
+	first, last, freed := g.bounds(min)
+	if last == 0 || max < first || min > last || min > max {
+		return g.check()
+	}
+	if min > first && max < last {
+		return fmt.Errorf("delete entries %d to %d of group %d: inside %d to %d", min, max, g.id, first, last)
+	}
+	var ready walNeed
+	if max >= last {
+		ready = g.w.entriesNeed(g, math.MaxInt, g.w.o.MaxAppend)
+		ready.freed = freed
+		var err error
+		if ready, err = g.room(ready); err != nil {
+			return fmt.Errorf("delete entries from %d of group %d: %w", min, g.id, err)
+		}
+	}
+	records, change := walAppendIndex(nil, walTruncate, g.id, min), func() { g.cutLocked(min) }
+	if min <= first {
+		records, change = walAppendIndex(nil, walTrim, g.id, max), func() { g.trimLocked(max) }
+	}
+	err := g.change(controlNeed(g, len(records)), records, func(walPos) { change() })
+	if err == nil {
+		g.write.Lock()
+		g.ready, ready = ready, g.ready
+		g.write.Unlock()
+	}
+	g.w.release(ready)
+	g.w.regrant()
+	return err
+}
+
+// bounds gives the log's ends, and the bytes needed of entries from the index on.
+func (g *GroupLog) bounds(from uint64) (first, last uint64, bytes int64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for i := max(from, g.first, g.floor+1); i <= g.lastLocked(); i++ {
+		bytes += int64(g.slots[i-g.first].pos.len)
+	}
+	return g.first, g.lastLocked(), bytes
+}
+
+// change makes one control record durable and then, under mu, known.
+func (g *GroupLog) change(n walNeed, records []byte, known func(walPos)) error {
+	if err := g.w.admit(n); err != nil {
+		return err
+	}
+	defer g.w.release(n)
 	g.write.Lock()
 	defer g.write.Unlock()
 	if err := g.check(); err != nil {
 		return err
 	}
-	g.mu.RLock()
-	first, last := g.first, g.lastLocked()
-	g.mu.RUnlock()
-	switch {
-	case last == 0 || max < first || min > last || min > max:
-		return nil
-	case max >= last:
-		return g.w.submit(&walRequest{records: walAppendIndex(nil, walTruncate, g.id, min), count: 1, publish: func(uint64, int) {
-			g.mu.Lock()
-			g.cutLocked(min)
-			g.mu.Unlock()
-		}})
-	case min <= first:
-		return g.w.submit(&walRequest{records: walAppendIndex(nil, walTrim, g.id, max), count: 1, publish: func(uint64, int) {
-			g.mu.Lock()
-			g.trimLocked(max)
-			g.mu.Unlock()
-		}})
-	}
-	return fmt.Errorf("delete entries %d to %d of group %d: inside %d to %d", min, max, g.id, first, last)
+	return g.submit(records, known)
+}
+
+// submit is the part of change that needs the write lock.
+func (g *GroupLog) submit(records []byte, known func(walPos)) error {
+	return g.w.submit(&walRequest{records: records, count: 1, publish: func(seg uint64, off int) {
+		g.mu.Lock()
+		known(walPos{seg, uint32(off), uint32(len(records))})
+		g.mu.Unlock()
+	}})
 }
 
 // SaveCheckpoint makes c durable. Entries through c.Index may go from the log: the archive holds them, durably. c.Index must not go back.
+// ErrWALFull: the checkpoints of all groups together take more than the log can keep; the one before holds.
 func (g *GroupLog) SaveCheckpoint(c Checkpoint) error { return g.saveCheckpoint(walCheckpoint, c) }
 
 // Reset removes every entry and makes c the checkpoint, together.
 func (g *GroupLog) Reset(c Checkpoint) error { return g.saveCheckpoint(walReset, c) }
 
 func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint) error {
-	g.write.Lock()
-	defer g.write.Unlock()
-	if err := g.check(); err != nil {
-		return err
+	g.saving.Lock()
+	defer g.saving.Unlock()
+	g.mu.RLock()
+	before, freed := g.checkpoint, int64(g.checkpoint.pos.len)
+	for i, s := range g.slots {
+		if index := g.first + uint64(i); index > g.floor && (kind == walReset || index <= c.Index) {
+			freed += int64(s.pos.len)
+		}
 	}
-	if kind == walCheckpoint && c.Index < g.checkpoint.index {
-		return fmt.Errorf("save checkpoint of group %d at %d: before %d", g.id, c.Index, g.checkpoint.index)
+	g.mu.RUnlock()
+	if kind == walCheckpoint && c.Index < before.index {
+		return fmt.Errorf("save checkpoint of group %d at %d: before %d", g.id, c.Index, before.index)
 	}
 	records := walAppendCheckpoint(nil, kind, g.id, &c)
-	if walFrameSize(len(records)) > g.w.o.SegmentBytes-walFirstFrame {
-		return fmt.Errorf("save checkpoint of group %d at %d: %d bytes do not fit a segment", g.id, c.Index, len(records))
+	if int64(len(records)) > g.w.maxRecord() || c.Index > walMaxIndex {
+		return fmt.Errorf("save checkpoint of group %d at %d: %d bytes, a segment holds records of %d", g.id, c.Index, len(records), g.w.maxRecord())
 	}
-	err := g.w.submit(&walRequest{records: records, count: 1, publish: func(seg uint64, off int) {
-		g.mu.Lock()
-		g.markLocked(kind, c.Index, walPos{seg, uint32(off), uint32(len(records))})
-		g.mu.Unlock()
-	}})
+	n := controlNeed(g, len(records))
+	n.records, n.freed = int64(len(records)), freed
+	err := g.change(n, records, func(p walPos) { g.markLocked(kind, c.Index, p) })
+	if err != nil {
+		return fmt.Errorf("save checkpoint of group %d at %d: %w", g.id, c.Index, err)
+	}
 	walPoke(g.w.trim)
-	return err
+	g.w.regrant()
+	return nil
 }
 
 func (g *GroupLog) markLocked(kind walType, index uint64, pos walPos) {
@@ -390,8 +502,23 @@ func (g *GroupLog) markLocked(kind walType, index uint64, pos walPos) {
 		g.cacheFrom = g.first
 	}
 	g.floorLocked(index)
+	g.holdLocked(g.checkpoint.pos, -1)
+	g.holdLocked(pos, 1)
 	g.checkpoint = walMark{index, pos}
-	g.pressed = false
+	g.asked = time.Time{}
+}
+
+// holdLocked says that a checkpoint is needed, or no longer.
+func (g *GroupLog) holdLocked(p walPos, sign int64) {
+	g.w.need(p, sign)
+	g.w.held.Add(sign * int64(p.len))
+}
+
+// stableLocked makes m the stable values, which are at p.
+func (g *GroupLog) stableLocked(m map[string][]byte, p walPos) {
+	g.w.need(g.stablePos, -1)
+	g.w.need(p, 1)
+	g.stable, g.stablePos = m, p
 }
 
 // Checkpoint reads the latest checkpoint; ok is false if there is none.
@@ -413,36 +540,35 @@ func (g *GroupLog) Checkpoint() (c Checkpoint, ok bool, err error) {
 
 // Drop durably forgets the group. Its id must not be used again.
 func (g *GroupLog) Drop() error {
-	g.write.Lock()
-	defer g.write.Unlock()
-	err := g.check()
+	records := walAppendDrop(nil, g.id)
+	err := g.change(controlNeed(g, len(records)), records, func(walPos) {
+		g.clearLocked()
+		g.dropped = true
+	})
 	if errors.Is(err, ErrGroupDropped) {
 		return nil
-	}
-	if err == nil {
-		err = g.w.submit(&walRequest{records: walAppendDrop(nil, g.id), count: 1, publish: func(uint64, int) {
-			g.mu.Lock()
-			g.clearLocked()
-			g.dropped = true
-			g.mu.Unlock()
-		}})
 	}
 	if err != nil {
 		return fmt.Errorf("drop group %d: %w", g.id, err)
 	}
+	g.w.release(g.takeReady())
 	g.w.mu.Lock()
 	if g.w.groups[g.id] == g {
 		delete(g.w.groups, g.id)
 	}
 	g.w.mu.Unlock()
 	walPoke(g.w.trim)
+	g.w.regrant()
 	return nil
 }
 
 func (g *GroupLog) clearLocked() {
 	g.cutLocked(0)
-	g.slots, g.first, g.floor, g.bytes = nil, 0, 0, 0
-	g.stable, g.stablePos, g.staged, g.checkpoint = nil, walPos{}, nil, walMark{}
+	g.slots, g.first, g.floor = nil, 0, 0
+	g.holdLocked(g.checkpoint.pos, -1)
+	g.checkpoint = walMark{}
+	g.stableLocked(nil, walPos{})
+	g.staged = nil
 }
 
 // replay applies a record on open.
@@ -453,13 +579,22 @@ func (g *GroupLog) replay(r walRecord, pos walPos) error {
 		if err := r.log(&l); err != nil {
 			return err
 		}
-		if n := len(g.slots); r.flags&walCopied != 0 && n > 0 && l.Index+1 < g.first && g.first-l.Index < 1<<20 {
+		if l.Index == 0 || l.Index > walMaxIndex {
+			return fmt.Errorf("%w: entry %d", errWALRecord, l.Index)
+		}
+		if n := len(g.slots); r.flags&walCopied != 0 && n > 0 && l.Index+1 < g.first {
+			if err := g.w.mayHole(g.first - l.Index); err != nil {
+				return err
+			}
 			g.slots = slices.Concat(make([]walSlot, g.first-l.Index), g.slots) // holes, filled by the copies that follow
 			g.first = l.Index
 			g.cacheFrom = min(g.cacheFrom, g.first)
 		}
 		// What lies between may have been copied behind this entry: holes again. Where a floor was installed there is nothing to come.
-		if n := len(g.slots); n > 0 && l.Index > g.lastLocked()+1 && l.Index-1 > g.floor && l.Index-g.lastLocked() < 1<<20 {
+		if n := len(g.slots); n > 0 && l.Index > g.lastLocked()+1 && l.Index-1 > g.floor {
+			if err := g.w.mayHole(l.Index - g.lastLocked()); err != nil {
+				return err
+			}
 			g.slots = append(g.slots, make([]walSlot, l.Index-g.lastLocked()-1)...)
 		}
 		g.putLocked(l.Index, walSlot{pos: pos, term: l.Term})
@@ -478,11 +613,14 @@ func (g *GroupLog) replay(r walRecord, pos walPos) error {
 		if err != nil {
 			return err
 		}
-		g.stable, g.stablePos = m, pos
+		g.stableLocked(m, pos)
 	case walCheckpoint, walReset:
 		c, err := r.checkpoint()
 		if err != nil {
 			return err
+		}
+		if c.Index > walMaxIndex {
+			return fmt.Errorf("%w: checkpoint at %d", errWALRecord, c.Index)
 		}
 		g.markLocked(r.kind, c.Index, pos)
 	case walDrop:

@@ -50,12 +50,11 @@ func decodeWALHead(b []byte) (h walHead, ok bool, err error) {
 
 // walSegment is one file. head changes only while the segment is released and in nobody's list.
 type walSegment struct {
-	file   vfs.File
-	name   string
-	head   walHead
-	first  uint64 // sequence of its first frame; 0 while empty
-	end    int64  // where the next frame goes
-	isFree bool
+	file  vfs.File
+	name  string
+	head  walHead
+	first uint64 // sequence of its first frame; 0 while empty
+	end   int64  // where the next frame goes
 }
 
 func walSalt() uint32 {
@@ -66,8 +65,17 @@ func walSalt() uint32 {
 
 // rehead gives the file its next number: one copy of the header, then the other, so that one is always valid.
 func (s *walSegment) rehead(h walHead) error {
+	if err := s.writeHead(h, 0, walSecondHead); err != nil {
+		return err
+	}
+	s.head, s.first, s.end = h, 0, walFirstFrame
+	return nil
+}
+
+// writeHead makes copies of the header durable, one after the other, with all that was written to the file.
+func (s *walSegment) writeHead(h walHead, copies ...int64) error {
 	b := h.encode()
-	for _, off := range []int64{0, walSecondHead} {
+	for _, off := range copies {
 		if _, err := s.file.WriteAt(b, off); err != nil {
 			return fmt.Errorf("head segment %s: %w", s.name, err)
 		}
@@ -75,11 +83,10 @@ func (s *walSegment) rehead(h walHead) error {
 			return fmt.Errorf("head segment %s: %w", s.name, err)
 		}
 	}
-	s.head, s.first, s.end, s.isFree = h, 0, walFirstFrame, false
 	return nil
 }
 
-// createWALSegment makes the file, filled with zeros, durable before it has its name.
+// createWALSegment makes the file, filled with zeros, durable before it has its name. After an error there is none.
 func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, error) {
 	name := filepath.Join(dir, base)
 	tmp := name + ".tmp"
@@ -110,7 +117,7 @@ func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, er
 		err = fsys.SyncDir(dir)
 	}
 	if err != nil {
-		return nil, wrap(errors.Join(err, f.Close()))
+		return nil, wrap(errors.Join(err, f.Close(), fsys.Remove(tmp)))
 	}
 	return s, nil
 }

@@ -19,48 +19,61 @@ const (
 var errNoKey = errors.New("not found")
 
 // Set makes the value durable, but for LastVoteTerm, which becomes so, and readable, with the next LastVoteCand. An equal value is not
-// written again.
+// written again. A group's keys and values, with 6 bytes for each pair, may take 484 bytes: raft's take less than 200.
 func (g *GroupLog) Set(key, value []byte) error {
-	g.write.Lock()
-	defer g.write.Unlock()
-	if err := g.check(); err != nil {
+	if m, err := g.stage(string(key), value); m == nil || err != nil {
 		return err
 	}
-	if len(key) > 1<<10 || len(value) > 16<<10 {
-		return fmt.Errorf("set %.20q of group %d: %d bytes: too large", key, g.id, len(key)+len(value))
+	n := controlNeed(g, walMaxStable)
+	if err := g.w.admit(n); err != nil {
+		return fmt.Errorf("set %.20q of group %d: %w", key, g.id, err)
 	}
-	k := string(key)
-	if k == keyVoteTerm {
-		g.staged = slices.Clone(value)
-		return nil
+	defer g.w.release(n)
+	g.write.Lock()
+	defer g.write.Unlock()
+	m, err := g.stageLocked(string(key), value)
+	if m == nil || err != nil {
+		return err
+	}
+	return g.submit(walAppendStable(nil, g.id, m), func(p walPos) {
+		g.stableLocked(m, p)
+		if string(key) == keyVoteCandidate {
+			g.staged = nil
+		}
+	})
+}
+
+func (g *GroupLog) stage(key string, value []byte) (map[string][]byte, error) {
+	g.write.Lock()
+	defer g.write.Unlock()
+	return g.stageLocked(key, value)
+}
+
+// stageLocked gives the values with this one, nil if there is nothing to write. It needs the write lock.
+func (g *GroupLog) stageLocked(key string, value []byte) (map[string][]byte, error) {
+	if err := g.check(); err != nil {
+		return nil, err
 	}
 	m := maps.Clone(g.stable)
 	if m == nil {
 		m = map[string][]byte{}
 	}
-	old, had := m[k]
-	same := had && bytes.Equal(old, value)
-	if k == keyVoteCandidate && g.staged != nil {
-		same = same && bytes.Equal(m[keyVoteTerm], g.staged)
+	m[key] = slices.Clone(value)
+	if key == keyVoteCandidate && g.staged != nil {
 		m[keyVoteTerm] = g.staged
 	}
-	if same {
+	if n := walStableSize(m); n > walMaxStable {
+		return nil, fmt.Errorf("set %.20q of group %d: %d bytes of keys and values, at most %d", key, g.id, n, walMaxStable)
+	}
+	if key == keyVoteTerm {
+		g.staged = m[key]
+		return nil, nil
+	}
+	if maps.EqualFunc(m, g.stable, bytes.Equal) {
 		g.staged = nil
-		return nil
+		return nil, nil
 	}
-	m[k] = slices.Clone(value)
-	records := walAppendStable(nil, g.id, m)
-	if len(records) > 64<<10 {
-		return fmt.Errorf("set %.20q of group %d: %d bytes of keys: too many", key, g.id, len(records))
-	}
-	return g.w.submit(&walRequest{records: records, count: 1, publish: func(seg uint64, off int) {
-		g.mu.Lock()
-		g.stable, g.stablePos = m, walPos{seg, uint32(off), uint32(len(records))}
-		if k == keyVoteCandidate {
-			g.staged = nil
-		}
-		g.mu.Unlock()
-	}})
+	return m, nil
 }
 
 // Get reads a durable value; an error with the text "not found" without one.

@@ -1,18 +1,30 @@
 package raftlog
 
-import (
-	"fmt"
+import "time"
 
-	"github.com/hashicorp/raft"
+const (
+	// walAskAgain is how often groups are asked for checkpoints while somebody waits for room: the last one may have come too early to
+	// help.
+	walAskAgain = 20 * time.Millisecond
+	// walPatience is how long a group has for a checkpoint before its entries are copied forward.
+	walPatience = 500 * time.Millisecond
 )
 
-// trimmer releases the oldest segments once nobody needs them. When room runs short and most of the oldest one is dead, what little a
-// group has there is copied forward, and what it has at all once room is nearly gone; else the groups are asked for checkpoints. Copying
-// a segment that is mostly alive would gain nothing, and never end.
+// trimmer releases the oldest segments once nobody needs them. When room runs short, it asks those that keep much for checkpoints, and
+// copies forward what is needed of the oldest segment: at once what is little, the rest when the checkpoints do not come.
 func (w *WAL) trimmer() {
 	for {
+		var again <-chan time.Time
+		switch p := w.pressure(); {
+		case p.waiting:
+			again = time.After(walAskAgain)
+		case p.hold || p.tight:
+			again = time.After(walPatience)
+		}
 		select {
 		case <-w.trim:
+		case <-again:
+			walPoke(w.prep)
 		case <-w.stop:
 			return
 		case <-w.failed:
@@ -30,181 +42,169 @@ func (w *WAL) trimmer() {
 
 // trimOne releases what it can, and if room is short empties the oldest segment; true to try again.
 func (w *WAL) trimOne() bool {
+	if w.releaseOldest() {
+		return true
+	}
 	w.mu.Lock()
-	if len(w.live) == 0 || w.active == 0 {
+	p := w.pressureLocked()
+	grows := w.growsLocked() && !w.full
+	oldest, empty := w.live[0].head.number, w.active == 0
+	w.mu.Unlock()
+	if grows || !p.hold && !p.tight {
+		walPoke(w.prep)
+		return false
+	}
+	groups := w.all()
+	if p.hold {
+		w.pressHolders(groups)
+	}
+	if empty || !p.tight {
+		return false
+	}
+	return w.empty(oldest, groups, p)
+}
+
+// pressHolders asks for checkpoints those that wait, and those that hold at least as much as the mean. Who was asked in vain does not
+// count: the others can give something too.
+func (w *WAL) pressHolders(groups []*GroupLog) {
+	total, n := int64(0), int64(0)
+	for _, g := range groups {
+		if b := g.entryBytes.Load(); b > 0 && !g.ignores() {
+			total, n = total+b, n+1
+		}
+	}
+	w.mu.Lock()
+	waiting := map[*GroupLog]bool{}
+	for _, n := range w.waiting {
+		waiting[n.g] = true
+	}
+	w.mu.Unlock()
+	for _, g := range groups {
+		if b := g.entryBytes.Load(); b > 0 && (waiting[g] || b >= total/max(1, n)) {
+			g.press(len(waiting) > 0)
+		}
+	}
+}
+
+// ignores says that the group was asked for a checkpoint, had time enough to make it, and did not.
+func (g *GroupLog) ignores() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.pressure == nil || !g.asked.IsZero() && time.Since(g.asked) > walPatience
+}
+
+// press asks for a checkpoint, unless the answer to an earlier question is being made, or the last question was just now.
+func (g *GroupLog) press(haste bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gap := walPatience
+	if haste {
+		gap = walAskAgain
+	}
+	now := time.Now()
+	if g.pressure == nil || g.asking || now.Sub(g.askedLast) < gap {
+		return
+	}
+	if g.asked.IsZero() {
+		g.asked = now
+	}
+	g.asking, g.askedLast = true, now
+	go g.ask(g.pressure)
+}
+
+func (g *GroupLog) ask(pressure func()) {
+	pressure()
+	g.mu.Lock()
+	g.asking = false
+	g.mu.Unlock()
+}
+
+// empty copies forward what groups need of the segment; true if that was all. Without haste it does so only where at least half of the
+// segment is won, so that it comes to an end.
+func (w *WAL) empty(seg uint64, groups []*GroupLog, p walPressure) bool {
+	cheap := w.neededIn(seg) <= w.segment/2
+	small := min(walSmallPinned, w.segment/16)
+	var move []*GroupLog
+	for _, g := range groups {
+		control, entries := g.neededIn(seg)
+		switch {
+		case control+entries == 0:
+		case p.control, entries <= small && (cheap || p.entries), p.entries && (cheap || g.ignores()):
+			move = append(move, g)
+		default:
+			g.press(p.entries)
+		}
+	}
+	if err := w.copyForward(move, seg); err != nil {
+		w.log.Warn("copy forward", "error", err)
+		return false
+	}
+	return len(move) > 0 && w.neededIn(seg) == 0
+}
+
+// neededIn gives the bytes that the group needs in the segment.
+func (g *GroupLog) neededIn(seg uint64) (control, entries int64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for _, p := range []walPos{g.stablePos, g.checkpoint.pos} {
+		if p.len > 0 && p.seg == seg {
+			control += int64(p.len)
+		}
+	}
+	if g.entryBytes.Load() == 0 {
+		return control, 0
+	}
+	for i := g.neededFromLocked(); i < len(g.slots); i++ {
+		if g.slots[i].pos.seg == seg {
+			entries += int64(g.slots[i].pos.len)
+		}
+	}
+	return control, entries
+}
+
+// neededFromLocked is the place in slots of the first entry that is needed.
+func (g *GroupLog) neededFromLocked() int {
+	if g.floor < g.first {
+		return 0
+	}
+	return int(min(g.floor+1-g.first, uint64(len(g.slots))))
+}
+
+// releaseOldest frees the segments that nobody needs, up to the first that somebody does; true if there was one.
+func (w *WAL) releaseOldest() bool {
+	w.mu.Lock()
+	n := 0
+	for n < w.active && w.neededIn(w.live[n].head.number) == 0 {
+		n++
+	}
+	if n == 0 {
 		w.mu.Unlock()
 		return false
 	}
-	oldest := w.live[0].head.number
-	low := w.live[w.active].head.number
-	spare := len(w.live) - 1 - w.active + len(w.free) + max(0, w.o.Segments-w.files)
-	tight := spare <= walReserve+1
-	urgent := spare <= walReserve
+	low := w.live[n].head.number
 	w.mu.Unlock()
-	groups := w.all()
-	var pinning []*GroupLog
-	var total int64
-	for _, g := range groups {
-		g.mu.RLock()
-		need, bytes := g.neededLocked(oldest)
-		g.mu.RUnlock()
-		low = min(low, need)
-		if need <= oldest {
-			pinning = append(pinning, g)
-			total += bytes
-		}
-	}
-	if low > oldest {
-		w.releaseBelow(low, groups)
-		return true
-	}
-	if !tight {
-		return false
-	}
-	moved := 0
-	for _, g := range pinning {
-		g.mu.Lock()
-		_, bytes := g.neededLocked(oldest)
-		f := g.pressure
-		copyIt := bytes == 0 || total <= w.o.SegmentBytes/2 && (urgent || bytes <= walSmallPinned)
-		call := !copyIt && f != nil && !g.pressed
-		g.pressed = g.pressed || call
-		g.mu.Unlock()
-		if call {
-			go f()
-		}
-		if copyIt {
-			if err := w.copyForward(g, oldest); err != nil {
-				w.log.Warn("copy forward", "group", g.id, "error", err)
-				return false
-			}
-			moved++
-		}
-	}
-	return moved == len(pinning)
-}
-
-// neededLocked gives the oldest segment the group needs, and the bytes of entries it needs in the segment seg.
-func (g *GroupLog) neededLocked(seg uint64) (need uint64, bytes int64) {
-	need = ^uint64(0)
-	for _, p := range []walPos{g.stablePos, g.checkpoint.pos} {
-		if p.len > 0 {
-			need = min(need, p.seg)
-		}
-	}
-	for i := range g.slots {
-		if p := g.slots[i].pos; g.first+uint64(i) > g.floor {
-			need = min(need, p.seg)
-			if p.seg <= seg {
-				bytes += int64(p.len)
-			}
-		}
-	}
-	return need, bytes
-}
-
-// releaseBelow lets the groups forget entries below segment low, then frees the segments.
-func (w *WAL) releaseBelow(low uint64, groups []*GroupLog) {
-	for _, g := range groups {
-		g.mu.Lock()
-		through := uint64(0)
-		for i := range g.slots {
-			if index := g.first + uint64(i); index <= g.floor && g.slots[i].pos.seg < low {
-				through = index
-			}
-		}
-		g.trimLocked(through)
-		g.mu.Unlock()
+	for _, g := range w.all() {
+		g.forgetBelow(low)
 	}
 	w.mu.Lock()
-	for len(w.live) > 1 && w.active > 0 && w.live[0].head.number < low {
-		w.free = append(w.free, w.live[0])
-		w.live = w.live[1:]
-		w.active--
-	}
-	w.roomLocked()
+	w.free = append(w.free, w.live[:n]...)
+	w.live = w.live[n:]
+	w.active -= n
+	w.grantLocked()
 	w.mu.Unlock()
 	walPoke(w.prep)
+	return true
 }
 
-// copyForward writes what the group needs in segments up to seg again.
-func (w *WAL) copyForward(g *GroupLog, seg uint64) error {
-	g.write.Lock()
-	defer g.write.Unlock()
-	if g.check() != nil {
-		return w.Err()
+// forgetBelow removes entries that are not needed and lie in segments below low.
+func (g *GroupLog) forgetBelow(low uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	through := uint64(0)
+	for i, s := range g.slots[:g.neededFromLocked()] {
+		if s.pos.seg < low {
+			through = g.first + uint64(i)
+		}
 	}
-	var records []byte
-	var sizes []int
-	var publish []func(pos walPos)
-	add := func(f func(pos walPos), start int) {
-		sizes, publish = append(sizes, len(records)-start), append(publish, f)
-	}
-	reset := func() { records, sizes, publish = nil, nil, nil }
-	flush := func() error {
-		if len(records) == 0 {
-			return nil
-		}
-		sizes, publish := sizes, publish // submit may return before they are used, when the log is closed
-		err := w.submit(&walRequest{records: records, count: len(sizes), publish: func(s uint64, off int) {
-			g.mu.Lock()
-			for i, f := range publish {
-				f(walPos{s, uint32(off), uint32(sizes[i])})
-				off += sizes[i]
-			}
-			g.mu.Unlock()
-		}})
-		reset()
-		return err
-	}
-	if g.stablePos.len > 0 && g.stablePos.seg <= seg {
-		records = walAppendStable(records, g.id, g.stable)
-		add(func(p walPos) { g.stablePos = p }, 0)
-	}
-	if p := g.checkpoint.pos; p.len > 0 && p.seg <= seg {
-		r, err := w.read(p, g.id)
-		if err != nil {
-			return err
-		}
-		c, err := r.checkpoint()
-		if err != nil {
-			return err
-		}
-		start := len(records) // a reset is copied as a checkpoint: what it killed lies before it
-		records = walAppendCheckpoint(records, walCheckpoint, g.id, &c)
-		add(func(p walPos) { g.checkpoint.pos = p }, start)
-	}
-	limit := min(walMaxRequest, int(w.o.SegmentBytes/4))
-	g.mu.RLock()
-	first, last := max(g.first, g.floor+1), g.lastLocked()
-	g.mu.RUnlock()
-	for index := first; index <= last; index++ {
-		g.mu.RLock()
-		inside := index >= g.first && index-g.first < uint64(len(g.slots))
-		var s walSlot
-		if inside {
-			s = g.slots[index-g.first]
-		}
-		g.mu.RUnlock()
-		if !inside || s.pos.seg > seg {
-			continue
-		}
-		r, err := w.read(s.pos, g.id)
-		var l raft.Log
-		if err == nil {
-			err = r.log(&l)
-		}
-		if err != nil {
-			return fmt.Errorf("copy entry %d of group %d: %w", index, g.id, err)
-		}
-		if len(records) > 0 && len(records)+r.size > limit {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		start := len(records)
-		records = walAppendEntry(records, g.id, &l, walCopied)
-		add(func(p walPos) { g.slots[index-g.first].pos = p }, start)
-	}
-	return flush()
+	g.trimLocked(through)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -27,7 +28,7 @@ var (
 	// ErrWALVersion says that the log was written by a newer program.
 	ErrWALVersion = errors.New("raftlog: write-ahead log of a newer format")
 
-	// ErrWALFull says that no room appeared within the write deadline. The part of the request not written is certainly not there.
+	// ErrWALFull says that no room appeared within the write deadline. Nothing was written, and the log goes on.
 	ErrWALFull = errors.New("raftlog: write-ahead log full")
 
 	// ErrWALClosed says that the log was closed. Whether a change under way is durable is unknown.
@@ -39,9 +40,11 @@ var (
 
 const (
 	walMaxSegment  = 1 << 30
-	walMaxBatch    = 4 << 20 // bytes of one frame's records, but for one larger request
-	walMaxRequest  = 1 << 20 // a group's share of a frame
-	walReserve     = 2       // segments that entries leave to control records and copies
+	walMaxFrame    = 8<<20 + 64<<10 // an entry of the commit log's 8 MiB fits
+	walMaxBatch    = 4 << 20        // bytes of one frame's records, but for one larger request
+	walMaxRequest  = 1 << 20        // a group's share of a frame
+	walMaxStable   = 512            // bytes of a group's stable record
+	walMaxIndex    = 1 << 62
 	walSpares      = 2
 	walGroupCache  = 8 << 20
 	walNodeCache   = 128 << 20
@@ -53,6 +56,8 @@ type WALOptions struct {
 	FS            vfs.FS
 	SegmentBytes  int64         // 64 MiB; at least 64 KiB, at most 1 GiB. Of new files
 	Segments      int           // the most files; 8, at least 5
+	MaxAppend     int64         // 4 MiB and a little; bytes of entries stored at once that there must be room for
+	MaxEntry      int64         // 0: not checked; bytes of the largest entry that a segment must have room for
 	WriteDeadline time.Duration // 5 s; a write or sync that takes longer, while this process runs, has failed
 	Yield         int           // 8; times the committer yields before it gathers
 	Logger        hclog.Logger  // nil: none
@@ -72,6 +77,9 @@ func (o *WALOptions) fill() error {
 	if o.SegmentBytes < 64<<10 || o.SegmentBytes > walMaxSegment || o.Segments < 5 {
 		return fmt.Errorf("raftlog: %d segments of %d bytes: out of bounds", o.Segments, o.SegmentBytes)
 	}
+	if o.MaxAppend == 0 {
+		o.MaxAppend = 4<<20 + 64<<10
+	}
 	if o.WriteDeadline <= 0 {
 		o.WriteDeadline = 5 * time.Second
 	}
@@ -80,6 +88,17 @@ func (o *WALOptions) fill() error {
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
+	}
+	return o.checkBudget(o.SegmentBytes, o.Segments)
+}
+
+// checkBudget refuses a log in which raft could not make progress.
+func (o *WALOptions) checkBudget(segmentBytes int64, segments int) error {
+	if n := walMaxRecord(segmentBytes) - walEntryHeader; o.MaxEntry > n {
+		return fmt.Errorf("raftlog: a write-ahead log segment of %d bytes has room for an entry of %d bytes, %d are needed", segmentBytes, n, o.MaxEntry)
+	}
+	if n := newWALBudget(segmentBytes, segments).entries; o.MaxAppend > n {
+		return fmt.Errorf("raftlog: a write-ahead log of %d segments of %d bytes has room for %d bytes of entries at once, %d are needed", segments, segmentBytes, n, o.MaxAppend)
 	}
 	return nil
 }
@@ -102,22 +121,31 @@ type WAL struct {
 	prep   chan struct{}
 	trim   chan struct{}
 
-	// Lock order: GroupLog.write, GroupLog.mu, WAL.mu. WAL.mu is a leaf.
+	segment int64          // length of the shortest file
+	needed  []atomic.Int64 // bytes of records that are needed, by segment number modulo the length, a power of two
+	held    atomic.Int64   // of these, of entries and checkpoints
+	holes   uint64         // that replay may still leave for entries to come
+
+	// Lock order: GroupLog.write (of several groups only the trimmer), GroupLog.mu, WAL.mu. WAL.mu is a leaf.
 	mu       sync.Mutex
-	room     chan struct{} // closes when room appears
+	room     chan struct{} // closes when a spare appears
 	live     []*walSegment // by number, contiguous, low first; behind active the spares
 	active   int           // index in live
 	free     []*walSegment // numbers below low
 	files    int
-	sequence uint64 // of the next frame
-	admitted int64  // bytes of entries let in and not yet written
+	full     bool       // the disk had no room for another file
+	waiting  []*walNeed // for room, oldest first
+	writing  int64      // bytes of frames let in and not yet written
+	pending  int64      // bytes of entries let in and not yet needed
+	sequence uint64     // of the next frame
 	groups   map[uint64]*GroupLog
 	cached   int64
 	cacheQ   []walCached
 	stats    walCounters
 }
 
-// OpenWAL opens or makes the log in dir and replays it. ErrWALDamaged or ErrWALVersion leave every file as it was.
+// OpenWAL opens or makes the log in dir and replays it; on return there are files enough for MaxAppend. ErrWALDamaged or ErrWALVersion
+// leave every file as it was.
 func OpenWAL(dir string, o WALOptions) (*WAL, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
@@ -274,15 +302,21 @@ func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
 	return r, nil
 }
 
-// usableLocked is the room for entries: the rest of the active segment, and spares and files that could become spares, less the reserve.
-func (w *WAL) usableLocked() int64 {
-	if len(w.live) == 0 {
-		return 0
+// need says that the record at p is needed, or no longer. A segment without such records can be released.
+func (w *WAL) need(p walPos, sign int64) {
+	if p.len > 0 {
+		w.needed[p.seg&uint64(len(w.needed)-1)].Add(sign * int64(p.len))
 	}
-	s := w.live[w.active]
-	n := len(w.live) - 1 - w.active + len(w.free) + max(0, w.o.Segments-w.files) - walReserve
-	return s.head.size - s.end + int64(n)*(w.o.SegmentBytes-walFirstFrame)
 }
+
+func (w *WAL) neededIn(seg uint64) int64 { return w.needed[seg&uint64(len(w.needed)-1)].Load() }
+
+// walMaxRecord bounds an entry or a checkpoint: it makes a frame, with the record that removes what it replaces.
+func walMaxRecord(segmentBytes int64) int64 {
+	return walLargestFrame(segmentBytes) - walFrameHeader - walIndexRecord
+}
+
+func (w *WAL) maxRecord() int64 { return walMaxRecord(w.segment) }
 
 func (w *WAL) roomLocked() {
 	close(w.room)

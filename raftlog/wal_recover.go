@@ -1,9 +1,10 @@
 package raftlog
 
 import (
-	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 // recover reads the files, replays the live ones and leaves w ready for the next frame.
@@ -12,6 +13,7 @@ func (w *WAL) recover() error {
 	if err != nil {
 		return err
 	}
+	w.segment = w.o.SegmentBytes
 	var segs []*walSegment
 	for _, n := range names {
 		if !isWALName(n) {
@@ -23,16 +25,38 @@ func (w *WAL) recover() error {
 		}
 		w.free = append(w.free, s) // closed by closeFiles whatever happens
 		segs = append(segs, s)
+		w.segment = min(w.segment, s.head.size)
 	}
 	w.files = len(segs)
+	most := max(w.o.Segments, w.files)
+	w.needed = make([]atomic.Int64, 1<<bits.Len(uint(2*most)))
+	if err := w.o.checkBudget(w.segment, most); err != nil {
+		return err
+	}
 	if len(segs) == 0 {
 		s, err := createWALSegment(w.o.FS, w.dir, walBase(0), walHead{number: 1, low: 1, lowSequence: 1, size: w.o.SegmentBytes, salt: walSalt()})
 		if err != nil {
 			return err
 		}
 		w.live, w.files, w.sequence = []*walSegment{s}, 1, 1
-		return nil
+	} else if err := w.adopt(segs); err != nil {
+		return err
 	}
+	for w.releaseOldest() {
+	}
+	for newWALBudget(w.segment, w.files).entries < w.o.MaxAppend {
+		if err := w.addSegment(false); err != nil {
+			return err
+		}
+	}
+	if b := w.budgetLocked(); b.entries < w.o.MaxAppend {
+		w.log.Warn("many groups for this write-ahead log", "groups", len(w.groups), "entries_bytes", b.entries)
+	}
+	return nil
+}
+
+// adopt sorts out which files are live and replays them.
+func (w *WAL) adopt(segs []*walSegment) error {
 	slices.SortFunc(segs, func(a, b *walSegment) int {
 		if a.head.number < b.head.number {
 			return -1
@@ -48,7 +72,33 @@ func (w *WAL) recover() error {
 	}
 	w.free, w.live = segs[:from:from], segs[from:]
 	w.sequence = newest.head.lowSequence
-	return w.replay()
+	for _, s := range w.live {
+		w.holes += uint64(s.head.size) / walEntryHeader
+	}
+	if err := w.replay(); err != nil {
+		return err
+	}
+	return w.settle()
+}
+
+// settle makes durable what was read: after a failed sync the last frame, a header, or a name may be clean in memory and not on disk.
+func (w *WAL) settle() error {
+	err := w.o.FS.SyncDir(w.dir)
+	for _, s := range w.live {
+		if err == nil {
+			err = s.writeHead(s.head, walSecondHead, 0) // the copy first that may be older
+		}
+	}
+	return err
+}
+
+// mayHole allows replay to leave room for so many entries to come. More than there can be in the files are damage.
+func (w *WAL) mayHole(n uint64) error {
+	if n > w.holes {
+		return fmt.Errorf("%w: %d entries are missing", errWALRecord, n)
+	}
+	w.holes -= n
+	return nil
 }
 
 // replay applies the frames in order and finds the end: the first place without a valid frame of the next sequence, behind which no
@@ -103,17 +153,12 @@ func (w *WAL) replay() error {
 			return err
 		}
 	}
-	s := w.live[w.active]
-	if len(last) > 0 {
+	if s := w.live[w.active]; len(last) > 0 {
 		if _, err := s.file.WriteAt(last, s.end-int64(len(last))); err != nil {
-			return err
+			return fmt.Errorf("write %s: %w", s.name, err)
 		}
 	}
-	var err error
-	for _, s := range w.live {
-		err = errors.Join(err, s.file.SyncData())
-	}
-	return err
+	return nil
 }
 
 func (w *WAL) replayFrame(s *walSegment, f walFrame, records []byte) error {

@@ -20,7 +20,7 @@ import (
 
 func walTestOpen(t *testing.T, dir string) *WAL {
 	t.Helper()
-	w, err := OpenWAL(dir, WALOptions{FS: vfs.OS{}, SegmentBytes: 64 << 10, Segments: 6, WriteDeadline: 10 * time.Second})
+	w, err := OpenWAL(dir, WALOptions{FS: vfs.OS{}, SegmentBytes: 64 << 10, Segments: 8, MaxAppend: 16 << 10, WriteDeadline: 10 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(func() { w.Close() })
 	return w
@@ -79,7 +79,7 @@ func TestWALStaysWithinBudget(t *testing.T) {
 			require.NoError(t, busy.SaveCheckpoint(Checkpoint{Index: i, Term: 1}))
 		}
 	}
-	require.LessOrEqual(t, w.Stats().Files, 6)
+	require.LessOrEqual(t, w.Stats().Files, 8)
 	require.NoError(t, w.Close())
 	w = walTestOpen(t, dir)
 	for i := range uint64(5) {
@@ -103,7 +103,7 @@ func TestWALSavesACheckpointWhileTheGroupWaitsForRoom(t *testing.T) {
 		err := g.SaveCheckpoint(Checkpoint{Index: stored.Load(), Term: 1})
 		assert.True(t, err == nil || errors.Is(err, ErrWALClosed), err)
 	})
-	const entry, budget = 4000, 6 * 64 << 10
+	const entry, budget = 4000, 8 * 64 << 10
 	for i := uint64(1); i*entry < 4*budget; i += 8 {
 		var logs []*raft.Log
 		for j := range uint64(8) {
@@ -112,7 +112,7 @@ func TestWALSavesACheckpointWhileTheGroupWaitsForRoom(t *testing.T) {
 		require.NoError(t, g.StoreLogs(logs))
 		stored.Store(i + 7)
 	}
-	require.LessOrEqual(t, w.Stats().Files, 6)
+	require.LessOrEqual(t, w.Stats().Files, 8)
 }
 
 func TestWALCutsATornTailAndRefusesDamage(t *testing.T) {
@@ -134,7 +134,7 @@ func TestWALCutsATornTailAndRefusesDamage(t *testing.T) {
 			_, err = f.WriteAt([]byte{0xff}, at[c.entry-1]+70)
 			require.NoError(t, err)
 			require.NoError(t, f.Close())
-			w, err = OpenWAL(dir, WALOptions{FS: vfs.OS{}})
+			w, err = OpenWAL(dir, WALOptions{FS: vfs.OS{}, SegmentBytes: 64 << 10, Segments: 6, MaxAppend: 16 << 10})
 			if !c.ok {
 				require.ErrorIs(t, err, ErrWALDamaged)
 				require.ErrorContains(t, err, "0000.wal at")
@@ -150,7 +150,9 @@ func TestWALCutsATornTailAndRefusesDamage(t *testing.T) {
 }
 
 func TestWALGroupsShareSyncs(t *testing.T) {
-	w := walTestOpen(t, t.TempDir())
+	w, err := OpenWAL(t.TempDir(), WALOptions{FS: vfs.OS{}, SegmentBytes: 1 << 20, Segments: 6, MaxAppend: 64 << 10})
+	require.NoError(t, err)
+	defer w.Close()
 	var wg sync.WaitGroup
 	for id := range uint64(32) {
 		wg.Go(func() {
@@ -171,7 +173,7 @@ func FuzzWALRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = walEnd(append(make([]byte, 8), b...), 0)
 		if r, err := walNext(b, 0); err == nil {
-			(&GroupLog{w: &WAL{}}).replay(r, walPos{1, 1, uint32(len(b))})
+			(&GroupLog{w: &WAL{needed: make([]atomic.Int64, 4)}}).replay(r, walPos{1, 1, uint32(len(b))})
 		}
 	})
 }

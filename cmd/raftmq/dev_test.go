@@ -57,7 +57,7 @@ type startedDev struct {
 func startTestDev(t *testing.T) *startedDev {
 	t.Helper()
 	dir := t.TempDir()
-	c := exec.Command(os.Args[0], "dev", "--data", dir, "--", "--wal-segment-bytes", "16777216", "--wal-segments", "5")
+	c := exec.Command(os.Args[0], "dev", "--data", dir, "--", "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576")
 	c.Env = append(os.Environ(), asProgram+"=1")
 	out, err := c.StdoutPipe()
 	require.NoError(t, err)

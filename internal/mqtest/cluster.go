@@ -71,7 +71,7 @@ func (c *Cluster) Run(i int) {
 	cfg := broker.Config{
 		Cluster: "test", Node: c.names[i], Data: c.dirs[i], InitialNodes: c.names, Join: c.joins,
 		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, AutoCreateTopics: true,
-		WALSegmentBytes: 4 << 20, SegmentBytes: 8 << 20, Heartbeat: 500 * time.Millisecond,
+		WALSegmentBytes: 4 << 20, MaxBody: 512 << 10, SegmentBytes: 8 << 20, Heartbeat: 500 * time.Millisecond,
 	}
 	if c.cfg != nil {
 		c.cfg(&cfg)

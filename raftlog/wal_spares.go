@@ -1,0 +1,101 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+
+	"raftmq/internal/vfs"
+)
+
+// prepare keeps spares ready: released files under their next number, else, when room runs short, files made while the budget allows.
+func (w *WAL) prepare() {
+	for {
+		select {
+		case <-w.prep:
+		case <-w.stop:
+			return
+		case <-w.failed:
+			return
+		}
+		for w.prepareOne() {
+			select {
+			case <-w.stop:
+				return
+			default:
+			}
+		}
+	}
+}
+
+// prepareOne: true to go on. A disk without room for another file does not fail the log, which has what it needs.
+func (w *WAL) prepareOne() bool {
+	w.mu.Lock()
+	reuse := len(w.free) > 0 && len(w.live)-1-w.active < walSpares
+	grow := !reuse && w.growsLocked() && w.shortLocked()
+	w.mu.Unlock()
+	if !reuse && !grow {
+		return false
+	}
+	err := w.addSegment(reuse)
+	w.mu.Lock()
+	full := w.full
+	w.full = errors.Is(err, vfs.ErrNoSpace)
+	w.grantLocked()
+	w.mu.Unlock()
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, vfs.ErrNoSpace) && grow:
+		if !full {
+			w.log.Warn("no space for another segment", "error", err)
+		}
+		walPoke(w.trim)
+	default:
+		w.fail(err)
+	}
+	return false
+}
+
+// growsLocked says whether the budget has room for another file.
+func (w *WAL) growsLocked() bool { return w.files < w.o.Segments }
+
+// shortLocked says that the files there are have not room enough.
+func (w *WAL) shortLocked() bool {
+	p, b := w.pressureLocked(), w.budgetLocked()
+	return p.hold || p.entries || p.control || w.freeLocked() < b.control+b.segment
+}
+
+// addSegment makes a spare, from a released file or of a new one.
+func (w *WAL) addSegment(reuse bool) error {
+	w.mu.Lock()
+	low := w.live[0]
+	h := walHead{number: w.live[len(w.live)-1].head.number + 1, low: low.head.number, lowSequence: low.first, size: w.o.SegmentBytes, salt: walSalt()}
+	if low.first == 0 {
+		h.lowSequence = w.sequence
+	}
+	var s *walSegment
+	if n := len(w.free); reuse {
+		s, w.free = w.free[n-1], w.free[:n-1]
+		h.size = s.head.size
+	}
+	w.mu.Unlock()
+	var err error
+	if reuse {
+		watch := newPatience(w.o.WriteDeadline, func() { w.fail(fmt.Errorf("head segment %s: nothing within the deadline", s.name)) })
+		err = s.rehead(h)
+		watch.stop()
+	} else {
+		s, err = createWALSegment(w.o.FS, w.dir, walBase(int(h.number-1)), h)
+	}
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.live = append(w.live, s)
+	if !reuse {
+		w.files++
+	}
+	w.roomLocked()
+	w.mu.Unlock()
+	return nil
+}
