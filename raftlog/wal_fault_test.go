@@ -1,6 +1,7 @@
 package raftlog_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"raftmq/internal/vfs"
@@ -204,6 +206,67 @@ func TestWALCloseDoesNotAnswerForAHungSync(t *testing.T) {
 	hung.Release()
 	require.NoError(t, <-closed)
 }
+
+// A caller that stops waiting for a proposal while the sync hangs is told that the outcome is unknown; and in this case it is done later.
+func TestProposalBehindAHungSyncIsUnknown(t *testing.T) {
+	m := vfs.NewMem(1)
+	n := newNodeNet()
+	n.pipes = true
+	host := raftlog.NewHost(n.open(t, "n1", nil), "n1", 1, nil)
+	defer host.Close()
+	w := smallWAL(t, raftlog.WALOptions{FS: m, SegmentBytes: 1 << 20, Segments: 8, MaxAppend: 64 << 10})
+	lead := make(chan bool, 10)
+	machine := &countingMachine{applied: make(chan string, 100)}
+	r, err := host.Open(raftlog.ReplicaConfig{
+		Group: 1, Log: w.Group(1), Bootstrap: servers("n1").Servers, Heartbeat: 300 * time.Millisecond,
+		OnLeader: func(l bool, _ uint64) { lead <- l },
+	}, machine)
+	require.NoError(t, err)
+	defer r.Close()
+	require.True(t, <-lead)
+	hung := m.Inject(vfs.Fault{Ops: vfs.Syncs, Hang: true})
+	defer hung.Release()
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := make(chan error, 1)
+	go func() {
+		_, err := r.Propose(ctx, []byte("command"))
+		answer <- err
+	}()
+	<-hung.Struck()
+	require.Empty(t, answer)
+	cancel()
+	require.ErrorIs(t, <-answer, raftlog.ErrUnknownOutcome)
+	require.Empty(t, machine.applied)
+	hung.Release()
+	require.Equal(t, "command", <-machine.applied)
+}
+
+// countingMachine knows how far it is and nothing else.
+type countingMachine struct {
+	index, term uint64
+	applied     chan string // the commands
+}
+
+func (m *countingMachine) Apply(entries []*raft.Log) ([]any, error) {
+	for _, l := range entries {
+		m.index, m.term = l.Index, l.Term
+		if l.Type == raft.LogCommand {
+			m.applied <- string(l.Data)
+		}
+	}
+	return make([]any, len(entries)), nil
+}
+
+func (m *countingMachine) Applied() (index, term uint64) { return m.index, m.term }
+
+func (m *countingMachine) Checkpoint() (state []byte, sync func() error) {
+	return nil, func() error { return nil }
+}
+
+func (m *countingMachine) Floor() (state []byte, index, term uint64, err error) {
+	return nil, 0, 0, nil
+}
+func (m *countingMachine) Restore([]byte, uint64, uint64) error { return errors.New("no floors") }
 
 // A full disk. The log has its files from the start; without room for more it refuses entries when those are full, and nothing else, and
 // goes on when there is room again.
