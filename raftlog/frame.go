@@ -60,7 +60,7 @@ func walBegin(dst []byte, kind walType, flags byte, group uint64) []byte {
 
 func walEnd(dst []byte, start int) []byte {
 	walLE.PutUint32(dst[start:], uint32(len(dst)-start))
-	walLE.PutUint32(dst[start+4:], crc32.Checksum(dst[start+8:], walCRC))
+	walLE.PutUint32(dst[start+4:], walSum(dst[start+8:]))
 	return dst
 }
 
@@ -75,11 +75,14 @@ func walNext(b []byte, off int) (walRecord, error) {
 		return walRecord{}, fmt.Errorf("%w: length %d of %d", errWALRecord, n, len(r))
 	}
 	r = r[:n]
-	if crc32.Checksum(r[8:], walCRC) != walLE.Uint32(r[4:]) {
+	if walSum(r[8:]) != walLE.Uint32(r[4:]) {
 		return walRecord{}, fmt.Errorf("%w: checksum", errWALRecord)
 	}
 	return walRecord{kind: walType(r[8]), flags: r[9], group: walLE.Uint64(r[16:]), off: off, size: int(n), body: r[walRecordHeader:]}, nil
 }
+
+// walSum is the unsalted checksum.
+func walSum(b []byte) uint32 { return crc32.Checksum(b, walCRC) }
 
 func walEntrySize(l *raft.Log) int { return walEntryHeader + len(l.Extensions) + len(l.Data) }
 

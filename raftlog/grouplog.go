@@ -573,6 +573,9 @@ func (g *GroupLog) clearLocked() {
 
 // replay applies a record on open.
 func (g *GroupLog) replay(r walRecord, pos walPos) error {
+	if r.flags&^walCopied != 0 {
+		return fmt.Errorf("record flags %#x: %w", r.flags, ErrWALVersion)
+	}
 	switch r.kind {
 	case walEntry:
 		var l raft.Log

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path/filepath"
 
@@ -34,12 +33,12 @@ func (h walHead) encode() []byte {
 	b = walLE.AppendUint64(b, h.lowSequence)
 	b = walLE.AppendUint64(b, uint64(h.size))
 	b = walLE.AppendUint32(b, h.salt)
-	return walLE.AppendUint32(b, crc32.Checksum(b, walCRC))
+	return walLE.AppendUint32(b, walSum(b))
 }
 
 // decodeWALHead gives ok false for damaged bytes and ErrWALVersion for a sound header of a newer format.
 func decodeWALHead(b []byte) (h walHead, ok bool, err error) {
-	if len(b) < walHeadBytes || string(b[:4]) != walMagic || crc32.Checksum(b[:44], walCRC) != walLE.Uint32(b[44:]) {
+	if len(b) < walHeadBytes || string(b[:4]) != walMagic || walSum(b[:44]) != walLE.Uint32(b[44:]) {
 		return h, false, nil
 	}
 	if v := walLE.Uint32(b[4:]); v != walVersion {

@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -167,6 +168,9 @@ func (w *WAL) replayFrame(s *walSegment, f walFrame, records []byte) error {
 		r, err := walNext(records, off)
 		if err == nil {
 			err = w.groupLocked(r.group).replay(r, walPos{seg: s.head.number, off: uint32(s.end) + walFrameHeader + uint32(off), len: uint32(r.size)})
+		}
+		if errors.Is(err, ErrWALVersion) {
+			return fmt.Errorf("%s at %d: %w", s.name, s.end+walFrameHeader+int64(off), err)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %s at %d: %w", ErrWALDamaged, s.name, s.end+walFrameHeader+int64(off), err)

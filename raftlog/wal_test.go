@@ -166,14 +166,3 @@ func TestWALGroupsShareSyncs(t *testing.T) {
 	wg.Wait()
 	require.Greater(t, w.Stats().RequestsPerSync(), 1.0)
 }
-
-func FuzzWALRecord(f *testing.F) {
-	f.Add(walAppendEntry(nil, 1, walTestLog(1, 1, 9), 0)[8:])
-	f.Add(walAppendStable(nil, 1, map[string][]byte{"a": {1}})[8:])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		b = walEnd(append(make([]byte, 8), b...), 0)
-		if r, err := walNext(b, 0); err == nil {
-			(&GroupLog{w: &WAL{needed: make([]atomic.Int64, 4)}}).replay(r, walPos{1, 1, uint32(len(b))})
-		}
-	})
-}
