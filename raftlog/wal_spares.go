@@ -33,7 +33,7 @@ func (w *WAL) prepareOne() bool {
 	reuse := len(w.free) > 0 && len(w.live)-1-w.active < walSpares
 	grow := !reuse && w.growsLocked() && w.shortLocked()
 	w.mu.Unlock()
-	if !reuse && !grow {
+	if !reuse && !grow || w.Err() != nil { // a header whose sync failed has the number that would come next
 		return false
 	}
 	err := w.addSegment(reuse)
