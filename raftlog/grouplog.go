@@ -253,7 +253,12 @@ func (g *GroupLog) instead(index uint64) []byte {
 }
 
 func (g *GroupLog) store(first []byte, logs []*raft.Log, size int) error {
-	records := append(make([]byte, 0, size), first...)
+	buf, _ := g.w.buffers.Get().(*[]byte)
+	if buf == nil || cap(*buf) < size {
+		b := make([]byte, 0, size)
+		buf = &b
+	}
+	records := append((*buf)[:0], first...)
 	kept := make([]raft.Log, len(logs))
 	count := len(logs)
 	if len(first) > 0 {
@@ -263,7 +268,7 @@ func (g *GroupLog) store(first []byte, logs []*raft.Log, size int) error {
 		kept[i] = *l
 		records = walAppendEntry(records, g.id, l, 0)
 	}
-	return g.w.submit(&walRequest{records: records, count: count, publish: func(seg uint64, off int) {
+	err := g.w.submit(&walRequest{records: records, count: count, publish: func(seg uint64, off int) {
 		g.mu.Lock()
 		if off += len(first); len(first) > 0 {
 			g.cutLocked(kept[0].Index)
@@ -279,6 +284,10 @@ func (g *GroupLog) store(first []byte, logs []*raft.Log, size int) error {
 		g.mu.Unlock()
 		g.w.cache(walCached{g, kept[len(kept)-1].Index, int64(size)})
 	}})
+	if err == nil { // else the committer may still be reading it
+		g.w.buffers.Put(buf)
+	}
+	return err
 }
 
 // cache enters c into the node's cache and evicts the oldest beyond its bound.

@@ -121,6 +121,7 @@ type WAL struct {
 	prep   chan struct{}
 	trim   chan struct{}
 
+	buffers sync.Pool      // of *[]byte, for a part of a StoreLogs until it is written
 	segment int64          // length of the shortest file
 	needed  []atomic.Int64 // bytes of records that are needed, by segment number modulo the length, a power of two
 	held    atomic.Int64   // of these, of entries and checkpoints
