@@ -257,10 +257,7 @@ func (b *Broker) checkpoints() {
 			if p.log.Bytes() < checkpointBytes {
 				continue
 			}
-			err := p.replica.Checkpoint()
-			if errors.Is(err, raftlog.ErrWALFull) { // the last one holds, and the group is refused entries before others are
-				b.log.Warn("no room for a checkpoint", "partition", p.desc.ID, "error", err)
-			} else if err != nil && b.ctx.Err() == nil {
+			if err := p.replica.Checkpoint(); err != nil && b.ctx.Err() == nil {
 				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
 			}
 		}

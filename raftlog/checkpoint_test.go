@@ -69,7 +69,7 @@ func TestAFailedCheckpointSyncIsFinal(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defer tr.Close()
-	w, err := raftlog.OpenWAL(t.TempDir(), raftlog.WALOptions{FS: vfs.OS{}, SegmentBytes: 64 << 10, Segments: 6})
+	w, err := raftlog.OpenWAL(t.TempDir(), raftlog.WALOptions{FS: vfs.OS{}, SegmentBytes: 64 << 10, Segments: 6, MaxAppend: 16 << 10})
 	require.NoError(t, err)
 	defer w.Close()
 	host := raftlog.NewHost(tr, "n1", 1, hclog.NewNullLogger())

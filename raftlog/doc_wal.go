@@ -81,4 +81,4 @@ package raftlog
 //     are never refused, which raft would not survive, and neither are checkpoints no larger than what they replace.
 //
 // What is let in is counted until it is written, so this holds for any number of writers. S counts the files that are there: a disk that
-// has no room for another makes L smaller, and nothing else. OpenWAL makes as many as MaxAppend needs, and refuses fewer or smaller ones.
+// has no room for another makes L smaller, and nothing else. OpenWAL makes as many as two appends need, and refuses fewer or smaller ones.

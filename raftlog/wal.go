@@ -56,7 +56,7 @@ type WALOptions struct {
 	FS            vfs.FS
 	SegmentBytes  int64         // 64 MiB; at least 64 KiB, at most 1 GiB. Of new files
 	Segments      int           // the most files; 8, at least 5
-	MaxAppend     int64         // 4 MiB and a little; bytes of entries stored at once that there must be room for
+	MaxAppend     int64         // 4 MiB and a little; bytes of entries stored at once. There must be room for two, see need
 	MaxEntry      int64         // 0: not checked; bytes of the largest entry that a segment must have room for
 	WriteDeadline time.Duration // 5 s; a write or sync that takes longer, while this process runs, has failed
 	Yield         int           // 8; times the committer yields before it gathers
@@ -97,11 +97,15 @@ func (o *WALOptions) checkBudget(segmentBytes int64, segments int) error {
 	if n := walMaxRecord(segmentBytes) - walEntryHeader; o.MaxEntry > n {
 		return fmt.Errorf("raftlog: a write-ahead log segment of %d bytes has room for an entry of %d bytes, %d are needed", segmentBytes, n, o.MaxEntry)
 	}
-	if n := newWALBudget(segmentBytes, segments).entries; o.MaxAppend > n {
-		return fmt.Errorf("raftlog: a write-ahead log of %d segments of %d bytes has room for %d bytes of entries at once, %d are needed", segments, segmentBytes, n, o.MaxAppend)
+	if n := newWALBudget(segmentBytes, segments).entries; o.need() > n {
+		return fmt.Errorf("raftlog: a write-ahead log of %d segments of %d bytes has room for %d bytes of entries, %d are needed", segments, segmentBytes, n, o.need())
 	}
 	return nil
 }
+
+// need is what a group must be able to hold: a follower learns with the next append only that the one before is committed, and may make
+// no checkpoint of it until then.
+func (o *WALOptions) need() int64 { return 2 * o.MaxAppend }
 
 // WAL is a node's write-ahead log. Safe for concurrent use.
 type WAL struct {
@@ -145,7 +149,7 @@ type WAL struct {
 	stats    walCounters
 }
 
-// OpenWAL opens or makes the log in dir and replays it; on return there are files enough for MaxAppend. ErrWALDamaged or ErrWALVersion
+// OpenWAL opens or makes the log in dir and replays it; on return there are files enough for two of MaxAppend. ErrWALDamaged or ErrWALVersion
 // leave every file as it was.
 func OpenWAL(dir string, o WALOptions) (*WAL, error) {
 	if err := o.fill(); err != nil {

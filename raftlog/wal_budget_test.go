@@ -32,9 +32,10 @@ func TestWALRefusesABudgetTooSmallForRaft(t *testing.T) {
 		text string
 	}{
 		{WALOptions{}, ""},
-		{WALOptions{SegmentBytes: 2 << 20, Segments: 8}, ""}, // 4 MiB, one AppendEntries
-		{WALOptions{SegmentBytes: 1 << 20, Segments: 8}, "8 segments of 1048576 bytes has room for 2457903 bytes of entries at once, 4259840 are needed"},
-		{WALOptions{SegmentBytes: 256 << 10, Segments: 6}, "4259840 are needed"},
+		{WALOptions{SegmentBytes: 4 << 20, Segments: 8}, ""}, // two AppendEntries of 4 MiB
+		{WALOptions{SegmentBytes: 2 << 20, Segments: 8}, "8519680 are needed"},
+		{WALOptions{SegmentBytes: 1 << 20, Segments: 8}, "8 segments of 1048576 bytes has room for 2457903 bytes of entries, 8519680 are needed"},
+		{WALOptions{SegmentBytes: 256 << 10, Segments: 6}, "8519680 are needed"},
 		{WALOptions{MaxEntry: 8 << 20}, ""},
 		{WALOptions{SegmentBytes: 4 << 20, MaxEntry: 4 << 20}, "a write-ahead log segment of 4194304 bytes has room for an entry of 1046400 bytes, 4194304 are needed"},
 		{WALOptions{Segments: 4}, "4 segments of 67108864 bytes: out of bounds"},
@@ -58,7 +59,7 @@ func TestWALRefusesFilesTooSmallForRaft(t *testing.T) {
 	w, err := OpenWAL("wal", o)
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
-	o.SegmentBytes, o.MaxAppend = 4<<20, 4<<20
+	o.SegmentBytes, o.MaxAppend = 4<<20, 2<<20
 	_, err = OpenWAL("wal", o)
 	require.ErrorContains(t, err, "segments of 65536 bytes has room for")
 }

@@ -45,12 +45,12 @@ func (w *WAL) recover() error {
 	}
 	for w.releaseOldest() {
 	}
-	for newWALBudget(w.segment, w.files).entries < w.o.MaxAppend {
+	for newWALBudget(w.segment, w.files).entries < w.o.need() {
 		if err := w.addSegment(false); err != nil {
 			return err
 		}
 	}
-	if b := w.budgetLocked(); b.entries < w.o.MaxAppend {
+	if b := w.budgetLocked(); b.entries < w.o.need() {
 		w.log.Warn("many groups for this write-ahead log", "groups", len(w.groups), "entries_bytes", b.entries)
 	}
 	return nil

@@ -119,7 +119,7 @@ func (w *WAL) grantLocked() {
 }
 
 // mayHoldLocked limits what is needed at the same time. Of what there is for entries, a group may have as much as it leaves (the first
-// that is stuck comes to a half, the next to a quarter: there is always something left for the others), but at least one append. Stable
+// that is stuck comes to a half, the next to a quarter: there is always something left for the others), but at least two appends. Stable
 // values are always let in: their room is set aside.
 func (w *WAL) mayHoldLocked(b walBudget, n *walNeed) bool {
 	total := w.held.Load() + w.pending + n.records - n.freed
@@ -127,7 +127,7 @@ func (w *WAL) mayHoldLocked(b walBudget, n *walNeed) bool {
 		return n.records <= n.freed || total <= b.live
 	}
 	own := n.g.entryBytes.Load() + n.g.pending + n.records - n.freed
-	return total <= b.entries && (own <= b.entries-total || own <= w.o.MaxAppend)
+	return total <= b.entries && (own <= b.entries-total || own <= w.o.need())
 }
 
 // mayWriteLocked leaves free bytes to those that come before.

@@ -35,9 +35,9 @@ func walBytes(t *testing.T, data string) (n int64) {
 // the log stays within its budget, and the node then catches up from the others'
 // commit logs, to the same bytes, receiving at most 1.1 times what it lacked.
 func TestAFollowerCatchesUpFromFarBehindTheWriteAheadLog(t *testing.T) {
-	const segment, segments = 2 << 20, 8 // one AppendEntries of 4 MiB must fit
+	const segment, segments = 4 << 20, 8 // two AppendEntries of 4 MiB must fit
 	c := Start(t, 3, func(cfg *broker.Config) {
-		cfg.WALSegmentBytes, cfg.WALSegments, cfg.MaxBody, cfg.SegmentBytes = segment, segments, 128<<10, 16<<20
+		cfg.WALSegmentBytes, cfg.WALSegments, cfg.SegmentBytes = segment, segments, 16<<20
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()

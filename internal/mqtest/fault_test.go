@@ -24,7 +24,7 @@ func TestAFailedSyncEndsItsNodeOnly(t *testing.T) {
 		disks[i] = vfs.NewMem(uint64(i))
 	}
 	c := StartOn(t, disks, func(cfg *broker.Config) {
-		cfg.SegmentBytes, cfg.WALSegmentBytes, cfg.WALSegments = 1<<20, 1<<20, 8
+		cfg.SegmentBytes = 1 << 20
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

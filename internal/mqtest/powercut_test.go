@@ -41,7 +41,7 @@ func powerCut(t *testing.T, seed uint64) {
 		disks[i] = vfs.NewMem(seed + uint64(i))
 	}
 	c := StartOn(t, disks, func(cfg *broker.Config) {
-		cfg.SegmentBytes, cfg.WALSegmentBytes, cfg.WALSegments, cfg.MaxBody = 64<<10, 2<<20, 8, 64<<10
+		cfg.SegmentBytes = 64 << 10
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
