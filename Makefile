@@ -30,6 +30,7 @@ rows: build ## real processes killed, stopped and continued under load; power cu
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault pause
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault suffix
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
+	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 
 bench: build ## micro-benchmarks of the engine
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting
