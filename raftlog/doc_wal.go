@@ -79,6 +79,7 @@ package raftlog
 //     (mayHoldLocked says how groups share it) and all for checkpoints. One that would take more than there is waits, and is refused
 //     (ErrWALFull) after the write deadline, with nothing written; one that frees what it takes never waits for that. So stable values
 //     are never refused, which raft would not survive, and neither are checkpoints no larger than what they replace.
+//     (With more than L/512 groups, half a million by default, this no longer holds; long before, OpenWAL warns.)
 //
 // What is let in is counted until it is written, so this holds for any number of writers. S counts the files that are there: a disk that
 // has no room for another makes L smaller, and nothing else. OpenWAL makes as many as two appends need, and refuses fewer or smaller ones.
