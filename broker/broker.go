@@ -152,7 +152,7 @@ func (b *Broker) open() error {
 	b.transport, err = raftlog.NewTransport(raftlog.TransportConfig{
 		Cluster: b.cfg.Cluster, Node: b.id.Node, Incarnation: b.id.Incarnation,
 		Listener: raftListener, Dial: b.dialNode, Logger: b.log.Named("transport"),
-		Folder: b.id.Folder, Known: b.knows, Refused: b.refused,
+		TLS: b.cfg.PeerTLS, Folder: b.id.Folder, Known: b.knows, Refused: b.refused,
 	})
 	if err != nil {
 		return err

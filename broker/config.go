@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -44,7 +45,8 @@ type Config struct {
 	WriteDeadline   time.Duration // a disk write that takes longer has failed; default 5 s
 	Heartbeat       time.Duration // Raft's; default 2 s
 
-	GossipKey []byte // 16, 24 or 32 bytes: encrypts gossip
+	GossipKey []byte      // 16, 24 or 32 bytes: encrypts gossip
+	PeerTLS   *tls.Config // of traffic between nodes, both ends with a certificate for the node's name; nil: plain
 }
 
 // ErrConfig: a setting is missing or wrong. Nothing was started.

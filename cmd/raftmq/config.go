@@ -74,6 +74,9 @@ func (s *settings) check() error {
 	if _, err := readKey(s.gossipKeyFile); err != nil {
 		return err
 	}
+	if _, err := s.peerTLS(); err != nil {
+		return err
+	}
 	return s.Config.Check()
 }
 

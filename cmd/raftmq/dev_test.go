@@ -54,10 +54,10 @@ type startedDev struct {
 	end chan error
 }
 
-func startTestDev(t *testing.T) *startedDev {
+func startTestDev(t *testing.T, server ...string) *startedDev {
 	t.Helper()
 	dir := t.TempDir()
-	c := exec.Command(os.Args[0], "dev", "--data", dir, "--", "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576")
+	c := exec.Command(os.Args[0], append([]string{"dev", "--data", dir, "--", "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576"}, server...)...)
 	c.Env = append(os.Environ(), asProgram+"=1")
 	out, err := c.StdoutPipe()
 	require.NoError(t, err)

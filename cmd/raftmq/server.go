@@ -25,6 +25,7 @@ import (
 type settings struct {
 	broker.Config
 	logLevel, logFormat, gossipKeyFile string
+	tlsCert, tlsKey, tlsCA             string
 }
 
 func (s *settings) flags(f *pflag.FlagSet) {
@@ -52,6 +53,9 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.WriteDeadline, "write-deadline", 5*time.Second, "a disk write that takes longer has failed")
 	f.DurationVar(&c.Heartbeat, "heartbeat", 2*time.Second, "Raft's heartbeat timeout")
 	f.StringVar(&s.gossipKeyFile, "gossip-key-file", "", "file with a key of 16, 24 or 32 bytes in base64: encrypts gossip")
+	f.StringVar(&s.tlsCert, "peer-tls-cert-file", "", "PEM certificate of this node, with its name among the DNS names: encrypts traffic between nodes, which both prove who they are")
+	f.StringVar(&s.tlsKey, "peer-tls-key-file", "", "PEM key of that certificate")
+	f.StringVar(&s.tlsCA, "peer-tls-ca-file", "", "PEM certificates of the authority that signs the nodes'")
 	f.StringVar(&s.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
 }
@@ -238,6 +242,9 @@ func serve(ctx context.Context, s settings) error {
 		return err
 	}
 	if s.GossipKey, err = readKey(s.gossipKeyFile); err != nil {
+		return err
+	}
+	if s.PeerTLS, err = s.peerTLS(); err != nil {
 		return err
 	}
 	warnOfLimits(log)
