@@ -3,10 +3,10 @@
 GO ?= go
 DATA ?= raftmq-data
 
-.PHONY: help build run test race lint rows bench fuzz demo clean
+.PHONY: help build run test race lint conformance rows bench fuzz demo clean
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/raftmq
 	$(GO) build -o bin/raftmq ./cmd/raftmq
@@ -20,10 +20,14 @@ test: ## every promise once, sizes scaled
 race: ## the same with the race detector
 	$(GO) test -race -short -count=1 -timeout 15m ./...
 
+conformance: build ## RocketMQ's own Go client against three processes that are killed
+	cd conformance && RAFTMQ_KILLS=$${KILLS:-6} $(GO) test -count=1 -timeout 10m -v ./...
+
 lint: ## formatting and vet, for darwin too
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
+	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 
 rows: build ## real processes killed, stopped and continued under load; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
