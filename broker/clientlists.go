@@ -18,10 +18,14 @@ const kindClients = 16
 
 const (
 	clientsEvery = 3 * time.Second
-	// clientsKeep is how long the clients of a dead node, or of a node's earlier
-	// life, stay in the lists: they connect anew meanwhile.
+	// clientsKeep is how long the clients of a dead node stay in the lists: they
+	// connect anew meanwhile.
 	clientsKeep = 30 * time.Second
-	maxClients  = 8 << 20 // bytes of a list
+	// clientsReturn is the same for those of a node's earlier life: stock clients ask
+	// for routes every 30 s, and send heartbeats to what those name every 30 s.
+	clientsReturn = 70 * time.Second
+	leftTold      = 10 * time.Second // how long lists name a client that left
+	maxClients    = 8 << 20          // bytes of a list
 	// listsWait bounds how long a node that lacks another's list waits for it: longer
 	// than stock clients, who keep what they have when nobody answers.
 	listsWait = 5 * time.Second
@@ -34,13 +38,8 @@ type clientList struct {
 	Node    string
 	Life    int64
 	Since   int64
-	Clients []clientInfo
-}
-
-// pastList is the last list of a node's earlier life.
-type pastList struct {
-	clientList
-	ended time.Time
+	Clients []clientInfo // connected, and away
+	Left    []string     `json:",omitempty"` // closed their last connection here
 }
 
 // run spreads the list of this node's clients.
@@ -52,7 +51,9 @@ func (g *registry) run() {
 	for {
 		select {
 		case <-g.changed:
-			g.spread(g.b.members.Nodes())
+			if g.b.ctx.Err() == nil { // else connections are closed by this node, not by clients that leave
+				g.spread(g.b.members.Nodes())
+			}
 		case <-tick.C:
 			g.expire()
 			g.spread(g.b.members.Nodes())
@@ -73,6 +74,16 @@ func (g *registry) own() []byte {
 	list := clientList{Node: g.b.id.Node, Life: g.began.UnixNano(), Since: g.since}
 	for _, info := range g.conns {
 		list.Clients = append(list.Clients, info)
+	}
+	for _, info := range g.away {
+		list.Clients = append(list.Clients, info)
+	}
+	for id, at := range g.left {
+		if time.Since(at) > leftTold {
+			delete(g.left, id)
+		} else {
+			list.Left = append(list.Left, id)
+		}
 	}
 	g.mu.Unlock()
 	msg, err := json.Marshal(list)
@@ -177,7 +188,7 @@ func (g *registry) take(from string, msg []byte) error {
 	old, known := g.lists[from]
 	switch {
 	case known && list.Life != old.Life:
-		g.past = append(g.past, pastList{old, time.Now()})
+		g.keepLocked(old.Clients)
 	case known && list.Since <= old.Since:
 		g.mu.Unlock()
 		return nil
@@ -185,9 +196,12 @@ func (g *registry) take(from string, msg []byte) error {
 	g.lists[from] = list
 	close(g.heard)
 	g.heard = make(chan struct{})
+	var changed []string
+	for _, id := range list.Left {
+		changed = append(changed, g.forgetLocked(id)...)
+	}
 	g.mu.Unlock()
 	before, after := members(old.Clients), members(list.Clients)
-	var changed []string
 	for name, ids := range after {
 		if !slices.Equal(ids, before[name]) {
 			changed = append(changed, name)
@@ -214,7 +228,32 @@ func members(clients []clientInfo) map[string][]string {
 	return m
 }
 
-// expire drops the lists of nodes and lives that have been dead for a while.
+// keepLocked takes the clients of a node's earlier life as away. This node tells
+// the others of them: the next that restarts hears of them from here.
+func (g *registry) keepLocked(clients []clientInfo) {
+	for _, info := range clients {
+		if info.Until == 0 {
+			info.Until = g.b.now().Add(clientsReturn).UnixMilli()
+		}
+		if key := info.key(); info.Until > g.away[key].Until {
+			g.away[key] = info
+		}
+	}
+}
+
+// forgetLocked gives up a client that is away, and returns its groups.
+func (g *registry) forgetLocked(id string) (groups []string) {
+	for key, info := range g.away {
+		if info.ID == id {
+			delete(g.away, key)
+			groups = append(groups, groupsOf(info)...)
+		}
+	}
+	return groups
+}
+
+// expire drops the lists of nodes that have been dead for a while, and clients
+// that did not come back.
 func (g *registry) expire() {
 	var changed []string
 	drop := func(l clientList) {
@@ -235,13 +274,12 @@ func (g *registry) expire() {
 			drop(list)
 		}
 	}
-	g.past = slices.DeleteFunc(g.past, func(p pastList) bool {
-		old := time.Since(p.ended) > clientsKeep
-		if old {
-			drop(p.clientList)
+	for key, info := range g.away {
+		if g.b.now().UnixMilli() > info.Until {
+			delete(g.away, key)
+			changed = append(changed, groupsOf(info)...)
 		}
-		return old
-	})
+	}
 	g.mu.Unlock()
 	g.notify(changed)
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,14 @@ type clientInfo struct {
 	Version  int32
 	Producer []string                         `json:",omitempty"`
 	Consumer map[string]remoting.ConsumerData `json:",omitempty"` // by group
+	// Until is when a client that is away is given up, in unix ms; 0: it is connected.
+	Until int64 `json:",omitempty"`
+}
+
+// key tells clients apart. One has a connection per address, and each may name
+// other groups.
+func (i clientInfo) key() string {
+	return i.ID + "\x00" + strings.Join(i.Producer, ",") + "\x00" + strings.Join(slices.Sorted(maps.Keys(i.Consumer)), "\x00")
 }
 
 // registry knows the cluster's clients.
@@ -33,16 +42,18 @@ type registry struct {
 	mu    sync.RWMutex
 	conns map[*remoting.ServerConn]clientInfo
 	lists map[string]clientList // of other nodes
-	past  []pastList
-	gone  map[string]time.Time // when a node was seen dead
-	heard chan struct{}        // closed at the next change of lists
+	away  map[string]clientInfo // were connected to a node's earlier life
+	left  map[string]time.Time  // ids that closed their last connection here
+	gone  map[string]time.Time  // when a node was seen dead
+	heard chan struct{}         // closed at the next change of lists
 	since int64
 }
 
 func newRegistry(b *Broker) *registry {
 	g := &registry{
 		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo),
-		lists: make(map[string]clientList), gone: make(map[string]time.Time), heard: make(chan struct{}),
+		lists: make(map[string]clientList), away: make(map[string]clientInfo), left: make(map[string]time.Time),
+		gone: make(map[string]time.Time), heard: make(chan struct{}),
 	}
 	b.transport.Handle(kindClients, g.hear)
 	return g
@@ -89,6 +100,7 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	}
 	changed := old.ID != info.ID || !sameGroups(old, info)
 	g.conns[r.conn] = info
+	delete(g.left, info.ID)
 	g.mu.Unlock()
 	if changed {
 		g.touch(groupsOf(old, info))
@@ -154,6 +166,14 @@ func (g *registry) closed(c *remoting.ServerConn) {
 	g.mu.Lock()
 	old, ok := g.conns[c]
 	delete(g.conns, c)
+	last := true
+	for _, other := range g.conns {
+		last = last && other.ID != old.ID
+	}
+	if ok && last {
+		g.left[old.ID] = time.Now()
+		g.forgetLocked(old.ID)
+	}
 	g.mu.Unlock()
 	if ok {
 		g.touch(groupsOf(old, clientInfo{}))
@@ -215,14 +235,11 @@ func (g *registry) all() []clientInfo {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	seen := make(map[string]bool)
+	now := g.b.now().UnixMilli()
 	var all []clientInfo
 	add := func(i clientInfo) {
-		// A client has a connection per address: each may name other groups.
-		key := i.ID + "\x00" + strings.Join(i.Producer, ",")
-		for name := range i.Consumer {
-			key += "\x00" + name
-		}
-		if i.ID != "" && !seen[key] {
+		key := i.key()
+		if i.ID != "" && (i.Until == 0 || now <= i.Until) && !seen[key] {
 			seen[key] = true
 			all = append(all, i)
 		}
@@ -235,10 +252,8 @@ func (g *registry) all() []clientInfo {
 			add(i)
 		}
 	}
-	for _, l := range g.past {
-		for _, i := range l.Clients {
-			add(i)
-		}
+	for _, i := range g.away {
+		add(i)
 	}
 	return all
 }

@@ -1,0 +1,81 @@
+package mqtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
+	"raftmq/remoting"
+)
+
+func dial(t *testing.T, addr string) *remoting.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := remoting.Dial(ctx, addr, remoting.DialOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func call(t *testing.T, conn *remoting.Conn, req *remoting.Command) *remoting.Command {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	reply, err := conn.Call(ctx, req)
+	require.NoError(t, err)
+	return reply
+}
+
+// join says to a node that a client consumes a topic in a group.
+func join(t *testing.T, conn *remoting.Conn, id, group, topic string) {
+	t.Helper()
+	req := remoting.NewRequest(remoting.Heartbeat, nil)
+	req.Body = remoting.EncodeBody(remoting.HeartbeatData{ClientID: id, ConsumerDataSet: []remoting.ConsumerData{{
+		GroupName: group, ConsumeType: remoting.ConsumePassively, MessageModel: remoting.Clustering, ConsumeFromWhere: remoting.FromFirstOffset,
+		SubscriptionDataSet: []remoting.SubscriptionData{{Topic: topic, SubString: "*", ExpressionType: "TAG", SubVersion: 1}},
+	}}})
+	require.Equal(t, remoting.OK, call(t, conn, req).Code)
+}
+
+// Stock clients send heartbeats every 30 s, and a node that was restarted hears of
+// them only then. All nodes restarted meanwhile, one after another, the members are
+// the same to each.
+//
+// One that leaves is gone for all as soon as a node that knows it sees it go.
+func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	require.NoError(t, c.Client().Admin().CreateTopic(ctx, client.TopicConfig{Name: "t"}))
+	for _, id := range []string{"one", "two"} {
+		for _, b := range c.Nodes {
+			join(t, dial(t, b.Addresses().Listeners[0]), id, "g", "t")
+		}
+	}
+	for i := range c.Nodes {
+		c.Stop(i)
+		c.Run(i)
+		c.Await(i)
+		for _, b := range c.Nodes {
+			reply := call(t, dial(t, b.Addresses().Listeners[0]), remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerGroupHeader{ConsumerGroup: "g"}))
+			require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+			var list remoting.ConsumerList
+			require.NoError(t, remoting.DecodeBody(reply.Body, &list))
+			require.EqualValues(t, []string{"one", "two"}, list.ConsumerIDList)
+		}
+	}
+	two := dial(t, c.Nodes[1].Addresses().Listeners[0])
+	join(t, two, "two", "g", "t")
+	two.Close()
+	for _, b := range c.Nodes {
+		conn := dial(t, b.Addresses().Listeners[0])
+		require.Eventually(t, func() bool {
+			reply := call(t, conn, remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerGroupHeader{ConsumerGroup: "g"}))
+			return string(reply.Body) == `{"consumerIdList":["one"]}`
+		}, 20*time.Second, 10*time.Millisecond)
+	}
+}
