@@ -66,6 +66,9 @@ func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remot
 		if refusal != nil {
 			return refusal, nil
 		}
+		if cmd == nil { // there is nothing to do
+			return r.ReplyWith(nil, nil), nil
+		}
 		v, err := b.decide(ctx, cmd)
 		if err != nil {
 			return nil, err
@@ -176,6 +179,8 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 			case !ok:
 				spec.Slots = b.chooseSlots(int(h.Partitions))
 				return fsm.EncodeCreateTopic(nil, spec), nil
+			case r.Ext[extIfNone] == "1":
+				return nil, nil
 			case h.Partitions != 0 && int(h.Partitions) != len(t.Partitions):
 				return nil, r.refuse(remoting.TopicExistAlready, "topic %s exists, with %d partitions", h.Topic, len(t.Partitions))
 			}

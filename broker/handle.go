@@ -43,6 +43,7 @@ const (
 	extSeq    = "seq"    // sequence of the first message
 	extOrder  = "ord"    // "1": refuse gaps
 	extLeader = "leader" // in replies: where the leader of the slot listens
+	extIfNone = "_new"   // "1": make the topic if there is none, else change nothing
 	extAbsent = "_absent"
 )
 

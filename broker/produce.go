@@ -219,6 +219,7 @@ func (b *Broker) autoCreate(ctx context.Context, r *request, topic string) (refu
 	req := &request{Command: remoting.NewRequest(remoting.UpdateAndCreateTopic, remoting.CreateTopicHeader{
 		Topic: topic, DefaultTopic: message.DefaultTopic, ReadQueueNums: n, WriteQueueNums: n, Perm: permRead | permWrite, TopicFilterType: "SINGLE_TAG",
 	}), slot: 0}
+	req.SetExt(extIfNone, "1")
 	switch reply := b.admin(ctx, req); reply.Code {
 	case remoting.OK:
 		return nil

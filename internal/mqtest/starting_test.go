@@ -30,6 +30,16 @@ func call(t *testing.T, conn *remoting.Conn, req *remoting.Command) *remoting.Co
 	return reply
 }
 
+// told calls until the node does not answer that it cannot tell yet.
+func told(t *testing.T, conn *remoting.Conn, req *remoting.Command) (reply *remoting.Command) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		if reply = call(t, conn, req); reply.Code != remoting.ServiceNotAvailable || time.Now().After(deadline) {
+			return reply
+		}
+	}
+}
+
 // join says to a node that a client consumes a topic in a group.
 func join(t *testing.T, conn *remoting.Conn, id, group, topic string) {
 	t.Helper()
@@ -78,4 +88,42 @@ func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
 			return string(reply.Body) == `{"consumerIdList":["one"]}`
 		}, 20*time.Second, 10*time.Millisecond)
 	}
+}
+
+// A stock consumer does not start without its topic's route, and takes "no such
+// topic" for an answer. And stock producers name the template in every send: a node
+// that does not know yet what the cluster decided must not make the topic again,
+// with other settings.
+func TestAStartingNodeNeitherDeniesATopicNorMakesItAnew(t *testing.T) {
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	admin := c.Client().Admin()
+	require.NoError(t, admin.CreateTopic(ctx, client.TopicConfig{Name: "t", Queues: 4}))
+	c.Stop(0)
+	c.Run(0)
+	conn := dial(t, c.Nodes[0].Addresses().NameServer)
+	reply := told(t, conn, remoting.NewRequest(remoting.GetRouteByTopic, remoting.RouteHeader{Topic: "t"}))
+	require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+	reply = told(t, conn, remoting.NewRequest(remoting.GetRouteByTopic, remoting.RouteHeader{Topic: "other"}))
+	require.Equal(t, remoting.TopicNotExist, reply.Code, reply.Remark)
+	c.Await(0)
+
+	c.Stop(0)
+	c.Run(0)
+	conn = dial(t, c.Nodes[0].Addresses().Listeners[1])
+	send := remoting.NewRequest(remoting.SendMessage, nil)
+	send.Ext = remoting.SendHeader{ProducerGroup: "p", Topic: "t", DefaultTopic: "TBW102", DefaultTopicQueueNums: 4, QueueID: 3}.EncodeV1()
+	send.Body = []byte("body")
+	reply = told(t, conn, send)
+	require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+	c.Await(0)
+	// Nor does automatic creation that comes behind another creation.
+	late := remoting.NewRequest(remoting.UpdateAndCreateTopic, remoting.CreateTopicHeader{
+		Topic: "t", DefaultTopic: "TBW102", ReadQueueNums: 2, WriteQueueNums: 2, Perm: 6, TopicFilterType: "SINGLE_TAG"})
+	late.SetExt("_new", "1")
+	require.Equal(t, remoting.OK, call(t, conn, late).Code)
+	cfg, err := admin.Topic(ctx, "t")
+	require.NoError(t, err)
+	require.Equal(t, 4, cfg.WriteQueues)
 }
