@@ -71,6 +71,7 @@ type Broker struct {
 	admission admission
 	keys      *message.UniqueKeys
 	servers   []*remoting.Server // name server, one per slot, forwarded requests
+	vip       []vipListener
 	web       *web
 	addrs     Addresses
 

@@ -110,7 +110,11 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 			g.b.log.Warn("record a group's subscription", "group", name, "error", err)
 		}
 	}
-	return r.ReplyWith(nil, nil)
+	reply := r.ReplyWith(nil, nil)
+	if h.WithoutSub && old.ID != info.ID {
+		reply.SetExt("IS_SUB_CHANGE", "true") // tell all of it in the next one
+	}
+	return reply
 }
 
 // subscribe makes sure that the catalogue knows the group and its topics.

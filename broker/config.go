@@ -52,9 +52,12 @@ type Config struct {
 // ErrConfig: a setting is missing or wrong. Nothing was started.
 var ErrConfig = errors.New("broker: configuration")
 
-// slotStep keeps the port two below a listener free: old clients may call it
-// (their "VIP channel").
-const slotStep = 10
+// slotStep leaves room for the port two below a listener, which old clients may
+// call (their "VIP channel").
+const (
+	slotStep = 10
+	vipBelow = 2
+)
 
 // maxSlots is as many listeners as a node opens at most.
 const maxSlots = 64

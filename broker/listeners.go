@@ -20,6 +20,13 @@ type Addresses struct {
 	HTTP       string   `json:"http"`
 }
 
+// vipListener is a slot's second listener: old clients send to the port two below
+// the one that they are told (their "VIP channel").
+type vipListener struct {
+	net.Listener
+	slot int
+}
+
 func (b *Broker) listen(port int) (net.Listener, error) {
 	return net.Listen("tcp", net.JoinHostPort(b.cfg.Host, strconv.Itoa(port)))
 }
@@ -47,6 +54,13 @@ func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
 			return nil, nil, fmt.Errorf("slot %d: %w", i, err)
 		}
 		slots = append(slots, ln)
+		if vip := port - vipBelow; port > 0 {
+			if ln, err := b.listen(vip); err == nil {
+				b.vip = append(b.vip, vipListener{ln, i})
+			} else {
+				b.log.Warn("old clients that use the VIP channel cannot connect", "port", vip, "error", err)
+			}
+		}
 		b.addrs.Listeners = append(b.addrs.Listeners, b.advertised(ln))
 	}
 	return ns, slots, nil
@@ -59,6 +73,9 @@ func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
 	b.start(ns, forClients(noSlot))
 	for slot, ln := range slots {
 		b.start(ln, forClients(slot))
+	}
+	for _, v := range b.vip {
+		b.start(v, forClients(v.slot))
 	}
 	b.start(b.transport.Listener(classForward), &remoting.Server{
 		Handler: remoting.HandlerFunc(b.handleForwarded), MaxInFlight: heldPulls, MaxInFlightBytes: forwardBytes, MaxSendBytes: forwardBytes,
