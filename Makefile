@@ -21,7 +21,7 @@ race: ## the same with the race detector
 	$(GO) test -race -short -count=1 -timeout 15m ./...
 
 conformance: build ## RocketMQ's own Go client against three processes that are killed
-	cd conformance && RAFTMQ_KILLS=$${KILLS:-6} $(GO) test -count=1 -timeout 10m -v ./...
+	cd conformance && RAFTMQ_KILLS=$${KILLS:-6} $(GO) test -count=1 -timeout 15m -v ./...
 
 lint: ## formatting and vet, for darwin too
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -35,6 +35,7 @@ rows: build ## real processes killed, stopped and continued under load; power cu
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault suffix
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
+	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
 
 bench: build ## micro-benchmarks of the engine
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting

@@ -10,6 +10,7 @@ import (
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
 	"github.com/stretchr/testify/require"
 )
 
@@ -277,4 +278,44 @@ func TestPullConsumerReadsAtAnOffset(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, primitive.PullOffsetIllegal, res.Status)
 	require.EqualValues(t, 100, res.NextBeginOffset)
+}
+
+// What a listener refuses is delivered again until it is taken, and nothing else
+// is lost meanwhile.
+func TestRefusedMessageComesAgain(t *testing.T) {
+	t.Parallel()
+	cluster.raftmq(t, "topic", "create", "again")
+	p := newProducer(t)
+	var got deliveries
+	name := instance(t)
+	c, err := rocketmq.NewPushConsumer(consumer.WithNameServer(cluster.endpoints()), consumer.WithInstance(name), consumer.WithGroupName("again-group"),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	require.NoError(t, err)
+	take := got.take(name)
+	require.NoError(t, c.Subscribe("again", consumer.MessageSelector{}, func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		first := got.bodies("")[string(msgs[0].Body)] == 0
+		take(ctx, msgs...)
+		if first && string(msgs[0].Body) == "m-7" {
+			return consumer.ConsumeRetryLater, nil
+		}
+		return consumer.ConsumeSuccess, nil
+	}))
+	require.NoError(t, c.Start())
+	defer c.Shutdown()
+	sent := numbered("m", 30)
+	sendAll(t, p, "again", sent)
+	got.await(t, "", sent)
+	until(t, 2*time.Minute, func() bool { return got.bodies("")["m-7"] >= 2 }, func() string { return "m-7 does not come again" })
+	cluster.committed(t, "again-group", "again")
+}
+
+func TestNamespace(t *testing.T) {
+	t.Parallel()
+	cluster.raftmq(t, "topic", "create", "space%inside")
+	p := newProducer(t, producer.WithNamespace("space"))
+	sent := numbered("m", 20)
+	sendAll(t, p, "inside", sent)
+	var got deliveries
+	newMember(t, "namespace-group", "inside", &got, consumer.MessageSelector{}, consumer.WithNamespace("space"))
+	got.await(t, "", sent)
 }
