@@ -16,14 +16,15 @@ const backlogLimit = wireMaxEntries
 
 // backlog knows the group's log and how far each peer's copy is known to go.
 type backlog struct {
-	log raft.LogStore // nil: requests go as Raft makes them
+	log *Log // nil: requests go as Raft makes them
 
 	mu   sync.Mutex
 	sent map[raft.ServerAddress]uint64
 }
 
-// SetLog says where the group's entries are. Call it before Raft starts.
-func (g *GroupTransport) SetLog(log raft.LogStore) { g.backlog.log = log }
+// SetLog says where the group's entries are, as its Raft sees them. Call it before
+// Raft starts.
+func (g *GroupTransport) SetLog(log *Log) { g.backlog.log = log }
 
 // accepted notes what the peer has, after a request that was a success.
 func (b *backlog) accepted(peer raft.ServerAddress, args *raft.AppendEntriesRequest) {
@@ -46,30 +47,47 @@ func (b *backlog) far(peer raft.ServerAddress) bool {
 	return err == nil && last > b.sent[peer]+backlogLimit
 }
 
-// topUp cuts the entries to maxBytes, at least one, or adds those that follow while they fit: none of a later term than the request's,
-// since by then this node no longer leads in that term.
+// topUp cuts the entries to maxBytes, at least one, or adds those that follow while they fit. This node may have lost its leadership
+// since Raft made the request, long ago if a link was waited for, and its log may be another leader's by now: nothing is added unless
+// the log still holds the last entry that the request has, and none of a later term.
 func (b *backlog) topUp(args *raft.AppendEntriesRequest, maxBytes int) {
 	n := cutEntries(args.Entries, maxBytes)
 	if n < len(args.Entries) || b.log == nil {
 		args.Entries = args.Entries[:n]
 		return
 	}
-	last, err := b.log.LastIndex()
-	if err != nil {
-		return
+	var more []*raft.Log
+	if b.log.whole(func() { more = b.following(args, maxBytes) }) {
+		args.Entries = append(args.Entries, more...)
 	}
-	size := 0
+}
+
+// following returns the entries that fit behind those of the request.
+func (b *backlog) following(args *raft.AppendEntriesRequest, maxBytes int) (more []*raft.Log) {
+	end, term, size := args.PrevLogEntry, args.PrevLogTerm, 0
 	for _, l := range args.Entries {
+		end, term = l.Index, l.Term
 		size += entrySize(l)
 	}
-	for next := args.PrevLogEntry + uint64(n) + 1; next <= last && len(args.Entries) < wireMaxEntries; next++ {
+	last, err := b.log.LastIndex()
+	if err != nil {
+		return nil
+	}
+	if end > 0 {
+		var l raft.Log
+		if err := b.log.GetLog(end, &l); err != nil || l.Term != term {
+			return nil
+		}
+	}
+	for next := end + 1; next <= last && len(args.Entries)+len(more) < wireMaxEntries; next++ {
 		l := new(raft.Log)
 		if err := b.log.GetLog(next, l); err != nil || l.Term > args.Term {
-			return
+			return more
 		}
-		if size += entrySize(l); size > maxBytes && len(args.Entries) > 0 {
-			return
+		if size += entrySize(l); size > maxBytes && len(args.Entries)+len(more) > 0 {
+			return more
 		}
-		args.Entries = append(args.Entries, l)
+		more = append(more, l)
 	}
+	return more
 }

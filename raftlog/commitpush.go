@@ -36,10 +36,10 @@ func (p *commitPush) push() {
 		return // what is under way will be applied, and noted
 	}
 	var last raft.Log
-	if err := r.cfg.Logs.GetLog(commit, &last); err != nil {
+	if err := r.logs.GetLog(commit, &last); err != nil {
 		return
 	}
-	conf, _ := r.configuration()
+	conf := r.configuration()
 	if now, leads := r.Leads(); !leads || now != term {
 		return // what was read may be of another leader's term
 	}

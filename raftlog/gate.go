@@ -2,42 +2,60 @@ package raftlog
 
 import "sync"
 
-// gate counts proposals in flight and keeps new ones out while leadership is
-// handed on.
+// gate counts what this replica has asked of its Raft and not been answered, keeps
+// proposals out while leadership is handed on, and everything once the replica
+// closes.
 type gate struct {
 	mu     sync.Mutex
-	shut   bool
+	shut   bool // to proposals
+	over   bool
 	inside int
-	idle   *sync.Cond
+	idle   chan struct{} // closed when inside falls to 0; nil: nobody waits
 }
 
-func (g *gate) init() { g.idle = sync.NewCond(&g.mu) }
-
-func (g *gate) enter() bool {
+// propose lets a proposal in: ErrNotLeader or ErrClosed if not.
+func (g *gate) propose() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shut {
-		return false
+	switch {
+	case g.over:
+		return ErrClosed
+	case g.shut:
+		return ErrNotLeader
 	}
 	g.inside++
-	return true
+	return nil
+}
+
+// ask lets any other request in, or answers ErrClosed.
+func (g *gate) ask() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.over {
+		return ErrClosed
+	}
+	g.inside++
+	return nil
 }
 
 func (g *gate) leave() {
 	g.mu.Lock()
-	if g.inside--; g.inside == 0 {
-		g.idle.Broadcast()
+	defer g.mu.Unlock()
+	if g.inside--; g.inside == 0 && g.idle != nil {
+		close(g.idle)
+		g.idle = nil
 	}
-	g.mu.Unlock()
 }
 
 // close keeps proposals out; false if they are kept out already.
 func (g *gate) close() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	was := g.shut
+	if g.shut || g.over {
+		return false
+	}
 	g.shut = true
-	return !was
+	return true
 }
 
 func (g *gate) open() {
@@ -46,9 +64,23 @@ func (g *gate) open() {
 	g.mu.Unlock()
 }
 
-// drained reports whether nothing is in flight.
-func (g *gate) drained() bool {
+// end keeps everything out for good.
+func (g *gate) end() {
+	g.mu.Lock()
+	g.over = true
+	g.mu.Unlock()
+}
+
+// drained returns a channel that is closed once nothing is inside.
+func (g *gate) drained() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.inside == 0
+	if g.idle == nil {
+		g.idle = make(chan struct{})
+		if g.inside == 0 {
+			close(g.idle)
+			defer func() { g.idle = nil }()
+		}
+	}
+	return g.idle
 }

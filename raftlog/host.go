@@ -14,7 +14,7 @@ import (
 // Kinds of control calls between hosts.
 const (
 	kindTerm    = 1 // group -> term, for read indexes
-	kindLast    = 2 // group -> last index, for transfers
+	kindLast    = 2 // group -> term and index of the last entry, for transfers
 	kindSuspect = 3 // see nudge.go
 	kindRead    = 4 // group -> read index, from its leader
 )
@@ -39,9 +39,15 @@ func NewHost(t *Transport, node string, incarnation uint64, log hclog.Logger) *H
 	}
 	h := &Host{transport: t, id: raft.ServerID(fmt.Sprintf("%s.%d", node, incarnation)), log: log, replicas: make(map[uint64]*Replica)}
 	h.nudges.init(h)
-	t.Handle(kindTerm, h.answer(func(r *Replica) uint64 { return r.raft.CurrentTerm() }))
-	t.Handle(kindLast, h.answer(func(r *Replica) uint64 { return r.raft.LastIndex() }))
-	t.Handle(kindRead, h.readIndex)
+	t.Handle(kindTerm, h.answer(func(_ context.Context, r *Replica) ([]byte, error) { return uint64s(r.raft.CurrentTerm()), nil }))
+	t.Handle(kindLast, h.answer(func(_ context.Context, r *Replica) ([]byte, error) {
+		end := r.end()
+		return uint64s(end.term, end.index), nil
+	}))
+	t.Handle(kindRead, h.answer(func(ctx context.Context, r *Replica) ([]byte, error) {
+		index, err := r.readRound(ctx)
+		return uint64s(index), err
+	}))
 	t.Handle(kindSuspect, h.nudges.heard)
 	t.Watch(h.nudges.link)
 	return h
@@ -88,8 +94,9 @@ func (h *Host) all() []*Replica {
 
 var errNoGroup = errors.New("raftlog: no such group here")
 
-func (h *Host) answer(f func(*Replica) uint64) func(context.Context, string, []byte) ([]byte, error) {
-	return func(_ context.Context, _ string, req []byte) ([]byte, error) {
+// answer handles a question about a group.
+func (h *Host) answer(f func(context.Context, *Replica) ([]byte, error)) func(context.Context, string, []byte) ([]byte, error) {
+	return func(ctx context.Context, _ string, req []byte) ([]byte, error) {
 		if len(req) != 8 {
 			return nil, fmt.Errorf("raftlog: group id of %d bytes", len(req))
 		}
@@ -97,37 +104,37 @@ func (h *Host) answer(f func(*Replica) uint64) func(context.Context, string, []b
 		if !ok {
 			return nil, errNoGroup
 		}
-		return binary.BigEndian.AppendUint64(nil, f(r)), nil
+		return f(ctx, r)
 	}
 }
 
-// readIndex answers a follower that wants to read.
-func (h *Host) readIndex(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	if len(req) != 8 {
-		return nil, fmt.Errorf("raftlog: group id of %d bytes", len(req))
+func uint64s(all ...uint64) (b []byte) {
+	for _, v := range all {
+		b = binary.BigEndian.AppendUint64(b, v)
 	}
-	r, ok := h.Replica(binary.BigEndian.Uint64(req))
-	if !ok {
-		return nil, errNoGroup
-	}
-	index, err := r.readRound(ctx)
+	return b
+}
+
+// ask returns a node's answer to a question about a group, n numbers.
+func (h *Host) ask(ctx context.Context, node string, kind byte, group uint64, n int) ([]uint64, error) {
+	b, err := h.transport.Call(ctx, node, kind, uint64s(group))
 	if err != nil {
 		return nil, err
 	}
-	return binary.BigEndian.AppendUint64(nil, index), nil
+	if len(b) != 8*n {
+		return nil, fmt.Errorf("raftlog: answer of %d bytes from %s", len(b), node)
+	}
+	all := make([]uint64, n)
+	for i := range all {
+		all[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
+	return all, nil
 }
 
-func (h *Host) ask(ctx context.Context, node string, kind byte, group uint64) (uint64, error) {
-	b, err := h.transport.Call(ctx, node, kind, groupBytes(group))
+func (h *Host) lastEntry(ctx context.Context, node string, group uint64) (logEnd, error) {
+	v, err := h.ask(ctx, node, kindLast, group, 2)
 	if err != nil {
-		return 0, err
+		return logEnd{}, err
 	}
-	if len(b) != 8 {
-		return 0, fmt.Errorf("raftlog: answer of %d bytes from %s", len(b), node)
-	}
-	return binary.BigEndian.Uint64(b), nil
-}
-
-func (h *Host) lastIndex(ctx context.Context, node string, group uint64) (uint64, error) {
-	return h.ask(ctx, node, kindLast, group)
+	return logEnd{v[0], v[1]}, nil
 }

@@ -40,14 +40,23 @@ var errFault = errors.New("raftlog: local fault while applying")
 type applier struct {
 	logs     raft.LogStore
 	fault    func(error)
-	reset    func(applied) error // makes an installed floor durable in the log
-	advanced func()              // applied has grown
+	advanced func() // applied has grown
 
+	// Of a group with floors, which says what came with the one being restored, and
+	// makes it durable in the log.
+	floors *floors
+	reset  func(applied) error
+
+	save    sync.Mutex // held while a checkpoint is taken or a floor restored; locked before mu
 	mu      sync.Mutex // held while entries are applied or the state is captured
 	machine Machine
 	applied applied
 	err     error
 	grown   chan struct{} // closed at the next change of applied
+	// restored: the state is a snapshot's of Raft, and nothing was applied since. Raft
+	// counts to the snapshot what never reaches a machine, so that between the state
+	// and the log there may be a gap of such entries.
+	restored bool
 }
 
 // applied is how far a machine has got, with the configuration in force there.
@@ -57,6 +66,10 @@ type applied struct {
 	confIndex   uint64
 }
 
+func (at applied) checkpoint(state []byte) Checkpoint {
+	return Checkpoint{Index: at.index, Term: at.term, Configuration: at.conf, ConfigurationIndex: at.confIndex, State: state}
+}
+
 func (a *applier) Apply(l *raft.Log) any { return a.ApplyBatch([]*raft.Log{l})[0] }
 
 // ApplyBatch implements raft.BatchingFSM.
@@ -64,27 +77,45 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	results := make([]any, len(logs))
-	entries, err := a.fillLocked(logs)
-	if a.err == nil && err == nil {
-		var all []any
-		if all, err = a.machine.Apply(entries); err == nil {
-			a.advanceLocked(entries)
-			for i, l := range logs {
-				if at := len(entries) - int(entries[len(entries)-1].Index-l.Index) - 1; at >= 0 {
-					results[i] = all[at]
-				}
-			}
-			return results
+	if err := a.applyLocked(logs, results); err != nil {
+		for i := range results {
+			results[i] = errFault
 		}
 	}
-	if a.err == nil {
-		a.err = fmt.Errorf("apply entry %d: %w", a.applied.index+1, err)
-		a.fault(a.err)
-	}
-	for i := range results {
-		results[i] = errFault
-	}
 	return results
+}
+
+// applyLocked applies what lies between the last entry applied and the last of
+// logs, and fills in the results of logs. Those that are applied already (after a
+// floor Raft may hand them over again) have none.
+func (a *applier) applyLocked(logs []*raft.Log, results []any) error {
+	if a.err != nil {
+		return a.err
+	}
+	entries, err := a.fillLocked(logs)
+	if err == nil && len(entries) == 0 {
+		return nil
+	}
+	var all []any
+	if err == nil {
+		all, err = a.machine.Apply(entries)
+	}
+	if err != nil {
+		return a.failLocked(fmt.Errorf("apply entry %d: %w", a.applied.index+1, err))
+	}
+	a.advanceLocked(entries)
+	for i, l := range logs {
+		if l.Index >= entries[0].Index {
+			results[i] = all[l.Index-entries[0].Index]
+		}
+	}
+	return nil
+}
+
+func (a *applier) failLocked(err error) error {
+	a.err = err
+	a.fault(err)
+	return err
 }
 
 // fillLocked returns the entries from applied+1 through the last of logs.
@@ -98,6 +129,9 @@ func (a *applier) fillLocked(logs []*raft.Log) ([]*raft.Log, error) {
 		for ; next < l.Index; next++ {
 			missing := new(raft.Log)
 			err := a.logs.GetLog(next, missing)
+			if errors.Is(err, raft.ErrLogNotFound) && a.restored {
+				*missing, err = raft.Log{Index: next, Term: a.applied.term, Type: raft.LogNoop}, nil
+			}
 			if errors.Is(err, raft.ErrLogNotFound) {
 				return nil, fmt.Errorf("entry %d is no longer in the log", next)
 			}
@@ -111,9 +145,6 @@ func (a *applier) fillLocked(logs []*raft.Log) ([]*raft.Log, error) {
 			next++
 		}
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("entries %d to %d are applied already", logs[0].Index, logs[len(logs)-1].Index)
-	}
 	return all, nil
 }
 
@@ -124,7 +155,12 @@ func (a *applier) advanceLocked(entries []*raft.Log) {
 		}
 	}
 	last := entries[len(entries)-1]
-	a.applied.index, a.applied.term = last.Index, last.Term
+	a.restored = false
+	a.movedLocked(last.Index, last.Term)
+}
+
+func (a *applier) movedLocked(index, term uint64) {
+	a.applied.index, a.applied.term = index, term
 	close(a.grown)
 	a.grown = make(chan struct{})
 	a.advanced()
@@ -212,9 +248,7 @@ func (s stateSnapshot) Persist(sink raft.SnapshotSink) error {
 
 func (stateSnapshot) Release() {}
 
-// Restore implements raft.FSM. A floor at or below what is applied changes
-// nothing: the entries it stands for are here already (Raft's rule 6 for
-// InstallSnapshot).
+// Restore implements raft.FSM.
 func (a *applier) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
 	b, err := io.ReadAll(io.LimitReader(rc, maxSnapshot+1))
@@ -228,21 +262,81 @@ func (a *applier) Restore(rc io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
+	a.save.Lock()
+	defer a.save.Unlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.err != nil {
+		return a.err
+	}
+	if a.floors != nil {
+		return a.installLocked(state, index, term)
+	}
 	if index <= a.applied.index {
 		return nil
 	}
 	if err := a.machine.Restore(state, index, term); err != nil {
-		a.err = fmt.Errorf("restore at entry %d: %w", index, err)
-		a.fault(a.err)
-		return a.err
+		return a.failLocked(fmt.Errorf("restore at entry %d: %w", index, err))
 	}
-	a.applied.index, a.applied.term = index, term
-	close(a.grown)
-	a.grown = make(chan struct{})
-	if a.reset != nil {
-		return a.reset(a.applied)
+	a.movedLocked(index, term)
+	a.restored = true
+	return nil
+}
+
+// installLocked takes a floor. One that the log goes through changes nothing: its
+// entries are here already, and perhaps some after it that count towards a
+// majority (Raft's rule 6 for InstallSnapshot).
+func (a *applier) installLocked(state []byte, index, term uint64) error {
+	meta, err := a.floors.takeInstalled()
+	if err != nil {
+		return err
+	}
+	var l raft.Log
+	inLog := index > a.applied.index && a.logs.GetLog(index, &l) == nil && l.Term == term
+	if index <= a.applied.index || inLog {
+		if err := a.refuseOldLocked(meta); err != nil || !inLog {
+			return err
+		}
+		return a.applyLocked([]*raft.Log{&l}, make([]any, 1)) // a floor is committed
+	}
+	if err := a.machine.Restore(state, index, term); err != nil {
+		return a.failLocked(fmt.Errorf("restore at entry %d: %w", index, err))
+	}
+	a.applied.conf, a.applied.confIndex = meta.Configuration, meta.ConfigurationIndex
+	a.movedLocked(index, term)
+	if err := a.reset(a.applied); err != nil {
+		return a.failLocked(fmt.Errorf("install floor at entry %d: %w", index, err))
 	}
 	return nil
+}
+
+// refuseOldLocked keeps Raft from going back: to an old configuration, or to
+// entries that are no longer retained here, as a floor that was long on its way
+// would have it do.
+func (a *applier) refuseOldLocked(meta raft.SnapshotMeta) error {
+	if _, confIndex := a.latestConfiguration(a.applied); meta.ConfigurationIndex < confIndex {
+		return fmt.Errorf("raftlog: floor at entry %d knows configuration %d, here is %d", meta.Index, meta.ConfigurationIndex, confIndex)
+	}
+	first, err := a.logs.FirstIndex()
+	if err == nil && meta.Index+1 < first {
+		err = fmt.Errorf("raftlog: floor at entry %d is below entry %d, the first here", meta.Index, first)
+	}
+	return err
+}
+
+// members returns the configuration that is last in the log, and its index.
+func (a *applier) members() (raft.Configuration, uint64) {
+	at, _, _ := a.progress()
+	return a.latestConfiguration(at)
+}
+
+func (a *applier) latestConfiguration(at applied) (raft.Configuration, uint64) {
+	last, err := a.logs.LastIndex()
+	var l raft.Log
+	for ; err == nil && last > at.index; last-- {
+		if a.logs.GetLog(last, &l) == nil && l.Type == raft.LogConfiguration {
+			return raft.DecodeConfiguration(l.Data), last
+		}
+	}
+	return at.conf, at.confIndex
 }

@@ -2,40 +2,64 @@ package raftlog
 
 import (
 	"context"
-	"encoding/binary"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// Voters returns the configuration in force and the index of its entry.
-func (r *Replica) Members() (raft.Configuration, uint64) { return r.configuration() }
+// ErrChanged: the configuration is another than the caller took it to be; nothing
+// was changed.
+var ErrChanged = errors.New("raftlog: members have changed")
 
-func (r *Replica) configuration() (raft.Configuration, uint64) {
-	f := r.raft.GetConfiguration() // answered at once
-	return f.Configuration(), f.Index()
+// Members returns the configuration in force here and the index of its entry.
+func (r *Replica) Members() (raft.Configuration, uint64) {
+	conf, index := r.apply.members()
+	if index == 0 && r.cfg.Snapshots != nil { // in what Raft has compacted
+		if metas, err := r.cfg.Snapshots.List(); err == nil && len(metas) > 0 {
+			return metas[0].Configuration, metas[0].ConfigurationIndex
+		}
+	}
+	return conf, index
+}
+
+// configuration is Members without the index, which the library does not tell;
+// it costs nothing.
+func (r *Replica) configuration() raft.Configuration {
+	return r.raft.GetConfiguration().Configuration() // answered at once
 }
 
 // AddVoter makes id a voter, if the configuration is still the one of entry
-// prev (0: whatever it is). id is both server id and address.
+// prev (0: whatever it is). id is both server id and address. ErrChanged,
+// ErrNotLeader, ErrClosed: certainly not done.
 func (r *Replica) AddVoter(ctx context.Context, id raft.ServerID, prev uint64) error {
-	return r.await(ctx, r.raft.AddVoter(id, raft.ServerAddress(id), prev, 0))
+	return r.change(ctx, func() raft.IndexFuture { return r.raft.AddVoter(id, raft.ServerAddress(id), prev, 0) })
 }
 
 // AddLearner makes id a member that gets entries and does not vote.
 func (r *Replica) AddLearner(ctx context.Context, id raft.ServerID, prev uint64) error {
-	return r.await(ctx, r.raft.AddNonvoter(id, raft.ServerAddress(id), prev, 0))
+	return r.change(ctx, func() raft.IndexFuture { return r.raft.AddNonvoter(id, raft.ServerAddress(id), prev, 0) })
 }
 
 // Remove takes id out of the group.
 func (r *Replica) Remove(ctx context.Context, id raft.ServerID, prev uint64) error {
-	return r.await(ctx, r.raft.RemoveServer(id, prev, 0))
+	return r.change(ctx, func() raft.IndexFuture { return r.raft.RemoveServer(id, prev, 0) })
+}
+
+// change waits for a change of members; it is not begun before the one before is
+// committed.
+func (r *Replica) change(ctx context.Context, begin func() raft.IndexFuture) error {
+	err := r.await(ctx, func() raft.Future { return begin() })
+	if err != nil && strings.Contains(err.Error(), "configuration changed since") { // the library's, which is no value
+		return fmt.Errorf("%w: %s", ErrChanged, err.Error())
+	}
+	return err
 }
 
 // Bounds of a transfer.
 const (
-	transferDrain = 200 * time.Millisecond // proposals wait this long at most
 	transferCatch = 2 * time.Second
 	transferPoll  = 5 * time.Millisecond
 )
@@ -44,11 +68,11 @@ const (
 // answered ErrNotLeader meanwhile. The library's own transfer is not used: it can
 // leave a node refusing writes for ever (hashicorp/raft issue 696).
 func (r *Replica) Transfer(ctx context.Context, node string) error {
-	if r.raft.State() != raft.Leader {
+	if _, ok := r.Leads(); !ok {
 		return ErrNotLeader
 	}
 	var to raft.Server
-	conf, _ := r.configuration()
+	conf := r.configuration()
 	for _, s := range conf.Servers {
 		if name, _ := NodeOf(s.Address); name == node && s.Suffrage == raft.Voter {
 			to = s
@@ -60,26 +84,25 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 	if !r.gate.close() {
 		return fmt.Errorf("raftlog: group %d is being transferred already", r.cfg.Group)
 	}
-	defer func() {
-		select {
-		case <-r.closing:
-		default:
-			r.gate.open()
-		}
-	}()
+	defer r.gate.open()
 	ctx, cancel := context.WithTimeout(ctx, transferCatch)
 	defer cancel()
+	select {
+	case <-r.gate.drained():
+	case <-ctx.Done():
+		return fmt.Errorf("raftlog: proposals of group %d are under way: %w", r.cfg.Group, context.Cause(ctx))
+	}
 	tick := time.NewTicker(transferPoll)
 	defer tick.Stop()
 	for {
-		last, err := r.host.lastIndex(ctx, node, r.cfg.Group)
-		if err == nil && last >= r.raft.LastIndex() && r.gate.drained() {
+		last, err := r.host.lastEntry(ctx, node, r.cfg.Group)
+		if err == nil && !last.less(r.end()) {
 			break
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("raftlog: %s did not catch up with group %d in %v", node, r.cfg.Group, transferCatch)
+			return fmt.Errorf("raftlog: %s did not catch up with group %d: %w", node, r.cfg.Group, errors.Join(context.Cause(ctx), err))
 		}
 	}
 	var resp raft.TimeoutNowResponse
@@ -90,7 +113,7 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("raftlog: group %d: %s was not elected in %v", r.cfg.Group, node, transferCatch)
+			return fmt.Errorf("raftlog: group %d: %s was not elected: %w", r.cfg.Group, node, context.Cause(ctx))
 		}
 	}
 	return nil
@@ -99,6 +122,3 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 func (r *Replica) header() raft.RPCHeader {
 	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(r.self), Addr: []byte(r.self)}
 }
-
-// groupBytes is a control request's body: a group id.
-func groupBytes(group uint64) []byte { return binary.BigEndian.AppendUint64(nil, group) }

@@ -93,7 +93,7 @@ func (n *nudges) lost(node string) {
 		msg = binary.BigEndian.AppendUint64(msg, group)
 		msg = binary.BigEndian.AppendUint64(msg, end.term)
 		msg = binary.BigEndian.AppendUint64(msg, end.index)
-		conf, _ := r.configuration()
+		conf := r.configuration()
 		for _, s := range conf.Servers {
 			if name, _ := NodeOf(s.Address); s.ID != n.host.id && name != node {
 				peers[name] = true
@@ -188,7 +188,7 @@ func (n *nudges) leaderless(node string) map[uint64]*Replica {
 // turn is this host's place among the voters that have lost the node, best log
 // first; -1 while they are no majority.
 func (n *nudges) turn(node string, group uint64, r *Replica) int {
-	conf, _ := r.configuration()
+	conf := r.configuration()
 	mine := r.end()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -218,7 +218,7 @@ func (n *nudges) turn(node string, group uint64, r *Replica) int {
 }
 
 func (r *Replica) votes() bool {
-	conf, _ := r.configuration()
+	conf := r.configuration()
 	for _, s := range conf.Servers {
 		if s.ID == r.self {
 			return s.Suffrage == raft.Voter
@@ -237,7 +237,11 @@ func (r *Replica) end() logEnd {
 }
 
 // Nudge makes this replica stand for election at once, whether or not it has
-// heard from a leader. Its vote still depends on its log.
+// heard from a leader. Its vote still depends on its log. One that has no vote does
+// not stand: it would depose the leader and not be elected.
 func (r *Replica) Nudge() {
+	if !r.votes() {
+		return
+	}
 	r.net.Inject(&raft.TimeoutNowRequest{RPCHeader: r.header()})
 }

@@ -14,6 +14,7 @@ type readRounds struct {
 	mu   sync.Mutex
 	next *readRound // not yet begun
 	busy bool
+	over bool // the replica closes: no round begins
 }
 
 type readRound struct {
@@ -53,17 +54,20 @@ func (r *Replica) CatchUp(ctx context.Context) error {
 	if node == "" {
 		return ErrNotLeader
 	}
-	index, err := r.host.ask(ctx, node, kindRead, r.cfg.Group)
+	index, err := r.host.ask(ctx, node, kindRead, r.cfg.Group, 1)
 	if err != nil {
 		return err
 	}
-	return r.waitApplied(ctx, index)
+	return r.waitApplied(ctx, index[0])
 }
 
 // readRound has a majority confirm that this replica leads, together with all
 // who ask meanwhile, and returns the commit index from before.
 func (r *Replica) readRound(ctx context.Context) (uint64, error) {
 	round := r.joinRound()
+	if round == nil {
+		return 0, ErrClosed
+	}
 	select {
 	case <-round.done:
 		return round.index, round.err
@@ -78,6 +82,9 @@ func (r *Replica) joinRound() *readRound {
 	q := &r.reads
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.over {
+		return nil
+	}
 	if q.next == nil {
 		q.next = &readRound{done: make(chan struct{})}
 		if !q.busy {
@@ -86,6 +93,12 @@ func (r *Replica) joinRound() *readRound {
 		}
 	}
 	return q.next
+}
+
+func (q *readRounds) close() {
+	q.mu.Lock()
+	q.over = true
+	q.mu.Unlock()
 }
 
 func (r *Replica) runRounds() {
@@ -112,7 +125,7 @@ func (r *Replica) confirm() (uint64, error) {
 		return 0, ErrNotLeader
 	}
 	index := r.raft.CommitIndex()
-	conf, _ := r.configuration()
+	conf := r.configuration()
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	voters, agree, asked := 0, 0, 0
@@ -129,8 +142,8 @@ func (r *Replica) confirm() (uint64, error) {
 		asked++
 		node, _ := NodeOf(s.Address)
 		r.wg.Go(func() {
-			t, err := r.host.ask(ctx, node, kindTerm, r.cfg.Group)
-			answers <- err == nil && t == term
+			t, err := r.host.ask(ctx, node, kindTerm, r.cfg.Group, 1)
+			answers <- err == nil && t[0] == term
 		})
 	}
 	for ; asked > 0 && agree <= voters/2; asked-- {
@@ -150,14 +163,15 @@ func (r *Replica) confirm() (uint64, error) {
 }
 
 // waitApplied waits until the machine has applied every command up to index. A
-// no-op at the end never reaches it and is not waited for.
+// no-op at the end never reaches it and is not waited for, once it is known to be
+// committed: what a follower has there may be a deposed leader's.
 func (r *Replica) waitApplied(ctx context.Context, index uint64) error {
 	for {
 		at, grown, err := r.apply.progress()
 		if err != nil {
 			return err
 		}
-		if !r.commandsAfter(at.index, index) {
+		if at.index >= index || r.raft.CommitIndex() >= index && !r.commandsAfter(at.index, index) {
 			return nil
 		}
 		look := time.NewTimer(readPoll)

@@ -43,11 +43,12 @@ type ReplicaConfig struct {
 	Logger        hclog.Logger
 
 	// OnLeader is called, one call after the other, when this replica becomes able
-	// to lead in term (everything before is applied), and with lead=false when it no
-	// longer is.
+	// to lead in term (everything before is applied), and with lead=false and the
+	// same term when it no longer is.
 	OnLeader func(lead bool, term uint64)
 	// OnFault is called once when the machine could not apply an entry, once when its
-	// state could not be made durable, and once when Raft's term could not.
+	// state could not be made durable, and once when Raft's term, or what follows a
+	// truncation, could not.
 	OnFault func(error)
 }
 
@@ -58,6 +59,7 @@ type Replica struct {
 	host   *Host
 	self   raft.ServerID
 	raft   *raft.Raft
+	logs   *Log
 	net    *GroupTransport
 	apply  *applier
 	floors *floors // nil for the catalogue
@@ -67,9 +69,9 @@ type Replica struct {
 	gate    gate
 	reads   readRounds
 	pushes  commitPush
-	save    sync.Mutex // one checkpoint at a time
-	unsafe  error      // a sync failed: nothing is known of what reached the disk
+	unsafe  error // why there are no more checkpoints; guarded by apply.save
 	closing chan struct{}
+	closed  sync.Once
 	wg      sync.WaitGroup
 }
 
@@ -90,7 +92,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 		log = hclog.NewNullLogger()
 	}
 	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
-	r.gate.init()
+	r.logs = NewLog(cfg.Logs, r.faulted)
 	r.pushes.r = r
 	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, grown: make(chan struct{})}
 	r.apply.applied.index, r.apply.applied.term = m.Applied()
@@ -106,8 +108,8 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 			}
 			r.apply.applied.conf, r.apply.applied.confIndex = c.Configuration, c.ConfigurationIndex
 		}
-		r.floors = &floors{group: cfg.Log, machine: m, conf: r.configuration}
-		r.apply.reset = r.resetLog
+		r.floors = &floors{group: cfg.Log, machine: m, conf: r.Members}
+		r.apply.floors, r.apply.reset = r.floors, r.resetLog
 		snapshots = r.floors
 		cfg.Log.OnPressure(func() {
 			if err := r.Checkpoint(); err != nil && !errors.Is(err, ErrClosed) {
@@ -116,8 +118,9 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 		})
 	}
 	r.net = h.transport.Group(cfg.Group)
-	r.net.SetLog(cfg.Logs)
+	r.net.SetLog(r.logs)
 	if err := r.start(snapshots); err != nil {
+		r.noCheckpoints(ErrClosed)
 		r.net.Close()
 		return nil, fmt.Errorf("group %d: %w", cfg.Group, err)
 	}
@@ -133,7 +136,7 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 	c := raft.DefaultConfig()
 	c.LocalID = r.self
 	c.HeartbeatTimeout, c.ElectionTimeout = r.cfg.Heartbeat, r.cfg.Heartbeat
-	c.LeaderLeaseTimeout = r.cfg.Heartbeat / 2
+	c.LeaderLeaseTimeout = r.lease()
 	c.CommitTimeout = r.cfg.CommitTimeout
 	c.MaxAppendEntries = 32 // entries of up to 256 KiB; the transport bounds bytes
 	c.BatchApplyCh = true
@@ -157,7 +160,7 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 		}
 	}
 	stable := &haltingStable{StableStore: r.cfg.Log, fault: r.faulted}
-	ra, err := raft.NewRaft(c, r.apply, r.cfg.Logs, stable, snapshots, r.net)
+	ra, err := raft.NewRaft(c, r.apply, r.logs, stable, snapshots, r.net)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
@@ -166,27 +169,32 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 	return nil
 }
 
+func (r *Replica) lease() time.Duration { return r.cfg.Heartbeat / 2 }
+
 // watch turns Raft's leadership into OnLeader calls.
 func (r *Replica) watch() {
-	led := false
+	led := uint64(0) // the term that OnLeader knows of
 	for {
+		closing := false
 		select {
-		case lead := <-r.raft.LeaderCh():
-			term := r.raft.CurrentTerm()
-			if lead && r.settle(term) {
-				led = true
-				r.ready.Store(term)
-				r.notify(true, term)
-			} else if led {
-				led = false
-				r.ready.Store(0)
-				r.notify(false, term)
-			}
+		case <-r.raft.LeaderCh(): // changes that follow each other quickly are told as one
 		case <-r.closing:
-			if led {
-				r.notify(false, r.raft.CurrentTerm())
-			}
+			closing = true
+		}
+		term := r.raft.CurrentTerm()
+		leads := r.raft.State() == raft.Leader && !closing
+		if led != 0 && (!leads || term != led) {
+			r.ready.Store(0)
+			r.notify(false, led)
+			led = 0
+		}
+		if closing {
 			return
+		}
+		if leads && led == 0 && r.settle(term) {
+			led = term
+			r.ready.Store(term)
+			r.notify(true, term)
 		}
 	}
 }
@@ -202,7 +210,7 @@ func (r *Replica) notify(lead bool, term uint64) {
 func (r *Replica) settle(term uint64) bool {
 	for r.raft.State() == raft.Leader && r.raft.CurrentTerm() == term {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		err := r.await(ctx, r.raft.Barrier(0))
+		err := r.await(ctx, func() raft.Future { return r.raft.Barrier(0) })
 		cancel()
 		if err == nil {
 			return r.raft.CurrentTerm() == term
@@ -214,10 +222,16 @@ func (r *Replica) settle(term uint64) bool {
 	return false
 }
 
-// await waits for a future that may never answer.
-func (r *Replica) await(ctx context.Context, f raft.Future) error {
+// await waits for a future that may never answer, or be had.
+func (r *Replica) await(ctx context.Context, ask func() raft.Future) error {
+	if err := r.gate.ask(); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }() // ends at the latest when Raft shuts down
+	go func() { // ends when Raft answers: see Close
+		done <- ask().Error()
+		r.gate.leave()
+	}()
 	select {
 	case err := <-done:
 		return outcome(err)
@@ -255,19 +269,19 @@ type Proposal struct {
 	err  error
 }
 
-// Start proposes cmd without waiting. Commands started one after the other by
-// one goroutine keep their order. cmd belongs to the log from now on. An error
-// is ErrNotLeader or ErrClosed: certainly no effect.
+// Start proposes cmd without waiting for the outcome. Commands started one after
+// the other by one goroutine keep their order. cmd belongs to the log from now on.
+// An error is ErrNotLeader or ErrClosed: certainly no effect.
 func (r *Replica) Start(cmd []byte) (*Proposal, error) {
-	if !r.gate.enter() {
-		return nil, ErrNotLeader
+	if err := r.gate.propose(); err != nil {
+		return nil, err
 	}
 	if r.raft.State() != raft.Leader {
 		r.gate.leave()
 		return nil, ErrNotLeader
 	}
 	p := &Proposal{r: r, f: r.raft.Apply(cmd, 0), done: make(chan struct{})}
-	go func() { // ends at the latest when Raft shuts down
+	go func() { // ends when Raft answers: see Close
 		p.err = outcome(p.f.Error())
 		r.gate.leave()
 		close(p.done)
@@ -284,7 +298,11 @@ func (p *Proposal) Wait(ctx context.Context) (any, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
 	case <-p.r.closing:
-		return nil, fmt.Errorf("%w: replica closed", ErrUnknownOutcome)
+		select {
+		case <-p.done:
+		default:
+			return nil, fmt.Errorf("%w: replica closed", ErrUnknownOutcome)
+		}
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -316,7 +334,7 @@ func (r *Replica) Leader() (node string, term uint64) {
 // its term. It may have been deposed without knowing: see ReadIndex.
 func (r *Replica) Leads() (term uint64, ok bool) {
 	term = r.ready.Load()
-	return term, term != 0 && r.raft.State() == raft.Leader
+	return term, term != 0 && r.raft.State() == raft.Leader && r.raft.CurrentTerm() == term
 }
 
 // Applied is the index of the last entry applied here.
@@ -327,9 +345,8 @@ func (r *Replica) Applied() uint64 {
 
 // Stats are figures for people.
 type Stats struct {
-	State               string
-	Term, Last, Commit  uint64
-	Applied, Checkpoint uint64
+	State                       string
+	Term, Last, Commit, Applied uint64
 }
 
 func (r *Replica) Stats() Stats {
@@ -340,9 +357,10 @@ func (r *Replica) Stats() Stats {
 // what it covers. The apply path is held only while the state is captured. A
 // failed sync is final: OnFault is told, and every later Checkpoint fails. So is a
 // checkpoint that could not be saved: the machine takes the one before for kept.
+// ErrClosed after Close.
 func (r *Replica) Checkpoint() error {
-	r.save.Lock()
-	defer r.save.Unlock()
+	r.apply.save.Lock()
+	defer r.apply.save.Unlock()
 	if r.floors == nil || r.unsafe != nil {
 		return r.unsafe
 	}
@@ -354,7 +372,7 @@ func (r *Replica) Checkpoint() error {
 		return nil
 	}
 	if err = sync(); err == nil {
-		err = r.cfg.Log.SaveCheckpoint(Checkpoint{Index: at.index, Term: at.term, Configuration: at.conf, ConfigurationIndex: at.confIndex, State: state})
+		err = r.cfg.Log.SaveCheckpoint(at.checkpoint(state))
 	}
 	if err == nil || errors.Is(err, ErrWALClosed) {
 		return err
@@ -364,38 +382,54 @@ func (r *Replica) Checkpoint() error {
 	return r.unsafe
 }
 
+// noCheckpoints ends checkpoints: when it returns none is under way, and the later
+// ones answer why.
+func (r *Replica) noCheckpoints(why error) {
+	r.apply.save.Lock()
+	r.unsafe = why
+	r.apply.save.Unlock()
+}
+
 // resetLog makes an installed floor durable: the machine has restored it, and
 // the group's entries in the write-ahead log are of no use any more.
 func (r *Replica) resetLog(at applied) error {
-	meta, err := r.floors.takeInstalled()
-	if err != nil {
-		return err
-	}
-	r.apply.applied.conf, r.apply.applied.confIndex = meta.Configuration, meta.ConfigurationIndex
 	state, sync := r.apply.machine.Checkpoint()
 	if err := sync(); err != nil {
 		return fmt.Errorf("sync floor at entry %d: %w", at.index, err)
 	}
-	return r.cfg.Log.Reset(Checkpoint{Index: at.index, Term: at.term, Configuration: meta.Configuration, ConfigurationIndex: meta.ConfigurationIndex, State: state})
+	return r.logs.lose(at.index, func() error { return r.cfg.Log.Reset(at.checkpoint(state)) })
 }
 
-// Close stops the replica, after a last checkpoint that makes the next start
-// short. It does not hand leadership on: see Transfer.
-func (r *Replica) Close() error {
-	select {
-	case <-r.closing:
-		return nil
-	default:
-	}
+// Close stops the replica, with a last checkpoint that makes the next start
+// short. It does not hand leadership on: see Transfer. What waits for an outcome
+// gets it, if it can be had soon. (What Raft has not answered when it is shut down
+// it never answers.)
+func (r *Replica) Close() (err error) {
+	r.closed.Do(func() { err = r.close() })
+	return err
+}
+
+func (r *Replica) close() error {
 	r.host.remove(r)
-	err := r.Checkpoint()
+	r.gate.end()
+	r.drain()
+	err := r.net.Close() // else Raft waits for calls under way
+	err = errors.Join(r.Checkpoint(), err)
+	r.noCheckpoints(ErrClosed)
+	r.reads.close()
 	close(r.closing)
-	r.gate.close()
-	err = errors.Join(err, r.net.Close()) // else Raft waits for calls under way
-	f := r.raft.Shutdown()
-	if e := f.Error(); e != nil {
-		err = errors.Join(err, e)
-	}
+	err = errors.Join(err, r.raft.Shutdown().Error())
 	r.wg.Wait()
 	return err
+}
+
+// drain waits for answers. A leader that cannot reach the others has stepped down,
+// and answered, within two of its leases.
+func (r *Replica) drain() {
+	timer := time.NewTimer(2*r.lease() + time.Second)
+	defer timer.Stop()
+	select {
+	case <-r.gate.drained():
+	case <-timer.C:
+	}
 }

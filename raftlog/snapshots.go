@@ -16,8 +16,8 @@ import (
 // its last applied index from it and replays what comes after. Once Raft runs,
 // List is asked only for a peer that lags behind all retained entries, and the
 // answer is the floor: small, and followed by ordinary AppendEntries. Its
-// configuration is the latest one in force, since the peer will not look again
-// at configuration entries that it has.
+// configuration is the latest one: a peer that has the entries already does not look
+// again at the configurations among them.
 type floors struct {
 	group   *GroupLog
 	machine Machine

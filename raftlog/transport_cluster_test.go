@@ -75,7 +75,8 @@ func servers(nodes ...string) (c raft.Configuration) {
 func openReplica(t testing.TB, tr *raftlog.Transport, node string, group uint64, conf raft.Configuration, change func(*raft.Config)) *replica {
 	t.Helper()
 	r := &replica{node: node, fsm: newLogFSM(), store: raft.NewInmemStore(), net: tr.Group(group)}
-	r.net.SetLog(r.store)
+	log := raftlog.NewLog(r.store, nil)
+	r.net.SetLog(log)
 	c := raftConfig(node)
 	if change != nil {
 		change(c)
@@ -83,7 +84,7 @@ func openReplica(t testing.TB, tr *raftlog.Transport, node string, group uint64,
 	snaps := raft.NewInmemSnapshotStore()
 	require.NoError(t, raft.BootstrapCluster(c, r.store, r.store, snaps, r.net, conf))
 	var err error
-	r.raft, err = raft.NewRaft(c, r.fsm, r.store, r.store, snaps, r.net)
+	r.raft, err = raft.NewRaft(c, r.fsm, log, r.store, snaps, r.net)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		r.net.Close()

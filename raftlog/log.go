@@ -1,0 +1,122 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// Log is a group's log as Raft sees it.
+//
+// Raft remembers where its log ends and is not told when an installed floor takes
+// the end away (hashicorp/raft issue 697): it would look in vain, for ever, for
+// the entries that it must replace. So those that are lost are answered as entries
+// of no term, which match nothing, until others are stored in their place.
+type Log struct {
+	raft.LogStore
+	fault func(error)
+
+	mu   sync.Mutex
+	cuts uint64 // odd while the end is being cut off
+	from uint64 // entries after from, through lost, are lost
+	lost uint64
+	torn bool // truncated, and nothing stored since
+}
+
+// NewLog returns the view of store for one Raft. fault is told once why it ends;
+// see StoreLogs.
+func NewLog(store raft.LogStore, fault func(error)) *Log {
+	return &Log{LogStore: store, fault: fault}
+}
+
+// lostEntry is no type of Raft's: it would rather panic than apply one.
+const lostEntry = raft.LogType(255)
+
+// lose has drop remove all entries, since the log goes on after a floor.
+func (l *Log) lose(floor uint64, drop func() error) error {
+	last, err := l.LastIndex()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.from, l.lost = floor, max(last, l.lost)
+	l.mu.Unlock()
+	return l.cut(drop)
+}
+
+func (l *Log) cut(drop func() error) error {
+	count := func() {
+		l.mu.Lock()
+		l.cuts++
+		l.mu.Unlock()
+	}
+	count()
+	defer count()
+	return drop()
+}
+
+// whole runs read and says whether all that it read was in the log at one time.
+func (l *Log) whole(read func()) bool {
+	cuts := func() uint64 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.cuts
+	}
+	before := cuts()
+	read()
+	return before%2 == 0 && before == cuts()
+}
+
+func (l *Log) GetLog(index uint64, out *raft.Log) error {
+	err := l.LogStore.GetLog(index, out)
+	if errors.Is(err, raft.ErrLogNotFound) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if index > l.from && index <= l.lost {
+			*out = raft.Log{Index: index, Type: lostEntry}
+			return nil
+		}
+	}
+	return err
+}
+
+func (l *Log) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
+
+// StoreLogs refuses what would follow lost entries. When it fails after a
+// truncation, Raft no longer knows where its log ends: its goroutine ends here.
+func (l *Log) StoreLogs(logs []*raft.Log) error {
+	l.mu.Lock()
+	lost, torn := l.lost, l.torn
+	l.mu.Unlock()
+	if len(logs) > 0 && lost > 0 && logs[0].Index > lost {
+		return fmt.Errorf("store entry %d: those through %d are lost", logs[0].Index, lost)
+	}
+	if err := l.LogStore.StoreLogs(logs); err != nil {
+		if torn && !errors.Is(err, ErrWALClosed) {
+			l.fault(fmt.Errorf("store entry %d after a truncation: %w", logs[0].Index, err))
+			runtime.Goexit()
+		}
+		return err
+	}
+	l.mu.Lock()
+	l.from, l.lost, l.torn = 0, 0, false
+	l.mu.Unlock()
+	return nil
+}
+
+func (l *Log) DeleteRange(first, last uint64) error {
+	end, err := l.LastIndex()
+	if err != nil {
+		return err
+	}
+	if last < end { // Raft compacts
+		return l.LogStore.DeleteRange(first, last)
+	}
+	l.mu.Lock()
+	l.torn = true
+	l.mu.Unlock()
+	return l.cut(func() error { return l.LogStore.DeleteRange(first, last) })
+}
