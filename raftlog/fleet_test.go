@@ -274,15 +274,17 @@ func (f *fleet) follower(not ...string) *fleetNode {
 func (f *fleet) put(commands ...string) {
 	f.t.Helper()
 	leader := f.leader()
-	var all []*raftlog.Proposal
-	for _, c := range commands {
-		p, err := leader.replicas[0].Start([]byte(c))
-		require.NoError(f.t, err)
-		all = append(all, p)
-	}
-	for _, p := range all {
-		_, err := p.Wait(within(f.t, time.Minute))
-		require.NoError(f.t, err)
+	for part := range slices.Chunk(commands, 64) {
+		var all []*raftlog.Proposal
+		for _, c := range part {
+			p, err := leader.replicas[0].Start([]byte(c))
+			require.NoError(f.t, err)
+			all = append(all, p)
+		}
+		for _, p := range all {
+			_, err := p.Wait(within(f.t, time.Minute))
+			require.NoError(f.t, err)
+		}
 	}
 }
 

@@ -42,7 +42,11 @@ func (l *Log) lose(floor uint64, drop func() error) error {
 		return err
 	}
 	l.mu.Lock()
-	l.from, l.lost = floor, max(last, l.lost)
+	if l.lost = max(last, l.lost); l.lost > floor {
+		l.from = floor
+	} else {
+		l.from, l.lost = 0, 0
+	}
 	l.mu.Unlock()
 	return l.cut(drop)
 }

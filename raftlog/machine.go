@@ -47,8 +47,8 @@ type applier struct {
 	floors *floors
 	reset  func(applied) error
 
-	save    sync.Mutex // held while a checkpoint is taken or a floor restored; locked before mu
-	mu      sync.Mutex // held while entries are applied or the state is captured
+	save    chan struct{} // full while a checkpoint is taken or a floor restored; before mu
+	mu      sync.Mutex    // held while entries are applied or the state is captured
 	machine Machine
 	applied applied
 	err     error
@@ -262,8 +262,8 @@ func (a *applier) Restore(rc io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
-	a.save.Lock()
-	defer a.save.Unlock()
+	a.save <- struct{}{}
+	defer func() { <-a.save }()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.err != nil {

@@ -94,7 +94,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
 	r.logs = NewLog(cfg.Logs, r.faulted)
 	r.pushes.r = r
-	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, grown: make(chan struct{})}
+	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, grown: make(chan struct{}), save: make(chan struct{}, 1)}
 	r.apply.applied.index, r.apply.applied.term = m.Applied()
 	snapshots := cfg.Snapshots
 	if snapshots == nil {
@@ -359,8 +359,8 @@ func (r *Replica) Stats() Stats {
 // checkpoint that could not be saved: the machine takes the one before for kept.
 // ErrClosed after Close.
 func (r *Replica) Checkpoint() error {
-	r.apply.save.Lock()
-	defer r.apply.save.Unlock()
+	r.apply.save <- struct{}{}
+	defer func() { <-r.apply.save }()
 	if r.floors == nil || r.unsafe != nil {
 		return r.unsafe
 	}
@@ -385,9 +385,9 @@ func (r *Replica) Checkpoint() error {
 // noCheckpoints ends checkpoints: when it returns none is under way, and the later
 // ones answer why.
 func (r *Replica) noCheckpoints(why error) {
-	r.apply.save.Lock()
+	r.apply.save <- struct{}{}
 	r.unsafe = why
-	r.apply.save.Unlock()
+	<-r.apply.save
 }
 
 // resetLog makes an installed floor durable: the machine has restored it, and
