@@ -26,9 +26,17 @@ type nudges struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu    sync.Mutex
-	down  map[string]time.Time                    // nodes this host has lost
-	words map[string]map[string]map[uint64]logEnd // lost node -> who says so -> their logs
+	mu       sync.Mutex
+	down     map[string]bool            // nodes this host has lost
+	words    map[string]map[string]word // lost node -> who says so
+	thinking map[string]chan struct{}   // lost nodes being considered; wakes who does
+}
+
+// word is another host's of a lost node: how far its logs go in the groups that
+// it followed there.
+type word struct {
+	at   time.Time
+	ends map[uint64]logEnd
 }
 
 // logEnd is how far a log goes; the greater may lead.
@@ -46,6 +54,11 @@ const (
 	// with a thousand groups does not drown in votes.
 	nudgeBurst = 64
 	nudgePause = 10 * time.Millisecond
+	// nudgeTurns is how many stand, one after the other.
+	nudgeTurns = 5
+	// wordHolds is how long another host's word counts: an alarm of theirs that was
+	// false does not make one of ours true later.
+	wordHolds = 2 * time.Second
 	// maxSuspectGroups bounds a message that we take.
 	maxSuspectGroups = 100_000
 )
@@ -53,30 +66,36 @@ const (
 func (n *nudges) init(h *Host) {
 	n.host = h
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.down = make(map[string]time.Time)
-	n.words = make(map[string]map[string]map[uint64]logEnd)
+	n.down = make(map[string]bool)
+	n.words = make(map[string]map[string]word)
+	n.thinking = make(map[string]chan struct{})
 }
 
 func (n *nudges) close() {
-	n.cancel()
+	n.mu.Lock()
+	n.cancel() // from here nothing is begun
+	n.mu.Unlock()
 	n.wg.Wait()
+}
+
+// beginLocked runs f, unless the host closes.
+func (n *nudges) beginLocked(f func()) {
+	if n.ctx.Err() == nil {
+		n.wg.Go(f)
+	}
 }
 
 // link is told of each change of a link, in order.
 func (n *nudges) link(node string, up bool) {
-	if n.ctx.Err() != nil {
-		return
-	}
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	if up {
 		delete(n.down, node)
 		delete(n.words, node)
-		n.mu.Unlock()
 		return
 	}
-	n.down[node] = time.Now()
-	n.mu.Unlock()
-	n.wg.Go(func() { n.lost(node) })
+	n.down[node] = true
+	n.beginLocked(func() { n.lost(node) })
 }
 
 // lost spreads the word and stands where this host is best.
@@ -103,7 +122,9 @@ func (n *nudges) lost(node string) {
 	for p := range peers {
 		n.host.transport.Notify(p, kindSuspect, msg)
 	}
-	n.consider(node)
+	n.mu.Lock()
+	n.thinkLocked(node)
+	n.mu.Unlock()
 }
 
 // followed returns the replicas here that vote and whose leader is on node.
@@ -128,49 +149,73 @@ func (n *nudges) heard(_ context.Context, from string, msg []byte) ([]byte, erro
 		ends[binary.BigEndian.Uint64(rest)] = logEnd{binary.BigEndian.Uint64(rest[8:]), binary.BigEndian.Uint64(rest[16:])}
 	}
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.words[node] == nil {
-		n.words[node] = make(map[string]map[uint64]logEnd)
+		n.words[node] = make(map[string]word)
 	}
-	n.words[node][from] = ends
-	n.mu.Unlock()
-	if n.ctx.Err() == nil {
-		n.wg.Go(func() { n.consider(node) })
+	n.words[node][from] = word{time.Now(), ends}
+	if n.down[node] {
+		n.thinkLocked(node)
 	}
 	return nil, nil
 }
 
+// thinkLocked has the node considered, from the first turn on.
+func (n *nudges) thinkLocked(node string) {
+	wake := n.thinking[node]
+	if wake == nil {
+		wake = make(chan struct{}, 1)
+		n.thinking[node] = wake
+		n.beginLocked(func() { n.consider(node, wake) })
+	}
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
 // consider stands for election in the groups of the lost node in which this
 // host's turn comes.
-func (n *nudges) consider(node string) {
-	for turn := 0; turn < 5; turn++ {
+func (n *nudges) consider(node string, wake <-chan struct{}) {
+	stood := make(map[uint64]time.Time)
+	for turn := 0; ; {
+		select {
+		case <-wake: // somebody else has lost it
+			turn = 0
+		default:
+		}
 		n.mu.Lock()
-		_, lost := n.down[node]
-		n.mu.Unlock()
-		if !lost {
+		if !n.down[node] || turn == nudgeTurns || n.ctx.Err() != nil {
+			delete(n.thinking, node)
+			n.mu.Unlock()
 			return
 		}
-		stood := 0
+		n.mu.Unlock()
+		burst := 0
 		for group, r := range n.leaderless(node) {
-			if n.turn(node, group, r) != turn {
+			if n.turn(node, group, r) != turn || time.Since(stood[group]) < nudgeNext {
 				continue
 			}
 			r.Nudge()
-			if stood++; stood%nudgeBurst == 0 && !n.pause(nudgePause) {
-				return
+			stood[group] = time.Now()
+			if burst++; burst%nudgeBurst == 0 {
+				n.pause(nudgePause)
 			}
 		}
-		if !n.pause(nudgeNext) {
-			return
+		select {
+		case <-time.After(nudgeNext):
+			turn++
+		case <-wake:
+			turn = 0
+		case <-n.ctx.Done():
 		}
 	}
 }
 
-func (n *nudges) pause(d time.Duration) bool {
+func (n *nudges) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
-		return true
 	case <-n.ctx.Done():
-		return false
 	}
 }
 
@@ -202,8 +247,9 @@ func (n *nudges) turn(node string, group uint64, r *Replica) int {
 			continue
 		}
 		name, _ := NodeOf(s.Address)
-		end, ok := n.words[node][name][group]
-		if !ok {
+		w := n.words[node][name]
+		end, ok := w.ends[group]
+		if !ok || time.Since(w.at) > wordHolds {
 			continue
 		}
 		agree++

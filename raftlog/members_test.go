@@ -1,0 +1,219 @@
+package raftlog_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
+	"raftmq/raftlog"
+)
+
+// learner starts a node with an empty disk and makes it a learner.
+func (f *fleet) learner(name string) *fleetNode {
+	f.t.Helper()
+	f.disks[name] = vfs.NewMem(44)
+	n := f.start(name)
+	var all []string
+	for other := range f.disks {
+		all = append(all, other)
+	}
+	for _, n := range f.nodes {
+		n.tr.SetPeers(all)
+	}
+	require.NoError(f.t, f.leader().replicas[0].AddLearner(within(f.t, time.Minute), raft.ServerID(name+".1"), 0))
+	return n
+}
+
+// suffrage gives what each member is, by the node's own knowledge.
+func (n *fleetNode) suffrage() (all []string, index uint64) {
+	conf, index := n.replicas[0].Members()
+	for _, s := range conf.Servers {
+		all = append(all, fmt.Sprint(s.ID, " ", s.Suffrage))
+	}
+	return all, index
+}
+
+// A learner catches up, becomes a voter, counts, and is removed; all know.
+func TestMembersComeAndGo(t *testing.T) {
+	inFleet(t, nil, func(t *testing.T, f *fleet) {
+		f.put(many("before", 200)...)
+		n4 := f.learner("n4")
+		f.equal()
+		three := []string{"n1.1 Voter", "n2.1 Voter", "n3.1 Voter"}
+		leader := f.leader()
+		_, prev := leader.suffrage()
+		for _, n := range f.nodes {
+			all, index := n.suffrage()
+			require.Equal(t, append(three[:3:3], "n4.1 Nonvoter"), all)
+			require.Equal(t, prev, index)
+		}
+		r := leader.replicas[0]
+		require.NoError(t, r.AddVoter(t.Context(), "n4.1", prev))
+		require.ErrorIs(t, r.Remove(t.Context(), "n4.1", prev), raftlog.ErrChanged)
+		require.ErrorIs(t, r.AddLearner(t.Context(), "n5.1", prev), raftlog.ErrChanged)
+		require.ErrorIs(t, f.follower().replicas[0].Remove(t.Context(), "n4.1", 0), raftlog.ErrNotLeader)
+		f.equal()
+		for _, n := range f.nodes {
+			all, _ := n.suffrage()
+			require.Equal(t, append(three[:3:3], "n4.1 Voter"), all)
+		}
+
+		// Its vote counts: of four, three are a majority.
+		require.NoError(t, r.Transfer(t.Context(), "n4"))
+		require.Equal(t, n4, f.leader())
+		gone := f.follower().name
+		f.stop(gone)
+		f.put(many("by n4", 20)...)
+		f.start(gone)
+
+		// A leader that is removed hands over.
+		_, prev = n4.suffrage()
+		require.NoError(t, n4.replicas[0].Remove(t.Context(), "n4.1", prev))
+		f.leader("n4")
+		f.put(many("after", 20)...)
+		f.stop("n4")
+		delete(f.disks, "n4")
+		f.equal()
+		for _, n := range f.nodes {
+			all, _ := n.suffrage()
+			require.Equal(t, three, all)
+		}
+	})
+}
+
+// A change that cannot be committed ends with its context, unknown; and is done or undone afterwards.
+func TestAChangeWithoutAMajorityIsUnknown(t *testing.T) {
+	inFleet(t, nil, func(t *testing.T, f *fleet) {
+		f.put("before")
+		leader := f.leader()
+		f.isolate(leader.name)
+		for range 2 { // the second waits for the first
+			began := time.Now()
+			err := leader.replicas[0].AddLearner(within(t, 300*time.Millisecond), "n4.1", 0)
+			require.ErrorIs(t, err, raftlog.ErrUnknownOutcome)
+			require.Less(t, time.Since(began), 400*time.Millisecond)
+		}
+		f.leader(leader.name)
+		f.net.cuts.HealAll()
+		f.equal()
+		all, _ := leader.suffrage()
+		require.Len(t, all, 3)
+	})
+}
+
+// Leadership goes round under load: nothing is lost, nothing twice, and what is refused has no effect.
+func TestTransferUnderLoad(t *testing.T) {
+	inFleet(t, nil, func(t *testing.T, f *fleet) {
+		f.leader()
+		var mu sync.Mutex
+		acked, refused := []string{}, []string{}
+		var over atomic.Bool
+		var wg sync.WaitGroup
+		for who := range 8 {
+			wg.Go(func() {
+				for i := 0; !over.Load(); i++ {
+					n := f.nodes[threeNodes[(who+i)%3]]
+					c := fmt.Sprint(who, " ", i)
+					_, err := n.replicas[0].Propose(t.Context(), []byte(c))
+					mu.Lock()
+					switch {
+					case err == nil:
+						acked = append(acked, c)
+					case errors.Is(err, raftlog.ErrNotLeader):
+						refused = append(refused, c)
+					default:
+						t.Error("a transfer makes no outcome unknown: ", err)
+					}
+					mu.Unlock()
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		for range 20 {
+			time.Sleep(50 * time.Millisecond)
+			to := f.follower()
+			require.NoError(t, f.leader().replicas[0].Transfer(t.Context(), to.name))
+			require.Equal(t, to, f.leader())
+		}
+		over.Store(true)
+		wg.Wait()
+		f.equal()
+		require.Greater(t, len(acked), 500)
+		require.NotEmpty(t, refused)
+		times := make(map[string]int)
+		all, _ := f.witnesses[1].commands()
+		for _, c := range all {
+			times[c]++
+		}
+		for _, c := range acked {
+			require.Equal(t, 1, times[c], c)
+		}
+		for _, c := range refused {
+			require.Zero(t, times[c], c)
+		}
+	})
+}
+
+// A deposed leader whose log is longer is not told to stand before it has the leader's entries: it would depose the leader in vain.
+func TestTransferToADeposedLeaderWaits(t *testing.T) {
+	inFleet(t, nil, func(t *testing.T, f *fleet) {
+		for round := range 10 {
+			f.put(many(fmt.Sprint("before ", round), 10)...)
+			old := f.leader()
+			f.isolate(old.name)
+			for i := range 100 {
+				old.replicas[0].Start(fmt.Appendf(nil, "of the deposed leader %d", i))
+			}
+			leader := f.leader(old.name)
+			f.put("of the leader")
+			term, _ := leader.replicas[0].Leads()
+			time.Sleep(2 * time.Second)
+			go func() { time.Sleep(100 * time.Millisecond); f.net.cuts.HealAll() }()
+			require.NoError(t, leader.replicas[0].Transfer(t.Context(), old.name))
+			require.Equal(t, old, f.leader())
+			now, _ := old.replicas[0].Leads()
+			require.Equal(t, term+1, now)
+		}
+		f.equal()
+	})
+}
+
+// A transfer to a node that cannot be reached fails, and the leader goes on (hashicorp/raft issue 696).
+func TestAFailedTransferLeavesTheLeader(t *testing.T) {
+	for name, lose := range map[string]func(*fleet, string){"refused": (*fleet).isolate, "silent": (*fleet).silence} {
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, nil, func(t *testing.T, f *fleet) {
+				f.put("before")
+				leader, to := f.leader(), f.follower()
+				term, _ := leader.replicas[0].Leads()
+				lose(f, to.name)
+				failed := make(chan error, 1)
+				go func() { failed <- leader.replicas[0].Transfer(t.Context(), to.name) }()
+				time.Sleep(100 * time.Millisecond)
+				_, err := leader.replicas[0].Start([]byte("meanwhile"))
+				require.ErrorIs(t, err, raftlog.ErrNotLeader)
+				require.ErrorContains(t, leader.replicas[0].Transfer(t.Context(), to.name), "already")
+				require.Error(t, <-failed)
+				now, ok := leader.replicas[0].Leads()
+				require.True(t, ok)
+				require.Equal(t, term, now)
+				f.put("after")
+				f.net.cuts.HealAll()
+				time.Sleep(5 * time.Second)
+				f.put("healed")
+				require.NoError(t, f.leader().replicas[0].Transfer(t.Context(), f.follower().name))
+				f.put("handed over")
+				f.equal()
+				all, _ := f.witnesses[1].commands()
+				require.Equal(t, []string{"before", "after", "healed", "handed over", "the last"}, all)
+			})
+		})
+	}
+}
