@@ -288,15 +288,21 @@ func (s *script) feed(term, prev, prevTerm, commit uint64, entries []*raft.Log) 
 	return &resp
 }
 
+// snapshotOf is a ledger's state as it travels.
+func snapshotOf(t testing.TB, at ledgerMark) []byte {
+	t.Helper()
+	state, err := json.Marshal(at)
+	require.NoError(t, err)
+	b := append([]byte("rqSN\x01"), binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, at.Index), at.Term)...)
+	return append(b, state...)
+}
+
 // give has n2, leader of term, install a floor that is the witness's state at index.
 func (s *script) give(term uint64, at ledgerMark, confIndex uint64) error {
-	state, err := json.Marshal(at)
-	require.NoError(s.t, err)
-	b := append([]byte("rqSN\x01"), binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, at.Index), at.Term)...)
-	b = append(b, state...)
+	b := snapshotOf(s.t, at)
 	id := []byte("n2.1")
 	var resp raft.InstallSnapshotResponse
-	err = s.n2.InstallSnapshot("n1.1", "n1.1", &raft.InstallSnapshotRequest{
+	err := s.n2.InstallSnapshot("n1.1", "n1.1", &raft.InstallSnapshotRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: id, Addr: id}, SnapshotVersion: 1, Term: term,
 		LastLogIndex: at.Index, LastLogTerm: at.Term, Configuration: raft.EncodeConfiguration(servers(threeNodes...)), ConfigurationIndex: confIndex,
 		Size: int64(len(b)),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -15,9 +16,16 @@ import (
 // the end away (hashicorp/raft issue 697): it would look in vain, for ever, for
 // the entries that it must replace. So those that are lost are answered as entries
 // of no term, which match nothing, until others are stored in their place.
+//
+// It also ends Raft's goroutine where the library would take the process down:
+// when an entry to be applied cannot be read, and when it would no longer know
+// where its log ends. fault says why, once; the deferred calls run, the replica can
+// be closed.
 type Log struct {
 	raft.LogStore
-	fault func(error)
+	fault   func(error)
+	told    sync.Once
+	applied atomic.Pointer[func() uint64] // nil while Raft starts
 
 	mu   sync.Mutex
 	cuts uint64 // odd while the end is being cut off
@@ -26,8 +34,7 @@ type Log struct {
 	torn bool // truncated, and nothing stored since
 }
 
-// NewLog returns the view of store for one Raft. fault is told once why it ends;
-// see StoreLogs.
+// NewLog returns the view of store for one Raft.
 func NewLog(store raft.LogStore, fault func(error)) *Log {
 	return &Log{LogStore: store, fault: fault}
 }
@@ -83,14 +90,23 @@ func (l *Log) GetLog(index uint64, out *raft.Log) error {
 			*out = raft.Log{Index: index, Type: lostEntry}
 			return nil
 		}
+		return err
+	}
+	if applied := l.applied.Load(); err != nil && applied != nil && index > (*applied)() {
+		l.halt(fmt.Errorf("read entry %d: %w", index, err))
 	}
 	return err
+}
+
+func (l *Log) halt(err error) {
+	l.told.Do(func() { l.fault(err) })
+	runtime.Goexit()
 }
 
 func (l *Log) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
 
 // StoreLogs refuses what would follow lost entries. When it fails after a
-// truncation, Raft no longer knows where its log ends: its goroutine ends here.
+// truncation, Raft no longer knows where its log ends.
 func (l *Log) StoreLogs(logs []*raft.Log) error {
 	l.mu.Lock()
 	lost, torn := l.lost, l.torn
@@ -100,8 +116,7 @@ func (l *Log) StoreLogs(logs []*raft.Log) error {
 	}
 	if err := l.LogStore.StoreLogs(logs); err != nil {
 		if torn && !errors.Is(err, ErrWALClosed) {
-			l.fault(fmt.Errorf("store entry %d after a truncation: %w", logs[0].Index, err))
-			runtime.Goexit()
+			l.halt(fmt.Errorf("store entry %d after a truncation: %w", logs[0].Index, err))
 		}
 		return err
 	}

@@ -47,8 +47,8 @@ type ReplicaConfig struct {
 	// same term when it no longer is.
 	OnLeader func(lead bool, term uint64)
 	// OnFault is called once when the machine could not apply an entry, once when its
-	// state could not be made durable, and once when Raft's term, or what follows a
-	// truncation, could not.
+	// state could not be made durable, once when Raft's term could not, and once when
+	// its log could not be read or did not take what follows a truncation.
 	OnFault func(error)
 }
 
@@ -165,6 +165,8 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 		return fmt.Errorf("start: %w", err)
 	}
 	stable.armed.Store(true)
+	applied := r.Applied
+	r.logs.applied.Store(&applied)
 	r.raft = ra
 	return nil
 }
