@@ -303,8 +303,23 @@ func (f *fleet) equal() {
 	for g := range f.groups {
 		w := f.witnesses[uint64(g+1)]
 		for _, n := range f.nodes {
-			eventually(f.t, n.name+" lags", func() bool { return n.ledgers[g].mark().Commands >= w.last().Commands })
+			f.applies(n, g, w.last().Commands)
 		}
+	}
+}
+
+// applies waits until a node has applied so many commands of a group, the first is 0.
+func (f *fleet) applies(n *fleetNode, group int, commands uint64) {
+	f.t.Helper()
+	for began := time.Now(); n.ledgers[group].mark().Commands < commands; time.Sleep(5 * time.Millisecond) {
+		if time.Since(began) < 2*time.Minute {
+			continue
+		}
+		for name, n := range f.nodes {
+			members, _ := n.replicas[group].Members()
+			f.t.Logf("%s: %+v, floor %d, %v, faults %d", name, n.replicas[group].Stats(), n.started(), members, len(n.faults))
+		}
+		require.Fail(f.t, "replica lags", n.name)
 	}
 }
 
