@@ -106,7 +106,7 @@ func (f *fleet) open(name string) (*fleetNode, error) {
 	n := &fleetNode{name: name, faults: make(chan error, 100), leads: &leadership{}}
 	var err error
 	disk := f.disks[name]
-	if n.wal, err = raftlog.OpenWAL("wal", raftlog.WALOptions{FS: disk, SegmentBytes: 64 << 10, Segments: 8}); err != nil {
+	if n.wal, err = raftlog.OpenWAL("wal", raftlog.WALOptions{FS: disk, SegmentBytes: 256 << 10, Segments: 8, MaxAppend: 64 << 10}); err != nil {
 		return nil, err
 	}
 	n.tr = f.net.open(f.t, name, nil)

@@ -182,7 +182,7 @@ func TestASnapshotEndsWithABarrier(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *nodeNet) {
 		logs, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
 		disk := vfs.NewMem(1)
-		wal, err := raftlog.OpenWAL("wal", raftlog.WALOptions{FS: disk, SegmentBytes: 64 << 10})
+		wal, err := raftlog.OpenWAL("wal", raftlog.WALOptions{FS: disk, SegmentBytes: 64 << 10, MaxAppend: 16 << 10, MaxEntry: 8 << 10})
 		require.NoError(t, err)
 		defer wal.Close()
 		// As a peer has installed it: a state at entry 3, of a snapshot at entry 5.
