@@ -87,7 +87,7 @@ type node struct {
 	Name       string
 	Nameserver string
 	Listeners  []string
-	Log        string
+	PID        int
 }
 
 // devCluster is a "raftmq dev" of three nodes.
@@ -95,6 +95,7 @@ type devCluster struct {
 	program, dir string
 	dev          *exec.Cmd
 	ended        chan error
+	stopping     atomic.Bool
 	nodes        []node
 }
 
@@ -130,7 +131,11 @@ func startCluster(dir string) (*devCluster, error) {
 				close(ready)
 			}
 		}
-		c.ended <- c.dev.Wait()
+		err := c.dev.Wait()
+		if !c.stopping.Load() {
+			fmt.Fprintf(os.Stderr, "%s dev ended by itself: %v\n", time.Now().Format(time.RFC3339), c.dev.ProcessState)
+		}
+		c.ended <- err
 	}()
 	select {
 	case <-ready:
@@ -139,16 +144,8 @@ func startCluster(dir string) (*devCluster, error) {
 	case <-time.After(2 * time.Minute):
 		return nil, errors.Join(errors.New("dev does not become ready"), c.stop())
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "cluster.json"))
-	if err != nil {
-		return nil, err
-	}
-	var file struct{ Nodes []node }
-	if err := json.Unmarshal(b, &file); err != nil {
-		return nil, err
-	}
-	c.nodes = file.Nodes
-	return c, nil
+	c.nodes, err = c.readNodes()
+	return c, err
 }
 
 // portBase differs between runs; the ports lie below those that systems give to
@@ -161,6 +158,7 @@ func portBase() string {
 }
 
 func (c *devCluster) stop() error {
+	c.stopping.Store(true)
 	c.dev.Process.Signal(syscall.SIGTERM)
 	return <-c.ended
 }
@@ -218,13 +216,44 @@ func (c *devCluster) committed(t testing.TB, group, topic string) {
 	}, func() string { return fmt.Sprintf("group %s lags %v messages behind %s", group, lag, topic) })
 }
 
+// state says which nodes run.
+func (c *devCluster) state() string {
+	s := "dev runs"
+	if c.dev.Process.Signal(syscall.Signal(0)) != nil {
+		s = "dev has ended"
+	}
+	nodes, err := c.readNodes()
+	if err != nil {
+		return s + ", " + err.Error()
+	}
+	for _, n := range nodes {
+		if syscall.Kill(n.PID, 0) == nil {
+			s += fmt.Sprintf(", %s runs", n.Name)
+		} else {
+			s += fmt.Sprintf(", %s does not", n.Name)
+		}
+	}
+	return s
+}
+
+// readNodes is what dev says of its nodes.
+func (c *devCluster) readNodes() ([]node, error) {
+	b, err := os.ReadFile(filepath.Join(c.dir, "cluster.json"))
+	if err != nil {
+		return nil, err
+	}
+	var file struct{ Nodes []node }
+	err = json.Unmarshal(b, &file)
+	return file.Nodes, err
+}
+
 // until polls what cannot be waited for.
 func until(t testing.TB, limit time.Duration, done func() bool, state func() string) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for !done() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", limit, state())
+			t.Fatalf("not within %v: %s; %s", limit, state(), cluster.state())
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
