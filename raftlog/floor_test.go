@@ -364,3 +364,36 @@ func TestAFloorInsideTheLogLosesNothing(t *testing.T) {
 		eventually(t, "applied", func() bool { return s.r.Applied() == 61 })
 	})
 }
+
+// A diverged log that ends before, at or behind the floor's entry goes on after it: Raft remembers its own last entry, and compares only
+// that with the one before a request's.
+func TestAFloorAtTheEndOfADivergedLog(t *testing.T) {
+	for last := uint64(58); last <= 62; last++ {
+		t.Run(fmt.Sprint("ends at ", last), func(t *testing.T) {
+			inScript(t, 0, nil, func(t *testing.T, s *script) {
+				require.True(t, s.feed(5, 1, 1, 10, entriesOf(5, 2, many("command", int(last-1))...)).Success)
+				eventually(t, "applied", func() bool { return s.r.Applied() == 10 })
+				w := s.witnesses[1]
+				other, err := openLedger(vfs.NewMem(1), "other", 0, w, "other", nil)
+				require.NoError(t, err)
+				for i := range w.log {
+					_, err = other.Apply([]*raft.Log{&w.log[i]})
+					require.NoError(t, err)
+				}
+				_, err = other.Apply(entriesOf(7, 11, many("of the leader", 50)...))
+				require.NoError(t, err)
+				require.NoError(t, s.give(7, other.mark(), 1))
+				require.EqualValues(t, 60, s.r.Applied())
+				require.True(t, s.feed(7, 60, 7, 60, nil).Success)
+				require.True(t, s.feed(7, 60, 7, 65, entriesOf(7, 61, many("after", 5)...)).Success)
+				eventually(t, "applied", func() bool { return s.r.Applied() == 65 })
+				require.EqualValues(t, 65, s.r.Stats().Last)
+				s.restart()
+				require.EqualValues(t, 65, s.r.Stats().Last)
+				require.True(t, s.feed(7, 65, 7, 65, nil).Success)
+				_, found := w.commands()
+				require.Empty(t, found)
+			})
+		})
+	}
+}

@@ -176,6 +176,9 @@ func (g *GroupTransport) offer(in *inboundRPC) bool {
 		in.respond(nil, errBusy, true)
 		return false
 	}
+	if a, ok := in.command.(*raft.AppendEntriesRequest); ok && g.backlog.log != nil {
+		g.backlog.log.vouch(a)
+	}
 	g.queued++
 	g.bytes += in.size
 	g.consumer <- raft.RPC{Command: in.command, Reader: in.reader, RespChan: in.resp} // room: queued < groupQueue

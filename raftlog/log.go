@@ -15,7 +15,9 @@ import (
 // Raft remembers where its log ends and is not told when an installed floor takes
 // the end away (hashicorp/raft issue 697): it would look in vain, for ever, for
 // the entries that it must replace. So those that are lost are answered as entries
-// of no term, which match nothing, until others are stored in their place.
+// of no term, which match nothing, until others are stored in their place. And if
+// the floor's entry is just the one that it remembers, of another term, it would
+// never take what follows: see vouch.
 //
 // It also ends Raft's goroutine where the library would take the process down:
 // when an entry to be applied cannot be read, and when it would no longer know
@@ -27,11 +29,11 @@ type Log struct {
 	told    sync.Once
 	applied atomic.Pointer[func() uint64] // nil while Raft starts
 
-	mu   sync.Mutex
-	cuts uint64 // odd while the end is being cut off
-	from uint64 // entries after from, through lost, are lost
-	lost uint64
-	torn bool // truncated, and nothing stored since
+	mu    sync.Mutex
+	cuts  uint64 // odd while the end is being cut off
+	floor logEnd // installed over a log that went through it or further
+	lost  uint64 // where that ended: entries from floor to here are lost; 0: none
+	torn  bool   // truncated, and nothing stored since
 }
 
 // NewLog returns the view of store for one Raft.
@@ -43,19 +45,29 @@ func NewLog(store raft.LogStore, fault func(error)) *Log {
 const lostEntry = raft.LogType(255)
 
 // lose has drop remove all entries, since the log goes on after a floor.
-func (l *Log) lose(floor uint64, drop func() error) error {
+func (l *Log) lose(floor logEnd, drop func() error) error {
 	last, err := l.LastIndex()
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
-	if l.lost = max(last, l.lost); l.lost > floor {
-		l.from = floor
-	} else {
-		l.from, l.lost = 0, 0
+	l.floor = floor
+	if l.lost = max(last, l.lost); l.lost < floor.index {
+		l.lost = 0
 	}
 	l.mu.Unlock()
 	return l.cut(drop)
+}
+
+// vouch is given each request before Raft. One that goes on after an installed
+// floor needs no check of the entry before, which Raft would make against the one
+// that it remembers.
+func (l *Log) vouch(a *raft.AppendEntriesRequest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost > 0 && l.floor == (logEnd{a.PrevLogTerm, a.PrevLogEntry}) {
+		a.PrevLogEntry, a.PrevLogTerm = 0, 0
+	}
 }
 
 func (l *Log) cut(drop func() error) error {
@@ -86,7 +98,7 @@ func (l *Log) GetLog(index uint64, out *raft.Log) error {
 	if errors.Is(err, raft.ErrLogNotFound) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if index > l.from && index <= l.lost {
+		if index > l.floor.index && index <= l.lost {
 			*out = raft.Log{Index: index, Type: lostEntry}
 			return nil
 		}
@@ -109,10 +121,10 @@ func (l *Log) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
 // truncation, Raft no longer knows where its log ends.
 func (l *Log) StoreLogs(logs []*raft.Log) error {
 	l.mu.Lock()
-	lost, torn := l.lost, l.torn
+	lost, after, torn := l.lost, l.floor.index+1, l.torn
 	l.mu.Unlock()
-	if len(logs) > 0 && lost > 0 && logs[0].Index > lost {
-		return fmt.Errorf("store entry %d: those through %d are lost", logs[0].Index, lost)
+	if len(logs) > 0 && lost > 0 && logs[0].Index != after {
+		return fmt.Errorf("store entry %d: those from %d are lost", logs[0].Index, after)
 	}
 	if err := l.LogStore.StoreLogs(logs); err != nil {
 		if torn && !errors.Is(err, ErrWALClosed) {
@@ -121,7 +133,7 @@ func (l *Log) StoreLogs(logs []*raft.Log) error {
 		return err
 	}
 	l.mu.Lock()
-	l.from, l.lost, l.torn = 0, 0, false
+	l.lost, l.torn = 0, false
 	l.mu.Unlock()
 	return nil
 }

@@ -78,6 +78,12 @@ func TestMembersComeAndGo(t *testing.T) {
 		require.NoError(t, n4.replicas[0].Remove(t.Context(), "n4.1", prev))
 		f.leader("n4")
 		f.put(many("after", 20)...)
+
+		// It may come back, and go as a follower.
+		require.NoError(t, f.leader().replicas[0].AddVoter(t.Context(), "n4.1", 0))
+		f.equal()
+		require.Equal(t, "Follower", n4.replicas[0].Stats().State)
+		require.NoError(t, f.leader().replicas[0].Remove(t.Context(), "n4.1", 0))
 		f.stop("n4")
 		delete(f.disks, "n4")
 		f.equal()

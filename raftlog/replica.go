@@ -141,6 +141,7 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 	c.MaxAppendEntries = 32 // entries of up to 256 KiB; the transport bounds bytes
 	c.BatchApplyCh = true
 	c.NoLegacyTelemetry = true
+	c.ShutdownOnRemove = false // a leader that is removed may be added again
 	c.Logger = r.log
 	if r.floors != nil {
 		c.NoSnapshotRestoreOnStart = true // the machine was opened at the checkpoint
@@ -399,7 +400,7 @@ func (r *Replica) resetLog(at applied) error {
 	if err := sync(); err != nil {
 		return fmt.Errorf("sync floor at entry %d: %w", at.index, err)
 	}
-	return r.logs.lose(at.index, func() error { return r.cfg.Log.Reset(at.checkpoint(state)) })
+	return r.logs.lose(logEnd{at.term, at.index}, func() error { return r.cfg.Log.Reset(at.checkpoint(state)) })
 }
 
 // Close stops the replica, with a last checkpoint that makes the next start
