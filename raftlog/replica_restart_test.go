@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -164,7 +165,8 @@ func TestALogsFaultIsFinal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inScript(t, 0, nil, func(t *testing.T, s *script) {
 				require.True(t, s.feed(5, 1, 1, 1, entriesOf(5, 2, "two", "three")).Success)
-				s.restart() // nothing is cached
+				synctest.Wait() // the first is applied
+				s.restart()     // nothing is cached
 				s.disks["n1"].Inject(c.fault)
 				go s.n2.AppendEntries("n1.1", "n1.1", &raft.AppendEntriesRequest{
 					RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte("n2.1"), Addr: []byte("n2.1")},
