@@ -34,13 +34,6 @@ type walSlot struct {
 	log  *raft.Log
 }
 
-// walCached is one StoreLogs in the node's cache, oldest first.
-type walCached struct {
-	g       *GroupLog
-	through uint64
-	bytes   int64
-}
-
 // GroupLog is one Raft group's log and stable store. Reads run beside everything; changes of one group wait for each other.
 //
 // A change that finds no room waits for it, at most the write deadline, and then returns ErrWALFull.
@@ -290,40 +283,6 @@ func (g *GroupLog) store(first []byte, logs []*raft.Log, size int) error {
 	return err
 }
 
-// cache enters c into the node's cache and evicts the oldest beyond its bound.
-func (w *WAL) cache(c walCached) {
-	w.mu.Lock()
-	w.cacheQ = append(w.cacheQ, c)
-	w.cached += c.bytes
-	n := 0
-	for ; w.cached > walNodeCache; n++ {
-		w.cached -= w.cacheQ[n].bytes
-	}
-	old := slices.Clone(w.cacheQ[:n])
-	clear(w.cacheQ[:n])
-	w.cacheQ = w.cacheQ[n:]
-	w.mu.Unlock()
-	for _, o := range old {
-		o.g.mu.Lock()
-		o.g.evictLocked(o.through)
-		o.g.mu.Unlock()
-	}
-}
-
-// evictLocked drops cached entries through the index.
-func (g *GroupLog) evictLocked(through uint64) {
-	for ; g.cacheFrom <= through; g.cacheFrom++ {
-		if g.cacheFrom < g.first || g.cacheFrom-g.first >= uint64(len(g.slots)) {
-			continue
-		}
-		s := &g.slots[g.cacheFrom-g.first]
-		if s.log != nil {
-			g.cacheBytes -= int64(s.pos.len)
-			s.log = nil
-		}
-	}
-}
-
 func (g *GroupLog) check() error {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -468,83 +427,11 @@ func (g *GroupLog) submit(records []byte, known func(walPos)) error {
 	}})
 }
 
-// SaveCheckpoint makes c durable. Entries through c.Index may go from the log: the archive holds them, durably. c.Index must not go back.
-// ErrWALFull: the checkpoints of all groups together take more than the log can keep; the one before holds.
-func (g *GroupLog) SaveCheckpoint(c Checkpoint) error { return g.saveCheckpoint(walCheckpoint, c) }
-
-// Reset removes every entry and makes c the checkpoint, together.
-func (g *GroupLog) Reset(c Checkpoint) error { return g.saveCheckpoint(walReset, c) }
-
-func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint) error {
-	g.saving.Lock()
-	defer g.saving.Unlock()
-	g.mu.RLock()
-	before, freed := g.checkpoint, int64(g.checkpoint.pos.len)
-	for i, s := range g.slots {
-		if index := g.first + uint64(i); index > g.floor && (kind == walReset || index <= c.Index) {
-			freed += int64(s.pos.len)
-		}
-	}
-	g.mu.RUnlock()
-	if kind == walCheckpoint && c.Index < before.index {
-		return fmt.Errorf("save checkpoint of group %d at %d: before %d", g.id, c.Index, before.index)
-	}
-	records := walAppendCheckpoint(nil, kind, g.id, &c)
-	if int64(len(records)) > g.w.maxRecord() || c.Index > walMaxIndex {
-		return fmt.Errorf("save checkpoint of group %d at %d: %d bytes, a segment holds records of %d", g.id, c.Index, len(records), g.w.maxRecord())
-	}
-	n := controlNeed(g, len(records))
-	n.records, n.freed = int64(len(records)), freed
-	err := g.change(n, records, func(p walPos) { g.markLocked(kind, c.Index, p) })
-	if err != nil {
-		return fmt.Errorf("save checkpoint of group %d at %d: %w", g.id, c.Index, err)
-	}
-	walPoke(g.w.trim)
-	g.w.regrant()
-	return nil
-}
-
-func (g *GroupLog) markLocked(kind walType, index uint64, pos walPos) {
-	if kind == walReset {
-		g.cutLocked(0)
-		g.floor, g.first = index, index+1
-		g.cacheFrom = g.first
-	}
-	g.floorLocked(index)
-	g.holdLocked(g.checkpoint.pos, -1)
-	g.holdLocked(pos, 1)
-	g.checkpoint = walMark{index, pos}
-	g.asked = time.Time{}
-}
-
-// holdLocked says that a checkpoint is needed, or no longer.
-func (g *GroupLog) holdLocked(p walPos, sign int64) {
-	g.w.need(p, sign)
-	g.w.held.Add(sign * int64(p.len))
-}
-
 // stableLocked makes m the stable values, which are at p.
 func (g *GroupLog) stableLocked(m map[string][]byte, p walPos) {
 	g.w.need(g.stablePos, -1)
 	g.w.need(p, 1)
 	g.stable, g.stablePos = m, p
-}
-
-// Checkpoint reads the latest checkpoint; ok is false if there is none.
-func (g *GroupLog) Checkpoint() (c Checkpoint, ok bool, err error) {
-	g.write.Lock() // no copy moves it meanwhile
-	defer g.write.Unlock()
-	if g.checkpoint.pos.len == 0 {
-		return c, false, nil
-	}
-	r, err := g.w.read(g.checkpoint.pos, g.id)
-	if err == nil {
-		c, err = r.checkpoint()
-	}
-	if err != nil {
-		return Checkpoint{}, false, fmt.Errorf("read checkpoint of group %d: %w", g.id, err)
-	}
-	return c, true, nil
 }
 
 // Drop durably forgets the group. Its id must not be used again.
@@ -578,83 +465,4 @@ func (g *GroupLog) clearLocked() {
 	g.checkpoint = walMark{}
 	g.stableLocked(nil, walPos{})
 	g.staged = nil
-}
-
-// replay applies a record on open.
-func (g *GroupLog) replay(r walRecord, pos walPos) error {
-	if r.flags&^walCopied != 0 {
-		return fmt.Errorf("record flags %#x: %w", r.flags, ErrWALVersion)
-	}
-	switch r.kind {
-	case walEntry:
-		var l raft.Log
-		if err := r.log(&l); err != nil {
-			return err
-		}
-		if l.Index == 0 || l.Index > walMaxIndex {
-			return fmt.Errorf("%w: entry %d", errWALRecord, l.Index)
-		}
-		if n := len(g.slots); r.flags&walCopied != 0 && n > 0 && l.Index+1 < g.first {
-			if err := g.w.mayHole(g.first - l.Index); err != nil {
-				return err
-			}
-			g.slots = slices.Concat(make([]walSlot, g.first-l.Index), g.slots) // holes, filled by the copies that follow
-			g.first = l.Index
-			g.cacheFrom = min(g.cacheFrom, g.first)
-		}
-		// What lies between may have been copied behind this entry: holes again. Where a floor was installed there is nothing to come.
-		if n := len(g.slots); n > 0 && l.Index > g.lastLocked()+1 && l.Index-1 > g.floor {
-			if err := g.w.mayHole(l.Index - g.lastLocked()); err != nil {
-				return err
-			}
-			g.slots = append(g.slots, make([]walSlot, l.Index-g.lastLocked()-1)...)
-		}
-		g.putLocked(l.Index, walSlot{pos: pos, term: l.Term})
-	case walTruncate, walTrim:
-		i, err := r.index()
-		if err != nil {
-			return err
-		}
-		if r.kind == walTruncate {
-			g.cutLocked(i)
-		} else {
-			g.trimLocked(i)
-		}
-	case walStable:
-		m, err := r.stable()
-		if err != nil {
-			return err
-		}
-		g.stableLocked(m, pos)
-	case walCheckpoint, walReset:
-		c, err := r.checkpoint()
-		if err != nil {
-			return err
-		}
-		if c.Index > walMaxIndex {
-			return fmt.Errorf("%w: checkpoint at %d", errWALRecord, c.Index)
-		}
-		g.markLocked(r.kind, c.Index, pos)
-	case walDrop:
-		g.clearLocked()
-	default:
-		return fmt.Errorf("record type %d: %w", r.kind, ErrWALVersion)
-	}
-	return nil
-}
-
-// recovered checks that no needed entry is missing, and lets go of what lies below a hole.
-func (g *GroupLog) recovered() error {
-	for i := len(g.slots) - 1; i >= 0; i-- {
-		if g.slots[i].pos.len > 0 {
-			continue
-		}
-		index := g.first + uint64(i)
-		if index > g.floor {
-			return fmt.Errorf("%w: group %d: entry %d is missing", ErrWALDamaged, g.id, index)
-		}
-		g.trimLocked(index)
-		break
-	}
-	return nil
 }

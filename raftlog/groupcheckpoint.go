@@ -1,0 +1,78 @@
+package raftlog
+
+import (
+	"fmt"
+	"time"
+)
+
+// SaveCheckpoint makes c durable. Entries through c.Index may go from the log: the archive holds them, durably. c.Index must not go back.
+// ErrWALFull: the checkpoints of all groups together take more than the log can keep; the one before holds.
+func (g *GroupLog) SaveCheckpoint(c Checkpoint) error { return g.saveCheckpoint(walCheckpoint, c) }
+
+// Reset removes every entry and makes c the checkpoint, together.
+func (g *GroupLog) Reset(c Checkpoint) error { return g.saveCheckpoint(walReset, c) }
+
+func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint) error {
+	g.saving.Lock()
+	defer g.saving.Unlock()
+	g.mu.RLock()
+	before, freed := g.checkpoint, int64(g.checkpoint.pos.len)
+	for i, s := range g.slots {
+		if index := g.first + uint64(i); index > g.floor && (kind == walReset || index <= c.Index) {
+			freed += int64(s.pos.len)
+		}
+	}
+	g.mu.RUnlock()
+	if kind == walCheckpoint && c.Index < before.index {
+		return fmt.Errorf("save checkpoint of group %d at %d: before %d", g.id, c.Index, before.index)
+	}
+	records := walAppendCheckpoint(nil, kind, g.id, &c)
+	if int64(len(records)) > g.w.maxRecord() || c.Index > walMaxIndex {
+		return fmt.Errorf("save checkpoint of group %d at %d: %d bytes, a segment holds records of %d", g.id, c.Index, len(records), g.w.maxRecord())
+	}
+	n := controlNeed(g, len(records))
+	n.records, n.freed = int64(len(records)), freed
+	err := g.change(n, records, func(p walPos) { g.markLocked(kind, c.Index, p) })
+	if err != nil {
+		return fmt.Errorf("save checkpoint of group %d at %d: %w", g.id, c.Index, err)
+	}
+	walPoke(g.w.trim)
+	g.w.regrant()
+	return nil
+}
+
+func (g *GroupLog) markLocked(kind walType, index uint64, pos walPos) {
+	if kind == walReset {
+		g.cutLocked(0)
+		g.floor, g.first = index, index+1
+		g.cacheFrom = g.first
+	}
+	g.floorLocked(index)
+	g.holdLocked(g.checkpoint.pos, -1)
+	g.holdLocked(pos, 1)
+	g.checkpoint = walMark{index, pos}
+	g.asked = time.Time{}
+}
+
+// holdLocked says that a checkpoint is needed, or no longer.
+func (g *GroupLog) holdLocked(p walPos, sign int64) {
+	g.w.need(p, sign)
+	g.w.held.Add(sign * int64(p.len))
+}
+
+// Checkpoint reads the latest checkpoint; ok is false if there is none.
+func (g *GroupLog) Checkpoint() (c Checkpoint, ok bool, err error) {
+	g.write.Lock() // no copy moves it meanwhile
+	defer g.write.Unlock()
+	if g.checkpoint.pos.len == 0 {
+		return c, false, nil
+	}
+	r, err := g.w.read(g.checkpoint.pos, g.id)
+	if err == nil {
+		c, err = r.checkpoint()
+	}
+	if err != nil {
+		return Checkpoint{}, false, fmt.Errorf("read checkpoint of group %d: %w", g.id, err)
+	}
+	return c, true, nil
+}
