@@ -22,10 +22,10 @@ const (
 	maxPeers     = 1024
 )
 
-// errOtherFolder is the reason that a node gets which was met with another folder:
+// otherFolder is the reason that a node gets which was met with another folder:
 // it has lost what it voted for and stored, and must not act as if it had never
 // been here. It travels as text, in a hello's answer.
-const errOtherFolder = "its data folder is not the one that this cluster knows"
+const otherFolder = "its data folder is not the one that this cluster knows"
 
 // peerFolders is who this node has met. It is durable before a peer is let in, so
 // that a peer whose folder was emptied is told from one that starts.
@@ -72,7 +72,7 @@ func (p *peerFolders) judge(node string, folder uint64) error {
 	case folder == 0:
 		return fmt.Errorf("node %q does not name its data folder", node)
 	case met && known != folder:
-		return fmt.Errorf("node %q: %s (%016x, and now %016x)", node, errOtherFolder, known, folder)
+		return fmt.Errorf("node %q: %s (%016x, and now %016x)", node, otherFolder, known, folder)
 	case met:
 		return nil
 	case len(p.folders) >= maxPeers:
@@ -132,7 +132,7 @@ func (b *Broker) knows(node string, incarnation, folder uint64) error {
 
 // refused is told why another node does not let this one in.
 func (b *Broker) refused(node, reason string) {
-	if strings.Contains(reason, errOtherFolder) && !b.broken.Load() {
+	if strings.Contains(reason, otherFolder) && !b.broken.Load() {
 		b.fail(fmt.Errorf("%s refuses this node: %s; the folder %s was emptied or exchanged after the node had been a member: restore it", node, reason, b.cfg.Data))
 	}
 }
