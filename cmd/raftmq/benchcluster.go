@@ -8,16 +8,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"raftmq/broker"
+	"raftmq/client"
 )
 
 // What the checks that break a dev cluster share: starting one, asking its nodes,
 // and waiting for them.
 
-// startDev runs a dev cluster of its own, until stop.
-func startDev(ctx context.Context, serverFlags ...string) (dir string, stop func(), err error) {
+// startDev runs a dev cluster of its own, until stop. The child ends with the thread
+// that started it, so the caller's goroutine keeps that thread.
+func startDev(serverFlags ...string) (dir string, stop func(), err error) {
+	runtime.LockOSThread()
 	if dir, err = os.MkdirTemp("", "raftmq-bench"); err != nil {
 		return "", nil, err
 	}
@@ -35,6 +39,27 @@ func startDev(ctx context.Context, serverFlags ...string) (dir string, stop func
 		dev.Wait()
 		os.RemoveAll(dir)
 	}, nil
+}
+
+// openCluster waits until the dev cluster on dir serves, and dials it.
+func openCluster(ctx context.Context, dir string) (*devCluster, *client.Client, error) {
+	wait, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	d, err := readCluster(wait, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	cl, err := d.client(ctx)
+	return d, cl, err
+}
+
+// client dials the cluster by all its nodes.
+func (d *devCluster) client(ctx context.Context) (*client.Client, error) {
+	var endpoints []string
+	for _, n := range d.Nodes {
+		endpoints = append(endpoints, n.NameServer)
+	}
+	return client.Dial(ctx, client.WithEndpoints(endpoints...))
 }
 
 // readCluster waits for a dev cluster that is ready.

@@ -50,7 +50,7 @@ reads the whole log at the end.
 				return exitError{exitUsage, fmt.Errorf("--fault %q: want kill, pause or suffix", fault)}
 			}
 			if dir == "" {
-				own, stop, err := startDev(ctx)
+				own, stop, err := startDev()
 				if err != nil {
 					return err
 				}
@@ -80,17 +80,7 @@ reads the whole log at the end.
 const failoverSenders = 16
 
 func failover(ctx context.Context, dir string, kills int, hurt fault) (*failoverResult, error) {
-	wait, cancel := context.WithTimeout(ctx, 90*time.Second)
-	defer cancel()
-	d, err := readCluster(wait, dir)
-	if err != nil {
-		return nil, err
-	}
-	var endpoints []string
-	for _, n := range d.Nodes {
-		endpoints = append(endpoints, n.NameServer)
-	}
-	cl, err := client.Dial(ctx, client.WithEndpoints(endpoints...))
+	d, cl, err := openCluster(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

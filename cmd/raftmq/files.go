@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -75,22 +74,16 @@ func filesCommand() *cobra.Command {
 }
 
 func benchFiles(ctx context.Context, root string, kills int, over time.Duration) (*filesResult, error) {
-	runtime.LockOSThread() // the child ends with this thread
-	dir, stop, err := startDev(ctx, "--max-body", fmt.Sprint(filesLimit))
+	dir, stop, err := startDev("--max-body", fmt.Sprint(filesLimit))
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	wait, cancel := context.WithTimeout(ctx, 90*time.Second)
-	defer cancel()
-	d, err := readCluster(wait, dir)
+	d, cl, err := openCluster(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	var endpoints []string
-	for _, n := range d.Nodes {
-		endpoints = append(endpoints, n.NameServer)
-	}
+	defer cl.Close(context.WithoutCancel(ctx))
 	var paths []string
 	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
@@ -101,11 +94,6 @@ func benchFiles(ctx context.Context, root string, kills int, over time.Duration)
 	if err != nil {
 		return nil, err
 	}
-	cl, err := client.Dial(ctx, client.WithEndpoints(endpoints...))
-	if err != nil {
-		return nil, err
-	}
-	defer cl.Close(context.WithoutCancel(ctx))
 	const topic = "files"
 	if err := cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: topic, Queues: 2}); err != nil {
 		return nil, err
@@ -120,7 +108,7 @@ func benchFiles(ctx context.Context, root string, kills int, over time.Duration)
 	defer done()
 	var members sync.WaitGroup
 	for range 2 {
-		mc, err := client.Dial(ctx, client.WithEndpoints(endpoints...))
+		mc, err := d.client(ctx)
 		if err != nil {
 			return nil, err
 		}
