@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -16,15 +17,15 @@ const backlogLimit = wireMaxEntries
 
 // backlog knows the group's log and how far each peer's copy is known to go.
 type backlog struct {
-	log *Log // nil: requests go as Raft makes them
+	log atomic.Pointer[Log] // nil: requests go as Raft makes them
 
 	mu   sync.Mutex
 	sent map[raft.ServerAddress]uint64
 }
 
 // SetLog says where the group's entries are, as its Raft sees them. Call it before
-// Raft starts.
-func (g *GroupTransport) SetLog(log *Log) { g.backlog.log = log }
+// Raft starts; requests of peers may wait already.
+func (g *GroupTransport) SetLog(log *Log) { g.backlog.log.Store(log) }
 
 // accepted notes what the peer has, after a request that was a success.
 func (b *backlog) accepted(peer raft.ServerAddress, args *raft.AppendEntriesRequest) {
@@ -38,10 +39,11 @@ func (b *backlog) accepted(peer raft.ServerAddress, args *raft.AppendEntriesRequ
 
 // far says whether the peer lags too far for a pipeline.
 func (b *backlog) far(peer raft.ServerAddress) bool {
-	if b.log == nil {
+	log := b.log.Load()
+	if log == nil {
 		return false
 	}
-	last, err := b.log.LastIndex()
+	last, err := log.LastIndex()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return err == nil && last > b.sent[peer]+backlogLimit
@@ -52,42 +54,43 @@ func (b *backlog) far(peer raft.ServerAddress) bool {
 // the log still holds the last entry that the request has, and none of a later term.
 func (b *backlog) topUp(args *raft.AppendEntriesRequest, maxBytes int) {
 	n := cutEntries(args.Entries, maxBytes)
-	if n < len(args.Entries) || b.log == nil {
+	log := b.log.Load()
+	if n < len(args.Entries) || log == nil {
 		args.Entries = args.Entries[:n]
 		return
 	}
 	var more []*raft.Log
-	if b.log.whole(func() { more = b.following(args, maxBytes) }) {
+	if log.whole(func() { more = log.following(args, maxBytes) }) {
 		args.Entries = append(args.Entries, more...)
 	}
 }
 
 // following returns the entries that fit behind those of the request.
-func (b *backlog) following(args *raft.AppendEntriesRequest, maxBytes int) (more []*raft.Log) {
+func (l *Log) following(args *raft.AppendEntriesRequest, maxBytes int) (more []*raft.Log) {
 	end, term, size := args.PrevLogEntry, args.PrevLogTerm, 0
-	for _, l := range args.Entries {
-		end, term = l.Index, l.Term
-		size += entrySize(l)
+	for _, e := range args.Entries {
+		end, term = e.Index, e.Term
+		size += entrySize(e)
 	}
-	last, err := b.log.LastIndex()
+	last, err := l.LastIndex()
 	if err != nil {
 		return nil
 	}
 	if end > 0 {
-		var l raft.Log
-		if err := b.log.GetLog(end, &l); err != nil || l.Term != term {
+		var e raft.Log
+		if err := l.GetLog(end, &e); err != nil || e.Term != term {
 			return nil
 		}
 	}
 	for next := end + 1; next <= last && len(args.Entries)+len(more) < wireMaxEntries; next++ {
-		l := new(raft.Log)
-		if err := b.log.GetLog(next, l); err != nil || l.Term > args.Term {
+		e := new(raft.Log)
+		if err := l.GetLog(next, e); err != nil || e.Term > args.Term {
 			return more
 		}
-		if size += entrySize(l); size > maxBytes && len(args.Entries)+len(more) > 0 {
+		if size += entrySize(e); size > maxBytes && len(args.Entries)+len(more) > 0 {
 			return more
 		}
-		more = append(more, l)
+		more = append(more, e)
 	}
 	return more
 }

@@ -176,8 +176,10 @@ func (g *GroupTransport) offer(in *inboundRPC) bool {
 		in.respond(nil, errBusy, true)
 		return false
 	}
-	if a, ok := in.command.(*raft.AppendEntriesRequest); ok && g.backlog.log != nil {
-		g.backlog.log.vouch(a)
+	if a, ok := in.command.(*raft.AppendEntriesRequest); ok {
+		if log := g.backlog.log.Load(); log != nil { // without one no floor was installed yet
+			log.vouch(a)
+		}
 	}
 	g.queued++
 	g.bytes += in.size
