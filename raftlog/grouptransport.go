@@ -134,6 +134,7 @@ type GroupTransport struct {
 	closed bool
 	queued int // requests not answered
 	bytes  int
+	pipes  []*appendPipeline // open; replaced, never changed
 }
 
 // Group registers the group and returns its transport; the registered one if it is open. Requests that came shortly before are

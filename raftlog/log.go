@@ -27,7 +27,8 @@ type Log struct {
 	raft.LogStore
 	fault   func(error)
 	told    sync.Once
-	applied atomic.Pointer[func() uint64] // nil while Raft starts
+	applied atomic.Pointer[func() uint64]     // nil while Raft starts
+	ahead   atomic.Pointer[func([]*raft.Log)] // what will be stored here, if this replica leads; nil: nobody asked
 
 	mu    sync.Mutex
 	cuts  uint64 // odd while the end is being cut off
@@ -125,6 +126,9 @@ func (l *Log) StoreLogs(logs []*raft.Log) error {
 	l.mu.Unlock()
 	if len(logs) > 0 && lost > 0 && logs[0].Index != after {
 		return fmt.Errorf("store entry %d: those from %d are lost", logs[0].Index, after)
+	}
+	if ahead := l.ahead.Load(); ahead != nil && len(logs) > 0 {
+		(*ahead)(logs)
 	}
 	if err := l.LogStore.StoreLogs(logs); err != nil {
 		if torn && !errors.Is(err, ErrWALClosed) {

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,10 +23,21 @@ func (g *GroupTransport) AppendEntriesPipeline(_ raft.ServerID, target raft.Serv
 	if err != nil {
 		return nil, err
 	}
-	return &appendPipeline{
+	p := &appendPipeline{
 		g: g, link: link, incarnation: incarnation,
 		ready: make(chan raft.AppendFuture, 4*pipelineWindow), broken: make(chan struct{}), room: make(chan struct{}, 1),
-	}, nil
+	}
+	g.mu.Lock()
+	g.pipes = append(slices.Clip(g.pipes), p)
+	g.mu.Unlock()
+	return p, nil
+}
+
+// forget takes a pipeline off those that entries are sent ahead through.
+func (g *GroupTransport) forget(p *appendPipeline) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pipes = slices.DeleteFunc(slices.Clone(g.pipes), func(other *appendPipeline) bool { return other == p })
 }
 
 // appendPipeline keeps up to 16 requests and 8 MiB under way. The first that fails or is refused breaks it: its future is delivered, those
@@ -33,7 +45,8 @@ func (g *GroupTransport) AppendEntriesPipeline(_ raft.ServerID, target raft.Serv
 // first refusal but goes on sending until told; one that waited for its reader would then wait for ever (hashicorp/raft issue 612).
 //
 // A request of more than MaxBytes is sent as several, each within MaxBytes; its future is answered with the last one, or with the first
-// that is not a success. (Cutting it short instead would leave the rest until Raft's next trigger.) A smaller one is topped up.
+// that is not a success. (Cutting it short instead would leave the rest until Raft's next trigger.) A smaller one is topped up. What was
+// sent ahead of it (ahead.go) is not sent again.
 type appendPipeline struct {
 	g           *GroupTransport
 	link        *peerLink
@@ -42,19 +55,43 @@ type appendPipeline struct {
 	broken      chan struct{} // closed with err
 	room        chan struct{} // a hint that the window moved; the one sender waits for it
 
+	sending sync.Mutex // held from a request's place in flying to its place on the wire
+
 	mu     sync.Mutex
 	err    error
 	flying []*pipelinedAppend // in order
 	bytes  int
-	alarm  *time.Timer // looks at the oldest of flying; nil: not set
+	alarm  *time.Timer        // looks at the oldest of flying; nil: not set
+	term   uint64             // of Raft's requests
+	end    logEnd             // of what was sent; 0: nothing yet
+	ahead  []*pipelinedAppend // sent, and Raft has not asked for it yet; in order, up to end
 }
 
 // pipelinedAppend is one request on the wire.
 type pipelinedAppend struct {
-	whole *appendFuture
-	last  bool // no more parts of the request follow
-	size  int
-	since time.Time
+	whole  *appendFuture // nil: sent ahead, and not asked for
+	last   bool          // no more parts of the request follow
+	size   int
+	since  time.Time
+	prev   uint64
+	end    logEnd
+	answer *raft.AppendEntriesResponse // a success, kept while whole is nil or more parts follow
+}
+
+// endOf is the last entry that a request verifies.
+func endOf(args *raft.AppendEntriesRequest) logEnd {
+	if n := len(args.Entries); n > 0 {
+		return logEnd{args.Entries[n-1].Term, args.Entries[n-1].Index}
+	}
+	return logEnd{args.PrevLogTerm, args.PrevLogEntry}
+}
+
+func appendSize(args *raft.AppendEntriesRequest) int {
+	size := 128
+	for _, l := range args.Entries {
+		size += entrySize(l)
+	}
+	return size
 }
 
 // AppendEntries sends a request, waiting for room in the window. Called by one goroutine at a time.
@@ -63,18 +100,25 @@ func (p *appendPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *ra
 	if cutEntries(args.Entries, p.g.t.cfg.MaxBytes) == len(args.Entries) {
 		p.g.backlog.topUp(args, p.g.t.cfg.MaxBytes)
 	}
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	if err := p.awaitReader(); err != nil {
+		return nil, err
+	}
 	part := *args
+	if p.claim(&part, f); len(args.Entries) > 0 && len(part.Entries) == 0 {
+		return f, nil
+	}
 	for {
 		n := cutEntries(part.Entries, p.g.t.cfg.MaxBytes)
 		rest := part.Entries[n:]
 		part.Entries = part.Entries[:n]
-		last := len(rest) == 0
 		sent := part
 		p.g.clamp(&sent)
-		if err := p.send(&sent, f, last); err != nil {
+		if err := p.send(&sent, f, len(rest) == 0); err != nil {
 			return nil, err
 		}
-		if last {
+		if len(rest) == 0 {
 			args.LeaderCommitIndex = sent.LeaderCommitIndex
 			return f, nil
 		}
@@ -84,14 +128,26 @@ func (p *appendPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *ra
 }
 
 func (p *appendPipeline) send(args *raft.AppendEntriesRequest, f *appendFuture, last bool) error {
-	size := 128
-	for _, l := range args.Entries {
-		size += entrySize(l)
-	}
-	a := &pipelinedAppend{whole: f, last: last, size: size, since: time.Now()}
+	a := &pipelinedAppend{whole: f, last: last, size: appendSize(args), since: time.Now(), prev: args.PrevLogEntry, end: endOf(args)}
 	if err := p.enter(a); err != nil {
 		return err
 	}
+	p.mu.Lock()
+	p.term = args.Term
+	if len(p.ahead) == 0 {
+		p.end = a.end
+	}
+	p.mu.Unlock()
+	err := p.write(args, a, p.broken)
+	if err != nil {
+		p.fail(err, nil)
+	}
+	return err
+}
+
+// write puts a request that has a place in the window on the wire. Without stop it does not wait for room there. An error: certainly not
+// sent.
+func (p *appendPipeline) write(args *raft.AppendEntriesRequest, a *pipelinedAppend, stop <-chan struct{}) error {
 	answer := new(raft.AppendEntriesResponse)
 	read := p.link.readAppend(answer)
 	c := &linkCall{answer: func(r *wireReader, err error) {
@@ -103,10 +159,7 @@ func (p *appendPipeline) send(args *raft.AppendEntriesRequest, f *appendFuture, 
 	}}
 	_, err := p.link.send(c, func(call uint64) *outFrame {
 		return encodeAppend(wireTarget{call, p.g.id, p.incarnation}, args, string(p.g.t.self))
-	}, p.broken)
-	if err != nil {
-		p.fail(err, nil)
-	}
+	}, stop)
 	return err
 }
 
@@ -118,21 +171,11 @@ func (p *appendPipeline) enter(a *pipelinedAppend) error {
 			defer p.mu.Unlock()
 			return p.err
 		}
-		if len(p.ready) >= cap(p.ready)-pipelineWindow-1 {
-			p.mu.Unlock()
-			p.awaitReader()
-			continue
-		}
-		if len(p.flying) == 0 || len(p.flying) < pipelineWindow && p.bytes+a.size <= pipelineBytes {
-			p.flying = append(p.flying, a)
-			p.bytes += a.size
-			if p.alarm == nil {
-				p.alarm = p.g.t.after(callTimeout, p.overdue)
-			}
-			p.mu.Unlock()
+		entered := p.enterLocked(a)
+		p.mu.Unlock()
+		if entered {
 			return nil
 		}
-		p.mu.Unlock()
 		select {
 		case <-p.room:
 		case <-p.broken:
@@ -142,23 +185,36 @@ func (p *appendPipeline) enter(a *pipelinedAppend) error {
 	}
 }
 
-// awaitReader looks whether answers are taken, which nothing tells; rare, since taking them is quick. A reader that is gone without a
-// refusal breaks the pipeline.
-func (p *appendPipeline) awaitReader() {
-	for wait := time.Duration(0); wait < callTimeout; wait += readerPoll {
+// enterLocked takes a place in the window if there is one.
+func (p *appendPipeline) enterLocked(a *pipelinedAppend) bool {
+	if n := len(p.flying); n > 0 && (n >= pipelineWindow || p.bytes+a.size > pipelineBytes) {
+		return false
+	}
+	p.flying = append(p.flying, a)
+	p.bytes += a.size
+	if p.alarm == nil {
+		p.alarm = p.g.t.after(callTimeout, p.overdue)
+	}
+	return true
+}
+
+// awaitReader waits until answers are taken, which nothing tells; rare, since taking them is quick. A reader that is gone without a
+// refusal breaks the pipeline. Then there is room for the answers to all that is under way, and to one request more.
+func (p *appendPipeline) awaitReader() error {
+	full := func() bool { return len(p.ready) >= cap(p.ready)-pipelineWindow-1 }
+	for wait := time.Duration(0); full(); wait += readerPoll {
+		if wait >= callTimeout {
+			p.fail(fmt.Errorf("%w: nobody takes the answers", errPipelineBroken), nil)
+		}
 		select {
 		case <-time.After(readerPoll):
 		case <-p.broken:
-			return
+			return p.err
 		case <-p.g.done:
 			p.fail(raft.ErrTransportShutdown, nil)
-			return
-		}
-		if len(p.ready) < cap(p.ready)-pipelineWindow-1 {
-			return
 		}
 	}
-	p.fail(fmt.Errorf("%w: nobody takes the answers", errPipelineBroken), nil)
+	return nil
 }
 
 const readerPoll = time.Millisecond
@@ -199,10 +255,11 @@ func (p *appendPipeline) answered(a *pipelinedAppend, answer *raft.AppendEntries
 	}
 	p.flying = p.flying[1:]
 	p.bytes -= a.size
-	if a.last || !answer.Success {
-		*a.whole.resp = *answer
-		a.whole.finish(nil)
-		p.ready <- a.whole // there is room: see enter
+	switch {
+	case a.whole != nil && (a.last || !answer.Success):
+		p.deliverLocked(a.whole, answer)
+	case answer.Success:
+		a.answer = answer
 	}
 	p.mu.Unlock()
 	if !answer.Success {
@@ -215,6 +272,13 @@ func (p *appendPipeline) answered(a *pipelinedAppend, answer *raft.AppendEntries
 	}
 }
 
+// deliverLocked hands an answered request to Raft's reader.
+func (p *appendPipeline) deliverLocked(f *appendFuture, answer *raft.AppendEntriesResponse) {
+	*f.resp = *answer
+	f.finish(nil)
+	p.ready <- f // there is room: see awaitReader
+}
+
 // fail breaks the pipeline. first, if any, is the future to deliver with the error: Raft's reader takes it for a refusal and stops, at
 // once rather than at the next trigger.
 func (p *appendPipeline) fail(err error, first *appendFuture) {
@@ -225,13 +289,16 @@ func (p *appendPipeline) fail(err error, first *appendFuture) {
 	}
 	p.err = err
 	close(p.broken)
+	p.g.forget(p)
 	flying := p.flying
-	p.flying = nil
+	p.flying, p.ahead = nil, nil
 	if p.alarm != nil {
 		p.alarm.Stop()
 	}
 	for _, a := range flying {
-		a.whole.finish(err)
+		if a.whole != nil {
+			a.whole.finish(err)
+		}
 	}
 	if first != nil {
 		p.ready <- first

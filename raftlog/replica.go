@@ -168,6 +168,12 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 	stable.armed.Store(true)
 	applied := r.Applied
 	r.logs.applied.Store(&applied)
+	ahead := func(logs []*raft.Log) {
+		if ra.State() == raft.Leader { // it is the goroutine that leads which asks
+			r.net.sendAhead(r.header(), ra.CommitIndex(), logs)
+		}
+	}
+	r.logs.ahead.Store(&ahead)
 	r.raft = ra
 	return nil
 }

@@ -26,6 +26,9 @@ func newWALBudget(segmentBytes int64, files int) walBudget {
 // hold is how much may be needed before those who hold it are asked for checkpoints.
 func (b walBudget) hold() int64 { return b.entries / 4 * 3 }
 
+// grow is how much may be needed before another file is made: making one takes a while, in which what comes must have room.
+func (b walBudget) grow() int64 { return b.hold() / 2 }
+
 // spread is the most that n bytes of frames take, together with largest once: what does not fit at a segment's end goes to the next.
 func (b walBudget) spread(n int64) int64 { return walMulDiv(n, b.segment, b.segment-b.largest) + 1 }
 

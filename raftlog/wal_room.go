@@ -31,8 +31,12 @@ func (w *WAL) admit(n walNeed) error {
 	w.mu.Lock()
 	if b := w.budgetLocked(); len(w.waiting) == 0 && w.mayHoldLocked(b, &n) && w.mayWriteLocked(b, &n, w.freeLocked()) {
 		w.takeLocked(n, 1)
-		if w.held.Load()+w.pending > b.hold() {
+		held := w.held.Load() + w.pending
+		if held > b.hold() {
 			walPoke(w.trim)
+		}
+		if held > b.grow() && w.growsLocked() {
+			walPoke(w.prep)
 		}
 		w.mu.Unlock()
 		return nil

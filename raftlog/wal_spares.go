@@ -62,7 +62,7 @@ func (w *WAL) growsLocked() bool { return w.files < w.o.Segments }
 // shortLocked says that the files there are have not room enough.
 func (w *WAL) shortLocked() bool {
 	p, b := w.pressureLocked(), w.budgetLocked()
-	return p.hold || p.entries || p.control || w.freeLocked() < b.control+b.segment
+	return p.hold || p.entries || p.control || w.freeLocked() < b.control+b.segment || w.held.Load()+w.pending > b.grow()
 }
 
 // addSegment makes a spare, from a released file or of a new one.
