@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,15 @@ const (
 	gatherBytes    = 256 << 10
 	gatherMessages = 1024
 	batchOverhead  = 22 // of a message in a batch body
+
+	// Messages that may go to any queue join a request that waits to be sent, up to
+	// this size: few large requests cost less than many small ones. Whoever sends
+	// one message at a time takes each queue in turn.
+	stickyBytes = 64 << 10
+
+	// Callers that were just answered get to send again before the next request
+	// is made: it carries all of them instead of the first.
+	laneYields = 4
 )
 
 // How long one node has for an answer before the next is asked with the same
@@ -89,6 +99,7 @@ type lane struct {
 
 	mu      sync.Mutex
 	waiting []*unit
+	size    int64 // of what waits
 	running bool
 
 	// Only the goroutine that runs.
@@ -100,6 +111,13 @@ func (l *lane) well() bool {
 	return !l.struggling.Load() && (l.sickUntil.Load() == 0 || time.Now().UnixNano() >= l.sickUntil.Load())
 }
 
+// gathers says that a request is being gathered that has room for more.
+func (l *lane) gathers() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) > 0 && l.size < stickyBytes
+}
+
 // add queues u and makes sure that someone sends it.
 func (l *lane) add(u *unit) error {
 	l.p.mu.Lock()
@@ -109,6 +127,7 @@ func (l *lane) add(u *unit) error {
 	}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, u)
+	l.size += u.size
 	if !l.running {
 		l.running = true
 		l.p.wg.Go(l.run)
@@ -123,6 +142,9 @@ func (l *lane) run() {
 		sleep(l.p.ctx, l.p.linger)
 	}
 	for {
+		for range laneYields {
+			runtime.Gosched()
+		}
 		batch, late, ok := l.take()
 		if !ok {
 			return
@@ -145,12 +167,14 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 	for _, u := range l.waiting {
 		if u.state.Load() == unitCancelled {
 			n++
+			l.size -= u.size
 			continue
 		}
 		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag) {
 			break
 		}
 		n++
+		l.size -= u.size
 		if !u.state.CompareAndSwap(unitWaiting, unitTaken) {
 			continue
 		}
@@ -452,6 +476,7 @@ func (l *lane) evacuate() {
 	for _, u := range l.waiting {
 		if u.movable {
 			leave = append(leave, u)
+			l.size -= u.size
 		} else {
 			stay = append(stay, u)
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,7 @@ type Producer struct {
 	mu     sync.Mutex
 	closed bool
 	lanes  map[laneKey]*lane
+	joined map[string]*lane // by topic: where the last message went that was free to choose
 
 	callbackMu sync.Mutex
 	callbacks  []func()
@@ -110,7 +112,7 @@ func WithCompression(c Codec, minBytes int) ProducerOption {
 
 // WithSelector chooses each message's queue. Default: ByOrderKey for messages
 // with an order key, else each queue in turn, leaving out those that cannot be
-// reached.
+// reached; what is sent while a request waits to leave joins that, up to 64 KiB.
 func WithSelector(s Selector) ProducerOption { return func(p *Producer) { p.selector = s } }
 
 // WithLatencyTolerance leaves slow broker names alone for as long as the table
@@ -124,7 +126,7 @@ func (c *Client) NewProducer(group string, opts ...ProducerOption) (*Producer, e
 	if err := invalid(message.CheckGroup(group)); err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, group: group, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), pid: randomHex(16)}
+	p := &Producer{c: c, group: group, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]*lane), pid: randomHex(16)}
 	p.buffer = budget{maxMessages: 65536, maxBytes: 64 << 20}
 	rand.Read(p.idPrefix[:])
 	for _, o := range opts {
@@ -476,9 +478,13 @@ func (p *Producer) pick(r *route, m *Message, queue int) (l *lane, free bool, er
 	return l, true, err
 }
 
-// next is the next queue in turn that is well and not of the broker name; well
-// is false if there is none, and then it is any.
+// next is the queue for which a request is being gathered, else the next in turn;
+// one that is well and not of the broker name. well is false if there is none, and
+// then it is any.
 func (p *Producer) next(r *route, not string) (l *lane, well bool, err error) {
+	if l := p.gathering(r); l != nil && l.queue.broker != not {
+		return l, true, nil
+	}
 	at := int(p.turn.Add(1) - 1)
 	for slow := range 2 {
 		for i := range r.writable {
@@ -492,12 +498,31 @@ func (p *Producer) next(r *route, not string) (l *lane, well bool, err error) {
 				return nil, false, err
 			}
 			if l.well() {
+				p.join(l)
 				return l, true, nil
 			}
 		}
 	}
 	l, err = p.lane(r, r.writable[at%len(r.writable)])
 	return l, false, err
+}
+
+// gathering is the lane that the topic's last free message went to, if that
+// message's request has not left, and others may join it.
+func (p *Producer) gathering(r *route) *lane {
+	p.mu.Lock()
+	l := p.joined[r.topic]
+	p.mu.Unlock()
+	if l == nil || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
+		return nil
+	}
+	return l
+}
+
+func (p *Producer) join(l *lane) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.joined[l.topic] = l
 }
 
 func (p *Producer) lane(r *route, number int) (*lane, error) {

@@ -259,6 +259,46 @@ func TestWaitingSendsShareARequest(t *testing.T) {
 	require.Len(t, f.bodies("t"), 102)
 }
 
+// What may go anywhere joins the request that waits, and not a queue of its own; but one request does not take all.
+func TestFreeSendsJoinTheRequestThatWaits(t *testing.T) {
+	f := newFake(t, 1, 3)
+	f.topic("t", 2)
+	p := producer(t, f.dial(), client.WithTopics("t"))
+	hold := make(chan struct{})
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) {
+			f.mu.Unlock()
+			<-hold
+			f.mu.Lock()
+		}
+		return healthy
+	})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	queues := map[int]int{}
+	send := func(n int, body []byte) {
+		for range n {
+			wg.Add(1)
+			require.NoError(t, p.SendAsync(bg, &client.Message{Topic: "t", Body: body}, func(r client.Receipt, err error) {
+				mu.Lock()
+				queues[r.Queue]++
+				mu.Unlock()
+				wg.Done()
+			}))
+		}
+	}
+	send(300, []byte("small"))
+	close(hold)
+	wg.Wait()
+	require.LessOrEqual(t, len(f.sends()), 14, "two for each queue, and a few")
+	require.Len(t, f.bodies("t"), 300)
+
+	clear(queues)
+	send(60, make([]byte, 20<<10))
+	wg.Wait()
+	require.Len(t, queues, 6, "large ones are spread")
+}
+
 func TestBatchIsStoredTogether(t *testing.T) {
 	f := newFake(t, 1, 3)
 	f.topic("t", 2)
