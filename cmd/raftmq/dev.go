@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,7 @@ type devCluster struct {
 	Nodes []*devNode `json:"nodes"`
 
 	dir   string // absolute
+	name  string // of the cluster
 	extra []string
 
 	// mu guards the nodes' processes and PIDs and the file. Nothing waits under it.
@@ -96,6 +98,7 @@ func (d *devCluster) run(ctx context.Context, dir string, o devOptions) error {
 	if err := d.place(o, portFree); err != nil {
 		return err
 	}
+	d.name = d.clusterName()
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	control, err := listenControl(d.dir)
@@ -119,6 +122,18 @@ func (d *devCluster) run(ctx context.Context, dir string, o devOptions) error {
 	d.announce()
 	<-ctx.Done()
 	return nil
+}
+
+// clusterName is that of the data, or a new one: clusters on one machine that come to
+// use each other's former ports do not take each other for their own.
+func (d *devCluster) clusterName() string {
+	for _, x := range d.Nodes {
+		var id struct{ Cluster string }
+		if b, err := os.ReadFile(filepath.Join(x.Data, "node.json")); err == nil && json.Unmarshal(b, &id) == nil && id.Cluster != "" {
+			return id.Cluster
+		}
+	}
+	return fmt.Sprintf("dev-%06x", rand.Uint32N(1<<24))
 }
 
 // announce prints the table of addresses and the line that begins with ready.

@@ -102,7 +102,7 @@ func (d *devCluster) start(x *devNode) error {
 	}
 	p := x.ports
 	cmd := exec.Command(self, append([]string{
-		"server", "--cluster", "dev", "--node", x.Name, "--data", x.Data, "--auto-create-topics", "--initial-nodes", strings.Join(names, ","), "--join", strings.Join(gossip, ","),
+		"server", "--cluster", d.name, "--node", x.Name, "--data", x.Data, "--auto-create-topics", "--initial-nodes", strings.Join(names, ","), "--join", strings.Join(gossip, ","),
 		"--nameserver-port", strconv.Itoa(p.nameServer), "--listen-port", strconv.Itoa(p.listen), "--raft-port", strconv.Itoa(p.raft),
 		"--gossip-port", strconv.Itoa(p.gossip), "--http-port", strconv.Itoa(p.http), "--slots", strconv.Itoa(len(x.Listeners)),
 	}, d.extra...)...)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 // Cluster is a number of nodes on loopback, each with a directory of its own.
 type Cluster struct {
+	Name  string // no other in this machine's tests, which come to use each other's ports
 	t     testing.TB
 	cfg   func(*broker.Config)
 	names []string
@@ -35,6 +37,8 @@ type Cluster struct {
 	known chan struct{}     // closed and replaced when at grows
 }
 
+var clusters atomic.Int64 // of this process
+
 // Start starts n nodes and returns when all are ready. change, if not nil, may
 // alter each node's configuration.
 func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
@@ -46,7 +50,7 @@ func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
 func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster {
 	t.Helper()
 	n := len(disks)
-	c := &Cluster{t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), at: make(map[string]string), known: make(chan struct{})}
+	c := &Cluster{Name: fmt.Sprintf("test-%d-%d", os.Getpid(), clusters.Add(1)), t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), at: make(map[string]string), known: make(chan struct{})}
 	for i := range n {
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 		c.dirs = append(c.dirs, t.TempDir())
@@ -69,7 +73,7 @@ func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster
 func (c *Cluster) Run(i int) {
 	c.t.Helper()
 	cfg := broker.Config{
-		Cluster: "test", Node: c.names[i], Data: c.dirs[i], InitialNodes: c.names, Join: c.joins,
+		Cluster: c.Name, Node: c.names[i], Data: c.dirs[i], InitialNodes: c.names, Join: c.joins,
 		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, AutoCreateTopics: true,
 		WALSegmentBytes: 4 << 20, MaxBody: 512 << 10, SegmentBytes: 8 << 20, Heartbeat: 500 * time.Millisecond,
 	}

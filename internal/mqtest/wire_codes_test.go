@@ -663,9 +663,9 @@ func wireRoutes(t *testing.T, c *Cluster) {
 		require.Len(t, d.BrokerDatas, 3)
 		var info remoting.ClusterInfo
 		require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetBrokerClusterInfo, nil, nil).Body, &info))
-		require.Equal(t, []string{"raftmq-0", "raftmq-1", "raftmq-2"}, []string(info.ClusterAddrTable["test"]))
+		require.Equal(t, []string{"raftmq-0", "raftmq-1", "raftmq-2"}, []string(info.ClusterAddrTable[c.Name]))
 		for slot, b := range d.BrokerDatas {
-			require.Equal(t, "test", b.Cluster)
+			require.Equal(t, c.Name, b.Cluster)
 			for i := range c.Nodes {
 				require.Equal(t, c.listener(i, slot), b.BrokerAddrs[int64(i+1)], "a node's stable id")
 			}
