@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -129,6 +130,7 @@ type GroupTransport struct {
 	done     chan struct{}
 	ended    chan struct{} // the answering goroutine is over
 	backlog  backlog
+	hold     atomic.Int64 // of heartbeats, in ns; at least beatTick
 
 	mu     sync.Mutex
 	closed bool

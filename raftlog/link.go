@@ -17,12 +17,13 @@ type peerLink struct {
 	peer []byte // node.incarnation of the other end
 	dead chan struct{}
 
-	mu      sync.Mutex
-	err     error // set once, with dead
-	last    uint64
-	pending map[uint64]*linkCall
-	beats   []byte // heartbeats gathered for the next frame
-	beating int
+	mu       sync.Mutex
+	err      error // set once, with dead
+	last     uint64
+	pending  map[uint64]*linkCall
+	beats    []byte // heartbeats gathered for the next frame
+	beating  int
+	beatsDue time.Time
 }
 
 // linkCall is one request waiting for its answer. answer is called once, by the link's reader or by whoever ends the link, and must not

@@ -39,7 +39,7 @@ type ReplicaConfig struct {
 	Bootstrap []raft.Server
 
 	Heartbeat     time.Duration // 0: 2 s; failover does not wait for it, see nudge.go
-	CommitTimeout time.Duration // 0: 1 s; how long a follower that lost a message may lag; see commitpush.go
+	CommitTimeout time.Duration // 0: 5 s; how long a follower that lost a message may lag; see commitpush.go
 	Logger        hclog.Logger
 
 	// OnLeader is called, one call after the other, when this replica becomes able
@@ -82,7 +82,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 		cfg.Heartbeat = 2 * time.Second
 	}
 	if cfg.CommitTimeout == 0 {
-		cfg.CommitTimeout = time.Second
+		cfg.CommitTimeout = 5 * time.Second
 	}
 	if cfg.Logs == nil {
 		cfg.Logs = cfg.Log
@@ -119,6 +119,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	}
 	r.net = h.transport.Group(cfg.Group)
 	r.net.SetLog(r.logs)
+	r.net.SetHeartbeat(cfg.Heartbeat)
 	if err := r.start(snapshots); err != nil {
 		r.noCheckpoints(ErrClosed)
 		r.net.Close()
@@ -178,7 +179,7 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 	return nil
 }
 
-func (r *Replica) lease() time.Duration { return r.cfg.Heartbeat / 2 }
+func (r *Replica) lease() time.Duration { return r.cfg.Heartbeat / 4 * 3 }
 
 // watch turns Raft's leadership into OnLeader calls.
 func (r *Replica) watch() {

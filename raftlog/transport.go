@@ -42,7 +42,7 @@ const (
 	groupWait      = 500 * time.Millisecond // a group that is about to be opened
 	redialMin      = 10 * time.Millisecond
 	redialMax      = 250 * time.Millisecond
-	beatTick       = 25 * time.Millisecond // heartbeats and their answers are gathered this long
+	beatTick       = 25 * time.Millisecond // answers to heartbeats are gathered this long, heartbeats at least
 	streamIdle     = 30 * time.Second      // a snapshot that does not move
 	streamWorking  = time.Second           // how often the receiver of a snapshot says that it lives
 	maxHandshakes  = 256                   // connections that have not said hello
