@@ -21,10 +21,11 @@ const (
 	gatherMessages = 1024
 	batchOverhead  = 22 // of a message in a batch body
 
-	// Messages that may go to any queue join a request that waits to be sent, up to
-	// this size: few large requests cost less than many small ones. Whoever sends
-	// one message at a time takes each queue in turn.
-	stickyBytes = 64 << 10
+	// Messages that may go to any queue join a request that waits to be sent, this
+	// many and up to this size: few large requests cost less than many small ones.
+	// Then it is the next queue's turn, so that all get as much.
+	stickyMessages = 64
+	stickyBytes    = 64 << 10
 
 	// Callers that were just answered get to send again before the next request
 	// is made: it carries all of them instead of the first.

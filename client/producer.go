@@ -45,7 +45,7 @@ type Producer struct {
 	mu     sync.Mutex
 	closed bool
 	lanes  map[laneKey]*lane
-	joined map[string]*lane // by topic: where the last message went that was free to choose
+	joined map[string]joined // by topic
 
 	callbackMu sync.Mutex
 	callbacks  []func()
@@ -112,7 +112,7 @@ func WithCompression(c Codec, minBytes int) ProducerOption {
 
 // WithSelector chooses each message's queue. Default: ByOrderKey for messages
 // with an order key, else each queue in turn, leaving out those that cannot be
-// reached; what is sent while a request waits to leave joins that, up to 64 KiB.
+// reached; what is sent while a request waits to leave joins that, up to 64 messages.
 func WithSelector(s Selector) ProducerOption { return func(p *Producer) { p.selector = s } }
 
 // WithLatencyTolerance leaves slow broker names alone for as long as the table
@@ -126,7 +126,7 @@ func (c *Client) NewProducer(group string, opts ...ProducerOption) (*Producer, e
 	if err := invalid(message.CheckGroup(group)); err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, group: group, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]*lane), pid: randomHex(16)}
+	p := &Producer{c: c, group: group, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]joined), pid: randomHex(16)}
 	p.buffer = budget{maxMessages: 65536, maxBytes: 64 << 20}
 	rand.Read(p.idPrefix[:])
 	for _, o := range opts {
@@ -507,13 +507,24 @@ func (p *Producer) next(r *route, not string) (l *lane, well bool, err error) {
 	return l, false, err
 }
 
+// joined is where a topic's last message went that was free to choose, and how many
+// more may follow it.
+type joined struct {
+	lane *lane
+	left int
+}
+
 // gathering is the lane that the topic's last free message went to, if that
-// message's request has not left, and others may join it.
+// message's request has not left, and another may join it.
 func (p *Producer) gathering(r *route) *lane {
 	p.mu.Lock()
-	l := p.joined[r.topic]
+	j := p.joined[r.topic]
+	if j.left > 0 {
+		p.joined[r.topic] = joined{j.lane, j.left - 1}
+	}
 	p.mu.Unlock()
-	if l == nil || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
+	l := j.lane
+	if j.left == 0 || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
 		return nil
 	}
 	return l
@@ -522,7 +533,7 @@ func (p *Producer) gathering(r *route) *lane {
 func (p *Producer) join(l *lane) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.joined[l.topic] = l
+	p.joined[l.topic] = joined{l, stickyMessages - 1}
 }
 
 func (p *Producer) lane(r *route, number int) (*lane, error) {

@@ -292,6 +292,9 @@ func TestFreeSendsJoinTheRequestThatWaits(t *testing.T) {
 	wg.Wait()
 	require.LessOrEqual(t, len(f.sends()), 14, "two for each queue, and a few")
 	require.Len(t, f.bodies("t"), 300)
+	for q, n := range queues {
+		require.LessOrEqual(t, n, 128, "queue %d", q)
+	}
 
 	clear(queues)
 	send(60, make([]byte, 20<<10))
