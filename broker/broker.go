@@ -153,7 +153,8 @@ func (b *Broker) open() error {
 	b.transport, err = raftlog.NewTransport(raftlog.TransportConfig{
 		Cluster: b.cfg.Cluster, Node: b.id.Node, Incarnation: b.id.Incarnation,
 		Listener: raftListener, Dial: b.dialNode, Logger: b.log.Named("transport"),
-		TLS: b.cfg.PeerTLS, Folder: b.id.Folder, Known: b.knows, Refused: b.refused,
+		TLS: b.cfg.PeerTLS, Folder: b.id.Folder, Known: b.knows,
+		Answered: func(p raftlog.Peer, _ uint64, reason string) { b.refused(p.Node, reason) },
 	})
 	if err != nil {
 		return err

@@ -28,7 +28,8 @@ type fleet struct {
 	witnesses map[uint64]*witness
 	disks     map[string]*vfs.Mem
 	nodes     map[string]*fleetNode
-	boot      []string // voters of the first configuration
+	boot      []string          // voters of the first configuration
+	lives     map[string]uint64 // incarnations of nodes, other than 1
 	onLead    func(n *fleetNode)
 
 	mu      sync.Mutex
@@ -111,6 +112,12 @@ func (f *fleet) open(name string) (*fleetNode, error) {
 	}
 	n.tr = f.net.open(f.t, name, nil)
 	n.host = raftlog.NewHost(n.tr, name, 1, nil)
+	if life := f.lives[name]; life > 0 {
+		if err := n.host.Adopt(life); err != nil {
+			f.close(n)
+			return nil, err
+		}
+	}
 	for g := range f.groups {
 		if err := f.openGroup(n, uint64(g+1)); err != nil {
 			f.close(n)
@@ -145,7 +152,7 @@ func (f *fleet) openGroup(n *fleetNode, group uint64) error {
 		OnLeader: func(lead bool, term uint64) { f.lead(n, group, lead, term) },
 		OnFault:  func(err error) { n.faults <- err },
 	}
-	if slices.Contains(f.boot, n.name) {
+	if slices.Contains(f.boot, n.name) && f.lives[n.name] == 0 {
 		config.Bootstrap = servers(f.boot...).Servers
 	}
 	r, err := n.host.Open(config, l)

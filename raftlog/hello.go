@@ -53,6 +53,14 @@ type helloAnswer struct {
 	incarnation, folder   uint64
 }
 
+func (a helloAnswer) peer() Peer { return Peer{a.node, a.incarnation, a.folder} }
+
+// Peer is another node, by its hello. With TLS it has proved its name; the rest is its word.
+type Peer struct {
+	Node                string
+	Incarnation, Folder uint64
+}
+
 func encodeHelloBody(version byte, body []byte) []byte {
 	b := make([]byte, helloHeadBytes, helloHeadBytes+len(body))
 	copy(b, helloMagic)
@@ -130,17 +138,23 @@ func (t *Transport) admit(h netHello) string {
 	case !t.serves(h.class):
 		return fmt.Sprintf("nothing listens for %q", h.class)
 	}
-	if err := t.knows(h.node, h.incarnation, h.folder); err != nil {
+	if err := t.knows(h.class, Peer{h.node, h.incarnation, h.folder}); err != nil {
 		return err.Error()
 	}
 	return ""
 }
 
-func (t *Transport) knows(node string, incarnation, folder uint64) error {
-	if t.cfg.Known == nil {
+func (t *Transport) knows(class string, p Peer) error {
+	if t.cfg.Known == nil || class == t.cfg.Unjudged {
 		return nil
 	}
-	return t.cfg.Known(node, incarnation, folder)
+	return t.cfg.Known(p.Node, p.Incarnation, p.Folder)
+}
+
+func (t *Transport) answered(said netHello, a helloAnswer) {
+	if t.cfg.Answered != nil && said.class != t.cfg.Unjudged {
+		t.cfg.Answered(a.peer(), said.incarnation, a.reason)
+	}
 }
 
 // greet is the accepting side of the hello: TLS first, if any. The connection is closed unless err is nil.
@@ -159,7 +173,7 @@ func (t *Transport) greet(raw net.Conn) (conn net.Conn, h netHello, err error) {
 	if err != nil {
 		return conn, h, err
 	}
-	answer := helloAnswer{cluster: t.cluster, node: t.node, incarnation: t.incarnation, folder: t.cfg.Folder}
+	answer := helloAnswer{cluster: t.cluster, node: t.node, incarnation: t.incarnation.Load(), folder: t.cfg.Folder}
 	if body == nil {
 		answer.reason = fmt.Sprintf("protocol version %d, this node speaks %d", version, helloVersion)
 	} else if h, err = decodeHello(body); err != nil {
@@ -240,7 +254,7 @@ func (t *Transport) introduce(done <-chan struct{}, dial func() (net.Conn, error
 }
 
 func (t *Transport) sayHello(conn net.Conn, node, class string) (a helloAnswer, err error) {
-	h := netHello{cluster: t.cluster, node: t.node, incarnation: t.incarnation, folder: t.cfg.Folder, class: class, target: node}
+	h := netHello{cluster: t.cluster, node: t.node, incarnation: t.incarnation.Load(), folder: t.cfg.Folder, class: class, target: node}
 	if _, err := conn.Write(h.encode()); err != nil {
 		return a, err
 	}
@@ -255,16 +269,18 @@ func (t *Transport) sayHello(conn net.Conn, node, class string) (a helloAnswer, 
 		return a, err
 	}
 	switch {
-	case a.reason != "":
-		if t.cfg.Refused != nil {
-			t.cfg.Refused(node, a.reason)
-		}
-		return a, fmt.Errorf("%w: %s", ErrHello, a.reason)
 	case a.cluster != t.cluster || a.node != node:
+		if a.reason != "" {
+			return a, fmt.Errorf("%w: %s", ErrHello, a.reason)
+		}
 		return a, fmt.Errorf("%w: it is node %q of cluster %q", ErrHello, a.node, a.cluster)
+	case a.reason != "":
+		t.answered(h, a)
+		return a, fmt.Errorf("%w: %s", ErrHello, a.reason)
 	}
-	if err := t.knows(a.node, a.incarnation, a.folder); err != nil {
+	if err := t.knows(class, a.peer()); err != nil {
 		return a, fmt.Errorf("%w: %w", ErrHello, err)
 	}
+	t.answered(h, a)
 	return a, nil
 }

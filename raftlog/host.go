@@ -13,8 +13,8 @@ import (
 
 // Kinds of control calls between hosts.
 const (
-	kindTerm    = 1 // group -> term, for read indexes
-	kindLast    = 2 // group -> term and index of the last entry, for transfers
+	kindTerm    = 1 // group -> term and incarnation, for read indexes
+	kindLast    = 2 // group -> term and index of the last entry, and incarnation, for transfers and learners
 	kindSuspect = 3 // see nudge.go
 	kindRead    = 4 // group -> read index, from its leader
 )
@@ -39,10 +39,12 @@ func NewHost(t *Transport, node string, incarnation uint64, log hclog.Logger) *H
 	}
 	h := &Host{transport: t, id: raft.ServerID(fmt.Sprintf("%s.%d", node, incarnation)), log: log, replicas: make(map[uint64]*Replica)}
 	h.nudges.init(h)
-	t.Handle(kindTerm, h.answer(func(_ context.Context, r *Replica) ([]byte, error) { return uint64s(r.raft.CurrentTerm()), nil }))
+	t.Handle(kindTerm, h.answer(func(_ context.Context, r *Replica) ([]byte, error) {
+		return uint64s(r.raft.CurrentTerm(), t.incarnation.Load()), nil
+	}))
 	t.Handle(kindLast, h.answer(func(_ context.Context, r *Replica) ([]byte, error) {
 		end := r.end()
-		return uint64s(end.term, end.index), nil
+		return uint64s(end.term, end.index, t.incarnation.Load()), nil
 	}))
 	t.Handle(kindRead, h.answer(func(ctx context.Context, r *Replica) ([]byte, error) {
 		index, err := r.readRound(ctx)
@@ -55,6 +57,27 @@ func NewHost(t *Transport, node string, incarnation uint64, log hclog.Logger) *H
 
 // ID is the server id, and address, of this host's replicas: node.incarnation.
 func (h *Host) ID() raft.ServerID { return h.id }
+
+// Adopt makes this node another incarnation, transport included: what is said from
+// now on is said as that one. No replica was opened yet.
+func (h *Host) Adopt(incarnation uint64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.replicas) > 0 {
+		return fmt.Errorf("raftlog: %d replicas speak as %s", len(h.replicas), h.id)
+	}
+	h.transport.adopt(incarnation)
+	h.id = raft.ServerID(nodeAddress(h.transport.node, incarnation))
+	return nil
+}
+
+// Confirm asks node, which leads the group, to have that confirmed: nil means that
+// a majority of the group's voters was there after the call. It works for groups
+// that have no replica here.
+func (h *Host) Confirm(ctx context.Context, node string, group uint64) error {
+	_, err := h.ask(ctx, node, kindRead, group, 1)
+	return err
+}
 
 // Replica returns the group's replica here.
 func (h *Host) Replica(group uint64) (*Replica, bool) {
@@ -131,8 +154,22 @@ func (h *Host) ask(ctx context.Context, node string, kind byte, group uint64, n 
 	return all, nil
 }
 
-func (h *Host) lastEntry(ctx context.Context, node string, group uint64) (logEnd, error) {
-	v, err := h.ask(ctx, node, kindLast, group, 2)
+// askMember is ask of one replica: another incarnation of its node does not answer
+// for it. The incarnation is the last number of such an answer.
+func (h *Host) askMember(ctx context.Context, to raft.ServerAddress, kind byte, group uint64, n int) ([]uint64, error) {
+	node, incarnation := NodeOf(to)
+	v, err := h.ask(ctx, node, kind, group, n+1)
+	if err != nil {
+		return nil, err
+	}
+	if v[n] != incarnation {
+		return nil, fmt.Errorf("raftlog: %s has incarnation %d", to, v[n])
+	}
+	return v[:n], nil
+}
+
+func (h *Host) lastEntry(ctx context.Context, of raft.ServerAddress, group uint64) (logEnd, error) {
+	v, err := h.askMember(ctx, of, kindLast, group, 2)
 	if err != nil {
 		return logEnd{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,40 @@ func (r *Replica) AddLearner(ctx context.Context, id raft.ServerID, prev uint64)
 // Remove takes id out of the group.
 func (r *Replica) Remove(ctx context.Context, id raft.ServerID, prev uint64) error {
 	return r.change(ctx, func() raft.IndexFuture { return r.raft.RemoveServer(id, prev, 0) })
+}
+
+// Votes reports whether this replica is a voter, by what is applied here.
+func (r *Replica) Votes() bool {
+	conf, _ := r.Members()
+	return slices.ContainsFunc(conf.Servers, func(s raft.Server) bool { return s.ID == r.self && s.Suffrage == raft.Voter })
+}
+
+// Holds reports whether id has the group open.
+func (r *Replica) Holds(ctx context.Context, id raft.ServerID) bool {
+	_, err := r.host.lastEntry(ctx, raft.ServerAddress(id), r.cfg.Group)
+	return err == nil
+}
+
+// CaughtUp returns when id, member or not, has the entries that were committed here
+// at the call. Of its log only the length is looked at: it counts for something only
+// when this replica leads, and id got its log from leaders.
+func (r *Replica) CaughtUp(ctx context.Context, id raft.ServerID) error {
+	want := r.raft.CommitIndex()
+	tick := time.NewTicker(transferPoll)
+	defer tick.Stop()
+	for {
+		last, err := r.host.lastEntry(ctx, raft.ServerAddress(id), r.cfg.Group)
+		if err == nil && last.index >= want {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("raftlog: %s lacks entries of group %d, it has %d of %d: %w", id, r.cfg.Group, last.index, want, errors.Join(context.Cause(ctx), err))
+		case <-r.closing:
+			return ErrClosed
+		}
+	}
 }
 
 // change waits for a change of members; it is not begun before the one before is
@@ -95,7 +130,7 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 	tick := time.NewTicker(transferPoll)
 	defer tick.Stop()
 	for {
-		last, err := r.host.lastEntry(ctx, node, r.cfg.Group)
+		last, err := r.host.lastEntry(ctx, to.Address, r.cfg.Group)
 		if err == nil && !last.less(r.end()) {
 			break
 		}

@@ -94,6 +94,63 @@ func TestMembersComeAndGo(t *testing.T) {
 	})
 }
 
+// A node comes back as another incarnation, a learner. Neither what it says of its
+// term nor what it says of its log counts for the voter that it was: the leader, cut
+// off from the other voter, cannot confirm that it leads.
+func TestALearnerDoesNotAnswerForTheVoterItWas(t *testing.T) {
+	inFleet(t, nil, func(t *testing.T, f *fleet) {
+		f.put("before")
+		leader := f.leader()
+		gone := f.follower().name
+		f.stop(gone)
+		f.disks[gone], f.lives = vfs.NewMem(45), map[string]uint64{gone: 2}
+		n := f.start(gone)
+		require.ErrorContains(t, n.host.Adopt(3), "replicas speak as "+gone+".2")
+		old, next := raft.ServerID(gone+".1"), raft.ServerID(gone+".2")
+		r := leader.replicas[0]
+		require.True(t, r.Holds(t.Context(), next))
+		require.False(t, r.Holds(t.Context(), old))
+		require.NoError(t, r.AddLearner(within(t, time.Minute), next, 0))
+		require.NoError(t, r.CaughtUp(within(t, time.Minute), next))
+		require.Error(t, r.CaughtUp(within(t, time.Second), old))
+		require.False(t, n.replicas[0].Votes())
+		require.NoError(t, r.ReadIndex(t.Context()))
+		require.NoError(t, n.host.Confirm(t.Context(), leader.name, 1))
+
+		for name := range f.disks {
+			if name != leader.name && name != gone {
+				f.isolate(name)
+			}
+		}
+		require.ErrorIs(t, r.ReadIndex(t.Context()), raftlog.ErrNotLeader)
+		require.Error(t, n.host.Confirm(t.Context(), leader.name, 1))
+		f.net.cuts.HealAll()
+
+		// It takes the old one's place. Leaders may change meanwhile: a change that was
+		// made is made again.
+		for _, change := range []func(*raftlog.Replica) error{
+			func(r *raftlog.Replica) error { return r.CaughtUp(within(t, time.Minute), next) },
+			func(r *raftlog.Replica) error { return r.Remove(within(t, time.Minute), old, 0) },
+			func(r *raftlog.Replica) error { return r.AddVoter(within(t, time.Minute), next, 0) },
+			func(r *raftlog.Replica) error {
+				if f.leader() == n {
+					return nil
+				}
+				return r.Transfer(within(t, time.Minute), gone)
+			},
+		} {
+			for change(f.leader().replicas[0]) != nil {
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+		f.equal()
+		require.True(t, n.replicas[0].Votes())
+		all, _ := n.suffrage()
+		require.Len(t, all, 3)
+		require.NotContains(t, all, string(old)+" Voter")
+	})
+}
+
 // A change that cannot be committed ends with its context, unknown; and is done or undone afterwards.
 func TestAChangeWithoutAMajorityIsUnknown(t *testing.T) {
 	inFleet(t, nil, func(t *testing.T, f *fleet) {

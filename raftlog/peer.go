@@ -237,14 +237,24 @@ func (t *Transport) dialClass(ctx context.Context, done <-chan struct{}, node, c
 		t.stats.dialsFailed.Add(1)
 		return nil, answer, err
 	}
-	return &heldConn{Conn: conn, t: t, raw: raw}, answer, nil
+	return &heldConn{Conn: conn, t: t, raw: raw, peer: answer.peer()}, answer, nil
 }
 
 // heldConn is a connection that the transport closes with itself, until it is closed.
 type heldConn struct {
 	net.Conn
-	t   *Transport
-	raw net.Conn // what the transport holds
+	t    *Transport
+	raw  net.Conn // what the transport holds
+	peer Peer
+}
+
+// PeerOf says who is at the other end of a connection from Dial or a Listener.
+func PeerOf(conn net.Conn) (p Peer, ok bool) {
+	c, ok := conn.(*heldConn)
+	if ok {
+		p = c.peer
+	}
+	return p, ok
 }
 
 // hangUp closes the connection without ceremony: closing TLS may wait for a peer that does not read.

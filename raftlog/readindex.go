@@ -140,9 +140,8 @@ func (r *Replica) confirm() (uint64, error) {
 			continue
 		}
 		asked++
-		node, _ := NodeOf(s.Address)
 		r.wg.Go(func() {
-			t, err := r.host.ask(ctx, node, kindTerm, r.cfg.Group, 1)
+			t, err := r.host.askMember(ctx, s.Address, kindTerm, r.cfg.Group, 1)
 			answers <- err == nil && t[0] == term
 		})
 	}

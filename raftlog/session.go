@@ -169,8 +169,8 @@ func (s *netSession) deliver(target wireTarget, cmd any, size int, beat bool) {
 	} else {
 		in.respond = func(resp any, err error, refused bool) { s.send(encodeReply(target.call, resp, err, refused)) }
 	}
-	if target.incarnation != s.t.incarnation {
-		in.respond(nil, fmt.Errorf("this is incarnation %d, not %d", s.t.incarnation, target.incarnation), true)
+	if now := s.t.incarnation.Load(); target.incarnation != now {
+		in.respond(nil, fmt.Errorf("this is incarnation %d, not %d", now, target.incarnation), true)
 		return
 	}
 	s.t.groups.deliver(target.group, in)

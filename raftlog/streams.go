@@ -65,7 +65,7 @@ func (t *Transport) hand(conn, raw net.Conn, h netHello) {
 		t.drop(raw)
 	default:
 		select {
-		case l.conns <- &heldConn{Conn: conn, t: t, raw: raw}:
+		case l.conns <- &heldConn{Conn: conn, t: t, raw: raw, peer: Peer{h.node, h.incarnation, h.folder}}:
 		default:
 			t.drop(raw)
 		}
@@ -297,8 +297,8 @@ func (t *Transport) receiveSnapshot(conn net.Conn, h netHello) {
 		command: args, reader: chunks, size: snapshotChunk, resp: make(chan raft.RPCResponse, 1),
 		respond: func(resp any, err error, refused bool) { answered <- outcome{resp, err, refused} },
 	}
-	if target.incarnation != t.incarnation {
-		in.respond(nil, fmt.Errorf("this is incarnation %d, not %d", t.incarnation, target.incarnation), true)
+	if now := t.incarnation.Load(); target.incarnation != now {
+		in.respond(nil, fmt.Errorf("this is incarnation %d, not %d", now, target.incarnation), true)
 	} else {
 		t.groups.deliver(target.group, in)
 	}

@@ -71,8 +71,12 @@ type TransportConfig struct {
 	// Known judges who says hello, and who answers one; its error is the reason of the refusal. nil: everybody of the cluster. Called
 	// concurrently.
 	Known func(node string, incarnation, folder uint64) error
-	// Refused is told the reason when a node has refused our hello, each time. nil: nobody is told.
-	Refused  func(node, reason string)
+	// Unjudged is a class of connections that Known is not asked about, on either end; "": none. A Listener takes them, and PeerOf
+	// says who is there.
+	Unjudged string
+	// Answered is told who answered a hello that we said as an incarnation, and how, each time: with the reason of the refusal, or "".
+	// Not of the class Unjudged. Called concurrently. nil: nobody is told.
+	Answered func(p Peer, as uint64, reason string)
 	Ping     time.Duration // 50 ms between pings
 	Silence  time.Duration // 300 ms without an answer: the node is down
 	MaxBytes int           // 4 MiB of entries in one AppendEntries, unless a single entry is larger
@@ -113,7 +117,7 @@ func (c *TransportConfig) fill() error {
 type Transport struct {
 	cluster, node     string
 	self              []byte // node.incarnation
-	incarnation       uint64
+	incarnation       atomic.Uint64
 	cfg               TransportConfig
 	serveTLS, dialTLS *tls.Config
 	frameLimit        int
@@ -144,7 +148,7 @@ func NewTransport(c TransportConfig) (*Transport, error) {
 		return nil, err
 	}
 	t := &Transport{
-		cluster: c.Cluster, node: c.Node, incarnation: c.Incarnation, cfg: c,
+		cluster: c.Cluster, node: c.Node, cfg: c,
 		self:       []byte(nodeAddress(c.Node, c.Incarnation)),
 		frameLimit: max(c.MaxBytes, c.MaxEntry) + wireSlack,
 		log:        c.Logger,
@@ -156,6 +160,7 @@ func NewTransport(c TransportConfig) (*Transport, error) {
 		handlers:   make(map[byte]func(context.Context, string, []byte) ([]byte, error)),
 		listeners:  make(map[string]*classListener),
 	}
+	t.incarnation.Store(c.Incarnation)
 	if c.TLS != nil {
 		t.dialTLS = c.TLS.Clone()
 		t.serveTLS = c.TLS.Clone()
@@ -242,6 +247,21 @@ func (t *Transport) Close() error {
 	t.groups.close()
 	t.wg.Wait()
 	return err
+}
+
+// adopt makes this node speak as another incarnation from now on. No group is open. Connections of the one before are closed, and
+// dialled again if they are wanted.
+func (t *Transport) adopt(incarnation uint64) {
+	if t.incarnation.Load() == incarnation {
+		return
+	}
+	t.self = []byte(nodeAddress(t.node, incarnation))
+	t.incarnation.Store(incarnation)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.conns {
+		c.Close()
+	}
 }
 
 // accept serves the listener until it is closed.

@@ -71,6 +71,49 @@ func TestHelloRefusesStrangers(t *testing.T) {
 	}
 }
 
+// A class that is not judged is open to whom nobody knows, and both ends learn who is there. What was answered to hellos of other
+// classes is told, with the reason.
+func TestAnUnjudgedClassIsOpenToStrangers(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		told := make(chan string, 10)
+		judged := func(c *raftlog.TransportConfig) {
+			c.Folder, c.Unjudged = uint64(len(c.Node)), "open"
+			c.Known = func(node string, _, folder uint64) error {
+				if node == "n1" {
+					return fmt.Errorf("%s is a stranger", node)
+				}
+				return nil
+			}
+			c.Answered = func(p raftlog.Peer, as uint64, reason string) {
+				told <- fmt.Sprint(c.Node, " as ", as, ": ", p, " ", reason)
+			}
+		}
+		n2 := n.open(t, "n2", judged)
+		n1 := n.open(t, "n1", judged)
+		ln := n2.Listener("open")
+		conn, err := n1.Dial(t.Context(), "n2", "open")
+		require.NoError(t, err)
+		defer conn.Close()
+		theirs, err := ln.Accept()
+		require.NoError(t, err)
+		defer theirs.Close()
+		there, ok := raftlog.PeerOf(conn)
+		require.True(t, ok)
+		require.Equal(t, raftlog.Peer{Node: "n2", Incarnation: 1, Folder: 2}, there)
+		here, ok := raftlog.PeerOf(theirs)
+		require.True(t, ok)
+		require.Equal(t, raftlog.Peer{Node: "n1", Incarnation: 1, Folder: 2}, here)
+		_, ok = raftlog.PeerOf(nil)
+		require.False(t, ok)
+
+		n2.Listener("closed")
+		_, err = n1.Dial(t.Context(), "n2", "closed")
+		require.ErrorContains(t, err, "n1 is a stranger")
+		require.Equal(t, "n1 as 1: {n2 1 2} n1 is a stranger", <-told)
+		require.Empty(t, told)
+	})
+}
+
 // The first 12 bytes of a hello are the same in every version, so a newer one can be told what is wrong.
 func TestHelloRefusesNewerProtocolByName(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *nodeNet) {
