@@ -43,6 +43,14 @@ type Node struct {
 	Incarnation uint64 // from 1; a node that lost its disk comes back with a higher one
 }
 
+// Life is what is known of a node that was replaced: on another data folder than
+// the one that it had when the cluster was founded.
+type Life struct {
+	Incarnation uint64
+	Folder      uint64 // that the incarnation lives on
+	Settled     bool   // it votes again wherever its earlier life did
+}
+
 // Slot is one of the cluster's fixed shares.
 type Slot struct {
 	ID       int      // from 0, without holes

@@ -86,6 +86,57 @@ func (c *Catalogue) putNode(n Node) (bool, error) {
 	return true, nil
 }
 
+// replaceNode: one node at a time, since each is missing in the majorities of its
+// groups until it has settled. The same node may be lost again before it has.
+func (c *Catalogue) replaceNode(r replacement) (bool, error) {
+	if err := checkNode(r.Node); err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(c.s.Nodes, func(n Node) bool { return n.Name == r.Node.Name })
+	if i < 0 {
+		return false, ErrNotFound
+	}
+	if r.Folder == 0 {
+		return false, fmt.Errorf("%w: node %s on folder 0", ErrInvalid, r.Node.Name)
+	}
+	old, life := c.s.Nodes[i], c.s.Lives[r.Node.Name]
+	if old == r.Node && life.Folder == r.Folder {
+		return false, nil
+	}
+	if r.Node.Incarnation != old.Incarnation+1 {
+		return false, fmt.Errorf("%w: node %s has incarnation %d, so %d cannot follow", ErrConflict, old.Name, old.Incarnation, r.Node.Incarnation)
+	}
+	if other := c.replacingLocked(); other != "" && other != r.Node.Name {
+		return false, fmt.Errorf("%w: node %s is being replaced", ErrConflict, other)
+	}
+	c.s.Nodes = slices.Clone(c.s.Nodes)
+	c.s.Nodes[i] = r.Node
+	c.setLife(r.Node.Name, Life{Incarnation: r.Node.Incarnation, Folder: r.Folder})
+	return true, nil
+}
+
+func (c *Catalogue) settleNode(n Node) (bool, error) {
+	life, ok := c.s.Lives[n.Name]
+	switch {
+	case !ok || !slices.Contains(c.s.Nodes, n):
+		return false, fmt.Errorf("%w: node %s has no incarnation %d to settle", ErrConflict, n.Name, n.Incarnation)
+	case life.Settled:
+		return false, nil
+	}
+	life.Settled = true
+	c.setLife(n.Name, life)
+	return true, nil
+}
+
+func (c *Catalogue) setLife(node string, l Life) {
+	lives := maps.Clone(c.s.Lives)
+	if lives == nil {
+		lives = make(map[string]Life)
+	}
+	lives[node] = l
+	c.s.Lives = lives
+}
+
 func (c *Catalogue) putSlot(s Slot) (bool, error) {
 	if s.ID < 0 || s.ID > len(c.s.Slots) || len(c.s.Slots) == 0 {
 		return false, fmt.Errorf("%w: slot %d: there are %d", ErrInvalid, s.ID, len(c.s.Slots))

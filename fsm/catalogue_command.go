@@ -20,6 +20,8 @@ const (
 	kindPutNode
 	kindPutSlot
 	kindFeatureLevel
+	kindReplaceNode
+	kindSettleNode
 )
 
 type bootstrap struct {
@@ -36,6 +38,12 @@ type subscribe struct {
 type kv struct{ Namespace, Key, Value string }
 
 type named struct{ Name string }
+
+// replacement is of a node whose data folder is gone.
+type replacement struct {
+	Node   Node
+	Folder uint64
+}
 
 type level struct{ Level uint64 }
 
@@ -96,6 +104,16 @@ func EncodeSubscribe(dst []byte, group string, topics []string) []byte {
 
 // EncodePutNode makes a member known, or its next life.
 func EncodePutNode(dst []byte, n Node) []byte { return encodeJSON(dst, kindPutNode, n) }
+
+// EncodeReplaceNode begins a node's next life, n, on another data folder. ErrConflict
+// if its incarnation does not follow the present one, or while another node is being
+// replaced; the same again changes nothing.
+func EncodeReplaceNode(dst []byte, n Node, folder uint64) []byte {
+	return encodeJSON(dst, kindReplaceNode, replacement{n, folder})
+}
+
+// EncodeSettleNode says that a node that was replaced votes wherever it did before.
+func EncodeSettleNode(dst []byte, n Node) []byte { return encodeJSON(dst, kindSettleNode, n) }
 
 // EncodePutSlot changes a slot's replica set, if its Version still is that of s,
 // or makes the next slot, with Version 0.

@@ -14,8 +14,9 @@ import (
 // bytes.
 type catalogueState struct {
 	Cluster       string
-	Slots         []Slot // by id
-	Nodes         []Node // by name
+	Slots         []Slot          // by id
+	Nodes         []Node          // by name
+	Lives         map[string]Life `json:",omitempty"` // of nodes that were replaced; a value never changes
 	Topics        map[string]Topic
 	Groups        map[string]Group
 	Deleted       map[string]deletedGroup `json:",omitempty"` // groups
@@ -157,6 +158,10 @@ func (c *Catalogue) apply(b []byte) (CatalogueResult, error) {
 		changed, refusal, err = decide(fields, c.deleteKV)
 	case kindPutNode:
 		changed, refusal, err = decide(fields, c.putNode)
+	case kindReplaceNode:
+		changed, refusal, err = decide(fields, c.replaceNode)
+	case kindSettleNode:
+		changed, refusal, err = decide(fields, c.settleNode)
 	case kindPutSlot:
 		changed, refusal, err = decide(fields, c.putSlot)
 	case kindFeatureLevel:
@@ -198,6 +203,7 @@ func (c *Catalogue) Checkpoint() (state []byte, sync func() error) {
 	s := c.s
 	// Values are never written to, the maps that hold them are.
 	s.Topics, s.Groups, s.KV, s.LastNumber = maps.Clone(s.Topics), maps.Clone(s.Groups), maps.Clone(s.KV), maps.Clone(s.LastNumber)
+	s.Deleted = maps.Clone(s.Deleted)
 	c.mu.RUnlock()
 	b, err := json.Marshal(s)
 	if err != nil {

@@ -42,6 +42,42 @@ func (c *Catalogue) Nodes() []Node {
 	return c.s.Nodes
 }
 
+// Node returns the present life of a member.
+func (c *Catalogue) Node(name string) (Node, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, n := range c.s.Nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+// Lives returns the nodes that were ever replaced.
+func (c *Catalogue) Lives() map[string]Life {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.s.Lives
+}
+
+// Replacing is the node that was replaced and does not vote everywhere yet; "" if
+// there is none.
+func (c *Catalogue) Replacing() string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.replacingLocked()
+}
+
+func (c *Catalogue) replacingLocked() string {
+	for name, l := range c.s.Lives { // one at most, so in any order
+		if !l.Settled {
+			return name
+		}
+	}
+	return ""
+}
+
 // Topic returns a topic by name.
 func (c *Catalogue) Topic(name string) (Topic, bool) {
 	c.mu.RLock()

@@ -174,6 +174,10 @@ func (s *script) run(line string) string {
 		return s.do(EncodeDeleteKV(nil, args["ns"], args["key"]))
 	case "put-node":
 		return s.do(EncodePutNode(nil, nodes(args["node"])[0]))
+	case "replace-node":
+		return s.do(EncodeReplaceNode(nil, nodes(args["node"])[0], uint64(number(args["folder"]))))
+	case "settle-node":
+		return s.do(EncodeSettleNode(nil, nodes(args["node"])[0]))
 	case "put-slot":
 		return s.do(EncodePutSlot(nil, Slot{ID: number(args["id"]), Replicas: list(args["replicas"]), Version: uint64(number(args["version"]))}))
 	case "level":
@@ -221,7 +225,11 @@ func (s *script) show() string {
 	c := s.c
 	fmt.Fprintf(&b, "cluster %q version %d level %d\n", c.ClusterID(), c.Version(), c.FeatureLevel())
 	for _, n := range c.Nodes() {
-		fmt.Fprintf(&b, "node %s.%d\n", n.Name, n.Incarnation)
+		fmt.Fprintf(&b, "node %s.%d", n.Name, n.Incarnation)
+		if l, ok := c.Lives()[n.Name]; ok {
+			fmt.Fprintf(&b, " folder %d settled %t", l.Folder, l.Settled)
+		}
+		b.WriteString("\n")
 	}
 	for _, x := range c.Slots() {
 		fmt.Fprintf(&b, "slot %d %v version %d\n", x.ID, x.Replicas, x.Version)
