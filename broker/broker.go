@@ -56,11 +56,14 @@ type Broker struct {
 	failed chan error
 	broken atomic.Bool // failed has been told
 
+	member   atomic.Bool   // the folder may have voted: id's incarnation is this node's
 	begun    atomic.Bool   // catalogue is there, and clients are served
 	starting chan struct{} // closed when begin is over, or given up; nil: Open ran it
 
 	lock      interface{ Close() error }
-	peers     *peerFolders
+	peers     *peerLives
+	entrance  *entrance
+	asked     askers
 	wal       *raftlog.WAL
 	transport *raftlog.Transport
 	host      *raftlog.Host
@@ -88,7 +91,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
-		kick: make(chan struct{}, 1), leads: make(chan struct{}, 1), failed: make(chan error, 1),
+		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(),
 	}
 	if b.log == nil {
@@ -126,7 +129,8 @@ func (b *Broker) open() error {
 	if b.id, err = openIdentity(b.disk, b.cfg); err != nil {
 		return err
 	}
-	if b.peers, err = openPeerFolders(b.disk, b.cfg.Data); err != nil {
+	b.member.Store(b.id.Member)
+	if b.peers, err = openPeerLives(b.disk, b.cfg.Data); err != nil {
 		return err
 	}
 	var salt [4]byte
@@ -153,13 +157,14 @@ func (b *Broker) open() error {
 	b.transport, err = raftlog.NewTransport(raftlog.TransportConfig{
 		Cluster: b.cfg.Cluster, Node: b.id.Node, Incarnation: b.id.Incarnation,
 		Listener: raftListener, Dial: b.dialNode, Logger: b.log.Named("transport"),
-		TLS: b.cfg.PeerTLS, Folder: b.id.Folder, Known: b.knows,
-		Answered: func(p raftlog.Peer, _ uint64, reason string) { b.refused(p.Node, reason) },
+		TLS: b.cfg.PeerTLS, Folder: b.id.Folder, Known: b.knows, Answered: b.answered, Unjudged: classLife,
 	})
 	if err != nil {
 		return err
 	}
 	b.host = raftlog.NewHost(b.transport, b.id.Node, b.id.Incarnation, b.log.Named("host"))
+	b.transport.Handle(kindSettled, b.settled)
+	b.wg.Go(b.answerLives)
 	b.clients = newRegistry(b)
 	b.forwards = newForwarder(b)
 
@@ -183,12 +188,12 @@ func (b *Broker) open() error {
 	}
 	b.addrs.Gossip = b.members.Addr()
 	b.wg.Go(b.watchMembers)
-	if never, _ := b.peers.missing(b.cfg.InitialNodes, b.id.Node); len(never) > 0 {
-		b.starting = make(chan struct{})
-		go b.beginWhenMet(ns, slots)
-		return nil
+	if b.member.Load() {
+		return b.begin(ns, slots)
 	}
-	return b.begin(ns, slots)
+	b.starting = make(chan struct{})
+	go b.enter(ns, slots)
+	return nil
 }
 
 // begin opens the catalogue and serves clients.
@@ -200,6 +205,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.balance)
+	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.clients.run)
 	b.serve(ns, slots)
 	b.begun.Store(true)

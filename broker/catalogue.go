@@ -46,8 +46,11 @@ func (b *Broker) openCatalogue() error {
 	if err != nil {
 		return errors.Join(err, bolt.Close())
 	}
-	var first []raft.Server
+	var first []raft.Server // none for a node that was replaced: it waits for a leader
 	for _, n := range b.cfg.InitialNodes {
+		if b.id.Incarnation > 1 {
+			break
+		}
 		id := fmt.Sprintf("%s.%d", n, 1)
 		first = append(first, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
 	}
@@ -135,6 +138,10 @@ func (b *Broker) watchCatalogue() {
 			}
 			cancel()
 		}
+		if err := b.learnLives(); err != nil {
+			b.fail(err)
+			return
+		}
 		b.reconcile()
 		select {
 		case <-changed:
@@ -149,9 +156,12 @@ func (b *Broker) watchCatalogue() {
 // reconcile opens the partitions that this node should hold and closes those of
 // topics that are gone.
 func (b *Broker) reconcile() {
+	if !b.present() {
+		return
+	}
 	want := make(map[uint64]fsm.Partition)
 	for _, p := range b.catalogue.Partitions() {
-		if slices.ContainsFunc(p.Voters, func(n fsm.Node) bool { return n.Name == b.id.Node && n.Incarnation == b.id.Incarnation }) {
+		if b.holds(p) {
 			want[p.ID] = p
 		}
 	}
@@ -171,13 +181,8 @@ func (b *Broker) reconcile() {
 		if b.ctx.Err() != nil {
 			return
 		}
-		var voters []raft.Server
-		for _, n := range desc.Voters {
-			id := fmt.Sprintf("%s.%d", n.Name, n.Incarnation)
-			voters = append(voters, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
-		}
 		fresh := b.wal.Group(desc.ID).Bytes() == 0
-		p, err := b.openPartition(desc, voters)
+		p, err := b.openPartition(desc, b.firstVoters(desc))
 		if err != nil {
 			b.fail(err)
 			return
@@ -192,12 +197,40 @@ func (b *Broker) reconcile() {
 	}
 }
 
-// preferred is the first replica of the partition's slot that is alive.
+// present reports whether what the catalogue says here is of this node's
+// incarnation: what is older is not acted on, nor is what comes after it.
+func (b *Broker) present() bool {
+	n, ok := b.catalogue.Node(b.id.Node)
+	return ok && n.Incarnation == b.id.Incarnation
+}
+
+// holds reports whether this node has a replica of a partition, in whatever
+// incarnation it had it first.
+func (b *Broker) holds(p fsm.Partition) bool {
+	return slices.ContainsFunc(p.Voters, func(n fsm.Node) bool { return n.Name == b.id.Node })
+}
+
+// firstVoters is a partition's first configuration; none if this incarnation was
+// not in it, which waits for a leader to add it.
+func (b *Broker) firstVoters(desc fsm.Partition) (voters []raft.Server) {
+	if !slices.Contains(desc.Voters, fsm.Node{Name: b.id.Node, Incarnation: b.id.Incarnation}) {
+		return nil
+	}
+	for _, n := range desc.Voters {
+		id := fmt.Sprintf("%s.%d", n.Name, n.Incarnation)
+		voters = append(voters, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
+	}
+	return voters
+}
+
+// preferred is the first replica of the partition's slot that is alive and has its
+// votes.
 func (b *Broker) preferred(desc fsm.Partition) string {
+	replacing := b.catalogue.Replacing()
 	for _, s := range b.catalogue.Slots() {
 		if s.ID == desc.Slot {
 			for _, n := range s.Replicas {
-				if n == b.id.Node || b.transport.Alive(n) {
+				if n != replacing && (n == b.id.Node || b.transport.Alive(n)) {
 					return n
 				}
 			}

@@ -19,6 +19,9 @@
 //	member lists                     Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown
 //	balancing of leaders             Open                   Shutdown                    Shutdown
+//	voters of replaced nodes         Open                   Shutdown                    Shutdown
+//	entrance of a new node           Open                   it has begun, or Shutdown   Shutdown
+//	answers to nodes to be replaced  Open                   the transport is closed     Shutdown
 //
 // Shutdown stops listening, answers held pulls, hands leaders over, leaves the
 // gossip and closes replicas and logs, in this order.

@@ -13,18 +13,22 @@ import (
 )
 
 // identity is who this data directory belongs to. A node whose disk was wiped
-// comes back as another incarnation; it never votes under the old one.
+// comes back as another incarnation, which the catalogue gives it; it never votes
+// under the old one.
 type identity struct {
 	Version     int    `json:"version"`
 	Cluster     string `json:"cluster"`
 	Node        string `json:"node"`
 	Incarnation uint64 `json:"incarnation"`
 	Folder      uint64 `json:"folder"` // random, never 0: another one after the directory was emptied
+	// Member: the node may have voted from this directory. Before, it speaks under no
+	// identity: it may be a founder, or one that has lost its directory.
+	Member bool `json:"member"`
 }
 
 const (
 	identityFile    = "node.json"
-	identityVersion = 1
+	identityVersion = 2 // 1 did not say who is a member
 )
 
 // openIdentity reads the directory's identity, or makes it the given node's.
@@ -51,6 +55,10 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 		return id, fmt.Errorf("%w: %s belongs to cluster %q, not %q", ErrConfig, c.Data, id.Cluster, c.Cluster)
 	case id.Node != c.Node:
 		return id, fmt.Errorf("%w: %s belongs to node %q, not %q", ErrConfig, c.Data, id.Node, c.Node)
+	}
+	if id.Version < 2 {
+		id.Version, id.Member = identityVersion, true // it voted as soon as it had met the others
+		return id, writeIdentity(disk, c.Data, id)
 	}
 	return id, nil
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"raftmq/membership"
 	"raftmq/raftlog"
 )
@@ -98,8 +100,9 @@ func (b *Broker) handOver(ctx context.Context) {
 		}
 		conf, _ := r.Members()
 		for _, s := range conf.Servers {
-			node, _ := raftlog.NodeOf(s.Address)
-			if node == b.id.Node || !b.transport.Alive(node) {
+			node, incarnation := raftlog.NodeOf(s.Address)
+			now, _ := b.catalogue.Node(node)
+			if node == b.id.Node || s.Suffrage != raft.Voter || incarnation != now.Incarnation || !b.transport.Alive(node) {
 				continue
 			}
 			some <- struct{}{}

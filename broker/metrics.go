@@ -26,6 +26,12 @@ func (b *Broker) metrics() *prometheus.Registry {
 		}
 		return float64(n)
 	})
+	gauge("raftmq_catalogue_led", "1 on the node that leads the catalogue.", func() float64 {
+		if b.begun.Load() && b.leadsHere(catalogueGroup) {
+			return 1
+		}
+		return 0
+	})
 	gauge("raftmq_nodes_alive", "Nodes that gossip knows alive, this one included.", func() float64 {
 		if !b.begun.Load() {
 			return 0

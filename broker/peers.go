@@ -6,41 +6,54 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"raftmq/internal/vfs"
+	"raftmq/raftlog"
 )
 
-// peersFile holds the data folders of the other nodes, as they were when this node
-// met them first: {"version":1,"folders":{"n2":12345}}.
+// peersFile holds the lives of the other nodes, as they were when this node met
+// them first or as the catalogue changed them:
+// {"version":2,"nodes":{"n2":{"folder":12345,"incarnation":1}}}.
 const (
 	peersFile    = "peers.json"
-	peersVersion = 1
+	peersVersion = 2 // 1 held folders only, of first incarnations
 	maxPeers     = 1024
 )
 
-// otherFolder is the reason that a node gets which was met with another folder:
-// it has lost what it voted for and stored, and must not act as if it had never
-// been here. It travels as text, in a hello's answer.
-const otherFolder = "its data folder is not the one that this cluster knows"
+// Reasons that a node gets which comes with another folder than it had: what it
+// voted for and stored is not there, and it must not act as if it had never been
+// here. They travel as text, in a hello's answer.
+const (
+	otherFolder    = "its data folder is not the one that this cluster knows"
+	replacedFolder = "its data folder was replaced"
+)
 
-// peerFolders is who this node has met. It is durable before a peer is let in, so
+// life is a node's folder and the incarnation that lives on it.
+type life struct {
+	Folder      uint64 `json:"folder"`
+	Incarnation uint64 `json:"incarnation"`
+}
+
+// peerLives is who this node has met. It is durable before a peer is let in, so
 // that a peer whose folder was emptied is told from one that starts.
-type peerFolders struct {
+type peerLives struct {
 	disk vfs.FS
 	file string
 
-	mu      sync.Mutex
-	folders map[string]uint64
-	changed chan struct{} // closed at the next meeting
-	told    map[string]uint64
+	mu       sync.Mutex
+	nodes    map[string]life
+	accepted map[string]bool // let this node in, since it started
+	changed  chan struct{}   // closed when accepted grows
+	told     map[string]life
 }
 
-func openPeerFolders(disk vfs.FS, dir string) (*peerFolders, error) {
-	p := &peerFolders{disk: disk, file: filepath.Join(dir, peersFile), folders: make(map[string]uint64), changed: make(chan struct{})}
+func openPeerLives(disk vfs.FS, dir string) (*peerLives, error) {
+	p := &peerLives{
+		disk: disk, file: filepath.Join(dir, peersFile), nodes: make(map[string]life),
+		accepted: make(map[string]bool), changed: make(chan struct{}), told: make(map[string]life),
+	}
 	b, err := vfs.ReadFile(disk, p.file, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
@@ -50,7 +63,8 @@ func openPeerFolders(disk vfs.FS, dir string) (*peerFolders, error) {
 	}
 	var doc struct {
 		Version int
-		Folders map[string]uint64
+		Nodes   map[string]life
+		Folders map[string]uint64 // version 1
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {
 		return nil, fmt.Errorf("read %s: %w", p.file, err)
@@ -58,106 +72,131 @@ func openPeerFolders(disk vfs.FS, dir string) (*peerFolders, error) {
 	if doc.Version > peersVersion {
 		return nil, fmt.Errorf("%s has version %d, this program knows %d", p.file, doc.Version, peersVersion)
 	}
-	maps.Copy(p.folders, doc.Folders)
+	for node, folder := range doc.Folders {
+		p.nodes[node] = life{folder, 1}
+	}
+	maps.Copy(p.nodes, doc.Nodes)
 	return p, nil
 }
 
-// judge lets a node in that comes with the folder it always had, or for the first
-// time.
-func (p *peerFolders) judge(node string, folder uint64) error {
+// judge lets a node in that comes as it is known here, or a member that comes for
+// the first time.
+func (p *peerLives) judge(peer raftlog.Peer, member bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known, met := p.folders[node]
+	known, met := p.nodes[peer.Node]
 	switch {
-	case folder == 0:
-		return fmt.Errorf("node %q does not name its data folder", node)
-	case met && known != folder:
-		return fmt.Errorf("node %q: %s (%016x, and now %016x)", node, otherFolder, known, folder)
-	case met:
+	case peer.Folder == 0:
+		return fmt.Errorf("node %q does not name its data folder", peer.Node)
+	case met && known == life{peer.Folder, peer.Incarnation}:
 		return nil
-	case len(p.folders) >= maxPeers:
+	case met && peer.Incarnation > known.Incarnation:
+		return fmt.Errorf("node %q: its incarnation %d is not known here yet", peer.Node, peer.Incarnation)
+	case met && peer.Incarnation < known.Incarnation:
+		return fmt.Errorf("node %q: %s by incarnation %d's (%016x, and this is %016x)", peer.Node, replacedFolder, known.Incarnation, known.Folder, peer.Folder)
+	case met:
+		return fmt.Errorf("node %q: %s (%016x, and now %016x)", peer.Node, otherFolder, known.Folder, peer.Folder)
+	case !member:
+		return fmt.Errorf("node %q is no member of this cluster", peer.Node)
+	}
+	return p.setLocked(peer.Node, life{peer.Folder, peer.Incarnation})
+}
+
+// set notes a node's present life.
+func (p *peerLives) set(node string, l life) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.nodes[node] == l {
+		return nil
+	}
+	return p.setLocked(node, l)
+}
+
+func (p *peerLives) setLocked(node string, l life) error {
+	if _, met := p.nodes[node]; !met && len(p.nodes) >= maxPeers {
 		return fmt.Errorf("node %q: %d nodes are known already", node, maxPeers)
 	}
-	next := maps.Clone(p.folders)
-	next[node] = folder
-	b, err := json.Marshal(map[string]any{"version": peersVersion, "folders": next})
+	next := maps.Clone(p.nodes)
+	next[node] = l
+	return p.saveLocked(next)
+}
+
+// replace takes over what another node knows.
+func (p *peerLives) replace(nodes map[string]life) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saveLocked(maps.Clone(nodes))
+}
+
+func (p *peerLives) saveLocked(nodes map[string]life) error {
+	b, err := json.Marshal(map[string]any{"version": peersVersion, "nodes": nodes})
 	if err != nil {
 		return err
 	}
 	if err := vfs.WriteFile(p.disk, p.file, append(b, '\n')); err != nil {
-		return fmt.Errorf("note node %q: %w", node, err)
+		return fmt.Errorf("note who was met: %w", err)
 	}
-	p.folders = next
-	close(p.changed)
-	p.changed = make(chan struct{})
+	p.nodes = nodes
 	return nil
 }
 
-// missing are those of the nodes that were never met, and a channel that closes at
-// the next meeting.
-func (p *peerFolders) missing(nodes []string, self string) ([]string, <-chan struct{}) {
+// all are the lives that are known.
+func (p *peerLives) all() map[string]life {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.nodes)
+}
+
+// met reports whether a node is known, in whatever life.
+func (p *peerLives) met(node string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.nodes[node]
+	return ok
+}
+
+// is reports whether a node is known, and known as this.
+func (p *peerLives) is(peer raftlog.Peer) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, met := p.nodes[peer.Node]
+	return met && known == life{peer.Folder, peer.Incarnation}
+}
+
+// acceptedBy notes that a node has let this one in.
+func (p *peerLives) acceptedBy(node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.accepted[node] || len(p.accepted) >= maxPeers {
+		return
+	}
+	p.accepted[node] = true
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// missing are those of the nodes that have not let this one in, and a channel that
+// closes when one more has.
+func (p *peerLives) missing(nodes []string, self string) ([]string, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var never []string
 	for _, n := range nodes {
-		if _, met := p.folders[n]; n != self && !met {
+		if n != self && !p.accepted[n] {
 			never = append(never, n)
 		}
 	}
 	return never, p.changed
 }
 
-// news reports whether the refusal of a node with this folder is the first.
-func (p *peerFolders) news(node string, folder uint64) bool {
+// news reports whether this life of a node is refused for the first time.
+func (p *peerLives) news(peer raftlog.Peer) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.told[node] == folder || len(p.told) >= maxPeers {
+	l := life{peer.Folder, peer.Incarnation}
+	if p.told[peer.Node] == l || len(p.told) >= maxPeers {
 		return false
 	}
-	if p.told == nil {
-		p.told = make(map[string]uint64)
-	}
-	p.told[node] = folder
+	p.told[peer.Node] = l
 	return true
-}
-
-// knows judges a node that says hello, or answers one.
-func (b *Broker) knows(node string, incarnation, folder uint64) error {
-	err := b.peers.judge(node, folder)
-	if err != nil && b.peers.news(node, folder) {
-		b.log.Error("node refused", "node", node, "incarnation", incarnation, "error", err)
-	}
-	return err
-}
-
-// refused is told why another node does not let this one in.
-func (b *Broker) refused(node, reason string) {
-	if strings.Contains(reason, otherFolder) && !b.broken.Load() {
-		b.fail(fmt.Errorf("%s refuses this node: %s; the folder %s was emptied or exchanged after the node had been a member: restore it", node, reason, b.cfg.Data))
-	}
-}
-
-// beginWhenMet waits until every initial node has been met. A node whose folder
-// was emptied looks like one of a new cluster; two of them would be a majority that
-// founds the cluster anew and knows nothing of the old one. But somebody has met
-// them before, and refuses them.
-func (b *Broker) beginWhenMet(ns net.Listener, slots []net.Listener) {
-	defer close(b.starting)
-	for {
-		never, met := b.peers.missing(b.cfg.InitialNodes, b.id.Node)
-		if len(never) == 0 {
-			if err := b.begin(ns, slots); err != nil {
-				b.fail(err)
-			}
-			return
-		}
-		select {
-		case <-met:
-		case <-b.ctx.Done():
-			for _, ln := range append(slots, ns) {
-				ln.Close()
-			}
-			return
-		}
-	}
 }

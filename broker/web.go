@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -75,8 +76,11 @@ func (b *Broker) notReady(draining bool) string {
 	case draining:
 		return "draining"
 	case !b.begun.Load():
+		if reason := b.entrance.waits(); reason != "" {
+			return fmt.Sprintf("the data folder is empty, and the cluster knows another: this node waits to be replaced: %s", reason)
+		}
 		if never, _ := b.peers.missing(b.cfg.InitialNodes, b.id.Node); len(never) > 0 {
-			return fmt.Sprintf("waiting for %s: this node has never met all of the cluster", strings.Join(never, ", "))
+			return fmt.Sprintf("waiting for %s: a new node begins when all initial nodes have let it in", strings.Join(never, ", "))
 		}
 		return "starting"
 	case b.wal.Err() != nil:
@@ -85,16 +89,16 @@ func (b *Broker) notReady(draining bool) string {
 		return "the cluster is not founded yet, or its catalogue has no leader"
 	case !b.led(catalogueGroup):
 		return "the catalogue has no leader"
+	case !b.present():
+		return "the catalogue is being caught up with"
 	}
 	b.mu.RLock()
 	open := len(b.partitions)
 	b.mu.RUnlock()
 	want := 0
 	for _, p := range b.catalogue.Partitions() {
-		for _, v := range p.Voters {
-			if v.Name == b.id.Node && v.Incarnation == b.id.Incarnation {
-				want++
-			}
+		if b.holds(p) {
+			want++
 		}
 	}
 	if open < want {
@@ -104,6 +108,9 @@ func (b *Broker) notReady(draining bool) string {
 		if !b.led(p.desc.ID) {
 			return fmt.Sprintf("partition %d of %s has no leader", p.desc.ID, p.desc.Topic)
 		}
+	}
+	if b.catalogue.Replacing() == b.id.Node {
+		return fmt.Sprintf("this node was replaced and is being caught up: %s", cmp.Or(b.voteless(), "the catalogue has yet to hear that it votes again"))
 	}
 	return ""
 }

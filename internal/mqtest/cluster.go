@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type Cluster struct {
 	mu    sync.Mutex
 	at    map[string]string // names of nodes by the address they are dialled at
 	known chan struct{}     // closed and replaced when at grows
+	mute  string            // a node that nobody reaches by dialling; it dials
 }
 
 var clusters atomic.Int64 // of this process
@@ -107,6 +109,9 @@ func (c *Cluster) dial(from string) func(context.Context, string) (net.Conn, err
 				return nil, context.Cause(ctx)
 			}
 		}
+		if c.muted() == to {
+			return nil, syscall.ECONNREFUSED
+		}
 		return c.Net.Dialer(from, func(ctx context.Context, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		})(ctx, to)
@@ -117,6 +122,19 @@ func (c *Cluster) nodeAt(addr string) (name string, grows <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.at[addr], c.known
+}
+
+// Mute lets no other node reach this one by dialling; "": all reach all.
+func (c *Cluster) Mute(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mute = node
+}
+
+func (c *Cluster) muted() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mute
 }
 
 // Await waits until node i serves.

@@ -2,8 +2,11 @@ package mqtest
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,68 +22,329 @@ func (c *Cluster) wipe(i int) {
 	require.NoError(c.t, os.Mkdir(c.dirs[i], 0o750))
 }
 
-// refusedAsWiped waits for node i to end because of its emptied directory.
-func (c *Cluster) refusedAsWiped(i int) {
+// lose gives node i, which is stopped, an empty directory, and returns the one it had.
+func (c *Cluster) lose(i int) (old string) {
 	c.t.Helper()
-	select {
-	case err := <-c.Nodes[i].Failed():
-		require.ErrorContains(c.t, err, "emptied or exchanged")
-	case <-time.After(time.Minute):
-		_, reason := c.Nodes[i].Ready()
-		c.t.Fatalf("%s goes on with an empty directory: %s", c.names[i], reason)
+	old, c.dirs[i] = c.dirs[i], c.t.TempDir()
+	return old
+}
+
+// says waits until node i is not ready and its reason has all the words.
+func (c *Cluster) says(i int, words ...string) {
+	c.t.Helper()
+	var reason string
+	lacks := func(w string) bool { return !strings.Contains(reason, w) }
+	for deadline := time.After(time.Minute); ; {
+		if _, reason = c.Nodes[i].Ready(); !slices.ContainsFunc(words, lacks) {
+			return
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case err := <-c.Nodes[i].Failed():
+			c.t.Fatalf("%s failed: %v", c.names[i], err)
+		case <-deadline:
+			c.t.Fatalf("%s does not say %q, but %s", c.names[i], words, reason)
+		}
 	}
 }
 
-// A node that comes back with an empty directory could vote again where it has
-// voted already: it is let in by nobody, and ends with the reason. The others go on.
-func TestAWipedNodeIsRefused(t *testing.T) {
-	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	p, err := c.Client().NewProducer("p")
-	require.NoError(t, err)
-	send := func() {
-		t.Helper()
-		_, err := p.Send(ctx, &client.Message{Topic: "t", Body: []byte("kept")})
-		require.NoError(t, err)
+// load sends until it is stopped, and remembers what was acknowledged.
+type load struct {
+	c     *Cluster
+	p     *client.Producer
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	acked map[string]bool
+}
+
+func (c *Cluster) load(senders int) *load {
+	c.t.Helper()
+	p, err := c.Client().NewProducer("load", client.WithSendTimeout(30*time.Second))
+	require.NoError(c.t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	l := &load{c: c, p: p, stop: stop, acked: make(map[string]bool)}
+	c.t.Cleanup(func() { stop(); l.wg.Wait() })
+	for w := range senders {
+		l.wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				l.send(ctx, l.p, fmt.Sprintf("%d-%d", w, n))
+				select {
+				case <-time.After(time.Millisecond):
+				case <-ctx.Done():
+				}
+			}
+		})
 	}
-	send()
+	return l
+}
+
+func (l *load) send(ctx context.Context, p *client.Producer, body string) error {
+	_, err := p.Send(ctx, &client.Message{Topic: "t", Body: []byte(body)})
+	if err == nil {
+		l.mu.Lock()
+		l.acked[body] = true
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// serves requires that a message can be stored now.
+func (l *load) serves(what string) {
+	l.c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	p, err := l.c.Client().NewProducer("one") // nodes that came back have other addresses
+	require.NoError(l.c.t, err)
+	require.NoError(l.c.t, l.send(ctx, p, what), what)
+}
+
+// kept ends the load and requires that everything acknowledged is in the log, once,
+// and that the replicas, which all run, are the same.
+func (l *load) kept() {
+	l.c.t.Helper()
+	l.stop()
+	l.wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	rd, err := l.c.Client().NewReader("t", client.FromPosition(client.Earliest()))
+	require.NoError(l.c.t, err)
+	defer rd.Close()
+	seen := make(map[string]int)
+	for m, err := range rd.UntilEnd(ctx) {
+		require.NoError(l.c.t, err)
+		seen[string(m.Body)]++
+	}
+	for body := range l.acked {
+		require.Equal(l.c.t, 1, seen[body], body)
+	}
+	l.c.awaitSame(ctx, "t")
+}
+
+// ofCatalogue waits for the node that leads the catalogue.
+func (c *Cluster) ofCatalogue() (at int) {
+	c.t.Helper()
+	c.until("a leader of the catalogue", func() bool {
+		for i, b := range c.Nodes {
+			if b != nil && c.metric(i, "raftmq_catalogue_led") == 1 {
+				at = i
+				return true
+			}
+		}
+		return false
+	})
+	return at
+}
+
+// A node that comes back with an empty directory votes under its old identity no
+// more: it is replaced by its next incarnation, under load, and that one votes. With
+// it and one other node the cluster goes on.
+func TestAWipedNodeComesBack(t *testing.T) {
+	c := Start(t, 3, nil)
+	l := c.load(4)
+	l.serves("before")
+	c.Stop(2)
+	l.serves("without it")
+	c.wipe(2)
+	c.Run(2)
+	c.Await(2)
+	l.serves("with it")
+	c.Stop(1)
+	l.serves("it votes")
+	c.Run(1)
+	c.Await(1)
+	c.Stop(2)
+	c.Run(2) // as the incarnation that it was given
+	c.Await(2)
+	l.kept()
+}
+
+// A node is lost again while it is being replaced, and once more later: each life
+// is one of its own.
+func TestANodeIsWipedAgain(t *testing.T) {
+	c := Start(t, 3, nil)
+	l := c.load(2)
+	l.serves("before")
+	for range 2 {
+		c.Stop(1)
+		c.wipe(1)
+		c.Run(1)
+		c.says(1, "this node")
+		c.Stop(1)
+		c.wipe(1)
+		c.Run(1)
+		c.Await(1)
+	}
+	c.Stop(0)
+	l.serves("it votes")
+	c.Run(0)
+	c.Await(0)
+	l.kept()
+}
+
+// While one node is down, another that was wiped is not replaced: the rest is no
+// majority. It says so, and is replaced when the other is back.
+func TestAWipedNodeWaitsForAMajority(t *testing.T) {
+	c := Start(t, 3, nil)
+	l := c.load(0)
+	l.serves("before")
+	c.Stop(1)
 	c.Stop(2)
 	c.wipe(2)
 	c.Run(2)
-	c.refusedAsWiped(2)
-	send()
+	c.says(2, "waits to be replaced", "n2 must be there")
+	c.Run(1)
+	c.Await(1)
+	c.Await(2)
+	c.Stop(0)
+	l.serves("it votes")
+	c.Run(0)
+	c.Await(0)
+	l.kept()
+}
+
+// The catalogue has a majority of five without two nodes, but a partition that lies
+// on both has not: the wiped one is not replaced, since its folder could still help.
+func TestAWipedNodeWaitsForAPartition(t *testing.T) {
+	c := Start(t, 5, nil)
+	l := c.load(0)
+	l.serves("before")
+	c.Stop(1)
 	c.Stop(2)
-	for i := range 2 {
+	c.wipe(1)
+	c.Run(1)
+	c.says(1, "waits to be replaced", "of t has no majority without node n2: n3 must be there")
+	c.Run(2)
+	for i := range 5 {
 		c.Await(i)
 	}
+	c.Stop(0)
+	l.serves("it votes")
+	c.Run(0)
+	c.Await(0)
 }
 
 // Two nodes of three with empty directories are a majority of the initial nodes.
-// They do not found another cluster while the third is away, and end when it is
-// back.
-func TestTwoWipedNodesFoundNoOtherCluster(t *testing.T) {
-	c := Start(t, 3, nil)
-	for i := range 3 {
-		c.Stop(i)
-	}
-	c.joins = nil
-	for i := 1; i < 3; i++ {
-		c.wipe(i)
-		c.Run(i)
-	}
-	require.Eventually(t, func() bool { // they have met each other
-		for i := 1; i < 3; i++ {
-			if _, reason := c.Nodes[i].Ready(); !strings.Contains(reason, "waiting for n1:") {
-				return false
+// They found no other cluster, neither while the third is away nor when it is back,
+// and say what to do; with one directory restored all comes back.
+func TestTwoWipedNodesWaitForAFolder(t *testing.T) {
+	for _, third := range []string{"away", "there", "mute"} {
+		t.Run(third, func(t *testing.T) {
+			c := Start(t, 3, nil)
+			l := c.load(0)
+			l.serves("before")
+			for i := range 3 {
+				c.Stop(i)
 			}
-		}
-		return true
-	}, time.Minute, 10*time.Millisecond)
-	c.Run(0)
-	for i := 1; i < 3; i++ {
-		c.refusedAsWiped(i)
+			c.joins = nil
+			old := c.lose(1)
+			c.lose(2)
+			if third != "away" {
+				c.Run(0)
+			}
+			if third == "mute" { // it is heard by the others, and cannot tell them that it does not know them
+				c.Mute("n1")
+			}
+			for i := 1; i < 3; i++ {
+				c.Run(i)
+			}
+			if third == "mute" {
+				for i := 1; i < 3; i++ {
+					c.until("they have let it in", func() bool {
+						b, _ := os.ReadFile(c.dirs[i] + "/peers.json")
+						return strings.Contains(string(b), `"n1"`)
+					})
+					c.says(i, "waiting for n1:")
+				}
+				c.Mute("")
+			}
+			if third == "away" {
+				for i := 1; i < 3; i++ { // they have met each other
+					c.says(i, "waiting for n1:")
+				}
+				c.Run(0)
+			}
+			c.says(1, "waits to be replaced", "n3 lost the data folder too", "restore the folder")
+			c.says(2, "waits to be replaced", "n2 lost the data folder too", "restore the folder")
+			ok, _ := c.Nodes[0].Ready()
+			require.False(t, ok)
+			for i := 1; i < 3; i++ {
+				require.NoDirExists(t, c.dirs[i]+"/catalogue", "%s took part in founding another cluster", c.names[i])
+			}
+			c.Stop(1)
+			c.dirs[1] = old
+			c.Run(1)
+			for i := range 3 {
+				c.Await(i)
+			}
+			l.serves("after")
+			l.kept()
+		})
 	}
-	ok, _ := c.Nodes[0].Ready()
-	require.False(t, ok)
+}
+
+// The folder of an incarnation that was replaced is let in by nobody, and its node
+// ends with the reason; the folder that replaced it still is the node's.
+func TestAReplacedFolderIsRefused(t *testing.T) {
+	c := Start(t, 3, nil)
+	l := c.load(1)
+	l.serves("before")
+	c.Stop(2)
+	old := c.lose(2)
+	c.Run(2)
+	c.Await(2)
+	c.Stop(2)
+	present := c.dirs[2]
+	c.dirs[2] = old
+	c.Run(2)
+	select {
+	case err := <-c.Nodes[2].Failed():
+		require.ErrorContains(t, err, "its data folder was replaced")
+		require.ErrorContains(t, err, "is of incarnation 1, which has no vote any more")
+	case <-time.After(time.Minute):
+		_, reason := c.Nodes[2].Ready()
+		t.Fatal("the old folder is let in: ", reason)
+	}
+	l.serves("without it")
+	c.Stop(2)
+	c.dirs[2] = present
+	c.Run(2)
+	c.Await(2)
+	l.kept()
+}
+
+// The leader of the catalogue dies while it replaces a node, at whatever step; so
+// does the node itself. Whoever leads then goes on.
+func TestTheLeaderDiesWhileItReplaces(t *testing.T) {
+	for step, done := range map[string]func(c *Cluster, reason string) bool{
+		"asked":     func(*Cluster, string) bool { return true },
+		"granted":   func(c *Cluster, reason string) bool { return !strings.Contains(reason, "waits to be replaced") },
+		"catalogue": func(c *Cluster, reason string) bool { return strings.Contains(reason, " of 3 partitions") },
+	} {
+		t.Run(step, func(t *testing.T) {
+			c := Start(t, 3, nil)
+			l := c.load(2)
+			l.serves("before")
+			c.Stop(2)
+			c.wipe(2)
+			c.Run(2)
+			require.Eventually(t, func() bool {
+				ready, reason := c.Nodes[2].Ready()
+				return ready || done(c, reason)
+			}, time.Minute, time.Millisecond)
+			leader := c.ofCatalogue()
+			c.Stop(leader)
+			c.Stop(2)
+			c.Run(leader)
+			c.Run(2)
+			for i := range 3 {
+				c.Await(i)
+			}
+			c.Stop(1 - leader)
+			l.serves("it votes")
+			c.Run(1 - leader)
+			c.Await(1 - leader)
+			l.kept()
+		})
+	}
 }
