@@ -42,12 +42,14 @@ reads the whole log at the end.
                    deposed and does not know
   --fault suffix   the followers are stopped, so that the leader's log grows entries that
                    nobody else has; then it is stopped and they go on without it; at last
-                   it is continued and must replace these entries by the others'`,
+                   it is continued and must replace these entries by the others'
+  --fault wipe     kill -9, its data folder deleted, started again after 4 s: it is
+                   replaced by another incarnation, which catches up and then votes`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			hurt, ok := faults[fault]
 			if !ok {
-				return exitError{exitUsage, fmt.Errorf("--fault %q: want kill, pause or suffix", fault)}
+				return exitError{exitUsage, fmt.Errorf("--fault %q: want kill, pause, suffix or wipe", fault)}
 			}
 			if dir == "" {
 				own, stop, err := startDev()
@@ -72,8 +74,8 @@ reads the whole log at the end.
 	}
 	c.Flags().StringVar(&dir, "data", "", "directory of a running dev cluster (default: one of its own)")
 	c.Flags().IntVar(&kills, "kills", 10, "how often")
-	c.Flags().StringVar(&fault, "fault", "kill", "what happens to the leader: kill, pause or suffix")
-	c.RegisterFlagCompletionFunc("fault", completeWith("kill", "pause", "suffix"))
+	c.Flags().StringVar(&fault, "fault", "kill", "what happens to the leader: kill, pause, suffix or wipe")
+	c.RegisterFlagCompletionFunc("fault", completeWith("kill", "pause", "suffix", "wipe"))
 	return c
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -10,13 +12,23 @@ import (
 // others have gone on, and returns what mends it.
 type fault func(ctx context.Context, dir, leader string, others []string) (mend func() error, err error)
 
-var faults = map[string]fault{"kill": killLeader, "pause": pauseLeader, "suffix": growSuffix}
+var faults = map[string]fault{"kill": killLeader, "pause": pauseLeader, "suffix": growSuffix, "wipe": wipeLeader}
 
 func killLeader(ctx context.Context, dir, leader string, _ []string) (func() error, error) {
 	if err := tellDev(ctx, dir, "kill", leader); err != nil {
 		return nil, err
 	}
 	return func() error { return tellDev(ctx, dir, "restart", leader) }, sleep(ctx, 4*time.Second)
+}
+
+// wipeLeader kills the leader and deletes its data folder. What mends it waits until
+// the cluster has replaced it and it votes again.
+func wipeLeader(ctx context.Context, dir, leader string, others []string) (func() error, error) {
+	mend, err := killLeader(ctx, dir, leader, others)
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return errors.Join(os.RemoveAll(filepath.Join(dir, leader)), mend()) }, nil
 }
 
 func pauseLeader(ctx context.Context, dir, leader string, _ []string) (func() error, error) {
