@@ -141,6 +141,12 @@ func (b *Broker) open() error {
 	if walDir == "" {
 		walDir = filepath.Join(b.cfg.Data, "wal")
 	}
+	if err := ownWAL(b.disk, walDir, b.id); err != nil {
+		return err
+	}
+	if err := b.id.raise(b.disk, b.cfg.Data); err != nil {
+		return err
+	}
 	b.wal, err = raftlog.OpenWAL(walDir, raftlog.WALOptions{
 		FS: b.disk, SegmentBytes: b.cfg.WALSegmentBytes, Segments: b.cfg.WALSegments, WriteDeadline: b.cfg.WriteDeadline,
 		MaxEntry: int64(b.cfg.MaxBody) + entryHead,

@@ -31,7 +31,8 @@ const (
 	identityVersion = 2 // 1 did not say who is a member
 )
 
-// openIdentity reads the directory's identity, or makes it the given node's.
+// openIdentity reads the directory's identity, in the version that it has, or makes
+// it the given node's.
 func openIdentity(disk vfs.FS, c Config) (identity, error) {
 	name := filepath.Join(c.Data, identityFile)
 	b, err := vfs.ReadFile(disk, name, 4096)
@@ -56,11 +57,17 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 	case id.Node != c.Node:
 		return id, fmt.Errorf("%w: %s belongs to node %q, not %q", ErrConfig, c.Data, id.Node, c.Node)
 	}
-	if id.Version < 2 {
-		id.Version, id.Member = identityVersion, true // it voted as soon as it had met the others
-		return id, writeIdentity(disk, c.Data, id)
-	}
+	id.Member = id.Member || id.Version < 2 // it voted as soon as it had met the others
 	return id, nil
+}
+
+// raise writes an identity of an earlier version again, as the present one.
+func (id *identity) raise(disk vfs.FS, dir string) error {
+	if id.Version == identityVersion {
+		return nil
+	}
+	id.Version = identityVersion
+	return writeIdentity(disk, dir, *id)
 }
 
 func writeIdentity(disk vfs.FS, dir string, id identity) error {

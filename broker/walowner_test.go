@@ -1,0 +1,106 @@
+package broker_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+)
+
+// open starts a node that is a cluster by itself, its write-ahead log beside its
+// data, and returns what stops it.
+func open(t *testing.T, dir string) (stop func(), err error) {
+	t.Helper()
+	b, err := broker.Open(t.Context(), broker.Config{
+		Node: "n1", Data: filepath.Join(dir, "data"), WALDir: filepath.Join(dir, "wal"), InitialNodes: []string{"n1"},
+		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, WALSegmentBytes: 4 << 20, MaxBody: 64 << 10, Heartbeat: 100 * time.Millisecond,
+	}, broker.Deps{})
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, b.Shutdown(ctx))
+	}, nil
+}
+
+// founded is the directory of a node that has voted, and was stopped.
+func founded(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	stop, err := open(t, dir)
+	require.NoError(t, err)
+	defer stop()
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, "data/node.json"))
+		return err == nil && strings.Contains(string(b), `"member":true`)
+	}, time.Minute, time.Millisecond)
+	return dir
+}
+
+// A node does not start on a data folder without the write-ahead log in which it
+// voted, nor on an old write-ahead log with a new folder.
+func TestDataAndWriteAheadLogGoTogether(t *testing.T) {
+	for _, c := range []struct {
+		name, reason string
+		change       func(t *testing.T, dir string)
+	}{
+		{"log emptied", "wal is empty, or another's", func(t *testing.T, dir string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "wal")))
+		}},
+		{"log exchanged", "restore the one that was exchanged", func(t *testing.T, dir string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "wal")))
+			require.NoError(t, os.Rename(filepath.Join(founded(t), "wal"), filepath.Join(dir, "wal")))
+		}},
+		{"data emptied", "restore the one that was exchanged", func(t *testing.T, dir string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "data")))
+		}},
+		{"data emptied, log without a mark", "wal has been used, and the data folder is new", func(t *testing.T, dir string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "data")))
+			require.NoError(t, os.Remove(filepath.Join(dir, "wal/folder.json")))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := founded(t)
+			c.change(t, dir)
+			for range 2 { // the first try leaves nothing that the second would believe
+				_, err := open(t, dir)
+				require.ErrorIs(t, err, broker.ErrHalfEmptied)
+				require.ErrorContains(t, err, c.reason)
+			}
+		})
+	}
+	t.Run("both emptied", func(t *testing.T) {
+		dir := founded(t)
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "wal")))
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "data")))
+		stop, err := open(t, dir)
+		require.NoError(t, err)
+		stop()
+	})
+	t.Run("of an earlier build", func(t *testing.T) {
+		dir := founded(t)
+		require.NoError(t, os.Remove(filepath.Join(dir, "wal/folder.json")))
+		name := filepath.Join(dir, "data/node.json")
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		b = []byte(strings.NewReplacer(`"version":2`, `"version":1`, `,"member":true`, "").Replace(string(b)))
+		require.NoError(t, os.WriteFile(name, b, 0o640))
+		for range 2 {
+			stop, err := open(t, dir)
+			require.NoError(t, err)
+			stop()
+		}
+		require.FileExists(t, filepath.Join(dir, "wal/folder.json"))
+		b, err = os.ReadFile(name)
+		require.NoError(t, err)
+		require.Contains(t, string(b), `"member":true`)
+	})
+}
