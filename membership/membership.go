@@ -250,6 +250,9 @@ func (m *Members) hear(r record) {
 	defer m.mu.Unlock()
 	name := r.Node.Name
 	if name == m.self.Node.Name {
+		if r.Node.Incarnation > m.self.Node.Incarnation {
+			return // this node's next life, or one whose data was lost: there is nothing to say against it
+		}
 		if r.Seq > m.self.Seq {
 			// An earlier life of this node, whose clock was ahead of ours: say it
 			// again under a number that counts.
@@ -259,7 +262,7 @@ func (m *Members) hear(r record) {
 		return
 	}
 	old, ok := m.records[name]
-	if name == "" || ok && r.Seq <= old.Seq || !ok && len(m.records) >= maxRecords {
+	if name == "" || ok && !r.after(old) || !ok && len(m.records) >= maxRecords {
 		return
 	}
 	m.records[name] = r

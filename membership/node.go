@@ -25,13 +25,21 @@ type Lead struct {
 	Term      uint64
 }
 
-// record is what travels: a node's word about itself. Of two, the later Seq
-// counts.
+// record is what travels: a node's word about itself. Of two, that of the later
+// incarnation counts, and of one incarnation the later Seq.
 type record struct {
 	V     int `json:"v"` // of the format; a later one is not read
 	Seq   uint64
 	Node  Node
 	Leads []Lead `json:",omitempty"`
+}
+
+// after reports whether r counts, and not o.
+func (r record) after(o record) bool {
+	if r.Node.Incarnation != o.Node.Incarnation {
+		return r.Node.Incarnation > o.Node.Incarnation
+	}
+	return r.Seq > o.Seq
 }
 
 // maxRecords bounds what a peer can make us remember.

@@ -36,6 +36,42 @@ func TestALaterFormatIsPassedOver(t *testing.T) {
 	require.Contains(t, log.String(), "version 2, this program knows 1")
 }
 
+// A node's later life counts whatever its clock says, for others and against an
+// earlier life that goes on: that one does not shout it down.
+func TestALaterIncarnationCounts(t *testing.T) {
+	m := open(t, "a", "", 0)
+	d := delegate{m}
+	self := func() (r record) {
+		var all []record
+		require.NoError(t, json.Unmarshal(d.LocalState(false), &all))
+		for _, r = range all {
+			if r.Node.Name == "a" {
+				break
+			}
+		}
+		return r
+	}
+	hear := func(r record) {
+		r.V = recordVersion
+		b, err := json.Marshal(r)
+		require.NoError(t, err)
+		d.NotifyMsg(b)
+	}
+	hear(record{Seq: 9, Node: Node{Name: "b", Incarnation: 1, Raft: "old"}})
+	hear(record{Seq: 5, Node: Node{Name: "b", Incarnation: 2, Raft: "new"}})
+	hear(record{Seq: 20, Node: Node{Name: "b", Incarnation: 1, Raft: "old"}})
+	hear(record{Seq: 4, Node: Node{Name: "b", Incarnation: 2, Raft: "older"}})
+	n, _ := m.Node("b")
+	require.Equal(t, "new", n.Raft)
+
+	m.Update(func(n *Node) { n.Incarnation = 2 })
+	mine := self().Seq
+	hear(record{Seq: mine + 100, Node: Node{Name: "a", Incarnation: 3, Raft: "next"}})
+	require.Equal(t, mine, self().Seq)
+	hear(record{Seq: mine + 100, Node: Node{Name: "a", Incarnation: 2}})
+	require.Greater(t, self().Seq, mine+100)
+}
+
 func TestCloseByManyAndLeaveWithoutTime(t *testing.T) {
 	a, b := open(t, "a", "", 0), open(t, "b", "", 0)
 	join(t, b, a)
