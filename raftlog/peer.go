@@ -233,6 +233,11 @@ func (t *Transport) dialClass(ctx context.Context, done <-chan struct{}, node, c
 	if err == nil && !t.hold(raw) {
 		err = raft.ErrTransportShutdown
 	}
+	if err == nil {
+		if err = t.name(raw, class, answer.peer()); err != nil {
+			t.drop(raw)
+		}
+	}
 	if err != nil {
 		t.stats.dialsFailed.Add(1)
 		return nil, answer, err

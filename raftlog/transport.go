@@ -132,7 +132,7 @@ type Transport struct {
 
 	mu        sync.Mutex
 	closed    bool
-	conns     map[net.Conn]struct{}
+	conns     map[net.Conn]Peer // who is there, once the hello has said so
 	peers     map[string]*netPeer
 	watched   map[string]bool // SetPeers
 	handlers  map[byte]func(context.Context, string, []byte) ([]byte, error)
@@ -154,7 +154,7 @@ func NewTransport(c TransportConfig) (*Transport, error) {
 		log:        c.Logger,
 		epoch:      time.Now(),
 		done:       make(chan struct{}),
-		conns:      make(map[net.Conn]struct{}),
+		conns:      make(map[net.Conn]Peer),
 		peers:      make(map[string]*netPeer),
 		watched:    make(map[string]bool),
 		handlers:   make(map[byte]func(context.Context, string, []byte) ([]byte, error)),
@@ -211,8 +211,34 @@ func (t *Transport) hold(c net.Conn) bool {
 		c.Close()
 		return false
 	}
-	t.conns[c] = struct{}{}
+	t.conns[c] = Peer{}
 	return true
+}
+
+// name notes who is at the other end of a held connection of a class, and judges it once more: Expel may have passed since the
+// hello was judged. Of the class Unjudged neither is done.
+func (t *Transport) name(c net.Conn, class string, p Peer) error {
+	if class == t.cfg.Unjudged {
+		return nil
+	}
+	t.mu.Lock()
+	if _, held := t.conns[c]; held {
+		t.conns[c] = p
+	}
+	t.mu.Unlock()
+	return t.knows(class, p)
+}
+
+// Expel closes all connections with a node's incarnations before this one, but those of the class Unjudged. Whoever is there dials
+// again, and is judged anew.
+func (t *Transport) Expel(node string, before uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c, p := range t.conns {
+		if p.Node == node && p.Incarnation < before {
+			c.Close()
+		}
+	}
 }
 
 func (t *Transport) drop(c net.Conn) {
@@ -297,6 +323,9 @@ func (t *Transport) accept() {
 func (t *Transport) welcome(raw net.Conn, greeted func()) {
 	conn, h, err := t.greet(raw)
 	greeted()
+	if err == nil {
+		err = t.name(raw, h.class, Peer{h.node, h.incarnation, h.folder})
+	}
 	if err != nil {
 		t.drop(raw)
 		t.log.Debug("connection refused", "from", h.node, "address", raw.RemoteAddr(), "error", err)

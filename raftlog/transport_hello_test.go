@@ -12,6 +12,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math/big"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,51 @@ func TestAnUnjudgedClassIsOpenToStrangers(t *testing.T) {
 		require.ErrorContains(t, err, "n1 is a stranger")
 		require.Equal(t, "n1 as 1: {n2 1 2} n1 is a stranger", <-told)
 		require.Empty(t, told)
+	})
+}
+
+// Whoever is expelled is hung up on, in connections both have dialled, and judged anew when it dials again; its later life is not.
+func TestExpelHangsUpOnEarlierIncarnations(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		var gone atomic.Bool
+		n2 := n.open(t, "n2", func(c *raftlog.TransportConfig) {
+			c.Unjudged = "open"
+			c.Known = func(node string, incarnation, _ uint64) error {
+				if gone.Load() && incarnation < 2 {
+					return fmt.Errorf("%s was replaced", node)
+				}
+				return nil
+			}
+		})
+		n1 := n.open(t, "n1", nil)
+		n1.Handle(1, echo)
+		n2.Handle(1, echo)
+		open := n2.Listener("open")
+		other, err := n1.Dial(t.Context(), "n2", "open")
+		require.NoError(t, err)
+		defer other.Close()
+		theirs, err := open.Accept()
+		require.NoError(t, err)
+		defer theirs.Close()
+		both := func() (errs [2]error) {
+			_, errs[0] = n1.Call(t.Context(), "n2", 1, nil)
+			_, errs[1] = n2.Call(t.Context(), "n1", 1, nil)
+			return errs
+		}
+		require.Equal(t, [2]error{}, both())
+		n2.Expel("n1", 1) // it is no earlier one
+		require.Equal(t, [2]error{}, both())
+		gone.Store(true)
+		n2.Expel("n1", 2)
+		synctest.Wait()
+		for _, err := range both() {
+			require.ErrorIs(t, err, raftlog.ErrUnreachable)
+			require.ErrorContains(t, err, "n1 was replaced")
+		}
+		go theirs.Write([]byte("still there"))
+		b := make([]byte, 11)
+		_, err = io.ReadFull(other, b)
+		require.NoError(t, err)
 	})
 }
 
