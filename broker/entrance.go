@@ -173,24 +173,27 @@ func (b *Broker) setMember(incarnation uint64) error {
 	return nil
 }
 
-// askEvery is how long a node waits before it asks again to be replaced.
-const askEvery = 500 * time.Millisecond
+// How long a node waits before it asks again to be replaced: longer and longer while
+// the answer stays, since an answer costs a round in each of its partitions.
+const (
+	askMin = 250 * time.Millisecond
+	askMax = 2 * time.Second
+)
 
 // nextLife asks until the catalogue has given this node an incarnation, and takes
 // it. What it has been given is durable before anything is said under it.
 func (b *Broker) nextLife() error {
-	tick := time.NewTicker(askEvery)
-	defer tick.Stop()
-	for {
+	for wait := askMin; ; wait = min(2*wait, askMax) {
 		a, reason := b.askForLife()
 		if a != nil {
 			return b.takeLife(*a)
 		}
 		if b.entrance.say(reason) {
 			b.log.Warn("not replaced yet", "reason", reason)
+			wait = askMin
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(wait):
 		case <-b.ctx.Done():
 			return context.Cause(b.ctx)
 		}

@@ -184,6 +184,12 @@ func (b *Broker) affords(ctx context.Context, node string) (reason string) {
 			continue
 		}
 		some <- struct{}{}
+		mu.Lock()
+		over := reason != ""
+		mu.Unlock()
+		if over {
+			break
+		}
 		wg.Go(func() {
 			defer func() { <-some }()
 			leader := b.leaderOf(part.ID)
@@ -231,6 +237,8 @@ func (b *Broker) absent(node string, voters []fsm.Node) string {
 	switch {
 	case len(wiped) > 0:
 		return fmt.Sprintf("%s lost the data folder too, which together are a majority: restore the folder of one of them", strings.Join(wiped, ", "))
+	case len(voters)-1 <= len(voters)/2:
+		return fmt.Sprintf("of %d voters the others are no majority: restore the folder", len(voters))
 	case len(down) > 0:
 		return fmt.Sprintf("%s must be there, so that the others are a majority: start it", strings.Join(down, ", "))
 	}

@@ -17,10 +17,11 @@ import (
 // A node that was replaced takes its old incarnation's place in each Raft group in
 // three changes, one after the other, which the leader of the group makes: it
 // becomes a learner; when it has caught up the old incarnation is removed; then it
-// becomes a voter. The old one stays until then, since a restored folder could
-// still help a group that loses another replica meanwhile. There are never two
-// voters of one node. Whoever leads compares what is with what the catalogue says,
-// so a change of leader, or a restart, goes on where it stopped.
+// becomes a voter. So the group always names the node in one of its lives: whoever
+// leads compares that with what the catalogue says, and a change of leader, or a
+// restart, goes on where it stopped. The old one, which is not there, counts among
+// the voters until it is removed; with it or without, as many others must be there.
+// There are never two voters of one node.
 
 const (
 	votersEvery  = 200 * time.Millisecond // while a node is being replaced

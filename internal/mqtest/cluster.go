@@ -124,8 +124,8 @@ func (c *Cluster) nodeAt(addr string) (name string, grows <-chan struct{}) {
 	return c.at[addr], c.known
 }
 
-// Mute lets no other node reach this one by dialling; "": all reach all.
-func (c *Cluster) Mute(node string) {
+// muteNode lets no other node reach this one by dialling; "": all reach all.
+func (c *Cluster) muteNode(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mute = node

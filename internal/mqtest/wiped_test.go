@@ -3,6 +3,7 @@ package mqtest
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/broker"
 	"raftmq/client"
 )
 
@@ -243,7 +245,7 @@ func TestTwoWipedNodesWaitForAFolder(t *testing.T) {
 				c.Run(0)
 			}
 			if third == "mute" { // it is heard by the others, and cannot tell them that it does not know them
-				c.Mute("n1")
+				c.muteNode("n1")
 			}
 			for i := 1; i < 3; i++ {
 				c.Run(i)
@@ -256,7 +258,7 @@ func TestTwoWipedNodesWaitForAFolder(t *testing.T) {
 					})
 					c.says(i, "waiting for n1:")
 				}
-				c.Mute("")
+				c.muteNode("")
 			}
 			if third == "away" {
 				for i := 1; i < 3; i++ { // they have met each other
@@ -347,4 +349,80 @@ func TestTheLeaderDiesWhileItReplaces(t *testing.T) {
 			l.kept()
 		})
 	}
+}
+
+// The node ended before what it was given was durable: it is given the same.
+func TestTheAnswerIsGivenAgain(t *testing.T) {
+	c := Start(t, 3, nil)
+	l := c.load(1)
+	l.serves("before")
+	c.Stop(2)
+	c.wipe(2)
+	c.Run(2)
+	c.until("it is replaced", func() bool {
+		ok, reason := c.Nodes[2].Ready()
+		return ok || strings.Contains(reason, "caught up")
+	})
+	c.Stop(2)
+	name := c.dirs[2] + "/node.json"
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"incarnation":2`)
+	c.wipe(2)
+	before := strings.NewReplacer(`"incarnation":2`, `"incarnation":1`, `"member":true`, `"member":false`).Replace(string(b))
+	require.NoError(t, os.WriteFile(name, []byte(before), 0o640))
+	c.Run(2)
+	c.Await(2)
+	again, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, string(b), string(again))
+	l.kept()
+}
+
+// Whoever speaks under a name that is none of the cluster's is refused, and nobody
+// notes it; nor is it given a life.
+func TestStrangersLeaveNoTrace(t *testing.T) {
+	c := Start(t, 3, nil)
+	cfg := broker.Config{
+		Cluster: c.Name, Node: "n9", Data: t.TempDir(), InitialNodes: []string{"n1", "n9"}, Join: c.joins,
+		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, WALSegmentBytes: 4 << 20, MaxBody: 512 << 10,
+	}
+	refused := make(chan string, 1)
+	b, err := broker.Open(t.Context(), cfg, broker.Deps{Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		return tapped{nc, refused}, err
+	}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Shutdown(context.Background())) }()
+	select {
+	case answer := <-refused:
+		require.Contains(t, answer, `node "n9" is no member of this cluster`)
+	case <-time.After(time.Minute):
+		t.Fatal("n9 is not answered")
+	}
+	_, reason := b.Ready()
+	require.Contains(t, reason, "waiting for n1")
+	for i := range 3 {
+		peers, err := os.ReadFile(c.dirs[i] + "/peers.json")
+		require.NoError(t, err)
+		require.NotContains(t, string(peers), "n9")
+		c.Await(i)
+	}
+}
+
+// tapped tells the first bytes that are read.
+type tapped struct {
+	net.Conn
+	read chan string
+}
+
+func (c tapped) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 12 { // beyond the head
+		select {
+		case c.read <- string(p[:n]):
+		default:
+		}
+	}
+	return n, err
 }
