@@ -82,6 +82,9 @@ func (b *Broker) notReady(draining bool) string {
 		if never, _ := b.peers.missing(b.cfg.InitialNodes, b.id.Node); len(never) > 0 {
 			return fmt.Sprintf("waiting for %s: a new node begins when all initial nodes have let it in", strings.Join(never, ", "))
 		}
+		if len(b.cfg.InitialNodes) == 0 && !b.member.Load() {
+			return "no initial nodes are set: this node waits for a cluster that knows it"
+		}
 		return "starting"
 	case b.wal.Err() != nil:
 		return "write-ahead log failed"
