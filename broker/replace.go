@@ -110,8 +110,10 @@ func (b *Broker) answerLife(ctx context.Context, p raftlog.Peer) lifeAnswer {
 	switch {
 	case b.entrance.waits() != "":
 		return no("it waits to be replaced itself")
+	case !b.begun.Load() && b.member.Load():
+		return no("it is starting")
 	case !b.begun.Load():
-		return no("it has not begun itself")
+		return no("it has never been in a cluster itself")
 	}
 	if b.isMember(p.Node) { // by configuration too: without a majority the catalogue may not be there
 		b.asked.note(p.Node, time.Now())
