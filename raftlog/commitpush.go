@@ -30,26 +30,37 @@ func (p *commitPush) note() {
 func (p *commitPush) push() {
 	p.pending.Store(false)
 	r := p.r
+	if r.raft.LastIndex() > r.raft.CommitIndex() {
+		return // what is under way will be applied, and noted
+	}
+	req := r.committed()
+	if req == nil || req.LeaderCommitIndex <= p.told.Load() {
+		return
+	}
+	p.told.Store(req.LeaderCommitIndex)
+	for _, s := range r.configuration().Servers {
+		if s.ID != r.self {
+			r.net.tell(s.Address, req)
+		}
+	}
+}
+
+// committed is the message that tells what is committed, nil if this replica does not lead.
+func (r *Replica) committed() *raft.AppendEntriesRequest {
 	term, leads := r.Leads()
 	commit := r.raft.CommitIndex()
-	if !leads || commit <= p.told.Load() || r.raft.LastIndex() > commit {
-		return // what is under way will be applied, and noted
+	if !leads {
+		return nil
 	}
 	var last raft.Log
 	if err := r.logs.GetLog(commit, &last); err != nil {
-		return
+		return nil
 	}
-	conf := r.configuration()
 	if now, leads := r.Leads(); !leads || now != term {
-		return // what was read may be of another leader's term
+		return nil // what was read may be of another leader's term
 	}
-	p.told.Store(commit)
-	for _, s := range conf.Servers {
-		if s.ID != r.self {
-			r.net.tell(s.Address, &raft.AppendEntriesRequest{
-				RPCHeader: r.header(), Term: term, PrevLogEntry: last.Index, PrevLogTerm: last.Term, LeaderCommitIndex: commit,
-			})
-		}
+	return &raft.AppendEntriesRequest{
+		RPCHeader: r.header(), Term: term, PrevLogEntry: last.Index, PrevLogTerm: last.Term, LeaderCommitIndex: commit,
 	}
 }
 

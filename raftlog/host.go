@@ -26,6 +26,7 @@ type Host struct {
 	id        raft.ServerID
 	log       hclog.Logger
 	nudges    nudges
+	greetings greetings
 
 	mu       sync.RWMutex
 	replicas map[uint64]*Replica
@@ -52,6 +53,7 @@ func NewHost(t *Transport, node string, incarnation uint64, log hclog.Logger) *H
 	}))
 	t.Handle(kindSuspect, h.nudges.heard)
 	t.Watch(h.nudges.link)
+	h.greetings.init(h)
 	return h
 }
 

@@ -204,6 +204,7 @@ func (r *Replica) watch() {
 		if leads && led == 0 && r.settle(term) {
 			led = term
 			r.ready.Store(term)
+			r.host.greetings.leads(r)
 			r.notify(true, term)
 		}
 	}
