@@ -72,6 +72,10 @@ type Broker struct {
 	clients   *registry
 	forwards  *forwarder
 	admission admission
+	sick      *infirmary
+	scrubbed  scrubber
+	digested  digester
+	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
 	servers   []*remoting.Server // name server, one per slot, forwarded requests
 	vip       []vipListener
@@ -92,7 +96,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
 		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(), sick: newInfirmary(),
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()
@@ -170,6 +174,7 @@ func (b *Broker) open() error {
 	}
 	b.host = raftlog.NewHost(b.transport, b.id.Node, b.id.Incarnation, b.log.Named("host"))
 	b.transport.Handle(kindSettled, b.settled)
+	b.transport.Handle(kindCopy, b.copies)
 	b.wg.Go(b.answerLives)
 	b.clients = newRegistry(b)
 	b.forwards = newForwarder(b)
@@ -212,6 +217,14 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
+	b.wg.Go(b.repairs)
+	if b.cfg.ScrubRate > 0 {
+		b.scrubbed.rate = b.cfg.ScrubRate
+		b.wg.Go(b.scrub)
+	}
+	if b.cfg.DigestInterval > 0 {
+		b.wg.Go(b.compareDigests)
+	}
 	b.wg.Go(b.clients.run)
 	b.serve(ns, slots)
 	b.begun.Store(true)
@@ -271,7 +284,7 @@ func (b *Broker) checkpoints() {
 			if p.log.Bytes() < checkpointBytes {
 				continue
 			}
-			if err := p.replica.Checkpoint(); err != nil && b.ctx.Err() == nil {
+			if err := p.replica.Checkpoint(); err != nil && !errors.Is(err, raftlog.ErrClosed) && b.ctx.Err() == nil {
 				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
 			}
 		}

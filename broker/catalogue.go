@@ -159,6 +159,8 @@ func (b *Broker) reconcile() {
 	if !b.present() {
 		return
 	}
+	b.reshape.Lock()
+	defer b.reshape.Unlock()
 	want := make(map[uint64]fsm.Partition)
 	for _, p := range b.catalogue.Partitions() {
 		if b.holds(p) {
@@ -181,8 +183,14 @@ func (b *Broker) reconcile() {
 		if b.ctx.Err() != nil {
 			return
 		}
+		if b.sick.shut(desc.ID) {
+			continue
+		}
 		fresh := b.wal.Group(desc.ID).Bytes() == 0
 		p, err := b.openPartition(desc, b.firstVoters(desc))
+		if err != nil && b.unopenable(desc.ID, err) {
+			continue
+		}
 		if err != nil {
 			b.fail(err)
 			return
@@ -190,6 +198,7 @@ func (b *Broker) reconcile() {
 		b.mu.Lock()
 		b.partitions[desc.ID] = p
 		b.mu.Unlock()
+		b.withhold(desc.ID)
 		b.opened()
 		if fresh && b.preferred(desc) == b.id.Node {
 			p.replica.Nudge()
@@ -252,5 +261,6 @@ func (b *Broker) drop(p *partition) {
 		b.log.Error("remove partition", "partition", p.desc.ID, "topic", p.desc.Topic, "error", err)
 		return
 	}
+	b.sick.discharge(p.desc.ID)
 	b.log.Info("partition removed", "partition", p.desc.ID, "topic", p.desc.Topic)
 }

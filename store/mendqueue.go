@@ -80,7 +80,9 @@ func (m *Mender) queue(ctx context.Context, st state, q message.Queue, base mess
 					return nil
 				}
 				return x.put(off, p)
-			}, func(before, after map[message.Queue]message.Offset) bool { return before[q] < x.to && after[q] > x.from })
+			}, func(before, after map[message.Queue]message.Offset) bool {
+				return before[q] < x.to && after[q] > x.from
+			})
 		}, func(string) error { return x.complete(q) })
 		var d *Damage
 		if !errors.As(err, &d) || tries == 3 {

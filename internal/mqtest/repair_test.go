@@ -1,0 +1,261 @@
+package mqtest
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+	"raftmq/client"
+	"raftmq/internal/vfs"
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// sickbay is three nodes with a topic "t" of one queue, whose commit logs have some
+// sealed segments.
+type sickbay struct {
+	*Cluster
+	ctx  context.Context
+	mems []*vfs.Mem
+	p    *client.Producer
+	sent int
+}
+
+func newSickbay(t *testing.T, change func(*broker.Config)) *sickbay {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	s := &sickbay{ctx: ctx}
+	var disks []vfs.FS
+	for i := range 3 {
+		s.mems = append(s.mems, vfs.NewMem(uint64(i)))
+		disks = append(disks, s.mems[i])
+	}
+	s.Cluster = StartOn(t, disks, func(cfg *broker.Config) {
+		cfg.SegmentBytes, cfg.ScrubRate, cfg.DigestInterval = 64<<10, -1, -1
+		if change != nil {
+			change(cfg)
+		}
+	})
+	cl := s.Client()
+	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}))
+	var err error
+	s.p, err = cl.NewProducer("p")
+	require.NoError(t, err)
+	s.send(60)
+	s.awaitSame(ctx, "t")
+	return s
+}
+
+// send sends messages, one after the other.
+func (s *sickbay) send(n int) {
+	s.t.Helper()
+	for range n {
+		_, err := s.p.Send(s.ctx, &client.Message{Topic: "t", Body: body(s.sent), Keys: []string{fmt.Sprint("k", s.sent)}})
+		require.NoError(s.t, err)
+		s.sent++
+	}
+}
+
+func body(i int) []byte {
+	return []byte(fmt.Sprint(i, " ", strings.Repeat(string(rune('a'+i%26)), 4000)))
+}
+
+func (s *sickbay) dir(i int) string {
+	return filepath.Join(s.dirs[i], "partitions", fmt.Sprintf("%08d", s.replicaID()))
+}
+
+func (s *sickbay) replicaID() uint64 {
+	for _, b := range s.Nodes {
+		if b == nil {
+			continue
+		}
+		for _, p := range b.Partitions() {
+			if p.Topic == "t" {
+				return p.ID
+			}
+		}
+	}
+	s.t.Fatal("no node knows the topic")
+	return 0
+}
+
+// file returns the nth file of a kind in a replica.
+func (s *sickbay) file(dir string, i int, kind string, n int) string {
+	s.t.Helper()
+	names, err := s.mems[i].List(dir)
+	require.NoError(s.t, err)
+	var found []string
+	for _, x := range names {
+		if strings.HasSuffix(x, kind) && x != "next.log" {
+			found = append(found, x)
+		}
+	}
+	if n < 0 {
+		n += len(found)
+	}
+	require.Less(s.t, n, len(found), "%v", names)
+	return filepath.Join(dir, found[n])
+}
+
+func decay(b []byte) { b[0] ^= 0x20 }
+
+// leads is the number of the node that leads the topic's partition.
+func (s *sickbay) leads() int {
+	s.t.Helper()
+	for i, b := range s.Nodes {
+		if b == nil {
+			continue
+		}
+		for _, p := range b.Partitions() {
+			if p.Topic == "t" && p.State == "Leader" {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// pullAll reads the queue through node i alone, and checks every body.
+func (s *sickbay) pullAll(i int) {
+	s.t.Helper()
+	slot := s.slot()
+	conn, err := remoting.Dial(s.ctx, s.Nodes[i].Addresses().Listeners[slot], remoting.DialOptions{})
+	require.NoError(s.t, err)
+	defer conn.Close()
+	for at := 0; at < s.sent; {
+		h := remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 7, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"}
+		reply, err := conn.Call(s.ctx, remoting.NewRequest(remoting.PullMessage, h))
+		require.NoError(s.t, err)
+		if reply.Code == remoting.PullNotFound { // no leader at this moment
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		require.Equal(s.t, remoting.OK, reply.Code, "offset %d of %s: %s", at, s.names[i], reply.Remark)
+		for b := reply.Body; len(b) > 0; at++ {
+			rec, err := message.ParseRecord(b)
+			require.NoError(s.t, err)
+			require.EqualValues(s.t, at, rec.QueueOffset())
+			require.Equal(s.t, body(at), rec.Body())
+			b = b[len(rec):]
+		}
+	}
+}
+
+func (s *sickbay) slot() int {
+	for _, b := range s.Nodes {
+		if b == nil {
+			continue
+		}
+		for _, p := range b.Partitions() {
+			if p.Topic == "t" {
+				return p.Slot
+			}
+		}
+	}
+	return 0
+}
+
+// awaitSound waits until node i has repaired so many replicas and none is left.
+func (s *sickbay) awaitSound(i int, repairs float64) {
+	s.t.Helper()
+	for s.metric(i, "raftmq_repairs_total") < repairs || s.metric(i, "raftmq_partitions_quarantined") > 0 {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case err := <-s.Nodes[i].Failed():
+			s.t.Fatalf("%s failed: %v", s.names[i], err)
+		case <-s.ctx.Done():
+			s.t.Fatalf("%s is not repaired: %+v", s.names[i], s.Nodes[i].Partitions())
+		}
+	}
+}
+
+// requireHealed checks that node i's replica is what the others' are, in memory and,
+// byte by byte, on the disk.
+func (s *sickbay) requireHealed(i int) {
+	s.t.Helper()
+	s.Await(i)
+	s.awaitSame(s.ctx, "t")
+	names, err := s.mems[i].List(s.dir(i))
+	require.NoError(s.t, err)
+	require.NotContains(s.t, names, "quarantine.json")
+	other := (i + 1) % 3
+	for _, n := range names {
+		if !strings.HasSuffix(n, ".log") && !strings.HasSuffix(n, ".floor") || n == "next.log" {
+			continue
+		}
+		mine, err := vfs.ReadFile(s.mems[i], filepath.Join(s.dir(i), n), 1<<20)
+		require.NoError(s.t, err)
+		theirs, err := vfs.ReadFile(s.mems[other], filepath.Join(s.dir(other), n), 1<<20)
+		require.NoError(s.t, err)
+		k := min(len(mine), len(theirs)) // of the active segment more may be reserved
+		require.Equal(s.t, theirs[:k], mine[:k], n)
+	}
+}
+
+// A byte decays in a file of one replica, leader or follower, while its node runs. It
+// is found when it is read, nobody is served it or told of it, the node leads no
+// longer, and the file is repaired.
+func TestDamageInARunningNodeIsRepaired(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind string
+		n    int
+		at   int64
+	}{{".log", 1, 3000}, {".log", -1, 3000}, {".q", 0, 64 + 32*7 + 3}} {
+		for _, leader := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.kind, c.n, " leader ", leader), func(t *testing.T) {
+				t.Parallel()
+				s := newSickbay(t, nil)
+				i := s.leads()
+				if !leader {
+					i = (i + 1) % 3
+				}
+				dir := s.dir(i)
+				if c.kind == ".q" { // so that it is read from the file
+					s.Stop(i)
+					s.Run(i)
+					s.Await(i)
+				}
+				require.NoError(t, s.mems[i].Damage(s.file(dir, i, c.kind, c.n), c.at, 1, decay))
+				s.pullAll(i)
+				s.awaitSound(i, 1)
+				s.send(5)
+				s.pullAll(i)
+				s.requireHealed(i)
+			})
+		}
+	}
+}
+
+// The same while the node is stopped: it opens, or is repaired before it can.
+func TestDamageInAStoppedNodeIsRepaired(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind string
+		n    int
+		at   int64
+	}{{".log", 1, 3000}, {".log", 0, 10}, {".log", -1, 10}, {".log", -1, 3000}, {".q", 0, 64 + 32*7 + 3}, {".q", 0, 9}, {".floor", 1, 30}} {
+		t.Run(fmt.Sprint(c.kind, c.n, " at ", c.at), func(t *testing.T) {
+			t.Parallel()
+			s := newSickbay(t, func(cfg *broker.Config) { cfg.ScrubRate, cfg.ScrubEvery = 1<<30, 100*time.Millisecond })
+			i := (s.leads() + 1) % 3
+			dir := s.dir(i)
+			s.Stop(i)
+			require.NoError(t, s.mems[i].Damage(s.file(dir, i, c.kind, c.n), c.at, 1, decay))
+			s.send(3)
+			s.Run(i)
+			s.Await(i)
+			s.pullAll(i)
+			s.awaitSound(i, 1)
+			s.pullAll(i)
+			s.requireHealed(i)
+		})
+	}
+}
