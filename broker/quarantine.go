@@ -59,6 +59,7 @@ type ward struct {
 	stuck   string // why the last repair failed
 	treated bool   // being repaired: it is closed, and nobody opens it
 	broken  bool   // it cannot be opened as it is
+	alone   bool   // no other replica is better: it may stand for election
 }
 
 // infirmary is the replicas of this node that are in quarantine, open or not.
@@ -125,6 +126,14 @@ func (i *infirmary) shut(id uint64) bool {
 	defer i.mu.Unlock()
 	w := i.wards[id]
 	return w != nil && (w.treated || w.broken)
+}
+
+// alone reports whether a replica may lead though it is in quarantine.
+func (i *infirmary) alone(id uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	w := i.wards[id]
+	return w != nil && w.alone && !w.withheld()
 }
 
 // closed returns the replicas that are not open for it, and why.
@@ -208,7 +217,7 @@ func (b *Broker) withhold(id uint64) {
 	q, ok := b.sick.of(id)
 	if p, open := b.partition(id); open {
 		p.withheld.Store(ok && q.withheld())
-		p.replica.SitOut(ok)
+		p.replica.SitOut(ok && !b.sick.alone(id))
 	}
 }
 

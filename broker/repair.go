@@ -25,6 +25,7 @@ import (
 const (
 	repairEvery = time.Second
 	repairPause = 30 * time.Second // at most, between repairs that fail
+	repairPoll  = 50 * time.Millisecond
 )
 
 // repairs repairs the replicas in quarantine, one after the other.
@@ -129,19 +130,67 @@ func (b *Broker) repair(desc fsm.Partition, q quarantine) error {
 	if len(peers) == 0 && (q.Whole || !derived(q.Files)) {
 		return errors.New("no other replica that could help is there")
 	}
+	var m *store.Mender
 	if p, open := b.partition(desc.ID); open {
 		if err := b.stepDown(p); err != nil && len(peers) > 0 {
 			return err
+		}
+		if !q.Whole { // it is closed only if that is of use
+			var err error
+			if m, err = b.probe(p, q, peers); err != nil {
+				b.resign(desc)
+				return err
+			}
 		}
 	}
 	if !b.closeSick(desc.ID) {
 		return nil // its topic was deleted meanwhile
 	}
-	err := b.mend(desc, q, peers)
+	err := b.mend(desc, q, peers, m)
 	if err == nil {
 		err = b.release(desc.ID)
 	}
-	return errors.Join(err, b.reopen(desc))
+	b.reopen(desc)
+	return err
+}
+
+// probe gets what other replicas must give before this one is closed. What they have
+// trimmed they need not give: then it is copied whole.
+func (b *Broker) probe(p *partition, q quarantine, peers []copyPeer) (*store.Mender, error) {
+	if err := p.replica.Checkpoint(); err != nil {
+		return nil, err
+	}
+	c, _, err := p.log.Checkpoint()
+	if err != nil {
+		return nil, nil // it is copied whole
+	}
+	state, err := fsm.StoreState(c.State)
+	if err != nil {
+		return nil, nil
+	}
+	m := b.mender(p.desc, state, peers)
+	if err = m.Probe(b.ctx, q.Files); !errors.Is(err, store.ErrNoCopy) {
+		return m, err
+	}
+	first := p.store().First().Position
+	for _, peer := range peers {
+		if looks, e := peer.look(b.ctx); e == nil && len(looks.Starts) > 0 && looks.Starts[0].Position > first {
+			return m, nil
+		}
+	}
+	return m, err
+}
+
+// resign lets a replica that cannot be repaired stand for election again, if every
+// other one has answered and none is sound: else there might be no leader for ever,
+// and what is not damaged would not be served either.
+func (b *Broker) resign(desc fsm.Partition) {
+	all := b.others(b.ctx, desc, func(copyLooks) bool { return true })
+	if len(all) < len(desc.Voters)-1 || len(b.others(b.ctx, desc, isSound)) > 0 {
+		return
+	}
+	b.sick.change(desc.ID, func(w *ward) { w.alone = true })
+	b.withhold(desc.ID)
 }
 
 // derived reports whether all files can be built again from the log.
@@ -195,17 +244,29 @@ func (b *Broker) closeSick(id uint64) bool {
 }
 
 // reopen lets reconcile open the replica.
-func (b *Broker) reopen(desc fsm.Partition) error {
+func (b *Broker) reopen(desc fsm.Partition) {
 	b.sick.change(desc.ID, func(w *ward) { w.treated, w.broken = false, false })
 	select {
 	case b.kick <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
-// mend repairs the closed replica's files.
-func (b *Broker) mend(desc fsm.Partition, q quarantine, peers []copyPeer) error {
+// mender is of a replica's files.
+func (b *Broker) mender(desc fsm.Partition, state []byte, peers []copyPeer) *store.Mender {
+	m := &store.Mender{
+		Dir: b.partitionDir(desc.ID), State: state, Places: fsm.Places(),
+		Options: store.Options{FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: b.log.Named("repair").With("partition", desc.ID)},
+	}
+	for _, p := range peers {
+		m.Peers = append(m.Peers, p)
+	}
+	return m
+}
+
+// mend repairs the closed replica's files. probed has what was got of peers before, if
+// anything.
+func (b *Broker) mend(desc fsm.Partition, q quarantine, peers []copyPeer, probed *store.Mender) error {
 	group := b.wal.Group(desc.ID)
 	c, _, err := group.Checkpoint()
 	if err != nil {
@@ -217,13 +278,11 @@ func (b *Broker) mend(desc fsm.Partition, q quarantine, peers []copyPeer) error 
 		b.log.Warn("the state of a damaged replica cannot be read", "partition", desc.ID, "error", err)
 		q.Whole = true
 	}
-	m := &store.Mender{
-		Dir: b.partitionDir(desc.ID), State: state, Places: fsm.Places(),
-		Options: store.Options{FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: b.log.Named("repair").With("partition", desc.ID)},
+	m := probed
+	if m == nil {
+		m = b.mender(desc, state, peers)
 	}
-	for _, p := range peers {
-		m.Peers = append(m.Peers, p)
-	}
+	m.State = state
 	if !q.Whole {
 		err := m.Mend(b.ctx, q.Files)
 		if err == nil || !errors.Is(err, store.ErrNoCopy) || len(peers) == 0 {
@@ -231,7 +290,7 @@ func (b *Broker) mend(desc fsm.Partition, q quarantine, peers []copyPeer) error 
 		}
 		b.log.Warn("what is damaged cannot be had by itself: the replica is to be copied whole", "partition", desc.ID, "error", err)
 	}
-	var errs []error
+	errs := []error{errors.New("no replica could be copied")}
 	for _, p := range peers {
 		err := b.copyWhole(desc, group, *m, p, c.Index)
 		if err == nil {
@@ -246,6 +305,10 @@ func (b *Broker) mend(desc fsm.Partition, q quarantine, peers []copyPeer) error 
 // own. Its log in the write-ahead log goes on behind it, as after an installed floor.
 func (b *Broker) copyWhole(desc fsm.Partition, group *raftlog.GroupLog, m store.Mender, p copyPeer, above uint64) error {
 	c, err := p.checkpoint(b.ctx)
+	for began := time.Now(); err == nil && c.Index < above && time.Since(began) < copyWait; { // what is applied here is committed
+		time.Sleep(repairPoll)
+		c, err = p.checkpoint(b.ctx)
+	}
 	if err != nil {
 		return err
 	}

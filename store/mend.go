@@ -37,6 +37,8 @@ type Mender struct {
 	Peers   []Peer // asked in this order
 	// Places says where records lie in an entry, and to which queue each goes.
 	Places func(Entry) ([]Place, error)
+
+	ready map[Position]Position // segments that Probe has, under probeName, and their ends
 }
 
 // ErrNoCopy: no peer that could be asked has what is damaged here as it was written.
@@ -49,6 +51,56 @@ const (
 	// mendRounds bounds how many files that Open names are mended in one call.
 	mendRounds = 4096
 )
+
+// Probe gets what Mend will need of peers for the files, and puts it beside them; the
+// store may be open meanwhile. ErrNoCopy: Mend cannot mend them.
+func (m *Mender) Probe(ctx context.Context, files []string) error {
+	m.Options = m.Options.mending()
+	m.ready = make(map[Position]Position)
+	st, err := decodeState(m.State)
+	if err != nil {
+		return fmt.Errorf("mend %s: %w", m.Dir, err)
+	}
+	for _, f := range files {
+		at, kind, _ := strings.Cut(f, ".")
+		n, err := strconv.ParseInt(at, 10, 64)
+		start := Position(n)
+		if err != nil || start >= st.mark.Position || start < m.first(st) {
+			continue
+		}
+		switch kind {
+		case "log":
+			all, _, err := m.starts(ctx, st)
+			if err != nil {
+				return err
+			}
+			if _, err := scan(ctx, m.Options.FS, segmentName(m.Dir, start, "log"), start, endOf(all, start, st.mark.Position), nil); err == nil {
+				continue // it is good after all
+			}
+			err = m.fetch(ctx, st, start, endOf(all, start, st.mark.Position), m.probeName(start))
+			if err != nil {
+				return fmt.Errorf("mend %s: %w", filepath.Join(m.Dir, f), err)
+			}
+			m.ready[start] = endOf(all, start, st.mark.Position)
+		case "floor":
+			if err := m.anyFloor(ctx, start, func([]byte) error { return nil }); err != nil {
+				return fmt.Errorf("mend %s: %w", filepath.Join(m.Dir, f), err)
+			}
+		}
+	}
+	return nil
+}
+
+// probeName is a name that Open removes.
+func (m *Mender) probeName(start Position) string { return m.path(fmt.Sprintf("mend-%d.tmp", start)) }
+
+// endOf is where the segment at start ends.
+func endOf(starts []Position, start, mark Position) Position {
+	if i := slices.IndexFunc(starts, func(x Position) bool { return x > start }); i >= 0 {
+		return starts[i]
+	}
+	return mark
+}
 
 // Mend replaces the files by those base names, then whatever else keeps Open from
 // succeeding. nil: the store can be opened with State. ErrNoCopy if a file of the
@@ -211,22 +263,31 @@ func (m *Mender) segment(ctx context.Context, st state, start Position) error {
 		wanted = append(wanted, start)
 	}
 	for _, p := range wanted {
-		end := st.mark.Position
-		if i := slices.IndexFunc(all, func(x Position) bool { return x > p }); i >= 0 {
-			end = all[i]
+		end, name := endOf(all, p, st.mark.Position), segmentName(m.Dir, p, "log")
+		if m.ready[p] == end && end > 0 {
+			delete(m.ready, p)
+			if err := m.take(m.probeName(p), name); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := m.fetch(ctx, st, p, end); err != nil {
+		if err := m.fetch(ctx, st, p, end, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fetch replaces the segment that holds [start, end) by a peer's.
-func (m *Mender) fetch(ctx context.Context, st state, start, end Position) error {
+// fetch makes name the segment that holds [start, end), as the first peer has it that
+// has a good one; or as it is here, if that is good after all.
+func (m *Mender) fetch(ctx context.Context, st state, start, end Position, name string) error {
+	own := segmentName(m.Dir, start, "log")
+	if _, err := scan(ctx, m.Options.FS, own, start, end, nil); err == nil && name == own {
+		return nil
+	}
 	errs := []error{fmt.Errorf("%w of the log from %d to %d", ErrNoCopy, start, end)}
 	for i, p := range m.Peers {
-		err := m.fetchFrom(ctx, p, start, end, start == m.first(st))
+		err := m.fetchFrom(ctx, p, start, end, start == m.first(st), name)
 		if err == nil {
 			return nil
 		}
@@ -242,8 +303,8 @@ func (m *Mender) fetch(ctx context.Context, st state, start, end Position) error
 // mended.
 var errMendDisk = errors.New("store: mend")
 
-func (m *Mender) fetchFrom(ctx context.Context, p Peer, start, end Position, first bool) error {
-	name := segmentName(m.Dir, start, "log")
+func (m *Mender) fetchFrom(ctx context.Context, p Peer, start, end Position, first bool, name string) error {
+	own := segmentName(m.Dir, start, "log")
 	return m.replace(name, func(f vfs.File) error {
 		buf := make([]byte, mendChunk)
 		for off := int64(0); off < int64(end-start); {
@@ -252,7 +313,7 @@ func (m *Mender) fetchFrom(ctx context.Context, p Peer, start, end Position, fir
 				return err
 			}
 			if off == 0 && !first {
-				if err := m.joined(name, b); err != nil {
+				if err := m.joined(own, b); err != nil {
 					return err
 				}
 			}
@@ -315,7 +376,12 @@ func (m *Mender) replace(name string, fill func(vfs.File) error, check func(tmp 
 	if err := check(tmp); err != nil {
 		return err
 	}
-	if err := errors.Join(disk.Rename(tmp, name), disk.SyncDir(m.Dir)); err != nil {
+	return m.take(tmp, name)
+}
+
+// take gives a file that is durable its name, durably.
+func (m *Mender) take(tmp, name string) error {
+	if err := errors.Join(m.Options.FS.Rename(tmp, name), m.Options.FS.SyncDir(m.Dir)); err != nil {
 		return fmt.Errorf("%w: %w", errMendDisk, err)
 	}
 	return nil
@@ -323,6 +389,13 @@ func (m *Mender) replace(name string, fill func(vfs.File) error, check func(tmp 
 
 // floor replaces what is kept beside the segment at start by a peer's.
 func (m *Mender) floor(ctx context.Context, start Position) error {
+	return m.anyFloor(ctx, start, func(b []byte) error {
+		return vfs.WriteFile(m.Options.FS, segmentName(m.Dir, start, "floor"), b)
+	})
+}
+
+// anyFloor gives the first good copy of a floor that a peer has to use.
+func (m *Mender) anyFloor(ctx context.Context, start Position, use func([]byte) error) error {
 	errs := []error{fmt.Errorf("%w of the floor at %d", ErrNoCopy, start)}
 	name := segmentName(m.Dir, start, "floor")
 	for i, p := range m.Peers {
@@ -334,7 +407,7 @@ func (m *Mender) floor(ctx context.Context, start Position) error {
 			}
 		}
 		if err == nil {
-			return vfs.WriteFile(m.Options.FS, name, b)
+			return use(b)
 		}
 		errs = append(errs, fmt.Errorf("peer %d: %w", i, err))
 	}
@@ -407,7 +480,7 @@ func (m *Mender) copyAll(ctx context.Context, st state, marks []Mark) error {
 		if st.empty() {
 			continue
 		}
-		if err := m.fetchFrom(ctx, m.Peers[0], k.Position, end, i == 0); err != nil {
+		if err := m.fetchFrom(ctx, m.Peers[0], k.Position, end, i == 0, segmentName(m.Dir, k.Position, "log")); err != nil {
 			return err
 		}
 		keep[filepath.Base(segmentName("", k.Position, "log"))] = true

@@ -259,3 +259,73 @@ func TestDamageInAStoppedNodeIsRepaired(t *testing.T) {
 		})
 	}
 }
+
+// The same range is damaged in every copy. All say so, also after a restart, nothing
+// is served from there and nothing deleted, what is not damaged is, and sends go on.
+// When one copy is good again the others are repaired from it.
+func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, nil)
+	files := make([]string, 3)
+	for i := range 3 {
+		files[i] = s.file(s.dir(i), i, ".log", 1)
+		require.NoError(t, s.mems[i].Damage(files[i], 3000, 1, decay))
+	}
+	bad := -1 // the first message that is damaged
+	pull := func(i, at int) *remoting.Command {
+		return s.ask(s.ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"})
+	}
+	lead := s.leads()
+	for at := 0; bad < 0; at++ {
+		reply := pull(lead, at)
+		if reply.Code != remoting.OK {
+			require.Empty(t, reply.Body)
+			require.Contains(t, reply.Remark, "damaged")
+			bad = at
+		}
+	}
+	said := func(i int) bool {
+		_, err := s.mems[i].Open(filepath.Join(s.dir(i), "quarantine.json"))
+		return s.metric(i, "raftmq_partitions_quarantined") == 1 && err == nil
+	}
+	for i := range 3 {
+		for !said(i) {
+			pull((i+1)%3, bad)
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	dirs := []string{s.dir(0), s.dir(1), s.dir(2)}
+	for i := range 3 {
+		s.Stop(i)
+	}
+	s.joins = nil
+	for i := range 3 {
+		before, err := vfs.ReadFile(s.mems[i], files[i], 1<<20)
+		require.NoError(t, err)
+		decayed := append([]byte(nil), before...)
+		s.Run(i)
+		after, err := vfs.ReadFile(s.mems[i], files[i], 1<<20)
+		require.NoError(t, err)
+		require.Equal(t, decayed, after)
+	}
+	for i := range 3 {
+		for len(s.Nodes[i].Partitions()) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.EqualValues(t, 1, s.metric(i, "raftmq_partitions_quarantined"), "it has forgotten")
+	}
+	s.p = s.producer()
+	s.send(2)
+	require.Equal(t, remoting.OK, pull(s.leads(), bad+5).Code)
+	require.NotEqual(t, remoting.OK, pull(s.leads(), bad).Code)
+	for i := range 3 {
+		_, err := s.mems[i].Open(files[i])
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.mems[1].Damage(filepath.Join(dirs[1], filepath.Base(files[1])), 3000, 1, decay))
+	for i := range 3 {
+		s.awaitSound(i, 1)
+		s.pullAll(i)
+		s.requireHealed(i)
+	}
+}
