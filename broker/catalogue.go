@@ -42,6 +42,10 @@ func (b *Broker) openCatalogue() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("open the catalogue's snapshots: %w", err), bolt.Close())
 	}
+	logs := summedLogs{bolt}
+	if err := checkCatalogue(logs, snapshots); err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", dir, err), bolt.Close())
+	}
 	machine, err := fsm.OpenCatalogue(nil)
 	if err != nil {
 		return errors.Join(err, bolt.Close())
@@ -56,7 +60,7 @@ func (b *Broker) openCatalogue() error {
 	}
 	sort.Slice(first, func(i, j int) bool { return first[i].ID < first[j].ID })
 	replica, err := b.host.Open(raftlog.ReplicaConfig{
-		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: bolt, Snapshots: snapshots, Bootstrap: first,
+		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: logs, Snapshots: snapshots, Bootstrap: first,
 		Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			b.log.Info("leadership of the catalogue", "lead", lead, "term", term)

@@ -237,6 +237,14 @@ func (s *settings) logger() (hclog.Logger, error) {
 	return hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, JSONFormat: s.logFormat == "json", Output: os.Stderr}), nil
 }
 
+// damaged gives an error of a node's own files its exit code.
+func damaged(err error) error {
+	if errors.Is(err, raftlog.ErrWALDamaged) || errors.Is(err, broker.ErrCatalogueDamaged) {
+		return exitError{exitDamaged, fmt.Errorf("%w: nothing was changed; see \"A node stopped with exit code 71\" in the runbook", err)}
+	}
+	return err
+}
+
 // drain bounds a graceful stop.
 const drain = 10 * time.Second
 
@@ -253,11 +261,8 @@ func serve(ctx context.Context, s settings) error {
 	}
 	warnOfLimits(log)
 	b, err := broker.Open(ctx, s.Config, broker.Deps{Logger: log})
-	if errors.Is(err, raftlog.ErrWALDamaged) {
-		return exitError{exitDamaged, fmt.Errorf("%w: nothing was changed; see \"The write-ahead log is damaged\" in the runbook", err)}
-	}
 	if err != nil {
-		return err
+		return damaged(err)
 	}
 	a := b.Addresses()
 	log.Info("listening", "nameserver", a.NameServer, "listeners", a.Listeners, "raft", a.Raft, "gossip", a.Gossip, "http", a.HTTP)

@@ -145,6 +145,7 @@ func TestWithoutAMajorityNobodyIsServed(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+	s.pulledNothing() // one still leads
 	for i := range 3 {
 		s.Stop(i)
 		s.mems[i] = s.mems[i].CrashClone(uint64(i))
