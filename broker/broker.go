@@ -73,6 +73,7 @@ type Broker struct {
 	forwards  *forwarder
 	admission admission
 	sick      *infirmary
+	events    events
 	scrubbed  scrubber
 	digested  digester
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
@@ -175,6 +176,7 @@ func (b *Broker) open() error {
 	b.host = raftlog.NewHost(b.transport, b.id.Node, b.id.Incarnation, b.log.Named("host"))
 	b.transport.Handle(kindSettled, b.settled)
 	b.transport.Handle(kindCopy, b.copies)
+	b.transport.Handle(kindSick, b.answerSick)
 	b.wg.Go(b.answerLives)
 	b.clients = newRegistry(b)
 	b.forwards = newForwarder(b)
@@ -378,6 +380,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 		errs = append(errs, b.transport.Close())
 	}
 	b.wg.Wait()
+	errs = append(errs, b.events.close())
 	if b.wal != nil {
 		errs = append(errs, b.wal.Close())
 	}

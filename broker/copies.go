@@ -30,6 +30,7 @@ const (
 const (
 	copyPiece = 64 << 10 // pings of the same connection wait behind it
 	copyWait  = 5 * time.Second
+	lookWait  = time.Second
 	// maxCopyState is more than a partition's state can be.
 	maxCopyState = 64 << 20
 )
@@ -150,6 +151,8 @@ func (c copyPeer) ask(ctx context.Context, what byte, rest []byte) ([]byte, erro
 }
 
 func (c copyPeer) look(ctx context.Context) (looks copyLooks, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
 	b, err := c.ask(ctx, copyLook, nil)
 	if err == nil {
 		err = json.Unmarshal(b, &looks)

@@ -96,6 +96,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		Group: desc.ID, Log: group, Bootstrap: bootstrap, Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			log.Info("leadership", "lead", lead, "term", term)
+			b.event("leadership", desc.ID, "lead", lead, "term", term)
 			p.turns()
 			b.leadsChanged()
 		},

@@ -59,6 +59,7 @@ type ward struct {
 	stuck   string // why the last repair failed
 	treated bool   // being repaired: it is closed, and nobody opens it
 	broken  bool   // it cannot be opened as it is
+	told    bool   // the event file has it
 	alone   bool   // no other replica is better: it may stand for election
 }
 
@@ -95,7 +96,7 @@ func (i *infirmary) admit(id uint64, q quarantine) bool {
 		return false
 	}
 	w.Whole, w.Disputed = w.Whole || q.Whole, w.Disputed || q.Disputed
-	w.saved, w.next = false, time.Time{}
+	w.saved, w.told, w.next = false, false, time.Time{}
 	i.found++
 	select {
 	case i.wake <- struct{}{}:
@@ -126,6 +127,25 @@ func (i *infirmary) shut(id uint64) bool {
 	defer i.mu.Unlock()
 	w := i.wards[id]
 	return w != nil && (w.treated || w.broken)
+}
+
+// tell reports once that what is wrong with a replica is to be told.
+func (i *infirmary) tell(id uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	w := i.wards[id]
+	if w == nil || w.told {
+		return false
+	}
+	w.told = true
+	return true
+}
+
+// ids are the replicas in quarantine, sorted.
+func (i *infirmary) ids() []uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Sorted(maps.Keys(i.wards))
 }
 
 // alone reports whether a replica may lead though it is in quarantine.

@@ -58,6 +58,9 @@ func (b *Broker) treat(id uint64) {
 		b.fail(fmt.Errorf("note that partition %d is damaged: %w", id, err))
 		return
 	}
+	if q, _ := b.sick.of(id); b.sick.tell(id) {
+		b.event("quarantine", id, "files", q.Files, "reason", q.String())
+	}
 	desc, ok := b.catalogue.Partition(id)
 	if !ok || !b.holds(desc) {
 		b.dropSick(id)
@@ -71,9 +74,13 @@ func (b *Broker) treat(id uint64) {
 	}
 	if err == nil {
 		b.log.Info("replica is repaired", "partition", id, "topic", desc.Topic, "was", q.String())
+		b.event("repaired", id, "topic", desc.Topic, "was", q.String())
 		return
 	}
 	stuck := err.Error()
+	if before, _ := b.sick.of(id); !strings.Contains(before.Reason, stuck) {
+		b.event("not repaired", id, "topic", desc.Topic, "error", stuck)
+	}
 	b.sick.change(id, func(w *ward) {
 		w.failed++
 		w.next = time.Now().Add(min(repairEvery<<min(w.failed, 5), repairPause))

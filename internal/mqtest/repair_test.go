@@ -2,6 +2,7 @@ package mqtest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -327,5 +328,112 @@ func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
 		s.awaitSound(i, 1)
 		s.pullAll(i)
 		s.requireHealed(i)
+	}
+}
+
+// Whoever is asked tells of a replica that is damaged anywhere, until it is repaired,
+// and the node's event file tells of both.
+func TestADamagedReplicaIsListedAndNoted(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, nil)
+	i := (s.leads() + 1) % 3
+	id := s.replicaID()
+	files := make([]string, 3)
+	for j := range 3 { // nobody can help
+		files[j] = s.file(s.dir(j), j, ".log", 1)
+		require.NoError(t, s.mems[j].Damage(files[j], 3000, 1, decay))
+	}
+	admin := s.Client().Admin()
+	for at := 0; ; at = (at + 1) % s.sent {
+		s.ask(s.ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"})
+		list, silent, err := admin.DamagedReplicas(s.ctx)
+		require.NoError(t, err)
+		require.Empty(t, silent)
+		if len(list) == 3 {
+			require.Equal(t, s.names[0], list[0].Node)
+			require.Equal(t, id, list[0].Partition)
+			require.Equal(t, "t", list[0].Topic)
+			require.Contains(t, list[i].Reason, filepath.Base(files[i]))
+			break
+		}
+	}
+	for j := range 3 {
+		if j != i {
+			require.NoError(t, s.mems[j].Damage(files[j], 3000, 1, decay))
+		}
+	}
+	s.awaitSound(i, 1)
+	list, _, err := admin.DamagedReplicas(s.ctx)
+	require.NoError(t, err)
+	for _, r := range list {
+		require.NotEqual(t, s.names[i], r.Node)
+	}
+	raw, err := vfs.ReadFile(s.mems[i], filepath.Join(s.dirs[i], "events.jsonl"), 1<<20)
+	require.NoError(t, err)
+	var seen []string
+	for line := range strings.Lines(string(raw)) {
+		var e struct {
+			Time      time.Time
+			Event     string
+			Partition uint64
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &e), line)
+		require.NotZero(t, e.Time)
+		if e.Partition == id && e.Event != "leadership" {
+			seen = append(seen, e.Event)
+		}
+	}
+	require.Equal(t, "quarantine", seen[0])
+	require.Equal(t, "repaired", seen[len(seen)-1])
+}
+
+// The power of the node is cut while it repairs a replica: it goes on when it is back.
+func TestARepairIsFinishedAfterAPowerCut(t *testing.T) {
+	t.Parallel()
+	for round, after := range []uint64{2, 12, 40} {
+		s := newSickbay(t, nil)
+		i := (s.leads() + 1) % 3
+		dir := s.dir(i)
+		disk := s.mems[i]
+		for _, kind := range []string{".log", ".floor"} {
+			require.NoError(t, disk.Damage(s.file(dir, i, kind, 1), 90, 1, decay))
+		}
+		disk.CutAt(disk.Ops()+after, vfs.Cut{Seed: uint64(round), Keep: 0.5})
+		for down := false; !down; {
+			s.ask(s.ctx, (i+1)%3, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, SysFlag: remoting.PullSubscription, Subscription: "*"})
+			addr := s.Nodes[i].Addresses().Listeners[s.slot()]
+			if conn, err := remoting.Dial(s.ctx, addr, remoting.DialOptions{}); err == nil {
+				for at := range s.sent {
+					h := remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"}
+					if _, err := conn.Call(s.ctx, remoting.NewRequest(remoting.PullMessage, h)); err != nil {
+						break
+					}
+				}
+				conn.Close()
+			}
+			s.send(1) // so that the disk is used in any case
+			select {
+			case <-disk.Down():
+				down = true
+			default:
+			}
+		}
+		left, _ := disk.Left()
+		s.Stop(i)
+		s.mems[i] = left[0]
+		s.Disks[i] = left[0]
+		s.Run(i)
+		s.Await(i)
+		s.pullAll(i)
+		for s.metric(i, "raftmq_partitions_quarantined") > 0 {
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-s.ctx.Done():
+				t.Fatalf("not repaired: %+v", s.Nodes[i].Partitions())
+			}
+		}
+		s.pullAll(i)
+		s.Await(i)
+		s.awaitSame(s.ctx, "t")
 	}
 }
