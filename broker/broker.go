@@ -71,6 +71,7 @@ type Broker struct {
 	catalogue *catalogue
 	clients   *registry
 	forwards  *forwarder
+	seekers   seekers
 	admission admission
 	keys      *message.UniqueKeys
 	servers   []*remoting.Server // name server, one per slot, forwarded requests
