@@ -71,6 +71,7 @@ type Broker struct {
 	catalogue *catalogue
 	clients   *registry
 	forwards  *forwarder
+	seekers   seekers
 	admission admission
 	sick      *infirmary
 	events    events

@@ -23,7 +23,7 @@ import (
 // done"; one whose answer was lost, OutcomeUnknown; see Broker.handler.
 func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait time.Duration, again bool, here func(context.Context) (*remoting.Command, error)) *remoting.Command {
 	deadline := time.Now().Add(wait)
-	unknown := error(nil)
+	unknown, pause := error(nil), lookOften
 	for {
 		if b.leadsHere(group) {
 			reply, err := here(ctx)
@@ -62,17 +62,11 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 				return r.failed(fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, err))
 			}
 		}
-		if _, ok := b.catalogue.Partition(group); !ok && group != catalogueGroup && unknown == nil {
+		if !b.exists(group) && unknown == nil {
 			return r.refuse(remoting.TopicNotExist, "the topic was deleted; certainly not done")
 		}
-		over := time.Now().After(deadline)
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			over = true
-		case <-b.ctx.Done():
-			over = true
-		}
+		over := !b.awaitLeader(ctx, laneOf(r.Code), group, pause, deadline)
+		pause = min(2*pause, lookSeldom)
 		switch {
 		case over && unknown != nil:
 			return r.failed(unknown)
