@@ -3,6 +3,7 @@ package mqtest
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -70,10 +71,15 @@ func (s *sickbay) awaitDamage(i int, text string) {
 }
 
 // One replica comes to hold another state than the others: it is found by comparing
-// digests, and copied whole. Whoever leads then: it may be that one.
+// digests, and copied whole. Whoever leads then: it may be that one. RAFTMQ_DAMAGE
+// tries each of the three.
 func TestAReplicaThatDiffersIsCopiedFromTheMajority(t *testing.T) {
 	t.Parallel()
-	for i := range 3 {
+	replicas := []int{1}
+	if os.Getenv("RAFTMQ_DAMAGE") != "" {
+		replicas = []int{0, 1, 2}
+	}
+	for _, i := range replicas {
 		s := newSickbay(t, func(cfg *broker.Config) { cfg.DigestInterval = 200 * time.Millisecond })
 		by := []time.Duration{time.Hour, time.Hour, time.Hour} // two agree
 		by[i] = 2 * time.Hour
