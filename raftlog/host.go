@@ -17,6 +17,7 @@ const (
 	kindLast    = 2 // group -> term and index of the last entry, and incarnation, for transfers and learners
 	kindSuspect = 3 // see nudge.go
 	kindRead    = 4 // group -> read index, from its leader
+	kindBehind  = 5 // see behind.go
 )
 
 // Host is a node's replicas, with what they share: the transport, the answers to
@@ -50,6 +51,7 @@ func NewHost(t *Transport, node string, incarnation uint64, log hclog.Logger) *H
 		index, err := r.readRound(ctx)
 		return uint64s(index), err
 	}))
+	t.Handle(kindBehind, h.helpBehind)
 	t.Handle(kindSuspect, h.nudges.heard)
 	t.Watch(h.nudges.link)
 	return h

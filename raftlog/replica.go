@@ -69,7 +69,8 @@ type Replica struct {
 	gate    gate
 	reads   readRounds
 	pushes  commitPush
-	unsafe  error // why there are no more checkpoints; guarded by apply.save
+	woken   atomic.Int64 // when replication was last woken, Unix ns; 0: never
+	unsafe  error        // why there are no more checkpoints; guarded by apply.save
 	closing chan struct{}
 	closed  sync.Once
 	wg      sync.WaitGroup

@@ -230,7 +230,7 @@ func (s *settings) logger() (hclog.Logger, error) {
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return nil, fmt.Errorf("%w: log format %q: text or json", broker.ErrConfig, s.logFormat)
 	}
-	return hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, JSONFormat: s.logFormat == "json", Output: os.Stderr}), nil
+	return hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, IndependentLevels: true, JSONFormat: s.logFormat == "json", Output: os.Stderr}), nil
 }
 
 // drain bounds a graceful stop.
