@@ -93,7 +93,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
 		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg),
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()
