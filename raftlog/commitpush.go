@@ -30,50 +30,38 @@ func (p *commitPush) note() {
 func (p *commitPush) push() {
 	p.pending.Store(false)
 	r := p.r
-	if commit := r.raft.CommitIndex(); commit <= p.told.Load() || r.raft.LastIndex() > commit {
+	if r.raft.LastIndex() > r.raft.CommitIndex() {
 		return // what is under way will be applied, and noted
 	}
-	if req, conf, ok := p.request(); ok {
-		p.told.Store(req.LeaderCommitIndex)
-		for _, s := range conf.Servers {
-			if s.ID != r.self {
-				r.net.tell(s.Address, req)
-			}
-		}
-	}
-}
-
-// remind tells the replicas of one node again: it asked how far this leader is, and
-// may have missed the push, or that the entries which every leader begins with are
-// committed, which never are pushed.
-func (p *commitPush) remind(node string) {
-	req, conf, ok := p.request()
-	if !ok {
+	req := r.committed()
+	if req == nil || req.LeaderCommitIndex <= p.told.Load() {
 		return
 	}
-	for _, s := range conf.Servers {
-		if n, _ := NodeOf(s.Address); n == node && s.ID != p.r.self {
-			p.r.net.tell(s.Address, req)
+	p.told.Store(req.LeaderCommitIndex)
+	for _, s := range r.configuration().Servers {
+		if s.ID != r.self {
+			r.net.tell(s.Address, req)
 		}
 	}
 }
 
-// request is what tells of the last commit; ok is false where this replica may not.
-func (p *commitPush) request() (*raft.AppendEntriesRequest, raft.Configuration, bool) {
-	r := p.r
+// committed is the message that tells what is committed, nil if this replica does not lead.
+func (r *Replica) committed() *raft.AppendEntriesRequest {
 	term, leads := r.Leads()
 	commit := r.raft.CommitIndex()
-	var last raft.Log
-	if !leads || r.logs.GetLog(commit, &last) != nil {
-		return nil, raft.Configuration{}, false
+	if !leads {
+		return nil
 	}
-	conf := r.configuration()
+	var last raft.Log
+	if err := r.logs.GetLog(commit, &last); err != nil {
+		return nil
+	}
 	if now, leads := r.Leads(); !leads || now != term {
-		return nil, conf, false // what was read may be of another leader's term
+		return nil // what was read may be of another leader's term
 	}
 	return &raft.AppendEntriesRequest{
 		RPCHeader: r.header(), Term: term, PrevLogEntry: last.Index, PrevLogTerm: last.Term, LeaderCommitIndex: commit,
-	}, conf, true
+	}
 }
 
 // tell sends a request whose answer nobody needs, if there is a link.

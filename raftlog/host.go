@@ -17,7 +17,6 @@ const (
 	kindLast    = 2 // group -> term and index of the last entry, and incarnation, for transfers and learners
 	kindSuspect = 3 // see nudge.go
 	kindRead    = 4 // group -> read index, from its leader
-	kindBehind  = 5 // see behind.go
 )
 
 // Host is a node's replicas, with what they share: the transport, the answers to
@@ -27,6 +26,7 @@ type Host struct {
 	id        raft.ServerID
 	log       hclog.Logger
 	nudges    nudges
+	greetings greetings
 
 	mu       sync.RWMutex
 	replicas map[uint64]*Replica
@@ -51,9 +51,9 @@ func NewHost(t *Transport, node string, incarnation uint64, log hclog.Logger) *H
 		index, err := r.readRound(ctx)
 		return uint64s(index), err
 	}))
-	t.Handle(kindBehind, h.helpBehind)
 	t.Handle(kindSuspect, h.nudges.heard)
 	t.Watch(h.nudges.link)
+	h.greetings.init(h)
 	return h
 }
 

@@ -69,8 +69,7 @@ type Replica struct {
 	gate    gate
 	reads   readRounds
 	pushes  commitPush
-	woken   atomic.Int64 // when replication was last woken, Unix ns; 0: never
-	unsafe  error        // why there are no more checkpoints; guarded by apply.save
+	unsafe  error // why there are no more checkpoints; guarded by apply.save
 	closing chan struct{}
 	closed  sync.Once
 	wg      sync.WaitGroup
@@ -205,6 +204,7 @@ func (r *Replica) watch() {
 		if leads && led == 0 && r.settle(term) {
 			led = term
 			r.ready.Store(term)
+			r.host.greetings.leads(r)
 			r.notify(true, term)
 		}
 	}

@@ -1,7 +1,6 @@
 package raftlog_test
 
 import (
-	"encoding/binary"
 	"testing"
 	"time"
 
@@ -46,42 +45,4 @@ func TestAReplicaThatIsOpenedAgainCatchesUpAtOnce(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Those who are behind, and those who say so, make a leader write no more than an
-// entry a second; one that has all makes it write nothing.
-func TestQuestionsOfThoseBehindWriteLittle(t *testing.T) {
-	inFleet(t, nil, func(t *testing.T, f *fleet) {
-		f.put(many("x", 10)...)
-		f.equal()
-		leader := f.leader()
-		last := func() uint64 { return leader.replicas[0].Stats().Last }
-		ask := func(group, term, index uint64) error {
-			_, err := f.nodes[f.follower().name].tr.Call(within(t, time.Second), leader.name, 5, uint64s(group, term, index))
-			return err
-		}
-		before, term := last(), leader.replicas[0].Stats().Term
-		for range 100 {
-			require.NoError(t, ask(1, term, before))
-		}
-		require.Equal(t, before, last(), "it has all")
-		begun := time.Now()
-		for range 300 {
-			require.NoError(t, ask(1, term, 1))
-			time.Sleep(10 * time.Millisecond)
-		}
-		took := time.Since(begun)
-		require.Greater(t, last(), before)
-		require.LessOrEqual(t, last()-before, uint64(took/time.Second)+1)
-		require.Error(t, ask(2, 0, 0), "no such group")
-		_, err := f.nodes[f.follower().name].tr.Call(within(t, time.Second), leader.name, 5, []byte("short"))
-		require.Error(t, err)
-	})
-}
-
-func uint64s(all ...uint64) (b []byte) {
-	for _, v := range all {
-		b = binary.BigEndian.AppendUint64(b, v)
-	}
-	return b
 }

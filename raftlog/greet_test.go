@@ -1,0 +1,74 @@
+package raftlog_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A node that is back has, within a second, what a cluster lets it lack that nobody writes to: commit timeouts are longer.
+func TestANodeThatIsBackIsToldWithoutTraffic(t *testing.T) {
+	for what, missed := range map[string]int{"nothing": 0, "a little": 5, "more than a pipeline is opened for": 5000} {
+		for _, away := range []time.Duration{time.Second, 30 * time.Second} { // Raft backs off from a node that is gone
+			t.Run(fmt.Sprint(what, ", ", away), func(t *testing.T) {
+				inFleet(t, func(f *fleet) { f.groups, f.heartbeat = 3, 2*time.Second }, func(t *testing.T, f *fleet) {
+					f.put(many("before", 50)...)
+					f.equal()
+					back := f.follower().name
+					f.stop(back)
+					if missed > 0 {
+						f.put(many("meanwhile", missed)...)
+					}
+					time.Sleep(away)
+					n := f.start(back)
+					began := time.Now()
+					for g := range f.groups {
+						f.applies(n, g, f.witnesses[uint64(g+1)].last().Commands)
+					}
+					require.Less(t, time.Since(began), time.Second)
+				})
+			})
+		}
+	}
+}
+
+// And one that opens its groups long after its links.
+func TestANodeThatOpensAGroupLateIsTold(t *testing.T) {
+	inFleet(t, func(f *fleet) { f.heartbeat = 2 * time.Second }, func(t *testing.T, f *fleet) {
+		f.put(many("before", 50)...)
+		f.equal()
+		leader, late := f.leader(), f.follower().name
+		next := f.follower(late).name
+		f.stop(late)
+		f.put(many("meanwhile", 5)...)
+		f.groups = 0
+		n := f.start(late)
+		time.Sleep(3 * time.Second)
+		require.NoError(t, leader.replicas[0].Transfer(within(t, time.Minute), next))
+		time.Sleep(3 * time.Second)
+		f.groups = 1
+		require.NoError(t, f.openGroup(n, 1))
+		began := time.Now()
+		f.applies(n, 0, f.witnesses[1].last().Commands)
+		require.Less(t, time.Since(began), 1500*time.Millisecond)
+	})
+}
+
+// The same after a link that was lost while nothing was under way: the pipelines on it are broken, and Raft does not know.
+func TestANodeThatWasCutOffIsToldWithoutTraffic(t *testing.T) {
+	inFleet(t, func(f *fleet) { f.heartbeat = 20 * time.Second }, func(t *testing.T, f *fleet) {
+		f.put(many("before", 50)...)
+		f.equal()
+		leader, cut := f.leader(), f.follower()
+		f.net.cuts.Cut(leader.name, cut.name)
+		f.put(many("meanwhile", 3)...)
+		time.Sleep(500 * time.Millisecond)
+		f.net.cuts.Heal(leader.name, cut.name)
+		began := time.Now()
+		f.applies(cut, 0, f.witnesses[1].last().Commands)
+		require.Less(t, time.Since(began), time.Second)
+		require.Equal(t, leader, f.leader())
+	})
+}
