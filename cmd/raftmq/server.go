@@ -81,7 +81,7 @@ func fill(f *pflag.FlagSet, file string) (map[string]setting, error) {
 			return nil, err
 		}
 	}
-	var errs []error
+	errs := misspelt(f, os.Environ())
 	f.VisitAll(func(x *pflag.Flag) {
 		if v, ok := os.LookupEnv(envName(x.Name)); ok {
 			from[x.Name] = setting{v, envName(x.Name)}
@@ -97,6 +97,23 @@ func fill(f *pflag.FlagSet, file string) (map[string]setting, error) {
 		}
 	})
 	return from, errors.Join(errs...)
+}
+
+// misspelt refuses variables that nearly are settings. Others that begin alike are
+// nobody's business: Kubernetes makes some for a service of that name.
+func misspelt(f *pflag.FlagSet, environ []string) (errs []error) {
+	for _, v := range environ {
+		v, _, _ = strings.Cut(v, "=")
+		rest, ours := strings.CutPrefix(v, envPrefix)
+		name := strings.ToLower(strings.ReplaceAll(rest, "_", "-"))
+		if !ours || len(name) < 6 || f.Lookup(name) != nil || name == "config" || name == "endpoint" {
+			continue
+		}
+		if near := nearest(f, name); near != "" && edits(name, near) <= 2 {
+			errs = append(errs, fmt.Errorf("%w: %s is no setting; did you mean %s?", broker.ErrConfig, v, envName(near)))
+		}
+	}
+	return errs
 }
 
 // readYAML reads a mapping of the names in f to values or lists of values. A null
