@@ -26,6 +26,7 @@ type partition struct {
 	append  *appender
 	commits *committer
 	damage  atomic.Pointer[store.Damage] // the first that was found; nil: none
+	caught  caught                       // up with what was committed when it was opened
 
 	mu   sync.Mutex
 	turn chan struct{} // closed when leadership changes
