@@ -73,6 +73,11 @@ type Broker struct {
 	forwards  *forwarder
 	seekers   seekers
 	admission admission
+	sick      *infirmary
+	events    events
+	scrubbed  scrubber
+	digested  digester
+	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
 	caught    caught             // up with the catalogue as of the start
 	servers   []*remoting.Server // name server, one per slot, forwarded requests
@@ -94,7 +99,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
 		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()
@@ -174,6 +179,8 @@ func (b *Broker) open() error {
 	}
 	b.host = raftlog.NewHost(b.transport, b.id.Node, b.id.Incarnation, b.log.Named("host"))
 	b.transport.Handle(kindSettled, b.settled)
+	b.transport.Handle(kindCopy, b.copies)
+	b.transport.Handle(kindSick, b.answerSick)
 	b.wg.Go(b.answerLives)
 	b.clients = newRegistry(b)
 	b.forwards = newForwarder(b)
@@ -216,6 +223,14 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
+	b.wg.Go(b.repairs)
+	if b.cfg.ScrubRate > 0 {
+		b.scrubbed.rate = b.cfg.ScrubRate
+		b.wg.Go(b.scrub)
+	}
+	if b.cfg.DigestInterval > 0 {
+		b.wg.Go(b.compareDigests)
+	}
 	b.wg.Go(b.clients.run)
 	b.wg.Go(b.catchUps)
 	b.serve(ns, slots)
@@ -276,7 +291,7 @@ func (b *Broker) checkpoints() {
 			if p.log.Bytes() < checkpointBytes {
 				continue
 			}
-			if err := p.replica.Checkpoint(); err != nil && b.ctx.Err() == nil {
+			if err := p.replica.Checkpoint(); err != nil && !errors.Is(err, raftlog.ErrClosed) && b.ctx.Err() == nil {
 				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
 			}
 		}
@@ -370,6 +385,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 		errs = append(errs, b.transport.Close())
 	}
 	b.wg.Wait()
+	errs = append(errs, b.events.close())
 	if b.wal != nil {
 		errs = append(errs, b.wal.Close())
 	}

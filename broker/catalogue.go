@@ -44,6 +44,10 @@ func (b *Broker) openCatalogue() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("open the catalogue's snapshots: %w", err), bolt.Close())
 	}
+	logs := summedLogs{bolt}
+	if err := checkCatalogue(logs, snapshots); err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", dir, err), bolt.Close())
+	}
 	machine, err := fsm.OpenCatalogue(nil)
 	if err != nil {
 		return errors.Join(err, bolt.Close())
@@ -58,7 +62,7 @@ func (b *Broker) openCatalogue() error {
 	}
 	sort.Slice(first, func(i, j int) bool { return first[i].ID < first[j].ID })
 	replica, err := b.host.Open(raftlog.ReplicaConfig{
-		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: bolt, Snapshots: snapshots, Bootstrap: first,
+		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: logs, Snapshots: snapshots, Bootstrap: first,
 		Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			b.log.Info("leadership of the catalogue", "lead", lead, "term", term)
@@ -161,6 +165,8 @@ func (b *Broker) reconcile() {
 	if !b.present() {
 		return
 	}
+	b.reshape.Lock()
+	defer b.reshape.Unlock()
 	want := make(map[uint64]fsm.Partition)
 	for _, p := range b.catalogue.Partitions() {
 		if b.holds(p) {
@@ -195,6 +201,10 @@ func (b *Broker) openAll(want map[uint64]fsm.Partition) {
 		if b.ctx.Err() != nil || b.broken.Load() {
 			return
 		}
+		if b.sick.shut(id) {
+			<-some
+			continue
+		}
 		wg.Go(func() {
 			defer func() { <-some }()
 			b.openOne(want[id])
@@ -205,6 +215,9 @@ func (b *Broker) openAll(want map[uint64]fsm.Partition) {
 func (b *Broker) openOne(desc fsm.Partition) {
 	fresh := b.wal.Group(desc.ID).Bytes() == 0
 	p, err := b.openPartition(desc, b.firstVoters(desc))
+	if err != nil && b.unopenable(desc.ID, err) {
+		return
+	}
 	if err != nil {
 		b.fail(err)
 		return
@@ -212,6 +225,7 @@ func (b *Broker) openOne(desc fsm.Partition) {
 	b.mu.Lock()
 	b.partitions[desc.ID] = p
 	b.mu.Unlock()
+	b.withhold(desc.ID)
 	b.opened()
 	if fresh && b.preferred(desc) == b.id.Node {
 		p.replica.Nudge()
@@ -273,5 +287,6 @@ func (b *Broker) drop(p *partition) {
 		b.log.Error("remove partition", "partition", p.desc.ID, "topic", p.desc.Topic, "error", err)
 		return
 	}
+	b.sick.discharge(p.desc.ID)
 	b.log.Info("partition removed", "partition", p.desc.ID, "topic", p.desc.Topic)
 }

@@ -49,6 +49,10 @@ type Config struct {
 	WriteDeadline   time.Duration // a disk write that takes longer has failed; default 5 s
 	Heartbeat       time.Duration // Raft's; default 2 s
 
+	ScrubRate      int64         // bytes a second of disk that are read again against their checksums; default 16 MiB, -1: none
+	ScrubEvery     time.Duration // pause between two passes over everything; default 1 h
+	DigestInterval time.Duration // between comparisons of a partition's replicas; default 1 min, -1: none
+
 	GossipKey []byte      // 16, 24 or 32 bytes: encrypts gossip
 	PeerTLS   *tls.Config // of traffic between nodes, both ends with a certificate for the node's name; nil: plain
 }
@@ -97,6 +101,15 @@ func (c *Config) check() error {
 	def(&c.Slots, 3)
 	def(&c.DefaultQueues, 2)
 	def(&c.MaxBody, message.MaxBody)
+	if c.ScrubRate == 0 {
+		c.ScrubRate = 16 << 20
+	}
+	if c.ScrubEvery == 0 {
+		c.ScrubEvery = time.Hour
+	}
+	if c.DigestInterval == 0 {
+		c.DigestInterval = time.Minute
+	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 2 * time.Second
 	}

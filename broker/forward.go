@@ -90,6 +90,9 @@ func (b *Broker) atPartition(ctx context.Context, r *request, part fsm.Partition
 // atEnd reads on the leader, when all that was acknowledged is applied. A read whose
 // answer was lost has done nothing.
 func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read func(context.Context, *partition) (*remoting.Command, error)) *remoting.Command {
+	if r.forwarded && r.Ext[extCopy] == "1" {
+		return b.fromCopy(ctx, r, part.ID, read)
+	}
 	reply := b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		ctx, cancel := context.WithTimeout(ctx, forwardWait)
 		defer cancel()
@@ -100,7 +103,11 @@ func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read
 			return nil, err
 		}
 		defer b.admission.lookups.leave()
-		return read(ctx, p)
+		reply, err := read(ctx, p)
+		if err != nil {
+			return b.elsewhere(ctx, r, p, err)
+		}
+		return reply, nil
 	})
 	if reply.Code == remoting.OutcomeUnknown && r.Code != remoting.InvokeBrokerToResetOffset && r.Code != codeDropGroup {
 		return r.failed(errNotHere)

@@ -75,6 +75,9 @@ func (b *Broker) balance() {
 				continue
 			}
 			moves++
+			if looks, err := (copyPeer{b, to, p.desc.ID}).look(b.ctx); err != nil || !isSound(looks) {
+				continue // it would refuse
+			}
 			ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
 			if err := p.replica.Transfer(ctx, to); err != nil && b.ctx.Err() == nil {
 				b.log.Warn("hand leadership to the preferred node", "partition", p.desc.ID, "node", to, "error", err)

@@ -38,6 +38,16 @@ func (b *Broker) metrics() *prometheus.Registry {
 		}
 		return float64(len(b.members.Nodes()))
 	})
+	gauge("raftmq_partitions_quarantined", "Replicas here in which damage was found, and that are not repaired.", func() float64 {
+		n, _, _ := b.sick.counts()
+		return float64(n)
+	})
+	counter("raftmq_damage_found_total", "Times that damage was found in a replica here.", func() uint64 { _, n, _ := b.sick.counts(); return n })
+	counter("raftmq_repairs_total", "Replicas here that were repaired.", func() uint64 { _, _, n := b.sick.counts(); return n })
+	counter("raftmq_scrub_bytes_total", "Bytes on disk that were read again against their checksums.", b.scrubbed.bytes.Load)
+	counter("raftmq_scrub_passes_total", "Times that everything was read.", b.scrubbed.passes.Load)
+	counter("raftmq_digests_compared_total", "Comparisons of replicas of partitions that are led here.", b.digested.compared.Load)
+	counter("raftmq_digests_differed_total", "Comparisons in which replicas differed.", b.digested.differed.Load)
 	gauge("raftmq_wal_bytes", "Live bytes of the write-ahead log that wait for a checkpoint.", func() float64 {
 		var n int64
 		for _, p := range b.local() {

@@ -19,14 +19,16 @@ import (
 
 // partition is this node's replica of one partition, from network to disk.
 type partition struct {
-	desc    fsm.Partition
-	machine *fsm.PartitionMachine
-	replica *raftlog.Replica
-	log     *raftlog.GroupLog
-	append  *appender
-	commits *committer
-	damage  atomic.Pointer[store.Damage] // the first that was found; nil: none
-	caught  caught                       // up with what was committed when it was opened
+	desc     fsm.Partition
+	machine  *fsm.PartitionMachine
+	replica  *raftlog.Replica
+	log      *raftlog.GroupLog
+	append   *appender
+	commits  *committer
+	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
+	caught   caught      // up with what was committed when it was opened
+	pinned   atomic.Pointer[pinned]
+	pins     atomic.Uint64
 
 	mu   sync.Mutex
 	turn chan struct{} // closed when leadership changes
@@ -71,6 +73,9 @@ func (a archive) GetLog(index uint64, out *raft.Log) error {
 // log replays the rest.
 func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*partition, error) {
 	group := b.wal.Group(desc.ID)
+	if err := b.recall(desc.ID); err != nil {
+		return nil, err
+	}
 	c, _, err := group.Checkpoint()
 	if err != nil {
 		return nil, fmt.Errorf("partition %d: %w", desc.ID, err)
@@ -80,11 +85,8 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 	fault := func(err error) { b.fail(fmt.Errorf("partition %d of %s: %w", desc.ID, desc.Topic, err)) }
 	machine, err := fsm.OpenPartition(b.partitionDir(desc.ID), fsm.PartitionOptions{Store: store.Options{
 		FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: log,
-		OnFault: fault,
-		OnDamage: func(d *store.Damage) {
-			p.damage.CompareAndSwap(nil, d)
-			log.Error("replica is damaged: what cannot be read here is not served", "file", d.File, "offset", d.Offset, "error", d.Err)
-		},
+		OnFault:  fault,
+		OnDamage: func(d *store.Damage) { b.damaged(desc.ID, d) },
 	}}, c.State)
 	if err != nil {
 		return nil, fmt.Errorf("open partition %d of %s: %w", desc.ID, desc.Topic, err)
@@ -95,6 +97,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		Group: desc.ID, Log: group, Bootstrap: bootstrap, Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			log.Info("leadership", "lead", lead, "term", term)
+			b.event("leadership", desc.ID, "lead", lead, "term", term)
 			p.turns()
 			b.leadsChanged()
 		},
@@ -102,6 +105,10 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 	}, machine)
 	if err != nil {
 		return nil, errors.Join(err, machine.Close())
+	}
+	if q, ok := b.sick.of(desc.ID); ok {
+		p.withheld.Store(q.withheld())
+		p.replica.SitOut(true)
 	}
 	p.append = newAppender(p.replica.Start, b.now)
 	p.commits = newCommitter(p, b.now)
@@ -117,7 +124,7 @@ func (p *partition) store() *store.Store { return p.machine.Store() }
 // leads reports whether this replica may answer for the partition.
 func (p *partition) leads() bool {
 	_, ok := p.replica.Leads()
-	return ok
+	return ok && !p.withheld.Load()
 }
 
 // turned returns a channel that closes when this replica comes to lead or ceases

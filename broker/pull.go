@@ -71,10 +71,14 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 		return b.pullHole(ctx, r, &h, hold)
 	}
 	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
-	if p, ok := b.partition(part.ID); ok && !p.leads() {
+	copied := r.forwarded && r.Ext[extCopy] == "1"
+	if p, ok := b.partition(part.ID); ok && (copied || !p.leads()) {
 		if reply := b.pullInside(ctx, r, &h, p, q, match); reply != nil {
 			return reply
 		}
+	}
+	if copied {
+		return r.absent()
 	}
 	reply := b.atPartition(ctx, r, part, hold+forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		return b.hold(ctx, r, &h, p, q, match, hold)
@@ -91,6 +95,9 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 // the leader may.
 // An operator's reset is the leader's to tell.
 func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) *remoting.Command {
+	if p.withheld.Load() {
+		return nil
+	}
 	lo, hi := p.store().Bounds(q)
 	if _, reset := p.machine.PendingReset(h.ConsumerGroup, q); reset || h.QueueOffset < int64(lo) || h.QueueOffset >= int64(hi) {
 		return nil
@@ -147,8 +154,12 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		from := message.Offset(h.QueueOffset)
 		switch {
 		case from >= lo && from < hi:
-			if reply, err := b.readQueue(ctx, r, h, p, q, match); err != nil || reply != nil {
-				return reply, err
+			reply, err := b.readQueue(ctx, r, h, p, q, match)
+			if err != nil {
+				return b.elsewhere(ctx, r, p, err)
+			}
+			if reply != nil {
+				return reply, nil
 			}
 			continue
 		case from != hi || from < lo:

@@ -74,7 +74,7 @@ type PartitionInfo struct {
 	Position int64  `json:"position"`
 	Digest   string `json:"digest"` // of the log through applied
 	WALBytes int64  `json:"wal_bytes"`
-	Damage   string `json:"damage,omitempty"` // the first that was found in this replica's files
+	Damage   string `json:"damage,omitempty"` // why this replica is in quarantine
 }
 
 func (w *web) partitions(rw http.ResponseWriter, _ *http.Request) {
@@ -89,13 +89,18 @@ func (b *Broker) Partitions() []PartitionInfo {
 		s := p.replica.Stats()
 		mark, digest := p.store().Digest()
 		damage := ""
-		if d := p.damage.Load(); d != nil {
-			damage = d.Error()
+		if q, ok := b.sick.of(p.desc.ID); ok {
+			damage = q.String()
 		}
 		infos = append(infos, PartitionInfo{
 			ID: p.desc.ID, Topic: p.desc.Topic, Slot: p.desc.Slot, Leader: b.leaderOf(p.desc.ID), State: s.State, Term: s.Term,
 			Last: s.Last, Commit: s.Commit, Applied: mark.Index, Position: int64(mark.Position), Digest: fmt.Sprintf("%016x", digest), WALBytes: p.log.Bytes(), Damage: damage,
 		})
+	}
+	for id, why := range b.sick.closed() {
+		if desc, ok := b.catalogue.Partition(id); ok {
+			infos = append(infos, PartitionInfo{ID: id, Topic: desc.Topic, Slot: desc.Slot, Leader: b.leaderOf(id), State: "Closed", Damage: why})
+		}
 	}
 	return infos
 }

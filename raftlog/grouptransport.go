@@ -131,6 +131,7 @@ type GroupTransport struct {
 	ended    chan struct{} // the answering goroutine is over
 	backlog  backlog
 	hold     atomic.Int64 // of heartbeats, in ns; at least beatTick
+	sitsOut  atomic.Bool  // see Replica.SitOut
 
 	mu     sync.Mutex
 	closed bool
@@ -174,6 +175,9 @@ func (g *GroupTransport) offer(in *inboundRPC) bool {
 	case g.closed:
 		in.respond(nil, fmt.Errorf("group %d is closed", g.id), true)
 		return false
+	case g.sitsOut.Load() && stands(in.command):
+		in.respond(nil, errSitsOut, true)
+		return false
 	case g.queued >= groupQueue || g.queued > 0 && g.bytes+in.size > 2*pipelineBytes+g.t.frameLimit:
 		g.t.stats.busy.Add(1)
 		in.respond(nil, errBusy, true)
@@ -189,6 +193,12 @@ func (g *GroupTransport) offer(in *inboundRPC) bool {
 	g.consumer <- raft.RPC{Command: in.command, Reader: in.reader, RespChan: in.resp} // room: queued < groupQueue
 	g.answers <- in
 	return true
+}
+
+// stands reports whether a request makes the replica stand for election.
+func stands(command any) bool {
+	_, ok := command.(*raft.TimeoutNowRequest)
+	return ok
 }
 
 // answer sends the group's answers back in the order of the requests.
@@ -331,6 +341,9 @@ func (g *GroupTransport) control(target raft.ServerAddress, frame func(t wireTar
 
 // RequestVote asks for a vote.
 func (g *GroupTransport) RequestVote(_ raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	if g.sitsOut.Load() {
+		return errSitsOut
+	}
 	return g.control(target, func(t wireTarget) *outFrame { return encodeVote(t, args, string(g.t.self)) },
 		func(l *peerLink, r *wireReader) {
 			resp.RPCHeader, resp.Term, resp.Granted = l.header(), r.uint(), r.byte() != 0
@@ -339,6 +352,9 @@ func (g *GroupTransport) RequestVote(_ raft.ServerID, target raft.ServerAddress,
 
 // RequestPreVote asks whether a vote would be given.
 func (g *GroupTransport) RequestPreVote(_ raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	if g.sitsOut.Load() {
+		return errSitsOut
+	}
 	return g.control(target, func(t wireTarget) *outFrame { return encodePreVote(t, args, string(g.t.self)) },
 		func(l *peerLink, r *wireReader) {
 			resp.RPCHeader, resp.Term, resp.Granted = l.header(), r.uint(), r.byte() != 0

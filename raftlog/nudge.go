@@ -223,7 +223,7 @@ func (n *nudges) pause(d time.Duration) {
 func (n *nudges) leaderless(node string) map[uint64]*Replica {
 	m := make(map[uint64]*Replica)
 	for _, r := range n.host.all() {
-		if leader, _ := r.Leader(); (leader == node || leader == "") && r.votes() && r.raft.State() == raft.Follower {
+		if leader, _ := r.Leader(); (leader == node || leader == "") && r.votes() && !r.SitsOut() && r.raft.State() == raft.Follower {
 			m[r.cfg.Group] = r
 		}
 	}
@@ -286,7 +286,7 @@ func (r *Replica) end() logEnd {
 // heard from a leader. Its vote still depends on its log. One that has no vote does
 // not stand: it would depose the leader and not be elected.
 func (r *Replica) Nudge() {
-	if !r.votes() {
+	if !r.votes() || r.SitsOut() {
 		return
 	}
 	r.net.Inject(&raft.TimeoutNowRequest{RPCHeader: r.header()})

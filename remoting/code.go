@@ -74,8 +74,11 @@ const (
 	GetTopicConfig             Code = 351 // one topic's settings
 	GetSubscriptionGroup       Code = 352 // one group's settings
 	LitePullMessage            Code = 361 // PullMessage by another name
-	RecallMessage              Code = 370
-	QueryAssignment            Code = 400
+
+	// ListQuarantined is ours: 9001 and 9002 are between nodes.
+	ListQuarantined Code = 9003
+	RecallMessage   Code = 370
+	QueryAssignment Code = 400
 )
 
 // Reply codes. 2101 and above are ours: they go only to clients that showed

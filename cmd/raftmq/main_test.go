@@ -11,6 +11,7 @@ import (
 
 	"raftmq/broker"
 	"raftmq/client"
+	"raftmq/raftlog"
 )
 
 func TestExitCodesAreThoseThatAreDocumented(t *testing.T) {
@@ -28,6 +29,8 @@ func TestExitCodesAreThoseThatAreDocumented(t *testing.T) {
 		{fmt.Errorf("x: %w", client.ErrUncertain), 6},
 		{errors.Join(client.ErrUnavailable, client.ErrUncertain), 6},
 		{fmt.Errorf("x: %w", client.ErrExists), 7},
+		{damaged(fmt.Errorf("x: %w", raftlog.ErrWALDamaged)), 71},
+		{damaged(fmt.Errorf("x: %w", broker.ErrCatalogueDamaged)), 71},
 		{fmt.Errorf("x: %w", exitError{exitDisk, errors.New("disk")}), 70},
 	} {
 		require.Equal(t, c.want, exitCode(t.Context(), c.err), "%v", c.err)

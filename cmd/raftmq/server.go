@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"raftmq/broker"
+	"raftmq/raftlog"
 )
 
 // settings are the names by which a server is configured: in the YAML file, in
@@ -55,6 +56,9 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.WALSegments, "wal-segments", 8, "segments of the write-ahead log, at most")
 	f.DurationVar(&c.WriteDeadline, "write-deadline", 5*time.Second, "a disk write that takes longer has failed")
 	f.DurationVar(&c.Heartbeat, "heartbeat", 2*time.Second, "Raft's heartbeat timeout")
+	f.Int64Var(&c.ScrubRate, "scrub-rate", 16<<20, "bytes a second of disk that are read again against their checksums; -1: none")
+	f.DurationVar(&c.ScrubEvery, "scrub-every", time.Hour, "pause between two passes over everything")
+	f.DurationVar(&c.DigestInterval, "digest-interval", time.Minute, "between comparisons of a partition's replicas; -1s: none")
 	f.StringVar(&s.gossipKeyFile, "gossip-key-file", "", "file with a key of 16, 24 or 32 bytes in base64: encrypts gossip")
 	f.StringVar(&s.tlsCert, "peer-tls-cert-file", "", "PEM certificate of this node, with its name among the DNS names: encrypts traffic between nodes, which both prove who they are")
 	f.StringVar(&s.tlsKey, "peer-tls-key-file", "", "PEM key of that certificate")
@@ -253,6 +257,14 @@ func (s *settings) logger() (hclog.Logger, error) {
 	return hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, IndependentLevels: true, JSONFormat: s.logFormat == "json", Output: os.Stderr}), nil
 }
 
+// damaged gives an error of a node's own files its exit code.
+func damaged(err error) error {
+	if errors.Is(err, raftlog.ErrWALDamaged) || errors.Is(err, broker.ErrCatalogueDamaged) {
+		return exitError{exitDamaged, fmt.Errorf("%w: nothing was changed; see \"A node stopped with exit code 71\" in the runbook", err)}
+	}
+	return err
+}
+
 // drain bounds a graceful stop.
 const drain = 10 * time.Second
 
@@ -270,7 +282,7 @@ func serve(ctx context.Context, s settings) error {
 	warnOfLimits(log)
 	b, err := broker.Open(ctx, s.Config, broker.Deps{Logger: log})
 	if err != nil {
-		return err
+		return damaged(err)
 	}
 	a := b.Addresses()
 	log.Info("listening", "nameserver", a.NameServer, "listeners", a.Listeners, "raft", a.Raft, "gossip", a.Gossip, "http", a.HTTP)

@@ -48,7 +48,9 @@ func TestHeldPullsDoNotStarveSends(t *testing.T) {
 			_, err := w.nc.Write(b)
 			require.NoError(t, err)
 			// As one of ours, which is told when the leader changed meanwhile, and asks again.
-			again := func() int32 { return w.send(remoting.SendMessageV2, with(sendShort("other", 0), "rmq", "1"), []byte("x")) }
+			again := func() int32 {
+				return w.send(remoting.SendMessageV2, with(sendShort("other", 0), "rmq", "1"), []byte("x"))
+			}
 			send := again()
 			go func() {
 				busy := 0

@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"github.com/stretchr/testify/require"
+)
+
+// A byte of an entry's data that decays in the catalogue's log is found when the node
+// starts, and when the entry is read.
+func TestADamagedEntryOfTheCatalogueIsFound(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "raft.db")
+	open := func() (summedLogs, func()) {
+		b, err := raftboltdb.New(raftboltdb.Options{Path: name, BoltOptions: boltOptions})
+		require.NoError(t, err)
+		return summedLogs{b}, func() { require.NoError(t, b.Close()) }
+	}
+	snapshots := raft.NewInmemSnapshotStore()
+	logs, end := open()
+	for i := range uint64(20) {
+		require.NoError(t, logs.StoreLog(&raft.Log{Index: i + 1, Term: 3, Data: fmt.Appendf(nil, "decision number %d", i+1)}))
+	}
+	var l raft.Log
+	require.NoError(t, logs.GetLog(7, &l))
+	require.Equal(t, raft.Log{Index: 7, Term: 3, Data: []byte("decision number 7")}, raft.Log{Index: l.Index, Term: l.Term, Data: l.Data, Extensions: l.Extensions})
+	require.NoError(t, checkCatalogue(logs, snapshots))
+	end()
+	raw, err := os.ReadFile(name)
+	require.NoError(t, err)
+	bad := bytes.ReplaceAll(raw, []byte("decision number 7"), []byte("decision nunber 7"))
+	require.NotEqual(t, raw, bad)
+	require.NoError(t, os.WriteFile(name, bad, 0o600))
+	logs, end = open()
+	defer end()
+	require.ErrorIs(t, logs.GetLog(7, &l), ErrCatalogueDamaged)
+	require.NoError(t, logs.GetLog(8, &l))
+	require.ErrorIs(t, checkCatalogue(logs, snapshots), ErrCatalogueDamaged)
+}
+
+// Entries that do not follow the newest good snapshot are not taken for all there is.
+func TestAGapBehindADamagedSnapshotIsFound(t *testing.T) {
+	dir := t.TempDir()
+	snapshots, err := raft.NewFileSnapshotStore(dir, 2, os.Stderr)
+	require.NoError(t, err)
+	_, transport := raft.NewInmemTransport("")
+	sink, err := snapshots.Create(raft.SnapshotVersionMax, 10, 1, raft.Configuration{}, 1, transport)
+	require.NoError(t, err)
+	_, err = sink.Write([]byte("the state at entry 10"))
+	require.NoError(t, err)
+	require.NoError(t, sink.Close())
+	logs := summedLogs{raft.NewInmemStore()}
+	for i := uint64(5); i < 15; i++ {
+		require.NoError(t, logs.StoreLog(&raft.Log{Index: i, Term: 1}))
+	}
+	require.NoError(t, checkCatalogue(logs, snapshots))
+	require.NoError(t, filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
+		if err == nil && d.Name() == "state.bin" {
+			return os.WriteFile(name, []byte("the state at entry 11"), 0o600)
+		}
+		return err
+	}))
+	require.ErrorIs(t, checkCatalogue(logs, snapshots), ErrCatalogueDamaged)
+}

@@ -1,0 +1,306 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"raftmq/fsm"
+	"raftmq/internal/vfs"
+	"raftmq/store"
+)
+
+// quarantineFile is in a partition's folder from when damage was found there until
+// it is repaired: {"version":1,"files":["00000000000000000000.log"],"reason":"..."}.
+const (
+	quarantineFile    = "quarantine.json"
+	quarantineVersion = 1
+)
+
+// quarantine is what is known to be wrong with a replica. Such a one does not stand
+// for election and hands leadership on; what is damaged of it nobody is served from.
+type quarantine struct {
+	Version int      `json:"version"`
+	Files   []string `json:"files,omitempty"` // damaged, base names, sorted
+	// Whole: its bytes or its state are not the other replicas'; nobody is served
+	// anything from it.
+	Whole bool `json:"whole,omitempty"`
+	// Disputed: no majority of the replicas agrees. Nobody is served anything, and
+	// nothing is repaired, until an operator says whose copy counts.
+	Disputed bool   `json:"disputed,omitempty"`
+	Reason   string `json:"reason"` // what was found first
+}
+
+func (q quarantine) withheld() bool { return q.Whole || q.Disputed }
+
+func (q quarantine) String() string {
+	switch {
+	case q.Disputed:
+		return "disputed: " + q.Reason
+	case q.Whole:
+		return "to be copied whole: " + q.Reason
+	}
+	return "damaged: " + q.Reason
+}
+
+// ward is a replica in quarantine.
+type ward struct {
+	quarantine
+	saved   bool // the file says so
+	failed  int  // repairs in a row
+	next    time.Time
+	stuck   string // why the last repair failed
+	treated bool   // being repaired: it is closed, and nobody opens it
+	broken  bool   // it cannot be opened as it is
+	told    bool   // the event file has it
+	alone   bool   // no other replica is better: it may stand for election
+}
+
+// infirmary is the replicas of this node that are in quarantine, open or not.
+type infirmary struct {
+	mu    sync.Mutex
+	wards map[uint64]*ward
+	wake  chan struct{}
+
+	found, repaired uint64 // since the start
+}
+
+func newInfirmary() *infirmary {
+	return &infirmary{wards: make(map[uint64]*ward), wake: make(chan struct{}, 1)}
+}
+
+// admit adds to what is wrong with a replica; false: nothing new.
+func (i *infirmary) admit(id uint64, q quarantine) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	w := i.wards[id]
+	news := w == nil
+	if news {
+		w = &ward{quarantine: quarantine{Version: quarantineVersion, Reason: q.Reason}}
+		i.wards[id] = w
+	}
+	before := len(w.Files)
+	for _, f := range q.Files {
+		if at, ok := slices.BinarySearch(w.Files, f); !ok {
+			w.Files = slices.Insert(w.Files, at, f)
+		}
+	}
+	if !news && len(w.Files) == before && (w.Whole || !q.Whole) && (w.Disputed || !q.Disputed) {
+		return false
+	}
+	w.Whole, w.Disputed = w.Whole || q.Whole, w.Disputed || q.Disputed
+	w.saved, w.told, w.next = false, false, time.Time{}
+	i.found++
+	select {
+	case i.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// of returns what is wrong with a replica.
+func (i *infirmary) of(id uint64) (quarantine, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if w := i.wards[id]; w != nil {
+		q := w.quarantine
+		q.Files = slices.Clone(q.Files)
+		if w.stuck != "" {
+			q.Reason += "; not repaired: " + w.stuck
+		}
+		return q, true
+	}
+	return quarantine{}, false
+}
+
+// shut reports whether a replica is not to be opened: it is being repaired, or must
+// be before.
+func (i *infirmary) shut(id uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	w := i.wards[id]
+	return w != nil && (w.treated || w.broken)
+}
+
+// tell reports once that what is wrong with a replica is to be told.
+func (i *infirmary) tell(id uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	w := i.wards[id]
+	if w == nil || w.told {
+		return false
+	}
+	w.told = true
+	return true
+}
+
+// ids are the replicas in quarantine, sorted.
+func (i *infirmary) ids() []uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Sorted(maps.Keys(i.wards))
+}
+
+// alone reports whether a replica may lead though it is in quarantine.
+func (i *infirmary) alone(id uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	w := i.wards[id]
+	return w != nil && w.alone && !w.withheld()
+}
+
+// closed returns the replicas that are not open for it, and why.
+func (i *infirmary) closed() map[uint64]string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	why := make(map[uint64]string)
+	for id, w := range i.wards {
+		if w.treated || w.broken {
+			why[id] = w.String()
+		}
+	}
+	return why
+}
+
+// change runs f on the replica's ward, if it has one.
+func (i *infirmary) change(id uint64, f func(*ward)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if w := i.wards[id]; w != nil {
+		f(w)
+	}
+}
+
+func (i *infirmary) discharge(id uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.wards, id)
+}
+
+// due returns the replicas whose repair may be tried now, sorted.
+func (i *infirmary) due(now time.Time) []uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	ids := slices.DeleteFunc(slices.Sorted(maps.Keys(i.wards)), func(id uint64) bool {
+		return i.wards[id].saved && now.Before(i.wards[id].next)
+	})
+	return ids
+}
+
+func (i *infirmary) counts() (inside int, found, repaired uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.wards), i.found, i.repaired
+}
+
+// damaged notes a damaged file of a replica, which is open or about to be. It waits
+// for nothing.
+func (b *Broker) damaged(id uint64, d *store.Damage) {
+	if strings.HasSuffix(d.File, ".keys") { // built again from the log as it is found
+		b.log.Warn("an index of keys was damaged, and is built again", "partition", id, "file", d.File, "error", d.Err)
+		return
+	}
+	if b.sick.admit(id, quarantine{Files: []string{filepath.Base(d.File)}, Reason: d.Error()}) {
+		b.log.Error("replica is damaged: it is not served from there, does not stand for election, and is to be repaired", "partition", id, "file", d.File, "offset", d.Offset, "error", d.Err)
+	}
+	b.withhold(id)
+}
+
+// unopenable puts a replica that could not be opened into quarantine, if the reason
+// is its files.
+func (b *Broker) unopenable(id uint64, err error) bool {
+	q := quarantine{Reason: err.Error()}
+	var d *store.Damage
+	switch {
+	case errors.As(err, &d):
+		q.Files = []string{filepath.Base(d.File)}
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, fsm.ErrState), errors.Is(err, fs.ErrNotExist):
+		q.Whole = true
+	default:
+		return false
+	}
+	b.sick.admit(id, q)
+	b.sick.change(id, func(w *ward) { w.broken = true })
+	b.log.Error("replica cannot be opened, and is to be repaired; the others go on", "partition", id, "error", err)
+	return true
+}
+
+// withhold lets an open replica act by what is wrong with it.
+func (b *Broker) withhold(id uint64) {
+	q, ok := b.sick.of(id)
+	if p, open := b.partition(id); open {
+		p.withheld.Store(ok && q.withheld())
+		p.replica.SitOut(ok && !b.sick.alone(id))
+	}
+}
+
+func (b *Broker) quarantinePath(id uint64) string {
+	return filepath.Join(b.partitionDir(id), quarantineFile)
+}
+
+// recall admits a replica that was in quarantine before the node started.
+func (b *Broker) recall(id uint64) error {
+	name := b.quarantinePath(id)
+	raw, err := vfs.ReadFile(b.disk, name, 1<<20)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	q := quarantine{Whole: true, Reason: name + " cannot be read"} // whatever it said
+	if err == nil {
+		var doc quarantine
+		if json.Unmarshal(raw, &doc) == nil {
+			if q = doc; q.Version > quarantineVersion {
+				return fmt.Errorf("%s has version %d, this program knows %d", name, q.Version, quarantineVersion)
+			}
+		}
+	}
+	if b.sick.admit(id, q) {
+		b.log.Warn("replica is in quarantine since before the start", "partition", id, "reason", q.String())
+	}
+	return nil
+}
+
+// persist makes a quarantine durable.
+func (b *Broker) persist(id uint64) error {
+	q, ok := b.sick.of(id)
+	if !ok {
+		return nil
+	}
+	raw, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	if err := vfs.MakeDir(b.disk, b.partitionDir(id)); err != nil {
+		return err
+	}
+	if err := vfs.WriteFile(b.disk, b.quarantinePath(id), append(raw, '\n')); err != nil {
+		return err
+	}
+	now, _ := b.sick.of(id)
+	b.sick.change(id, func(w *ward) { // unless more was found meanwhile
+		w.saved = slices.Equal(now.Files, q.Files) && now.Whole == q.Whole && now.Disputed == q.Disputed
+	})
+	return nil
+}
+
+// release ends a quarantine, durably.
+func (b *Broker) release(id uint64) error {
+	if err := b.disk.Remove(b.quarantinePath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := b.disk.SyncDir(b.partitionDir(id)); err != nil {
+		return err
+	}
+	b.sick.mu.Lock()
+	b.sick.repaired++
+	b.sick.mu.Unlock()
+	b.sick.discharge(id)
+	return nil
+}

@@ -1,0 +1,439 @@
+package mqtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+	"raftmq/client"
+	"raftmq/internal/vfs"
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// sickbay is three nodes with a topic "t" of one queue, whose commit logs have some
+// sealed segments.
+type sickbay struct {
+	*Cluster
+	ctx  context.Context
+	mems []*vfs.Mem
+	p    *client.Producer
+	sent int
+}
+
+func newSickbay(t *testing.T, change func(*broker.Config)) *sickbay {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	s := &sickbay{ctx: ctx}
+	var disks []vfs.FS
+	for i := range 3 {
+		s.mems = append(s.mems, vfs.NewMem(uint64(i)))
+		disks = append(disks, s.mems[i])
+	}
+	s.Cluster = StartOn(t, disks, func(cfg *broker.Config) {
+		cfg.SegmentBytes, cfg.ScrubRate, cfg.DigestInterval = 64<<10, -1, -1
+		if change != nil {
+			change(cfg)
+		}
+	})
+	cl := s.Client()
+	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}))
+	var err error
+	s.p, err = cl.NewProducer("p")
+	require.NoError(t, err)
+	s.send(60)
+	s.awaitSame(ctx, "t")
+	return s
+}
+
+// send sends messages, one after the other.
+func (s *sickbay) send(n int) {
+	s.t.Helper()
+	for range n {
+		_, err := s.p.Send(s.ctx, &client.Message{Topic: "t", Body: body(s.sent), Keys: []string{fmt.Sprint("k", s.sent)}})
+		require.NoError(s.t, err)
+		s.sent++
+	}
+}
+
+func body(i int) []byte {
+	return []byte(fmt.Sprint(i, " ", strings.Repeat(string(rune('a'+i%26)), 4000)))
+}
+
+func (s *sickbay) dir(i int) string {
+	return filepath.Join(s.dirs[i], "partitions", fmt.Sprintf("%08d", s.replicaID()))
+}
+
+func (s *sickbay) replicaID() uint64 {
+	for _, b := range s.Nodes {
+		if b == nil {
+			continue
+		}
+		for _, p := range b.Partitions() {
+			if p.Topic == "t" {
+				return p.ID
+			}
+		}
+	}
+	s.t.Fatal("no node knows the topic")
+	return 0
+}
+
+// file returns the nth file of a kind in a replica.
+func (s *sickbay) file(dir string, i int, kind string, n int) string {
+	s.t.Helper()
+	names, err := s.mems[i].List(dir)
+	require.NoError(s.t, err)
+	var found []string
+	for _, x := range names {
+		if strings.HasSuffix(x, kind) && x != "next.log" {
+			found = append(found, x)
+		}
+	}
+	if n < 0 {
+		n += len(found)
+	}
+	require.Less(s.t, n, len(found), "%v", names)
+	return filepath.Join(dir, found[n])
+}
+
+func decay(b []byte) { b[0] ^= 0x20 }
+
+// leads is the number of the node that leads the topic's partition.
+func (s *sickbay) leads() int {
+	s.t.Helper()
+	for i, b := range s.Nodes {
+		if b == nil {
+			continue
+		}
+		for _, p := range b.Partitions() {
+			if p.Topic == "t" && p.State == "Leader" {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// pullAll reads the queue through node i alone, and checks every body.
+func (s *sickbay) pullAll(i int) {
+	s.t.Helper()
+	slot := s.slot()
+	conn, err := remoting.Dial(s.ctx, s.Nodes[i].Addresses().Listeners[slot], remoting.DialOptions{})
+	require.NoError(s.t, err)
+	defer conn.Close()
+	for at := 0; at < s.sent; {
+		h := remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 7, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"}
+		reply, err := conn.Call(s.ctx, remoting.NewRequest(remoting.PullMessage, h))
+		require.NoError(s.t, err)
+		if reply.Code == remoting.PullNotFound { // no leader at this moment
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		require.Equal(s.t, remoting.OK, reply.Code, "offset %d of %s: %s", at, s.names[i], reply.Remark)
+		for b := reply.Body; len(b) > 0; at++ {
+			rec, err := message.ParseRecord(b)
+			require.NoError(s.t, err)
+			require.EqualValues(s.t, at, rec.QueueOffset())
+			require.Equal(s.t, body(at), rec.Body())
+			b = b[len(rec):]
+		}
+	}
+}
+
+func (s *sickbay) slot() int {
+	for _, b := range s.Nodes {
+		if b == nil {
+			continue
+		}
+		for _, p := range b.Partitions() {
+			if p.Topic == "t" {
+				return p.Slot
+			}
+		}
+	}
+	return 0
+}
+
+// awaitSound waits until node i has repaired so many replicas and none is left.
+func (s *sickbay) awaitSound(i int, repairs float64) {
+	s.t.Helper()
+	for s.metric(i, "raftmq_repairs_total") < repairs || s.metric(i, "raftmq_partitions_quarantined") > 0 {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case err := <-s.Nodes[i].Failed():
+			s.t.Fatalf("%s failed: %v", s.names[i], err)
+		case <-s.ctx.Done():
+			s.t.Fatalf("%s is not repaired: %+v", s.names[i], s.Nodes[i].Partitions())
+		}
+	}
+}
+
+// requireHealed checks that node i's replica is what the others' are, in memory and,
+// byte by byte, on the disk.
+func (s *sickbay) requireHealed(i int) {
+	s.t.Helper()
+	s.Await(i)
+	s.awaitSame(s.ctx, "t")
+	names, err := s.mems[i].List(s.dir(i))
+	require.NoError(s.t, err)
+	require.NotContains(s.t, names, "quarantine.json")
+	other := (i + 1) % 3
+	for _, n := range names {
+		if !strings.HasSuffix(n, ".log") && !strings.HasSuffix(n, ".floor") || n == "next.log" {
+			continue
+		}
+		mine, err := vfs.ReadFile(s.mems[i], filepath.Join(s.dir(i), n), 1<<20)
+		require.NoError(s.t, err)
+		theirs, err := vfs.ReadFile(s.mems[other], filepath.Join(s.dir(other), n), 1<<20)
+		require.NoError(s.t, err)
+		k := min(len(mine), len(theirs)) // of the active segment more may be reserved
+		require.Equal(s.t, theirs[:k], mine[:k], n)
+	}
+}
+
+// A byte decays in a file of one replica, leader or follower, while its node runs. It
+// is found when it is read, nobody is served it or told of it, the node leads no
+// longer, and the file is repaired.
+func TestDamageInARunningNodeIsRepaired(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind string
+		n    int
+		at   int64
+	}{{".log", 1, 3000}, {".log", -1, 3000}, {".q", 0, 64 + 32*7 + 3}} {
+		for _, leader := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.kind, c.n, " leader ", leader), func(t *testing.T) {
+				t.Parallel()
+				s := newSickbay(t, nil)
+				i := s.leads()
+				if !leader {
+					i = (i + 1) % 3
+				}
+				dir := s.dir(i)
+				if c.kind == ".q" { // so that it is read from the file
+					s.Stop(i)
+					s.Run(i)
+					s.Await(i)
+				}
+				require.NoError(t, s.mems[i].Damage(s.file(dir, i, c.kind, c.n), c.at, 1, decay))
+				s.pullAll(i)
+				s.awaitSound(i, 1)
+				s.send(5)
+				s.pullAll(i)
+				s.requireHealed(i)
+			})
+		}
+	}
+}
+
+// The same while the node is stopped: it opens, or is repaired before it can.
+func TestDamageInAStoppedNodeIsRepaired(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind string
+		n    int
+		at   int64
+	}{{".log", 1, 3000}, {".log", 0, 10}, {".log", -1, 10}, {".log", -1, 3000}, {".q", 0, 64 + 32*7 + 3}, {".q", 0, 9}, {".floor", 1, 30}} {
+		t.Run(fmt.Sprint(c.kind, c.n, " at ", c.at), func(t *testing.T) {
+			t.Parallel()
+			s := newSickbay(t, func(cfg *broker.Config) { cfg.ScrubRate, cfg.ScrubEvery = 1<<30, 100*time.Millisecond })
+			i := (s.leads() + 1) % 3
+			dir := s.dir(i)
+			s.Stop(i)
+			require.NoError(t, s.mems[i].Damage(s.file(dir, i, c.kind, c.n), c.at, 1, decay))
+			s.send(3)
+			s.Run(i)
+			s.Await(i)
+			s.pullAll(i)
+			s.awaitSound(i, 1)
+			s.pullAll(i)
+			s.requireHealed(i)
+		})
+	}
+}
+
+// The same range is damaged in every copy. All say so, also after a restart, nothing
+// is served from there and nothing deleted, what is not damaged is, and sends go on.
+// When one copy is good again the others are repaired from it.
+func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, nil)
+	files := make([]string, 3)
+	for i := range 3 {
+		files[i] = s.file(s.dir(i), i, ".log", 1)
+		require.NoError(t, s.mems[i].Damage(files[i], 3000, 1, decay))
+	}
+	bad := -1 // the first message that is damaged
+	pull := func(i, at int) *remoting.Command {
+		return s.ask(s.ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"})
+	}
+	lead := s.leads()
+	for at := 0; bad < 0; at++ {
+		reply := pull(lead, at)
+		if reply.Code != remoting.OK {
+			require.Empty(t, reply.Body)
+			require.Contains(t, reply.Remark, "damaged")
+			bad = at
+		}
+	}
+	said := func(i int) bool {
+		_, err := s.mems[i].Open(filepath.Join(s.dir(i), "quarantine.json"))
+		return s.metric(i, "raftmq_partitions_quarantined") == 1 && err == nil
+	}
+	for i := range 3 {
+		for !said(i) {
+			pull((i+1)%3, bad)
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	dirs := []string{s.dir(0), s.dir(1), s.dir(2)}
+	for i := range 3 {
+		s.Stop(i)
+	}
+	s.joins = nil
+	for i := range 3 {
+		before, err := vfs.ReadFile(s.mems[i], files[i], 1<<20)
+		require.NoError(t, err)
+		decayed := append([]byte(nil), before...)
+		s.Run(i)
+		after, err := vfs.ReadFile(s.mems[i], files[i], 1<<20)
+		require.NoError(t, err)
+		require.Equal(t, decayed, after)
+	}
+	for i := range 3 {
+		for len(s.Nodes[i].Partitions()) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.EqualValues(t, 1, s.metric(i, "raftmq_partitions_quarantined"), "it has forgotten")
+	}
+	s.p = s.producer()
+	s.send(2)
+	require.Equal(t, remoting.OK, pull(s.leads(), bad+5).Code)
+	require.NotEqual(t, remoting.OK, pull(s.leads(), bad).Code)
+	for i := range 3 {
+		_, err := s.mems[i].Open(files[i])
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.mems[1].Damage(filepath.Join(dirs[1], filepath.Base(files[1])), 3000, 1, decay))
+	for i := range 3 {
+		s.awaitSound(i, 1)
+		s.pullAll(i)
+		s.requireHealed(i)
+	}
+}
+
+// Whoever is asked tells of a replica that is damaged anywhere, until it is repaired,
+// and the node's event file tells of both.
+func TestADamagedReplicaIsListedAndNoted(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, nil)
+	i := (s.leads() + 1) % 3
+	id := s.replicaID()
+	files := make([]string, 3)
+	for j := range 3 { // nobody can help
+		files[j] = s.file(s.dir(j), j, ".log", 1)
+		require.NoError(t, s.mems[j].Damage(files[j], 3000, 1, decay))
+	}
+	admin := s.Client().Admin()
+	for at := 0; ; at = (at + 1) % s.sent {
+		s.ask(s.ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"})
+		list, silent, err := admin.DamagedReplicas(s.ctx)
+		require.NoError(t, err)
+		require.Empty(t, silent)
+		if len(list) == 3 {
+			require.Equal(t, s.names[0], list[0].Node)
+			require.Equal(t, id, list[0].Partition)
+			require.Equal(t, "t", list[0].Topic)
+			require.Contains(t, list[i].Reason, filepath.Base(files[i]))
+			break
+		}
+	}
+	for j := range 3 {
+		if j != i {
+			require.NoError(t, s.mems[j].Damage(files[j], 3000, 1, decay))
+		}
+	}
+	s.awaitSound(i, 1)
+	list, _, err := admin.DamagedReplicas(s.ctx)
+	require.NoError(t, err)
+	for _, r := range list {
+		require.NotEqual(t, s.names[i], r.Node)
+	}
+	raw, err := vfs.ReadFile(s.mems[i], filepath.Join(s.dirs[i], "events.jsonl"), 1<<20)
+	require.NoError(t, err)
+	var seen []string
+	for line := range strings.Lines(string(raw)) {
+		var e struct {
+			Time      time.Time
+			Event     string
+			Partition uint64
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &e), line)
+		require.NotZero(t, e.Time)
+		if e.Partition == id && e.Event != "leadership" {
+			seen = append(seen, e.Event)
+		}
+	}
+	require.Equal(t, "quarantine", seen[0])
+	require.Equal(t, "repaired", seen[len(seen)-1])
+}
+
+// The power of the node is cut while it repairs a replica: it goes on when it is back.
+func TestARepairIsFinishedAfterAPowerCut(t *testing.T) {
+	t.Parallel()
+	for round, after := range []uint64{2, 12, 40} {
+		s := newSickbay(t, nil)
+		i := (s.leads() + 1) % 3
+		dir := s.dir(i)
+		disk := s.mems[i]
+		for _, kind := range []string{".log", ".floor"} {
+			require.NoError(t, disk.Damage(s.file(dir, i, kind, 1), 90, 1, decay))
+		}
+		disk.CutAt(disk.Ops()+after, vfs.Cut{Seed: uint64(round), Keep: 0.5})
+		for down := false; !down; {
+			s.ask(s.ctx, (i+1)%3, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, SysFlag: remoting.PullSubscription, Subscription: "*"})
+			addr := s.Nodes[i].Addresses().Listeners[s.slot()]
+			if conn, err := remoting.Dial(s.ctx, addr, remoting.DialOptions{}); err == nil {
+				for at := range s.sent {
+					h := remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"}
+					if _, err := conn.Call(s.ctx, remoting.NewRequest(remoting.PullMessage, h)); err != nil {
+						break
+					}
+				}
+				conn.Close()
+			}
+			s.send(1) // so that the disk is used in any case
+			select {
+			case <-disk.Down():
+				down = true
+			default:
+			}
+		}
+		left, _ := disk.Left()
+		s.Stop(i)
+		s.mems[i] = left[0]
+		s.Disks[i] = left[0]
+		s.Run(i)
+		s.Await(i)
+		s.pullAll(i)
+		for s.metric(i, "raftmq_partitions_quarantined") > 0 {
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-s.ctx.Done():
+				t.Fatalf("not repaired: %+v", s.Nodes[i].Partitions())
+			}
+		}
+		s.pullAll(i)
+		s.Await(i)
+		s.awaitSame(s.ctx, "t")
+	}
+}
