@@ -34,6 +34,7 @@ rows: build ## real processes killed, stopped, continued and wiped under load; p
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault pause
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault suffix
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault wipe
+	bin/raftmq bench restart --size $${RESTART_SIZE:-500MB} --restarts 3 --within 30s
 	RAFTMQ_PROGRAM=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealProcess -v ./raftlog
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
 	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut' -v ./internal/mqtest

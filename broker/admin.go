@@ -104,7 +104,7 @@ func (b *Broker) group(ctx context.Context, r *request, name string) (fsm.Group,
 // list answers with a list of the catalogue.
 func (b *Broker) list(ctx context.Context, r *request, body func() any) *remoting.Command {
 	b.catchUp(ctx)
-	if err := b.admission.lists.enter(ctx); err != nil {
+	if err := b.admission.read(ctx, b.admission.lists); err != nil {
 		return r.failed(err)
 	}
 	defer b.admission.lists.leave()

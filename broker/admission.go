@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"raftmq/remoting"
 )
@@ -14,14 +15,31 @@ import (
 // processors: a goroutine that waits in a gate cannot be run, thousands that can be
 // would each be run before a send's next step.
 const (
-	requestBytes = 256 << 20 // of requests in flight, on all listeners
-	replyBytes   = 256 << 20 // of replies waiting to be written
-	heldPulls    = 1 << 16   // of the node
+	maxHeldPulls = 1 << 16 // of the node, at most: half of its requests' bytes are for them
+	heldCost     = 4 << 10 // of which each takes so many
 	// heldPerConn leaves room for sends within the requests that a connection may
 	// have in flight, 4096.
 	heldPerConn = 2048
 	gateWaiting = 4096 // in each gate
 )
+
+// connectionCost is what a connection takes that has nothing in flight: buffers and
+// the stacks of its goroutines.
+const connectionCost = 64 << 10
+
+// ClientMemory bounds what clients can make a node keep in memory, whatever they do,
+// in bytes: requests, replies that they do not read (twice the setting, and what is
+// being read from disk for those to come), connections.
+func (c Config) ClientMemory() int64 {
+	c.fillBounds()
+	reading := int64(readPlaces()) * maxPullBytes
+	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + int64(c.MaxConnections)*connectionCost
+}
+
+// Places in the gates.
+func pullPlaces() int { return 4 * runtime.GOMAXPROCS(0) }
+func lookPlaces() int { return 2 * runtime.GOMAXPROCS(0) }
+func readPlaces() int { return pullPlaces() + 2*lookPlaces() }
 
 // gate lets so many through at once, and so many wait.
 type gate struct {
@@ -58,21 +76,46 @@ func (g *gate) leave() { <-g.places }
 
 // admission is what a node's requests share.
 type admission struct {
-	requests *remoting.Budget
-	replies  *remoting.Budget
-	pulls    *gate // reads of queues
-	lookups  *gate // other reads of a partition
-	lists    *gate // lists of the catalogue
+	requests *remoting.Budget // bytes in flight, on all listeners
+	replies  *remoting.Budget // bytes waiting to be written
+	open     *remoting.Budget // connections of clients
+	pulls    *gate            // reads of queues
+	lookups  *gate            // other reads of a partition
+	lists    *gate            // lists of the catalogue
+	maxHeld  int32
 	held     atomic.Int32
 }
 
-func newAdmission() admission {
-	procs := runtime.GOMAXPROCS(0)
+func newAdmission(c Config) admission {
 	return admission{
-		requests: remoting.NewBudget(requestBytes), replies: remoting.NewBudget(replyBytes),
-		pulls: newGate(4*procs, gateWaiting), lookups: newGate(2*procs, gateWaiting), lists: newGate(2*procs, gateWaiting),
+		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
+		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting),
+		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}
 }
+
+// read takes a place in g for what makes a large reply, and waits until there is room
+// for it: leave gives the place back.
+func (a *admission) read(ctx context.Context, g *gate) error {
+	if err := g.enter(ctx); err != nil {
+		return err
+	}
+	for a.replies.Full() { // as few look as g has places
+		t := time.NewTimer(roomLook)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			g.leave()
+			return fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// roomLook is how often one that waits for room looks: peers that do not read are
+// given up meanwhile.
+const roomLook = 5 * time.Millisecond
 
 // heldKey is where a connection keeps how many pulls are held on it.
 type heldKey struct{}
@@ -90,7 +133,7 @@ func (a *admission) hold(r *request) (release func(), err error) {
 		mine.Add(-1)
 	}
 	all, here := a.held.Add(1), mine.Add(1)
-	if all > heldPulls || here > heldPerConn {
+	if all > a.maxHeld || here > heldPerConn {
 		release()
 		return nil, errBusy
 	}

@@ -40,7 +40,10 @@ func TestAGateLetsSomeThroughSomeWaitAndRefusesTheRest(t *testing.T) {
 }
 
 func TestHeldPullsAreBoundedPerConnectionAndNode(t *testing.T) {
-	a := newAdmission()
+	var c Config
+	c.fillBounds()
+	a := newAdmission(c)
+	require.EqualValues(t, 32768, a.maxHeld, "half of what requests may take")
 	here, there := &request{conn: new(remoting.ServerConn)}, &request{conn: new(remoting.ServerConn)}
 	var releases []func()
 	for range heldPerConn {
@@ -54,7 +57,7 @@ func TestHeldPullsAreBoundedPerConnectionAndNode(t *testing.T) {
 	require.NoError(t, err, "another connection has its own")
 	releases = append(releases, f)
 	sent := &request{conn: here.conn, forwarded: true}
-	for range heldPulls - heldPerConn - 1 {
+	for range a.maxHeld - heldPerConn - 1 {
 		f, err := a.hold(sent)
 		require.NoError(t, err, "what nodes send on counts for the node")
 		releases = append(releases, f)

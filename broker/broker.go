@@ -79,6 +79,7 @@ type Broker struct {
 	digested  digester
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
+	caught    caught             // up with the catalogue as of the start
 	servers   []*remoting.Server // name server, one per slot, forwarded requests
 	vip       []vipListener
 	web       *web
@@ -98,7 +99,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
 		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(), sick: newInfirmary(),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()
@@ -114,7 +115,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		b.dial = func(ctx context.Context, addr string) (net.Conn, error) { return nd.DialContext(ctx, "tcp", addr) }
 	}
 	b.raftLog = b.log.Named("raft")
-	b.raftLog.SetLevel(max(b.log.GetLevel(), hclog.Warn))
+	b.raftLog.SetLevel(max(b.log.GetLevel(), hclog.Warn)) // of it alone only if the logger has independent levels
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := b.open(); err != nil {
 		c, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -153,6 +154,7 @@ func (b *Broker) open() error {
 	if err := b.id.raise(b.disk, b.cfg.Data); err != nil {
 		return err
 	}
+	opening := time.Now()
 	b.wal, err = raftlog.OpenWAL(walDir, raftlog.WALOptions{
 		FS: b.disk, SegmentBytes: b.cfg.WALSegmentBytes, Segments: b.cfg.WALSegments, WriteDeadline: b.cfg.WriteDeadline,
 		MaxEntry: int64(b.cfg.MaxBody) + entryHead,
@@ -161,6 +163,7 @@ func (b *Broker) open() error {
 	if err != nil {
 		return err
 	}
+	b.log.Info("write-ahead log is open", "groups", len(b.wal.Groups()), "after", time.Since(opening).Round(time.Millisecond))
 	raftListener, err := b.listen(b.cfg.Raft)
 	if err != nil {
 		return err
@@ -229,6 +232,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 		b.wg.Go(b.compareDigests)
 	}
 	b.wg.Go(b.clients.run)
+	b.wg.Go(b.catchUps)
 	b.serve(ns, slots)
 	b.begun.Store(true)
 	return nil

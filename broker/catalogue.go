@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -183,30 +185,50 @@ func (b *Broker) reconcile() {
 	for _, p := range gone {
 		b.drop(p)
 	}
-	for _, desc := range want {
-		if b.ctx.Err() != nil {
+	b.openAll(want)
+}
+
+// openAtOnce bounds how many partitions are opened side by side: each waits for files
+// now and then, and a new one for the write-ahead log, whose syncs they share.
+const openAtOnce = 16
+
+func (b *Broker) openAll(want map[uint64]fsm.Partition) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	some := make(chan struct{}, openAtOnce)
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		some <- struct{}{}
+		if b.ctx.Err() != nil || b.broken.Load() {
 			return
 		}
-		if b.sick.shut(desc.ID) {
+		if b.sick.shut(id) {
+			<-some
 			continue
 		}
-		fresh := b.wal.Group(desc.ID).Bytes() == 0
-		p, err := b.openPartition(desc, b.firstVoters(desc))
-		if err != nil && b.unopenable(desc.ID, err) {
-			continue
-		}
-		if err != nil {
-			b.fail(err)
-			return
-		}
-		b.mu.Lock()
-		b.partitions[desc.ID] = p
-		b.mu.Unlock()
-		b.withhold(desc.ID)
-		b.opened()
-		if fresh && b.preferred(desc) == b.id.Node {
-			p.replica.Nudge()
-		}
+		wg.Go(func() {
+			defer func() { <-some }()
+			b.openOne(want[id])
+		})
+	}
+}
+
+func (b *Broker) openOne(desc fsm.Partition) {
+	fresh := b.wal.Group(desc.ID).Bytes() == 0
+	p, err := b.openPartition(desc, b.firstVoters(desc))
+	if err != nil && b.unopenable(desc.ID, err) {
+		return
+	}
+	if err != nil {
+		b.fail(err)
+		return
+	}
+	b.mu.Lock()
+	b.partitions[desc.ID] = p
+	b.mu.Unlock()
+	b.withhold(desc.ID)
+	b.opened()
+	if fresh && b.preferred(desc) == b.id.Node {
+		p.replica.Nudge()
 	}
 }
 

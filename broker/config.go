@@ -39,6 +39,10 @@ type Config struct {
 	DefaultQueues    int  // queues per partition of such a topic; default 2
 	MaxBody          int  // largest message body in bytes; default 4 MiB
 
+	MaxConnections  int   // of clients, on all listeners; further ones are closed; default 16384
+	MaxRequestBytes int64 // of requests in flight, each with 4 KiB for itself; default 256 MiB; see ClientMemory
+	MaxReplyBytes   int64 // of replies that clients have not read yet; default 256 MiB
+
 	SegmentBytes    int64         // commit log segment; default 256 MiB
 	WALSegmentBytes int64         // write-ahead log segment; default 64 MiB
 	WALSegments     int           // of the write-ahead log, at most; default 8
@@ -108,6 +112,10 @@ func (c *Config) check() error {
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 2 * time.Second
+	}
+	c.fillBounds()
+	if err := c.checkBounds(); err != nil {
+		return err
 	}
 	switch {
 	case c.Node == "" || strings.ContainsAny(c.Node, ". \t\n/,") || len(c.Node) > 64:

@@ -13,10 +13,12 @@
 //	Raft's, one group each           raftlog.Host.Open      Replica.Close               partition.close
 //	appender, one per partition      openPartition          partition.close             partition.close
 //	committer, one per partition     openPartition          partition.close             partition.close
+//	opening of partitions            watch of the catalogue they are open               the watch
 //	watch of the catalogue           Open                   Shutdown                    Shutdown
 //	dials of other nodes             forwarder.conn         after 1 s at the latest     forwarder.close
 //	announcements                    Open                   Shutdown                    Shutdown
 //	member lists                     Open                   Shutdown                    Shutdown
+//	catching up, and its questions   Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown
 //	balancing of leaders             Open                   Shutdown                    Shutdown
 //	repairs of damaged replicas      Open                   Shutdown                    Shutdown

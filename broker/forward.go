@@ -99,7 +99,7 @@ func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read
 		if err := p.replica.ReadIndex(ctx); err != nil {
 			return nil, errNotHere
 		}
-		if err := b.admission.lookups.enter(ctx); err != nil {
+		if err := b.admission.read(ctx, b.admission.lookups); err != nil {
 			return nil, err
 		}
 		defer b.admission.lookups.leave()

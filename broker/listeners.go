@@ -68,7 +68,7 @@ func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
 
 func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
 	forClients := func(slot int) *remoting.Server {
-		return &remoting.Server{Handler: b.handler(slot), OnClose: b.clients.closed, Queued: b.admission.replies}
+		return &remoting.Server{Handler: b.handler(slot), OnClose: b.clients.closed, Queued: b.admission.replies, Open: b.admission.open}
 	}
 	b.start(ns, forClients(noSlot))
 	for slot, ln := range slots {
@@ -78,7 +78,7 @@ func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
 		b.start(v, forClients(v.slot))
 	}
 	b.start(b.transport.Listener(classForward), &remoting.Server{
-		Handler: remoting.HandlerFunc(b.handleForwarded), MaxInFlight: heldPulls, MaxInFlightBytes: forwardBytes, MaxSendBytes: forwardBytes,
+		Handler: remoting.HandlerFunc(b.handleForwarded), MaxInFlight: maxHeldPulls, MaxInFlightBytes: forwardBytes, MaxSendBytes: forwardBytes,
 	})
 }
 

@@ -26,6 +26,7 @@ type partition struct {
 	append   *appender
 	commits  *committer
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
+	caught   caught      // up with what was committed when it was opened
 	pinned   atomic.Pointer[pinned]
 	pins     atomic.Uint64
 

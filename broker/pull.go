@@ -209,7 +209,7 @@ func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHead
 	if !r.forwarded { // else its connection carries what many ask
 		r.conn.Room(ctx)
 	}
-	if err := b.admission.pulls.enter(ctx); err != nil {
+	if err := b.admission.read(ctx, b.admission.pulls); err != nil {
 		return nil, err
 	}
 	defer b.admission.pulls.leave()

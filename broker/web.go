@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -60,68 +58,6 @@ func loopbackOnly(h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(rw, r)
 	})
-}
-
-func (w *web) ready(rw http.ResponseWriter, _ *http.Request) {
-	if reason := w.b.notReady(w.draining.Load()); reason != "" {
-		http.Error(rw, reason, http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(rw, "ok")
-}
-
-// notReady says why the node cannot serve; "" if it can.
-func (b *Broker) notReady(draining bool) string {
-	switch {
-	case draining:
-		return "draining"
-	case !b.begun.Load():
-		if reason := b.entrance.waits(); reason != "" {
-			return fmt.Sprintf("the data folder is empty, and the cluster knows another: this node waits to be replaced: %s", reason)
-		}
-		if never, _ := b.peers.missing(b.cfg.InitialNodes, b.id.Node); len(never) > 0 {
-			return fmt.Sprintf("waiting for %s: a new node begins when all initial nodes have let it in", strings.Join(never, ", "))
-		}
-		if len(b.cfg.InitialNodes) == 0 && !b.member.Load() {
-			return "no initial nodes are set: this node waits for a cluster that knows it"
-		}
-		return "starting"
-	case b.wal.Err() != nil:
-		return "write-ahead log failed"
-	case len(b.catalogue.Slots()) == 0:
-		return "the cluster is not founded yet, or its catalogue has no leader"
-	case !b.led(catalogueGroup):
-		return "the catalogue has no leader"
-	case !b.present():
-		return "the catalogue is being caught up with"
-	}
-	b.mu.RLock()
-	open := len(b.partitions)
-	b.mu.RUnlock()
-	want := 0
-	for _, p := range b.catalogue.Partitions() {
-		if b.holds(p) {
-			want++
-		}
-	}
-	if open < want {
-		return fmt.Sprintf("%d of %d partitions are open", open, want)
-	}
-	for _, p := range b.local() {
-		if !b.led(p.desc.ID) {
-			return fmt.Sprintf("partition %d of %s has no leader", p.desc.ID, p.desc.Topic)
-		}
-	}
-	if b.catalogue.Replacing() == b.id.Node {
-		return fmt.Sprintf("this node was replaced and is being caught up: %s", cmp.Or(b.voteless(), "the catalogue has yet to hear that it votes again"))
-	}
-	return ""
-}
-
-// Ready reports whether the node can serve, and why not.
-func (b *Broker) Ready() (ok bool, reason string) {
-	reason = b.notReady(b.web.draining.Load())
-	return reason == "", reason
 }
 
 // PartitionInfo is one replica, for people and tests.

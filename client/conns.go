@@ -205,16 +205,18 @@ func isLater(code remoting.Code) bool {
 	return false
 }
 
+// endpointList is whom to ask what a name server is asked, in this order.
+func (c *Client) endpointList() []string {
+	c.mu.Lock()
+	list := append(append([]string(nil), c.endpoints[c.endpoint:]...), c.endpoints[:c.endpoint]...)
+	c.mu.Unlock() // before routes.mu, under which begin wants it
+	return append(list, c.routes.addresses("")...)
+}
+
 // askEndpoint asks the name server: the endpoint that answered last first,
 // after all endpoints the brokers, which are the same nodes.
 func (c *Client) askEndpoint(ctx context.Context, op string, req *remoting.Command) (*remoting.Command, string, error) {
-	list := func() []string {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		list := append(append([]string(nil), c.endpoints[c.endpoint:]...), c.endpoints[:c.endpoint]...)
-		return append(list, c.routes.addresses("")...)
-	}
-	r, addr, err := c.ask(ctx, op, list, req)
+	r, addr, err := c.ask(ctx, op, c.endpointList, req)
 	if err == nil {
 		c.mu.Lock()
 		for i, e := range c.endpoints {

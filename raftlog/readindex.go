@@ -61,6 +61,10 @@ func (r *Replica) CatchUp(ctx context.Context) error {
 	return r.waitApplied(ctx, index[0])
 }
 
+func (r *Replica) reached(applied, index uint64) bool {
+	return applied >= index || r.raft.CommitIndex() >= index && !r.commandsAfter(applied, index)
+}
+
 // readRound has a majority confirm that this replica leads, together with all
 // who ask meanwhile, and returns the commit index from before.
 func (r *Replica) readRound(ctx context.Context) (uint64, error) {
@@ -170,7 +174,7 @@ func (r *Replica) waitApplied(ctx context.Context, index uint64) error {
 		if err != nil {
 			return err
 		}
-		if at.index >= index || r.raft.CommitIndex() >= index && !r.commandsAfter(at.index, index) {
+		if r.reached(at.index, index) {
 			return nil
 		}
 		look := time.NewTimer(readPoll)

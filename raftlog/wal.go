@@ -64,10 +64,17 @@ type WALOptions struct {
 	OnFailure     func(error)   // called once, on its own goroutine
 }
 
+// Check refuses sizes in which Raft could not make progress, as OpenWAL would.
+func (o WALOptions) Check() error { return o.fillSizes() }
+
 func (o *WALOptions) fill() error {
 	if o.FS == nil {
 		return errors.New("raftlog: WALOptions.FS is nil")
 	}
+	return o.fillSizes()
+}
+
+func (o *WALOptions) fillSizes() error {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = 64 << 20
 	}

@@ -2,7 +2,9 @@ package remoting
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Budget bounds bytes over all connections of the servers that are given it. A nil
@@ -11,6 +13,10 @@ type Budget struct {
 	most    int64
 	used    atomic.Int64
 	partial atomic.Int64 // of used: frames that have not wholly arrived
+
+	mu       sync.Mutex
+	links    map[*link]struct{} // that take from it what waits to be written
+	squeezed time.Time
 }
 
 // NewBudget is a budget of that many bytes.
@@ -42,8 +48,79 @@ func (b *Budget) give(n int) {
 	}
 }
 
-// over takes n bytes even if they are not there, and says so.
-func (b *Budget) over(n int) bool { return b != nil && b.used.Add(int64(n)) > b.most }
+// queue takes n bytes for a frame that waits behind waiting bytes of its link. Over
+// the budget who has little waiting does not suffer from those who have much, up to
+// twice the budget; then nobody gets more.
+func (b *Budget) queue(n, waiting int) bool {
+	if b == nil {
+		return true
+	}
+	used := b.used.Add(int64(n))
+	if used > b.most {
+		b.squeeze()
+	}
+	if used > b.most && waiting > fairQueue || used > 2*b.most {
+		b.give(n)
+		return false
+	}
+	return true
+}
+
+// Full reports whether all of it is taken; peers that do not read are then looked for.
+func (b *Budget) Full() bool {
+	if b == nil || b.used.Load() < b.most {
+		return false
+	}
+	b.squeeze()
+	return true
+}
+
+// When the budget is full a peer may take so long for one write, of writeStep or one
+// frame, where else it has writeStall.
+const (
+	squeezePatience = time.Second
+	squeezeEvery    = 100 * time.Millisecond
+)
+
+// squeeze ends the links whose peers do not read.
+func (b *Budget) squeeze() {
+	now := time.Now()
+	b.mu.Lock()
+	var stuck []*link
+	if now.Sub(b.squeezed) >= squeezeEvery {
+		b.squeezed = now
+		for l := range b.links {
+			if since := l.writing.Load(); since != 0 && now.UnixNano()-since > int64(squeezePatience) {
+				stuck = append(stuck, l)
+			}
+		}
+	}
+	b.mu.Unlock()
+	for _, l := range stuck {
+		go l.fail(ErrSlowPeer) // the caller may hold another link's lock; ends at once
+	}
+}
+
+func (b *Budget) join(l *link) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links == nil {
+		b.links = make(map[*link]struct{})
+	}
+	b.links[l] = struct{}{}
+}
+
+func (b *Budget) part(l *link) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.links, l)
+}
 
 // takePartial is take for the arrived part of a frame: all of them together get
 // half, so that peers who stop in the middle leave room for others.

@@ -44,7 +44,12 @@ type prefix struct {
 	header, body int
 }
 
-func (p prefix) size() int { return 8 + p.header + p.body }
+// requestCost is what a request takes in memory beside its frame, about: its
+// goroutine's stack, its command, the fields of its header.
+const requestCost = 4 << 10
+
+// size is what the frame counts for while it is in flight.
+func (p prefix) size() int { return requestCost + 8 + p.header + p.body }
 
 func readPrefix(r *bufio.Reader, maxFrame int) (prefix, error) {
 	if maxFrame <= 0 {

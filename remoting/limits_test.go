@@ -2,10 +2,12 @@ package remoting_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,4 +197,119 @@ func TestWhatIsNotAnsweredGivesBackItsBytes(t *testing.T) {
 	_, err := remoting.ReadCommand(bufio.NewReader(nc), 0)
 	require.Error(t, err)
 	untilUsed(t, budget, 0)
+}
+
+// A request takes more memory than its frame has bytes: floods of short ones are
+// bounded as well.
+func TestShortRequestsCountForWhatTheyTake(t *testing.T) {
+	release := make(chan struct{})
+	budget := remoting.NewBudget(1 << 20)
+	var running, most atomic.Int32
+	addr := start(t, &remoting.Server{Requests: budget, Handler: remoting.HandlerFunc(func(_ context.Context, _ *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+		if req.Code == remoting.PullMessage {
+			most.Store(max(most.Load(), running.Add(1)))
+			<-release
+			running.Add(-1)
+		}
+		return req.Reply(remoting.OK, "")
+	})})
+	ask, err := remoting.AppendCommand(nil, remoting.NewRequest(remoting.PullMessage, nil))
+	require.NoError(t, err)
+	const conns, each = 4, 500
+	refused := make(chan int, conns)
+	for range conns {
+		nc := rawDial(t, addr)
+		_, err := nc.Write(bytes.Repeat(ask, each))
+		require.NoError(t, err)
+		go func() {
+			in, n := bufio.NewReader(nc), 0
+			for range each {
+				r, err := remoting.ReadCommand(in, 0)
+				if err != nil {
+					t.Error(err)
+					break
+				}
+				if r.Code == remoting.SystemBusy {
+					n++
+				}
+			}
+			refused <- n
+		}()
+	}
+	for deadline := time.Now().Add(30 * time.Second); running.Load() < 200 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(10 * time.Millisecond) // more would come now
+	close(release)
+	require.LessOrEqual(t, most.Load(), int32(256))
+	total := 0
+	for range conns {
+		total += <-refused
+	}
+	require.Positive(t, total)
+	untilUsed(t, budget, 0)
+}
+
+// A reply takes memory until it is written, and those to peers that do not read are
+// bounded together, however many peers there are; who reads is served on.
+func TestRepliesCountUntilTheyAreWritten(t *testing.T) {
+	const most = 16 << 20
+	budget := remoting.NewBudget(most)
+	s := &remoting.Server{Queued: budget, Handler: remoting.HandlerFunc(func(_ context.Context, _ *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+		r := req.Reply(remoting.OK, "")
+		r.Body = make([]byte, 4<<20)
+		return r
+	})}
+	addr := start(t, s)
+	ask, err := remoting.AppendCommand(nil, remoting.NewRequest(remoting.PullMessage, nil))
+	require.NoError(t, err)
+	var worst int64
+	seen := func() { worst = max(worst, budget.Used()) }
+	for range 40 { // 160 MiB, one reply each: none has another waiting
+		nc := rawDial(t, addr)
+		nc.(*net.TCPConn).SetReadBuffer(4096)
+		nc.Write(ask)
+		seen()
+	}
+	require.Eventually(t, func() bool { seen(); return budget.Used() > most/2 }, 30*time.Second, time.Millisecond, "it counts while it is being written")
+	for deadline := time.Now().Add(12 * time.Second); budget.Full(); { // what makes large replies waits so
+		require.True(t, time.Now().Before(deadline), "only the end of a write, after 15 s, makes room")
+		seen()
+		time.Sleep(time.Millisecond)
+	}
+	c := dial(t, addr, remoting.DialOptions{})
+	reply, err := c.Call(context.Background(), remoting.NewRequest(remoting.PullMessage, nil))
+	require.NoError(t, err)
+	require.Len(t, reply.Body, 4<<20)
+	require.LessOrEqual(t, worst, int64(2*most))
+}
+
+// Servers that share a budget of connections have so many together.
+func TestConnectionsOfAllListenersAreBounded(t *testing.T) {
+	open := remoting.NewBudget(4)
+	servers := []*remoting.Server{{Handler: remoting.HandlerFunc(echo), Open: open}, {Handler: remoting.HandlerFunc(echo), Open: open}}
+	addrs := []string{start(t, servers[0]), start(t, servers[1])}
+	var conns []net.Conn
+	for i := range 4 {
+		conns = append(conns, rawDial(t, addrs[i%2]))
+	}
+	untilUsed(t, open, 4)
+	for i := range 10 { // closed at once
+		nc := rawDial(t, addrs[i%2])
+		nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_, err := nc.Read(make([]byte, 1))
+		ne, _ := err.(net.Error)
+		require.False(t, err == nil || ne != nil && ne.Timeout(), "still open")
+		require.LessOrEqual(t, open.Used(), int64(4))
+	}
+	conns[0].Close()
+	untilUsed(t, open, 3)
+	c := dial(t, addrs[1], remoting.DialOptions{})
+	_, err := c.Call(context.Background(), sized(remoting.GetMaxOffset, 10))
+	require.NoError(t, err, "one that left made room")
+	for _, nc := range conns[1:] {
+		nc.Close()
+	}
+	c.Close()
+	untilUsed(t, open, 0)
 }

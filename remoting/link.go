@@ -50,9 +50,10 @@ type link struct {
 	ctx      context.Context // ends with the link
 	cancel   context.CancelFunc
 
-	opaque atomic.Int32
-	ready  chan struct{} // one token: out is not empty, or the link has ended
-	room   chan struct{} // one token: out has room
+	opaque  atomic.Int32
+	writing atomic.Int64  // since when a write has been under way, Unix ns; 0: none is
+	ready   chan struct{} // one token: out is not empty, or the link has ended
+	room    chan struct{} // one token: out has room
 
 	mu      sync.Mutex
 	out     []outFrame
@@ -120,6 +121,7 @@ func (l *link) fail(err error) {
 	}
 	close(l.done)
 	l.mu.Unlock()
+	l.queued.part(l)
 	for i := range out {
 		freeHead(out[i].head)
 	}
@@ -170,9 +172,10 @@ func (l *link) put(f outFrame, opaque int32) (ok bool, err error) {
 			}
 			l.calls[opaque] = f.call
 		}
-		// Who has little waiting does not suffer from those who have much.
-		if l.queued.over(f.size()) && l.outSize > fairQueue {
-			l.queued.give(f.size())
+		if !l.queued.queue(f.size(), l.outSize) {
+			if f.call != nil {
+				delete(l.calls, opaque)
+			}
 			l.mu.Unlock()
 			return false, nil
 		}
@@ -305,9 +308,9 @@ func (l *link) write() {
 			for ; i < len(l.out) && (i == 0 || n+l.out[i].size() <= writeStep); i++ {
 				f := l.out[i]
 				l.outSize -= f.size()
-				l.queued.give(f.size())
 				if f.call != nil {
 					if f.call.gone {
+						l.queued.give(f.size())
 						freeHead(f.head)
 						continue
 					}
@@ -336,7 +339,9 @@ func (l *link) write() {
 			if len(took) == 0 {
 				continue
 			}
-			l.nc.SetWriteDeadline(time.Now().Add(writeStall))
+			now := time.Now()
+			l.nc.SetWriteDeadline(now.Add(writeStall))
+			l.writing.Store(now.UnixNano())
 			buf, vec = buf[:0], vec[:0]
 			var wrote int64
 			var err error
@@ -362,6 +367,8 @@ func (l *link) write() {
 				wrote, err = v.WriteTo(l.nc)
 				clear(vec[:cap(vec)])
 			}
+			l.writing.Store(0)
+			l.queued.give(n) // not before: until it is written it is in memory
 			if err != nil {
 				l.unwritten(took, wrote, plain)
 			}
@@ -440,7 +447,7 @@ func (l *link) read(before func(begun bool) error, admit func(size int) error, r
 		if err := admit(size); err != nil {
 			return err
 		}
-		if r.Buffered() < size-8 {
+		if r.Buffered() < p.header+p.body {
 			if err := before(true); err != nil {
 				return err
 			}

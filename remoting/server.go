@@ -38,6 +38,7 @@ type Server struct {
 	MaxInFlightBytes int           // their frames; one frame is always let in; 0: 32 MiB
 	MaxSendBytes     int           // frames waiting to be written to a peer; above it the peer is closed; 0: 32 MiB
 	MaxConns         int           // further connections are closed at once; 0: 65536
+	Open             *Budget       // of connections, 1 each, of all servers that are given it; further ones are closed at once
 	Requests         *Budget       // of the frames in flight on all connections; above it SystemBusy is answered
 	Queued           *Budget       // of the frames waiting to be written; above it peers with more than 1 MiB waiting are closed
 	IdleTimeout      time.Duration // without a frame from the peer; 0: 120 s, negative: none
@@ -51,6 +52,7 @@ type Server struct {
 	draining  chan struct{}
 	conns     sync.WaitGroup
 	ids       atomic.Uint64
+	warned    atomic.Int64 // Unix ns
 	mu        sync.Mutex
 	stopped   bool
 	listeners map[net.Listener]struct{}
@@ -145,15 +147,17 @@ func (s *Server) start(nc net.Conn) {
 	l.requests, l.queued = s.Requests, s.Queued
 	c := &ServerConn{link: l, server: s, id: s.ids.Add(1), pending: make(map[int32]pending), freed: make(chan struct{}, 1)}
 	s.mu.Lock()
-	if s.stopped || len(s.open) >= s.MaxConns {
+	if s.stopped || len(s.open) >= s.MaxConns || !s.Open.take(1) {
 		full := !s.stopped
 		s.mu.Unlock()
+		l.cancel()
 		nc.Close()
 		if full {
-			s.Logger.Warn("too many connections", "limit", s.MaxConns, "peer", nc.RemoteAddr())
+			s.tooMany(nc.RemoteAddr())
 		}
 		return
 	}
+	l.queued.join(l)
 	s.open[c] = struct{}{}
 	s.conns.Add(1)
 	s.mu.Unlock()
@@ -163,7 +167,16 @@ func (s *Server) start(nc net.Conn) {
 		s.mu.Lock()
 		delete(s.open, c)
 		s.mu.Unlock()
+		s.Open.give(1)
 	}()
+}
+
+// tooMany warns, once in a while.
+func (s *Server) tooMany(peer net.Addr) {
+	now := time.Now().UnixNano()
+	if last := s.warned.Load(); now-last > int64(10*time.Second) && s.warned.CompareAndSwap(last, now) {
+		s.Logger.Warn("too many connections: further ones are closed", "open", s.Conns(), "peer", peer)
+	}
 }
 
 func (s *Server) stop() (first bool, conns []*ServerConn) {

@@ -223,7 +223,8 @@ func (c *ServerConn) request(req *Command, size int, err error) {
 	if err != nil {
 		c.release(size, 0)
 		if req != nil && !req.IsOneway() {
-			c.Send(req.Reply(SystemBusy, "[OVERLOAD] the node has too many bytes in flight; certainly not stored"))
+			// Not Send: another request with its opaque may be in flight, which this does not answer.
+			c.link.send(req.Reply(SystemBusy, "[OVERLOAD] the node has too many bytes in flight; certainly not stored"))
 		}
 		return
 	}

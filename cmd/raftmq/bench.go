@@ -25,7 +25,7 @@ type benchFlags struct {
 }
 
 func benchCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "Measure and check: send, consume, e2e, engine, failover, files, disk"}
+	c := &cobra.Command{Use: "bench", Short: "Measure and check: send, consume, e2e, engine, failover, restart, files, disk"}
 	var f benchFlags
 	var profile string
 	p := c.PersistentFlags()
@@ -68,6 +68,7 @@ func benchCommand(g *globals) *cobra.Command {
 			return json.NewEncoder(os.Stdout).Encode(map[string]float64{"fdatasync_p50_ms": quantile(ms, 0.5), "fdatasync_p99_ms": quantile(ms, 0.99)})
 		}},
 		failoverCommand(g),
+		restartCommand(),
 		filesCommand(),
 	)
 	return c

@@ -33,7 +33,10 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	}
 
 	run("", "topic", "create", "orders", "--partitions", "2", "--queues", "3")
+	run("", "topic", "create", "orders", "--partitions", "2", "--queues", "3") // again
 	fails(exitConflict, "topic", "create", "orders", "--partitions", "2", "--queues", "4")
+	fails(exitConflict, "topic", "create", "orders", "--partitions", "3", "--queues", "3")
+	fails(exitConflict, "topic", "create", "orders", "--partitions", "2", "--queues", "3", "--order")
 	fails(exitNotFound, "topic", "show", "nothing")
 	fails(exitNotFound, "topic", "delete", "nothing")
 

@@ -48,6 +48,9 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.AutoCreateTopics, "auto-create-topics", false, "create a topic when it is first sent to")
 	f.IntVar(&c.DefaultQueues, "default-queues", 2, "queues per partition of such a topic")
 	f.IntVar(&c.MaxBody, "max-body", 4<<20, "largest message body in bytes")
+	f.IntVar(&c.MaxConnections, "max-connections", 16384, "connections of clients; further ones are closed")
+	f.Int64Var(&c.MaxRequestBytes, "max-request-bytes", 256<<20, "bytes of clients' requests in flight, each with 4 KiB for itself; beyond they are refused, certainly not done")
+	f.Int64Var(&c.MaxReplyBytes, "max-reply-bytes", 256<<20, "bytes of replies that clients have not read; beyond those who do not read are closed")
 	f.Int64Var(&c.SegmentBytes, "segment-bytes", 256<<20, "length of a commit log segment")
 	f.Int64Var(&c.WALSegmentBytes, "wal-segment-bytes", 64<<20, "length of a segment of the write-ahead log")
 	f.IntVar(&c.WALSegments, "wal-segments", 8, "segments of the write-ahead log, at most")
@@ -82,7 +85,7 @@ func fill(f *pflag.FlagSet, file string) (map[string]setting, error) {
 			return nil, err
 		}
 	}
-	var errs []error
+	errs := misspelt(f, os.Environ())
 	f.VisitAll(func(x *pflag.Flag) {
 		if v, ok := os.LookupEnv(envName(x.Name)); ok {
 			from[x.Name] = setting{v, envName(x.Name)}
@@ -98,6 +101,23 @@ func fill(f *pflag.FlagSet, file string) (map[string]setting, error) {
 		}
 	})
 	return from, errors.Join(errs...)
+}
+
+// misspelt refuses variables that nearly are settings. Others that begin alike are
+// nobody's business: Kubernetes makes some for a service of that name.
+func misspelt(f *pflag.FlagSet, environ []string) (errs []error) {
+	for _, v := range environ {
+		v, _, _ = strings.Cut(v, "=")
+		rest, ours := strings.CutPrefix(v, envPrefix)
+		name := strings.ToLower(strings.ReplaceAll(rest, "_", "-"))
+		if !ours || len(name) < 6 || f.Lookup(name) != nil || name == "config" || name == "endpoint" {
+			continue
+		}
+		if near := nearest(f, name); near != "" && edits(name, near) <= 2 {
+			errs = append(errs, fmt.Errorf("%w: %s is no setting; did you mean %s?", broker.ErrConfig, v, envName(near)))
+		}
+	}
+	return errs
 }
 
 // readYAML reads a mapping of the names in f to values or lists of values. A null
@@ -234,7 +254,7 @@ func (s *settings) logger() (hclog.Logger, error) {
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return nil, fmt.Errorf("%w: log format %q: text or json", broker.ErrConfig, s.logFormat)
 	}
-	return hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, JSONFormat: s.logFormat == "json", Output: os.Stderr}), nil
+	return hclog.New(&hclog.LoggerOptions{Name: s.Node, Level: level, IndependentLevels: true, JSONFormat: s.logFormat == "json", Output: os.Stderr}), nil
 }
 
 // damaged gives an error of a node's own files its exit code.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +16,7 @@ func topicCommand(g *globals) *cobra.Command {
 	c := &cobra.Command{Use: "topic", Short: "Create, list, show and delete topics"}
 	var cfg client.TopicConfig
 	create := &cobra.Command{
-		Use: "create NAME", Short: "Create a topic", Args: cobra.ExactArgs(1),
+		Use: "create NAME", Short: "Create a topic; one that is there with these settings is left as it is", Args: cobra.ExactArgs(1),
 		Example: "  raftmq topic create orders --partitions 3 --queues 2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := g.dial(cmd.Context())
@@ -22,11 +25,14 @@ func topicCommand(g *globals) *cobra.Command {
 			}
 			defer cl.Close(cmd.Context())
 			cfg.Name = args[0]
-			if err := cl.Admin().CreateTopic(cmd.Context(), cfg); err != nil {
-				return err
+			err = cl.Admin().CreateTopic(cmd.Context(), cfg)
+			if errors.Is(err, client.ErrExists) {
+				return sameTopic(cmd.Context(), cl, cfg)
 			}
-			fmt.Fprintf(os.Stderr, "topic %s created\n", args[0])
-			return nil
+			if err == nil {
+				fmt.Fprintf(os.Stderr, "topic %s created\n", args[0])
+			}
+			return err
 		},
 	}
 	create.Flags().IntVar(&cfg.Partitions, "partitions", 0, "how many slots it uses (default: all)")
@@ -82,4 +88,32 @@ func topicCommand(g *globals) *cobra.Command {
 	}}
 	c.AddCommand(create, list, show, del)
 	return c
+}
+
+// sameTopic is nil if the topic that is there is as want says, where it says anything,
+// so that a creation may be repeated; else an ErrExists that says what differs.
+func sameTopic(ctx context.Context, cl *client.Client, want client.TopicConfig) error {
+	have, err := cl.Admin().Topic(ctx, want.Name)
+	if err != nil {
+		return err
+	}
+	if diff := topicDifference(have, want); diff != "" {
+		return fmt.Errorf("%w: topic %s has %s", client.ErrExists, want.Name, diff)
+	}
+	fmt.Fprintf(os.Stderr, "topic %s is there already, with these settings\n", want.Name)
+	return nil
+}
+
+func topicDifference(have, want client.TopicConfig) string {
+	var diffs []string
+	if want.Partitions != 0 && have.Partitions != want.Partitions {
+		diffs = append(diffs, fmt.Sprintf("%d partitions, not %d", have.Partitions, want.Partitions))
+	}
+	if have.ReadQueues != want.Queues || have.WriteQueues != want.Queues {
+		diffs = append(diffs, fmt.Sprintf("%d queues to read and %d to write, not %d", have.ReadQueues, have.WriteQueues, want.Queues))
+	}
+	if have.Order != want.Order {
+		diffs = append(diffs, fmt.Sprintf("order %t, not %t", have.Order, want.Order))
+	}
+	return strings.Join(diffs, "; ")
 }

@@ -13,6 +13,7 @@ import (
 )
 
 func TestWhatIsSentIsConsumedOnceInOrderAfterALeaderIsLost(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -61,6 +61,7 @@ func (c *Cluster) ask(ctx context.Context, i int, code remoting.Code, h remoting
 // there, nor told that it is not there: a follower asks the leader, and a leader
 // another replica. Each is repaired.
 func TestDamageIsServedByNobody(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, disks, p := onMem(ctx, t, 3)
@@ -105,6 +106,7 @@ func TestDamageIsServedByNobody(t *testing.T) {
 // A write to a replica's files that fails is final, checkpoint or not: the node says
 // so and ends, the others go on.
 func TestFailedWriteStopsTheNode(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, disks, p := onMem(ctx, t, 3)

@@ -13,6 +13,7 @@ import (
 // is done once. Which slots it gets depends on what is there, so that the same
 // request may be decided differently the second time.
 func TestOfManyCreationsAtOnceEachIsDone(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	for _, name := range []string{"a", "b", "c", "d"} {
 		var wg sync.WaitGroup
@@ -42,6 +43,7 @@ func TestOfManyCreationsAtOnceEachIsDone(t *testing.T) {
 // A topic is deleted, and made anew, while a node hears nothing. What that node
 // says meanwhile is certain, and when it hears again it knows the new one.
 func TestANodeThatMissedADeletion(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	// Not the catalogue's leader, nor the partition's: it only forwards.

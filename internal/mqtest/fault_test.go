@@ -19,6 +19,7 @@ import (
 // up and says why, the process lives, the others go on, and the node, started
 // again, holds the same bytes. Nothing acknowledged is lost or stored twice.
 func TestAFailedSyncEndsItsNodeOnly(t *testing.T) {
+	t.Parallel()
 	disks := make([]vfs.FS, 3)
 	for i := range disks {
 		disks[i] = vfs.NewMem(uint64(i))

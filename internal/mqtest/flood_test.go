@@ -20,6 +20,7 @@ import (
 // and through a follower: sends on the same connections, and through the same
 // nodes, are answered, and what is too much is refused so that clients ask again.
 func TestHeldPullsDoNotStarveSends(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 0 }) // as in real clusters: this is much at once
 	c.createTopic(t, topicOf("t", 1))
 	c.createTopic(t, topicOf("other", 1))
@@ -47,7 +48,9 @@ func TestHeldPullsDoNotStarveSends(t *testing.T) {
 			_, err := w.nc.Write(b)
 			require.NoError(t, err)
 			// As one of ours, which is told when the leader changed meanwhile, and asks again.
-			again := func() int32 { return w.send(remoting.SendMessageV2, with(sendShort("other", 0), "rmq", "1"), []byte("x")) }
+			again := func() int32 {
+				return w.send(remoting.SendMessageV2, with(sendShort("other", 0), "rmq", "1"), []byte("x"))
+			}
 			send := again()
 			go func() {
 				busy := 0
@@ -95,6 +98,7 @@ func TestHeldPullsDoNotStarveSends(t *testing.T) {
 // Bodies that are too long, frames that lie, floods of queries and peers that stop
 // or do not read cost themselves something and nobody else.
 func TestHostilePeersCostNobodyElse(t *testing.T) {
+	t.Parallel()
 	// Two processors do all this: heartbeats as in real clusters.
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 0 })
 	c.createTopic(t, topicOf("t", 1))

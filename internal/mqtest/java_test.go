@@ -93,6 +93,7 @@ func withListen(t *testing.T) (*Cluster, int) {
 
 // The bytes that Java clients send, to a real node, and what it answers.
 func TestANodeAnswersJavaClients(t *testing.T) {
+	t.Parallel()
 	c, base := withListen(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -41,6 +41,7 @@ func (c *Cluster) end(slot int, topic string, queue int) int64 {
 // stored, nobody knows yet. Clients of ours are told so; stock ones, who would
 // take any code for "not stored", are not answered.
 func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 4 * time.Second }) // for two seconds it believes that it leads
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
 	var slot int
@@ -53,15 +54,24 @@ func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
 	at := slot
 	w := dialWire(t, c.listener(at, slot), remoting.JSON)
 	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
-	for i := range c.Nodes { // the others from each other too: they would elect another leader, and gossip tells of it
-		c.cutOff(i)
+	var stock, long, named int32
+	var r *remoting.Command
+	rounds := int64(0)
+	for r == nil || r.Code == remoting.ServiceNotAvailable && rounds < 10 { // it had noticed: this machine is slow
+		if rounds++; rounds > 1 {
+			c.Net.HealAll()
+			w.led(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
+			c.until("the preferred node leads", func() bool { return c.leader("t", slot) == slot })
+		}
+		for i := range c.Nodes { // the others from each other too: they would elect another leader, and gossip tells of it
+			c.cutOff(i)
+		}
+		// Asked before the node notices; the one who is told is asked last.
+		stock = w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
+		long = w.send(remoting.SendMessage, sendLong("t", 0), []byte("stock"))
+		named = w.send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", strconv.FormatInt(rounds, 10), "seq", "0"), []byte("named"))
+		r = w.reply(w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours")))
 	}
-	// Asked before the node notices; the one who is told is asked last.
-	stock := w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
-	long := w.send(remoting.SendMessage, sendLong("t", 0), []byte("stock"))
-	named := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
-	ours := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours"))
-	r := w.reply(ours)
 	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
 	w.unanswered(stock)
 	w.unanswered(long)
@@ -84,7 +94,7 @@ func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
 	}
 	c.until("what was sent before is there and nothing twice", func() bool {
 		end := c.end(slot, "t", 0)
-		return end >= 1 && end <= 5
+		return end >= 1 && end <= 5*rounds
 	})
 }
 
@@ -92,6 +102,7 @@ func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
 // With the producer's identity it is asked again and answered with the first
 // receipt; without, nobody may say that it is not stored.
 func TestAnAnswerLostBetweenNodesIsNotARefusal(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	const slot = 0
@@ -130,6 +141,7 @@ func TestAnAnswerLostBetweenNodesIsNotARefusal(t *testing.T) {
 
 // The locks of a partition are its leader's successor's too.
 func TestALockSurvivesItsLeader(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	q := remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "t"}
@@ -152,6 +164,7 @@ func TestALockSurvivesItsLeader(t *testing.T) {
 // A pull held at a leader that stops, or is cut off, is answered so that the
 // client asks again at the same place.
 func TestAHeldPullIsAnsweredWhenItsLeaderGoes(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	held := with(pullOf("t", 0, 1), "sysFlag", "6", "suspendTimeoutMillis", "60000")

@@ -21,6 +21,7 @@ import (
 // keeps a random part of what was not synced, and nothing acknowledged is lost or
 // stored twice. RAFTMQ_CUTS sets how often, RAFTMQ_SEED from which seed.
 func TestPowerCutsLoseNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	cuts, seed := 2, uint64(time.Now().UnixNano())
 	if n, err := strconv.Atoi(os.Getenv("RAFTMQ_CUTS")); err == nil {
 		cuts = n

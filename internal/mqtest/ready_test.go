@@ -11,6 +11,7 @@ import (
 )
 
 func TestANodeWithoutAMajorityIsNotReady(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.Stop(1)
 	c.Stop(2)
@@ -26,6 +27,7 @@ func TestANodeWithoutAMajorityIsNotReady(t *testing.T) {
 // Whatever node is asked, a group and a topic that were made through another are
 // there, without waiting.
 func TestEveryNodeKnowsWhatWasDecided(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 // members. A node that starts has heard of nobody: it waits for the others' lists,
 // and a node that restarts does not take its clients out of theirs.
 func TestANodeThatStartsKnowsTheMembersOfGroups(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	var members []*wire

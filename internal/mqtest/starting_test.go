@@ -57,6 +57,7 @@ func join(t *testing.T, conn *remoting.Conn, id, group, topic string) {
 //
 // One that leaves is gone for all as soon as a node that knows it sees it go.
 func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -95,6 +96,7 @@ func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
 // that does not know yet what the cluster decided must not make the topic again,
 // with other settings.
 func TestAStartingNodeNeitherDeniesATopicNorMakesItAnew(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

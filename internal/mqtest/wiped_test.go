@@ -142,6 +142,7 @@ func (c *Cluster) ofCatalogue() (at int) {
 // more: it is replaced by its next incarnation, under load, and that one votes. With
 // it and one other node the cluster goes on.
 func TestAWipedNodeComesBack(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	l := c.load(4)
 	l.serves("before")
@@ -164,6 +165,7 @@ func TestAWipedNodeComesBack(t *testing.T) {
 // A node is lost again while it is being replaced, and once more later: each life
 // is one of its own. What a new cluster would be made of it need not know.
 func TestANodeIsWipedAgain(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.cfg = func(cfg *broker.Config) { cfg.InitialNodes = nil }
 	l := c.load(2)
@@ -188,6 +190,7 @@ func TestANodeIsWipedAgain(t *testing.T) {
 // While one node is down, another that was wiped is not replaced: the rest is no
 // majority. It says so, and is replaced when the other is back.
 func TestAWipedNodeWaitsForAMajority(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	l := c.load(0)
 	l.serves("before")
@@ -209,6 +212,7 @@ func TestAWipedNodeWaitsForAMajority(t *testing.T) {
 // The catalogue has a majority of five without two nodes, but a partition that lies
 // on both has not: the wiped one is not replaced, since its folder could still help.
 func TestAWipedNodeWaitsForAPartition(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 5, nil)
 	l := c.load(0)
 	l.serves("before")
@@ -231,6 +235,7 @@ func TestAWipedNodeWaitsForAPartition(t *testing.T) {
 // They found no other cluster, neither while the third is away nor when it is back,
 // and say what to do; with one directory restored all comes back.
 func TestTwoWipedNodesWaitForAFolder(t *testing.T) {
+	t.Parallel()
 	for _, third := range []string{"away", "there", "mute"} {
 		t.Run(third, func(t *testing.T) {
 			c := Start(t, 3, nil)
@@ -289,6 +294,7 @@ func TestTwoWipedNodesWaitForAFolder(t *testing.T) {
 // The folder of an incarnation that was replaced is let in by nobody, and its node
 // ends with the reason; the folder that replaced it still is the node's.
 func TestAReplacedFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	l := c.load(1)
 	l.serves("before")
@@ -319,6 +325,7 @@ func TestAReplacedFolderIsRefused(t *testing.T) {
 // The leader of the catalogue dies while it replaces a node, at whatever step; so
 // does the node itself. Whoever leads then goes on.
 func TestTheLeaderDiesWhileItReplaces(t *testing.T) {
+	t.Parallel()
 	for step, done := range map[string]func(c *Cluster, reason string) bool{
 		"asked":     func(*Cluster, string) bool { return true },
 		"granted":   func(c *Cluster, reason string) bool { return !strings.Contains(reason, "waits to be replaced") },
@@ -354,6 +361,7 @@ func TestTheLeaderDiesWhileItReplaces(t *testing.T) {
 
 // The node ended before what it was given was durable: it is given the same.
 func TestTheAnswerIsGivenAgain(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	l := c.load(1)
 	l.serves("before")
@@ -383,6 +391,7 @@ func TestTheAnswerIsGivenAgain(t *testing.T) {
 // Whoever speaks under a name that is none of the cluster's is refused, and nobody
 // notes it; nor is it given a life.
 func TestStrangersLeaveNoTrace(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	cfg := broker.Config{
 		Cluster: c.Name, Node: "n9", Data: t.TempDir(), InitialNodes: []string{"n1", "n9"}, Join: c.joins,

@@ -18,6 +18,7 @@ import (
 // Every request code, asked as a stock client asks it, of every node and in both
 // serialisations, against what RocketMQ answers.
 func TestEveryCodeIsAnsweredAsRocketMQAnswersIt(t *testing.T) {
+	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 2))
 	c.createTopic(t, with(topicOf("one", 1), "partitions", "1"))
