@@ -21,9 +21,8 @@ import (
 // all are told, and stop.
 
 const (
-	digestsAtOnce = 8
-	digestWait    = 10 * time.Second // for replicas that lag
-	digestPoll    = 50 * time.Millisecond
+	digestWait = 10 * time.Second // for replicas that lag
+	digestPoll = 50 * time.Millisecond
 )
 
 type digester struct {

@@ -14,6 +14,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/internal/vfs"
+	"raftmq/raftlog"
 	"raftmq/store"
 )
 
@@ -221,7 +222,7 @@ func (b *Broker) unopenable(id uint64, err error) bool {
 	switch {
 	case errors.As(err, &d):
 		q.Files = []string{filepath.Base(d.File)}
-	case errors.Is(err, store.ErrDamaged), errors.Is(err, fsm.ErrState), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, fsm.ErrState), errors.Is(err, raftlog.ErrWALDamaged), errors.Is(err, fs.ErrNotExist):
 		q.Whole = true
 	default:
 		return false

@@ -334,8 +334,8 @@ func (b *Broker) copyWhole(desc fsm.Partition, group *raftlog.GroupLog, m store.
 	} else { // it ends before, or was never committed from there on
 		err = group.Reset(c)
 	}
-	if err != nil {
-		b.fail(fmt.Errorf("partition %d: %w", desc.ID, err))
+	if err != nil { // the write-ahead log has failed, and the node ends; or the peer lags
+		return fmt.Errorf("checkpoint of %s: %w", p.node, err)
 	}
-	return err
+	return nil
 }
