@@ -26,6 +26,8 @@ type partition struct {
 	append  *appender
 	commits *committer
 	damage  atomic.Pointer[store.Damage] // the first that was found; nil: none
+	refuses atomic.Bool                  // messages: too few replicas have room
+	waits   atomic.Pointer[error]        // why applying waits for room; nil: it does not
 
 	mu   sync.Mutex
 	turn chan struct{} // closed when leadership changes
@@ -97,8 +99,8 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 			p.turns()
 			b.leadsChanged()
 		},
-		OnFault: fault,
-	}, machine)
+		OnFault: fault, OnStall: p.stalled(b, b.cfg.Data),
+	}, roomyMachine{machine, func() bool { return b.room.last().tight }})
 	if err != nil {
 		return nil, errors.Join(err, machine.Close())
 	}

@@ -10,8 +10,9 @@ import (
 )
 
 func topicCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "topic", Short: "Create, list, show and delete topics"}
+	c := &cobra.Command{Use: "topic", Short: "Create, list, show, alter and delete topics"}
 	var cfg client.TopicConfig
+	var keep retention
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Create a topic", Args: cobra.ExactArgs(1),
 		Example: "  raftmq topic create orders --partitions 3 --queues 2",
@@ -22,6 +23,7 @@ func topicCommand(g *globals) *cobra.Command {
 			}
 			defer cl.Close(cmd.Context())
 			cfg.Name = args[0]
+			keep.into(&cfg)
 			if err := cl.Admin().CreateTopic(cmd.Context(), cfg); err != nil {
 				return err
 			}
@@ -31,6 +33,7 @@ func topicCommand(g *globals) *cobra.Command {
 	}
 	create.Flags().IntVar(&cfg.Partitions, "partitions", 0, "how many slots it uses (default: all)")
 	create.Flags().IntVar(&cfg.Queues, "queues", 2, "queues per partition")
+	keep.flags(create)
 	create.Flags().BoolVar(&cfg.Order, "order", false, "tell clients that its queues are ordered")
 	list := &cobra.Command{Use: "list", Short: "List topics", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		cl, err := g.dial(cmd.Context())
@@ -80,6 +83,6 @@ func topicCommand(g *globals) *cobra.Command {
 		}
 		return cl.Admin().DeleteTopic(cmd.Context(), args[0])
 	}}
-	c.AddCommand(create, list, show, del)
+	c.AddCommand(create, list, show, topicAlter(g), del)
 	return c
 }
