@@ -18,6 +18,8 @@
 //	announcements                    Open                   Shutdown                    Shutdown
 //	member lists                     Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown
+//	retention, removal of files      Open                   Shutdown                    Shutdown
+//	watch of the disk                Open                   Shutdown                    Shutdown
 //	balancing of leaders             Open                   Shutdown                    Shutdown
 //	voters of replaced nodes         Open                   Shutdown                    Shutdown
 //	entrance of a new node           Open                   it has begun, or Shutdown   Shutdown
