@@ -27,6 +27,8 @@ var (
 	errNotHere = errors.New("broker: not the leader")
 	// errBusy: too many requests wait already; certainly not stored.
 	errBusy = errors.New("broker: too many requests are waiting")
+	// errNoDisk: the disks of too many replicas are full; certainly not stored.
+	errNoDisk = errors.New("broker: the disks of a majority of the replicas are full")
 	// errNoRoom: the partition keeps as many offsets as it may; nothing was changed.
 	errNoRoom = errors.New("broker: too many offsets are kept in this partition")
 )

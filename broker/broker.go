@@ -61,6 +61,7 @@ type Broker struct {
 	starting chan struct{} // closed when begin is over, or given up; nil: Open ran it
 
 	lock      interface{ Close() error }
+	room      *diskWatch
 	peers     *peerLives
 	entrance  *entrance
 	asked     askers
@@ -132,6 +133,9 @@ func (b *Broker) open() error {
 	}
 	if b.lock, err = b.disk.Lock(filepath.Join(b.cfg.Data, "lock")); err != nil {
 		return fmt.Errorf("data directory is in use: %w", err)
+	}
+	if b.room, err = b.openDisk(); err != nil {
+		return err
 	}
 	if b.id, err = openIdentity(b.disk, b.cfg); err != nil {
 		return err
@@ -205,6 +209,7 @@ func (b *Broker) open() error {
 	}
 	b.addrs.Gossip = b.members.Addr()
 	b.wg.Go(b.watchMembers)
+	b.wg.Go(b.watchDisk)
 	if b.member.Load() {
 		return b.begin(ns, slots)
 	}
@@ -221,6 +226,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.watchCatalogue)
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
+	b.wg.Go(b.retain)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)
@@ -291,7 +297,7 @@ func (b *Broker) checkpoints() {
 			if p.log.Bytes() < checkpointBytes {
 				continue
 			}
-			if err := p.replica.Checkpoint(); err != nil && !errors.Is(err, raftlog.ErrClosed) && b.ctx.Err() == nil {
+			if err := p.replica.Checkpoint(); err != nil && !errors.Is(err, raftlog.ErrClosed) && !errors.Is(err, vfs.ErrNoSpace) && b.ctx.Err() == nil {
 				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
 			}
 		}
@@ -388,6 +394,9 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	errs = append(errs, b.events.close())
 	if b.wal != nil {
 		errs = append(errs, b.wal.Close())
+	}
+	if b.room != nil {
+		errs = append(errs, b.room.reserve.close())
 	}
 	if b.lock != nil {
 		errs = append(errs, b.lock.Close())

@@ -16,6 +16,7 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"raftmq/fsm"
+	"raftmq/internal/vfs"
 	"raftmq/raftlog"
 )
 
@@ -215,6 +216,10 @@ func (b *Broker) openAll(want map[uint64]fsm.Partition) {
 func (b *Broker) openOne(desc fsm.Partition) {
 	fresh := b.wal.Group(desc.ID).Bytes() == 0
 	p, err := b.openPartition(desc, b.firstVoters(desc))
+	if errors.Is(err, vfs.ErrNoSpace) { // it is tried again
+		b.log.Warn("no room to open a partition", "partition", desc.ID, "topic", desc.Topic, "error", err)
+		return
+	}
 	if err != nil && b.unopenable(desc.ID, err) {
 		return
 	}
@@ -259,13 +264,13 @@ func (b *Broker) firstVoters(desc fsm.Partition) (voters []raft.Server) {
 }
 
 // preferred is the first replica of the partition's slot that is alive and has its
-// votes.
+// votes, and room.
 func (b *Broker) preferred(desc fsm.Partition) string {
 	replacing := b.catalogue.Replacing()
 	for _, s := range b.catalogue.Slots() {
 		if s.ID == desc.Slot {
 			for _, n := range s.Replicas {
-				if n != replacing && (n == b.id.Node || b.transport.Alive(n)) {
+				if n != replacing && !b.full(n) && (n == b.id.Node || b.transport.Alive(n)) {
 					return n
 				}
 			}
@@ -279,8 +284,11 @@ func (b *Broker) drop(p *partition) {
 	b.mu.Lock()
 	delete(b.partitions, p.desc.ID)
 	b.mu.Unlock()
-	err := errors.Join(p.close(), p.log.Drop())
-	if err == nil {
+	err := p.close()
+	if errors.Is(err, vfs.ErrNoSpace) { // for a last checkpoint, which nobody needs
+		err = nil
+	}
+	if err = errors.Join(err, p.log.Drop()); err == nil {
 		err = b.disk.RemoveAll(b.partitionDir(p.desc.ID))
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,18 +173,25 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	if h.ReadQueueNums > maxQueues || h.WriteQueueNums > maxQueues {
 		return change{}, r.refuse(remoting.InvalidParameter, "%d queues per partition, at most %d", max(h.ReadQueueNums, h.WriteQueueNums), maxQueues)
 	}
-	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag, Attributes: attributes(h.Attributes)}
+	set, unset := attributes(h.Attributes)
+	if err := checkRetention(set); err != nil {
+		return change{}, r.refuse(remoting.InvalidParameter, "topic %s: %v", h.Topic, err)
+	}
+	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag}
 	return change{
 		next: func() ([]byte, *remoting.Command) {
 			switch t, ok := b.catalogue.Topic(h.Topic); {
 			case !ok:
 				spec.Slots = b.chooseSlots(int(h.Partitions))
+				spec.Attributes = set
 				return fsm.EncodeCreateTopic(nil, spec), nil
 			case r.Ext[extIfNone] == "1":
 				return nil, nil
 			case h.Partitions != 0 && int(h.Partitions) != len(t.Partitions):
 				return nil, r.refuse(remoting.TopicExistAlready, "topic %s exists, with %d partitions", h.Topic, len(t.Partitions))
 			}
+			t, _ := b.catalogue.Topic(h.Topic)
+			spec.Attributes = altered(t.Attributes, set, unset)
 			return fsm.EncodeUpdateTopic(nil, spec), nil
 		},
 		then: func(ctx context.Context) *remoting.Command {
@@ -195,19 +203,34 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	}, nil
 }
 
-// attributes reads "+k=v,-k".
-func attributes(s string) map[string]string {
-	if s == "" {
-		return nil
-	}
-	m := make(map[string]string)
+// attributes reads "+k=v,-k": what is set, and what is not to be any more.
+func attributes(s string) (set map[string]string, unset []string) {
 	for part := range strings.SplitSeq(s, ",") {
 		if kv, ok := strings.CutPrefix(part, "+"); ok {
 			k, v, _ := strings.Cut(kv, "=")
-			m[k] = v
+			if set == nil {
+				set = make(map[string]string)
+			}
+			set[k] = v
+		} else if k, ok := strings.CutPrefix(part, "-"); ok {
+			unset = append(unset, k)
 		}
 	}
-	return m
+	return set, unset
+}
+
+// altered is as with what is set and without what is unset; nil if nothing is either.
+func altered(as, set map[string]string, unset []string) map[string]string {
+	if len(set) == 0 && len(unset) == 0 {
+		return nil
+	}
+	out := make(map[string]string)
+	maps.Copy(out, as)
+	maps.Copy(out, set)
+	for _, k := range unset {
+		delete(out, k)
+	}
+	return out
 }
 
 // chooseSlots takes the n slots with the fewest partitions; 0: all.

@@ -46,8 +46,22 @@ type Config struct {
 	SegmentBytes    int64         // commit log segment; default 256 MiB
 	WALSegmentBytes int64         // write-ahead log segment; default 64 MiB
 	WALSegments     int           // of the write-ahead log, at most; default 8
-	WriteDeadline   time.Duration // a disk write that takes longer has failed; default 5 s
-	Heartbeat       time.Duration // Raft's; default 2 s
+	Retention       time.Duration // how long messages are kept, at least; default 72 h; below 0: for ever
+	RetentionBytes  int64         // of a partition's log that are kept, at least, and not much more; 0: no limit
+	DeleteWhen      string        // hours of the day, local, at which expired messages are deleted: "04", "04;16", or "any"; default "04"
+	RetainEvery     time.Duration // how often it is looked for what is to be deleted; default 10 s
+
+	// Percent of the data folder's disk in use; 0 takes the default, 100 switches off.
+	DiskCleanAt  int // from here on expired messages are deleted at any hour; default 75
+	DiskForceAt  int // from here on the oldest messages are deleted, expired or not; default 85
+	DiskRefuseAt int // from here on this node takes no messages; default 90
+
+	// DiskReserve is kept for offsets, decisions and deletes when the disk fills up, in
+	// bytes; default 1 GiB, and an eighth of the disk at most; below 0: nothing.
+	DiskReserve int64
+
+	WriteDeadline time.Duration // a disk write that takes longer has failed; default 5 s
+	Heartbeat     time.Duration // Raft's; default 2 s
 
 	ScrubRate      int64         // bytes a second of disk that are read again against their checksums; default 16 MiB, -1: none
 	ScrubEvery     time.Duration // pause between two passes over everything; default 1 h
@@ -110,6 +124,19 @@ func (c *Config) check() error {
 	if c.DigestInterval == 0 {
 		c.DigestInterval = time.Minute
 	}
+	def(&c.DiskCleanAt, 75)
+	def(&c.DiskForceAt, 85)
+	def(&c.DiskRefuseAt, 90)
+	str(&c.DeleteWhen, "04")
+	if c.Retention == 0 {
+		c.Retention = 72 * time.Hour
+	}
+	if c.RetainEvery == 0 {
+		c.RetainEvery = 10 * time.Second
+	}
+	if c.DiskReserve == 0 {
+		c.DiskReserve = 1 << 30
+	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 2 * time.Second
 	}
@@ -130,6 +157,17 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: %d queues per partition, 1 to %d are possible", ErrConfig, c.DefaultQueues, maxQueues)
 	case c.Listen != -1 && (c.Listen < 1 || c.Listen+slotStep*c.Slots > 65535):
 		return fmt.Errorf("%w: first listener port %d", ErrConfig, c.Listen)
+	}
+	for _, p := range []int{c.DiskCleanAt, c.DiskForceAt, c.DiskRefuseAt} {
+		if p < 1 || p > 100 {
+			return fmt.Errorf("%w: %d percent of a disk, 1 to 100 are possible", ErrConfig, p)
+		}
+	}
+	if c.RetentionBytes < 0 {
+		return fmt.Errorf("%w: %d bytes of a partition are kept: 0 for no limit", ErrConfig, c.RetentionBytes)
+	}
+	if _, err := parseHours(c.DeleteWhen); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if a := net.ParseIP(c.Advertise); a != nil && a.IsUnspecified() {
 		return fmt.Errorf("%w: others cannot reach %s: set the address to advertise", ErrConfig, c.Advertise)

@@ -20,6 +20,8 @@
 //	member lists                     Open                   Shutdown                    Shutdown
 //	catching up, and its questions   Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown
+//	retention, removal of files      Open                   Shutdown                    Shutdown
+//	watch of the disk                Open                   Shutdown                    Shutdown
 //	balancing of leaders             Open                   Shutdown                    Shutdown
 //	repairs of damaged replicas      Open                   Shutdown                    Shutdown
 //	scrubber, digests                Open                   Shutdown                    Shutdown

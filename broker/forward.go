@@ -28,8 +28,10 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 		if b.leadsHere(group) {
 			reply, err := here(ctx)
 			switch {
+			case err == nil && unknown != nil && unlooked(reply.Code): // says nothing of the try before
 			case err == nil:
 				return reply
+			case unknown != nil && errors.Is(err, errBusy):
 			case errors.Is(err, raftlog.ErrUnknownOutcome) && again && !r.forwarded:
 				unknown = err
 			case errors.Is(err, raftlog.ErrUnknownOutcome):
@@ -47,6 +49,7 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			reply, err := b.forwards.call(ctx, node, r, wait)
 			switch {
 			case err == nil && reply.Ext[extAbsent] == "1":
+			case err == nil && unknown != nil && unlooked(reply.Code):
 			case err == nil && reply.Code == remoting.OutcomeUnknown:
 				unknown = fmt.Errorf("%w: %s", raftlog.ErrUnknownOutcome, reply.Remark)
 				if !again {
@@ -74,6 +77,16 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			return r.failed(errNotHere)
 		}
 	}
+}
+
+// unlooked reports whether a refusal came before the leader looked at what is asked:
+// after a try whose outcome is unknown it is no certain no.
+func unlooked(code remoting.Code) bool {
+	switch code {
+	case remoting.ServiceNotAvailable, remoting.SystemBusy, remoting.FlowControl, remoting.NotLeaderForQueue:
+		return true
+	}
+	return false
 }
 
 // atPartition is atLeader of a partition.

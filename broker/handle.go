@@ -137,6 +137,8 @@ func (r *request) failed(err error) *remoting.Command {
 		return r.Reply(remoting.InvalidParameter, err.Error())
 	case errors.Is(err, errNotHere):
 		return r.Reply(remoting.ServiceNotAvailable, "no leader; certainly not done")
+	case errors.Is(err, errNoDisk):
+		return r.Reply(remoting.ServiceNotAvailable, "[DISK FULL] "+err.Error()+"; certainly not done")
 	case errors.Is(err, errBusy):
 		return r.Reply(remoting.SystemBusy, "[OVERLOAD] "+err.Error()+"; certainly not done")
 	case errors.Is(err, raftlog.ErrUnknownOutcome):

@@ -29,6 +29,8 @@ type partition struct {
 	caught   caught      // up with what was committed when it was opened
 	pinned   atomic.Pointer[pinned]
 	pins     atomic.Uint64
+	refuses  atomic.Bool           // messages: too few replicas have room
+	waits    atomic.Pointer[error] // why applying waits for room; nil: it does not
 
 	mu   sync.Mutex
 	turn chan struct{} // closed when leadership changes
@@ -101,8 +103,8 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 			p.turns()
 			b.leadsChanged()
 		},
-		OnFault: fault,
-	}, machine)
+		OnFault: fault, OnStall: p.stalled(b, b.cfg.Data),
+	}, roomyMachine{machine, func() bool { return b.room.last().tight }})
 	if err != nil {
 		return nil, errors.Join(err, machine.Close())
 	}

@@ -57,6 +57,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		if refusal != nil {
 			return refusal, nil
 		}
+		if p.refuses.Load() {
+			return r.failed(errNoDisk), nil
+		}
 		res, err := p.append.append(ctx, item)
 		if err != nil {
 			return nil, err

@@ -71,10 +71,13 @@ type PartitionInfo struct {
 	Last     uint64 `json:"last"`
 	Commit   uint64 `json:"commit"`
 	Applied  uint64 `json:"applied"`
+	First    int64  `json:"first"` // position of the oldest that is kept
 	Position int64  `json:"position"`
 	Digest   string `json:"digest"` // of the log through applied
 	WALBytes int64  `json:"wal_bytes"`
-	Damage   string `json:"damage,omitempty"` // why this replica is in quarantine
+	Damage   string `json:"damage,omitempty"`  // why this replica is in quarantine
+	Refuses  bool   `json:"refuses,omitempty"` // messages: too few replicas have room on their disks
+	Waits    string `json:"waits,omitempty"`   // why this replica applies nothing: its disk is full
 }
 
 func (w *web) partitions(rw http.ResponseWriter, _ *http.Request) {
@@ -92,7 +95,12 @@ func (b *Broker) Partitions() []PartitionInfo {
 		if q, ok := b.sick.of(p.desc.ID); ok {
 			damage = q.String()
 		}
+		waits := ""
+		if why := p.waits.Load(); why != nil {
+			waits = (*why).Error()
+		}
 		infos = append(infos, PartitionInfo{
+			First: int64(p.store().First().Position), Refuses: p.refuses.Load(), Waits: waits,
 			ID: p.desc.ID, Topic: p.desc.Topic, Slot: p.desc.Slot, Leader: b.leaderOf(p.desc.ID), State: s.State, Term: s.Term,
 			Last: s.Last, Commit: s.Commit, Applied: mark.Index, Position: int64(mark.Position), Digest: fmt.Sprintf("%016x", digest), WALBytes: p.log.Bytes(), Damage: damage,
 		})

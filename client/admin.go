@@ -35,7 +35,11 @@ type TopicConfig struct {
 	WriteQueues int // 0: Queues
 	Perm        int // PermRead and PermWrite; 0: both
 	Order       bool
-	Attributes  map[string]string
+	// Attributes: "retention" is a duration like "48h", or "forever"; "retention-bytes" a
+	// number of bytes per partition, or "unlimited". An update leaves those as they are
+	// that it does not name.
+	Attributes map[string]string
+	Unset      []string // attributes that an update removes: the nodes' settings count again
 }
 
 // GroupConfig is a consumer group's settings.
@@ -134,6 +138,9 @@ func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig) error {
 	var attrs []string
 	for _, k := range slices.Sorted(maps.Keys(t.Attributes)) {
 		attrs = append(attrs, "+"+k+"="+t.Attributes[k])
+	}
+	for _, k := range t.Unset {
+		attrs = append(attrs, "-"+k)
 	}
 	h.Attributes = strings.Join(attrs, ",")
 	if err := a.do(ctx, op, t.Name, "", remoting.NewRequest(remoting.UpdateAndCreateTopic, h)); err != nil {

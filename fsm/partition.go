@@ -64,7 +64,7 @@ func (m *PartitionMachine) Apply(entries []*raft.Log) ([]any, error) {
 	for i, l := range entries {
 		var err error
 		if results[i], err = m.apply(l); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", l.Index, err)
+			return results[:i], fmt.Errorf("entry %d: %w", l.Index, err)
 		}
 	}
 	return results, nil
@@ -78,6 +78,9 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 		if err := m.store.Roll(m.encode); err != nil {
 			return nil, err
 		}
+	}
+	if err := m.store.Reserve(len(l.Data)); err != nil { // before any state changes, so that the entry can be applied again
+		return nil, err
 	}
 	e := store.Entry{Index: l.Index, Term: l.Term, Type: uint8(l.Type), Data: l.Data}
 	if !l.AppendedAt.IsZero() {
@@ -149,6 +152,10 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 	panic(fmt.Sprintf("fsm: kind %d", k))
 }
 
+// StoresMessages reports whether a command, whole or not, is one that stores
+// messages.
+func StoresMessages(cmd []byte) bool { return len(cmd) > 0 && kind(cmd[0]) == kindAppend }
+
 // EncodeTrim drops whole segments of the log below before.
 func EncodeTrim(dst []byte, atMs int64, before store.Position) []byte {
 	return binary.BigEndian.AppendUint64(appendCommand(dst, kindTrim, atMs), uint64(before))
@@ -173,20 +180,20 @@ func (m *PartitionMachine) Floor() (state []byte, index, term uint64, err error)
 }
 
 // Restore implements raftlog.Machine. A state that cannot be read changes
-// nothing.
+// nothing, and neither does a full disk.
 func (m *PartitionMachine) Restore(state []byte, index, term uint64) error {
 	st, err := decodeState(state)
 	if err != nil {
 		return err
 	}
-	if err := m.store.Reset(st.store); err != nil {
+	if err := m.store.Reset(st.store, state); err != nil {
 		return err
 	}
 	m.setState(st)
 	if last := m.store.Last(); last.Index != index || last.Term != term {
 		return fmt.Errorf("%w: floor of entry %d, term %d, holds entry %d, term %d", ErrState, index, term, last.Index, last.Term)
 	}
-	return m.store.KeepFloor(state)
+	return nil
 }
 
 // Now is T, Unix ms: the largest time that a command carried.

@@ -17,6 +17,31 @@ type Node struct {
 	Gossip      string   // host:port; filled by Open
 	Version     string
 	DiskFree    uint64 // bytes
+	Disk        DiskLevel
+}
+
+// DiskLevel is what a node's disk asks for, by the node's own settings.
+type DiskLevel uint8
+
+const (
+	DiskFine  DiskLevel = iota
+	DiskClean           // delete what has expired
+	DiskForce           // delete also what has not
+	DiskFull            // besides, take no more messages
+)
+
+func (l DiskLevel) String() string {
+	switch l {
+	case DiskFine:
+		return "fine"
+	case DiskClean:
+		return "clean"
+	case DiskForce:
+		return "force"
+	case DiskFull:
+		return "full"
+	}
+	return fmt.Sprintf("level %d", uint8(l))
 }
 
 // Lead says that a node leads a partition in a term.

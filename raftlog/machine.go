@@ -15,18 +15,21 @@ type Machine interface {
 	// Apply applies entries in order. Every index is given exactly once, of every
 	// type (a no-op or a barrier too), without a gap, from the one after the state
 	// that the machine was opened with; but in different batches on each replica.
-	// It returns one result per entry. An error is a local fault: the replica stops.
+	// It returns one result per entry. An error is a local fault: the replica stops;
+	// but for vfs.ErrNoSpace, which comes with the results of the entries before: of
+	// the next nothing was done, and it is given again until there is room.
 	Apply(entries []*raft.Log) ([]any, error)
 	// Applied is the last entry applied; 0, 0 for none.
 	Applied() (index, term uint64)
 	// Checkpoint captures the state at Applied; it takes milliseconds at most.
-	// sync makes everything through it durable and may run beside Apply.
+	// sync makes everything through it durable and may run beside Apply. An error is
+	// final, but for vfs.ErrNoSpace, after which the state before is still the kept one.
 	Checkpoint() (state []byte, sync func() error)
 	// Floor is the state from which a peer can start that lags behind all that is
 	// retained: everything after index can be had from the log. index is 0 when the
 	// log still goes back to its start.
 	Floor() (state []byte, index, term uint64, err error)
-	// Restore replaces everything by a floor.
+	// Restore replaces everything by a floor. After vfs.ErrNoSpace nothing was done.
 	Restore(state []byte, index, term uint64) error
 }
 
@@ -47,11 +50,15 @@ type applier struct {
 	floors *floors
 	reset  func(applied) error
 
+	closing <-chan struct{} // closed when the replica ends; nil: never
+	onStall func(error)     // see ReplicaConfig; nil: nobody asks
+
 	save    chan struct{} // full while a checkpoint is taken or a floor restored; before mu
 	mu      sync.Mutex    // held while entries are applied or the state is captured
 	machine Machine
 	applied applied
 	err     error
+	stalled error         // why applying waits for room; nil: it does not
 	grown   chan struct{} // closed at the next change of applied
 	// restored: the state is a snapshot's of Raft, and nothing was applied since. Raft
 	// counts to the snapshot what never reaches a machine, so that between the state
@@ -77,39 +84,54 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	results := make([]any, len(logs))
-	if err := a.applyLocked(logs, results); err != nil {
-		for i := range results {
-			results[i] = errFault
-		}
+	for i := range results {
+		results[i] = errFault
 	}
+	a.applyLocked(logs, results)
 	return results
 }
 
 // applyLocked applies what lies between the last entry applied and the last of
 // logs, and fills in the results of logs. Those that are applied already (after a
-// floor Raft may hand them over again) have none.
+// floor Raft may hand them over again) have none. While the disk is full it waits, and
+// lets go of the lock.
 func (a *applier) applyLocked(logs []*raft.Log, results []any) error {
-	if a.err != nil {
-		return a.err
-	}
-	entries, err := a.fillLocked(logs)
-	if err == nil && len(entries) == 0 {
-		return nil
-	}
-	var all []any
-	if err == nil {
-		all, err = a.machine.Apply(entries)
-	}
-	if err != nil {
-		return a.failLocked(fmt.Errorf("apply entry %d: %w", a.applied.index+1, err))
-	}
-	a.advanceLocked(entries)
 	for i, l := range logs {
-		if l.Index >= entries[0].Index {
-			results[i] = all[l.Index-entries[0].Index]
+		if l.Index <= a.applied.index {
+			results[i] = nil
 		}
 	}
-	return nil
+	for {
+		if a.err != nil {
+			return a.err
+		}
+		entries, err := a.fillLocked(logs)
+		if err == nil && len(entries) == 0 {
+			return nil
+		}
+		var all []any
+		if err == nil {
+			all, err = a.machine.Apply(entries)
+		}
+		if err != nil && !lacksRoom(err) {
+			return a.failLocked(fmt.Errorf("apply entry %d: %w", a.applied.index+1+uint64(len(all)), err))
+		}
+		if len(all) > 0 {
+			a.advanceLocked(entries[:len(all)])
+		}
+		for i, l := range logs {
+			if l.Index >= entries[0].Index && l.Index-entries[0].Index < uint64(len(all)) {
+				results[i] = all[l.Index-entries[0].Index]
+			}
+		}
+		if err == nil {
+			a.goesOnLocked()
+			return nil
+		}
+		if err := a.awaitRoomLocked(err); err != nil {
+			return err
+		}
+	}
 }
 
 func (a *applier) failLocked(err error) error {
@@ -299,14 +321,26 @@ func (a *applier) installLocked(state []byte, index, term uint64) error {
 		}
 		return a.applyLocked([]*raft.Log{&l}, make([]any, 1)) // a floor is committed
 	}
-	if err := a.machine.Restore(state, index, term); err != nil {
+	err = a.machine.Restore(state, index, term)
+	if lacksRoom(err) { // the leader sends it again
+		return fmt.Errorf("restore at entry %d: %w", index, err)
+	}
+	if err != nil {
 		return a.failLocked(fmt.Errorf("restore at entry %d: %w", index, err))
 	}
 	a.applied.conf, a.applied.confIndex = meta.Configuration, meta.ConfigurationIndex
 	a.movedLocked(index, term)
-	if err := a.reset(a.applied); err != nil {
+	err = a.reset(a.applied)
+	for lacksRoom(err) { // there is no way back: the machine is at the floor
+		if err := a.awaitRoomLocked(err); err != nil {
+			return err
+		}
+		err = a.reset(a.applied)
+	}
+	if err != nil {
 		return a.failLocked(fmt.Errorf("install floor at entry %d: %w", index, err))
 	}
+	a.goesOnLocked()
 	return nil
 }
 

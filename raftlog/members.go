@@ -93,6 +93,12 @@ func (r *Replica) change(ctx context.Context, begin func() raft.IndexFuture) err
 	return err
 }
 
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // Bounds of a transfer.
 const (
 	transferCatch = 2 * time.Second
@@ -101,9 +107,11 @@ const (
 
 // Transfer hands leadership to node, which must be a voter. New proposals are
 // answered ErrNotLeader meanwhile. The library's own transfer is not used: it can
-// leave a node refusing writes for ever (hashicorp/raft issue 696).
+// leave a node refusing writes for ever (hashicorp/raft issue 696). A leader that has
+// no room to apply is handed over with proposals under way.
 func (r *Replica) Transfer(ctx context.Context, node string) error {
-	if _, ok := r.Leads(); !ok {
+	stalled := r.Stalled() != nil
+	if _, ok := r.Leads(); !ok && !(stalled && r.raft.State() == raft.Leader) {
 		return ErrNotLeader
 	}
 	var to raft.Server
@@ -122,8 +130,12 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 	defer r.gate.open()
 	ctx, cancel := context.WithTimeout(ctx, transferCatch)
 	defer cancel()
+	drained := r.gate.drained()
+	if stalled {
+		drained = closedChan
+	}
 	select {
-	case <-r.gate.drained():
+	case <-drained:
 	case <-ctx.Done():
 		return fmt.Errorf("raftlog: proposals of group %d are under way: %w", r.cfg.Group, context.Cause(ctx))
 	}

@@ -46,6 +46,9 @@ type ReplicaConfig struct {
 	// to lead in term (everything before is applied), and with lead=false and the
 	// same term when it no longer is.
 	OnLeader func(lead bool, term uint64)
+	// OnStall is called when applying waits for room on the disk, with the machine's
+	// error, and with nil when it goes on. It must not call the replica.
+	OnStall func(error)
 	// OnFault is called once when the machine could not apply an entry, once when its
 	// state could not be made durable, once when Raft's term could not, and once when
 	// its log could not be read or did not take what follows a truncation.
@@ -94,7 +97,8 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
 	r.logs = NewLog(cfg.Logs, r.faulted)
 	r.pushes.r = r
-	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, grown: make(chan struct{}), save: make(chan struct{}, 1)}
+	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, grown: make(chan struct{}), save: make(chan struct{}, 1),
+		closing: r.closing, onStall: cfg.OnStall}
 	r.apply.applied.index, r.apply.applied.term = m.Applied()
 	snapshots := cfg.Snapshots
 	if snapshots == nil {
@@ -112,7 +116,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 		r.apply.floors, r.apply.reset = r.floors, r.resetLog
 		snapshots = r.floors
 		cfg.Log.OnPressure(func() {
-			if err := r.Checkpoint(); err != nil && !errors.Is(err, ErrClosed) {
+			if err := r.Checkpoint(); err != nil && !errors.Is(err, ErrClosed) && !lacksRoom(err) {
 				log.Error("checkpoint for write-ahead log space", "error", err)
 			}
 		})
@@ -368,8 +372,14 @@ func (r *Replica) Stats() Stats {
 // what it covers. The apply path is held only while the state is captured. A
 // failed sync is final: OnFault is told, and every later Checkpoint fails. So is a
 // checkpoint that could not be saved: the machine takes the one before for kept.
-// ErrClosed after Close.
-func (r *Replica) Checkpoint() error {
+// vfs.ErrNoSpace is not final: the checkpoint before holds. ErrClosed after Close.
+func (r *Replica) Checkpoint() error { return r.checkpoint(false) }
+
+// CheckpointAgain is Checkpoint also where nothing was applied since the last one: a
+// machine may remove only then what the two before needed.
+func (r *Replica) CheckpointAgain() error { return r.checkpoint(true) }
+
+func (r *Replica) checkpoint(again bool) error {
 	r.apply.save <- struct{}{}
 	defer func() { <-r.apply.save }()
 	if r.floors == nil || r.unsafe != nil {
@@ -379,10 +389,14 @@ func (r *Replica) Checkpoint() error {
 	if err != nil || at.index == 0 {
 		return err
 	}
-	if c, ok, err := r.cfg.Log.Checkpoint(); err == nil && ok && c.Index == at.index {
+	if c, ok, err := r.cfg.Log.Checkpoint(); err == nil && ok && c.Index == at.index && !again {
 		return nil
 	}
-	if err = sync(); err == nil {
+	err = sync()
+	if lacksRoom(err) {
+		return err
+	}
+	if err == nil {
 		err = r.cfg.Log.SaveCheckpoint(at.checkpoint(state))
 	}
 	if err == nil || errors.Is(err, ErrWALClosed) {

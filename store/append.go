@@ -95,6 +95,23 @@ func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.
 	return first, nil
 }
 
+// Reserve takes the room on disk that Append of an entry with so much data needs:
+// Append does not meet vfs.ErrNoSpace then. After that error nothing was done, and
+// Reserve may be tried again.
+func (s *Store) Reserve(dataBytes int) error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	if s.behind > maxPending {
+		if err := s.flushNow(); err != nil {
+			return fmt.Errorf("reserve room: %w", err)
+		}
+		s.behind = 0
+	}
+	g := s.active()
+	return g.ensure(min(int64(g.end-g.start)+frameSize(dataBytes), s.o.SegmentBytes+overSize))
+}
+
 // turnOf returns the queue, ready to give offsets to the entry being appended.
 func (s *Store) turnOf(name message.Queue) *queue {
 	q := s.queues[name]

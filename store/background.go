@@ -46,9 +46,14 @@ func (s *Store) lookAround() {
 	s.flushing.Lock()
 	err := s.flush(false)
 	s.flushing.Unlock()
-	if err != nil {
+	full := errors.Is(err, vfs.ErrNoSpace)
+	switch {
+	case full && !s.full:
+		s.log.Warn("queues and keys wait in memory", "error", err)
+	case err != nil && !full:
 		s.log.Error("write queues and keys", "error", err)
 	}
+	s.full = full
 	for i, x := range segments[:len(segments)-1] {
 		if err := x.seal(ends[i]); err != nil {
 			s.log.Warn("seal segment", "file", x.name, "error", err)

@@ -68,11 +68,6 @@ func (s *Store) writeFloor(p Position, state, b []byte) error {
 	return nil
 }
 
-// KeepFloor keeps b beside the oldest segment, as Roll does; after Reset.
-func (s *Store) KeepFloor(b []byte) error {
-	return s.writeFloor(s.First().Position, s.capture(), b)
-}
-
 // Floor returns what Roll kept for the oldest retained segment; nothing, and a
 // zero mark, while the log goes back to its start.
 func (s *Store) Floor() (b []byte, m Mark, err error) {

@@ -183,6 +183,11 @@ func (s *Store) loadSegments(st state, first Position, starts []Position) error 
 		return err
 	}
 	var err error
+	if n := g.allocated.Load(); n > 0 { // a copy of the folder may have holes, which a store through the map could find no room for
+		if err = g.file.Allocate(0, n); err != nil {
+			return fmt.Errorf("reserve room in %s: %w", g.name, err)
+		}
+	}
 	size := max(s.o.SegmentBytes+overSize, int64(g.end-g.start)) // SegmentBytes may have been larger
 	if g.mapped, err = g.file.Map(size); err != nil {
 		return fmt.Errorf("map %s: %w", g.name, err)

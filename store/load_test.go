@@ -118,8 +118,7 @@ func TestDamagedStoreIsBuiltAgainFromAPeer(t *testing.T) {
 		left := disk.CrashKeeping(0, 1)
 		s := openMem(t, left, nil)
 		require.Zero(t, s.Last().Index)
-		require.NoError(t, s.Reset(floor[len("floor"):]))
-		require.NoError(t, s.KeepFloor(floor))
+		require.NoError(t, s.Reset(floor[len("floor"):], floor))
 		require.Equal(t, m.Index, s.Last().Index)
 		var k saved
 		require.NoError(t, k.saveAfter(s, func() error { return h.some(s, 3) }))
@@ -142,7 +141,7 @@ func TestResetBetweenCheckpointAndSync(t *testing.T) {
 		s := openMem(t, disk, nil)
 		fill(t, s, 1, 100, same)
 		var k saved
-		require.NoError(t, k.saveAfter(s, func() error { return s.Reset(floor) }))
+		require.NoError(t, k.saveAfter(s, func() error { return s.Reset(floor, nil) }))
 		fill(t, s, m.Index+1, 300, same)
 		s = openMem(t, disk.CrashKeeping(1, keep), k.state)
 		require.Equal(t, k.mark, s.Last())
@@ -159,7 +158,7 @@ func TestResetGoesOnlyForward(t *testing.T) {
 	require.NoError(t, err)
 	s := openMem(t, vfs.NewMem(1), nil)
 	fill(t, s, 1, m.Index, same)
-	require.Error(t, s.Reset(floor))
+	require.Error(t, s.Reset(floor, nil))
 	fill(t, s, m.Index+1, 300, same)
 	_, want := peer.Digest()
 	_, got := s.Digest()
@@ -180,7 +179,7 @@ func TestStateFromBeforeAResetCanBeOpened(t *testing.T) {
 			fill(t, s, 1, 60, same)
 			var k saved
 			require.NoError(t, k.save(s))
-			require.NoError(t, s.Reset(floor))
+			require.NoError(t, s.Reset(floor, nil))
 			fill(t, s, m.Index+1, m.Index+50, same)
 			for range syncs {
 				require.NoError(t, s.Sync(s.Last()))

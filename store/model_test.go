@@ -290,8 +290,7 @@ func TestModel(t *testing.T) {
 					require.NoError(t, err)
 					if m.Index > s.Last().Index {
 						f = f[len("floor"):]
-						require.NoError(t, s.Reset(f))
-						require.NoError(t, s.KeepFloor(append([]byte("floor"), f...)))
+						require.NoError(t, s.Reset(f, append([]byte("floor"), f...)))
 						require.Equal(t, m.Index, s.Last().Index)
 						if r.IntN(2) == 0 { // the power fails before it is kept
 							require.NoError(t, s.Sync(s.Last()))

@@ -10,11 +10,12 @@ import (
 )
 
 // Reset empties the store and starts it at a floor's state, which must lie above
-// Last: nothing before it is retained. Until the state of the Sync after it was
+// Last: nothing before it is retained. keep, if not nil, is kept beside it as its
+// floor, as Roll does. After ErrNoSpace of the disk nothing was done. Until the state of the Sync after it was
 // kept, the state from before Reset can be opened. To start again below, or at,
 // Last: Close, and Open without a state. Appends must not run meanwhile; readers
 // may.
-func (s *Store) Reset(storeState []byte) error {
+func (s *Store) Reset(storeState, keep []byte) error {
 	if err := s.failed(); err != nil {
 		return err
 	}
@@ -38,6 +39,15 @@ func (s *Store) Reset(storeState []byte) error {
 	if err != nil {
 		return s.fail(fmt.Errorf("reset %s: %w", s.dir, err))
 	}
+	if keep != nil { // a full disk is met here and below, before anything is given up
+		if err := s.writeFloor(st.mark.Position, st.above().encode(), keep); err != nil {
+			return s.local(fmt.Errorf("reset %s: %w", s.dir, err))
+		}
+	}
+	g, err := s.createSegment(origin{prev: st.mark, lastMs: st.lastMs})
+	if err != nil {
+		return s.local(fmt.Errorf("reset %s: %w", s.dir, err))
+	}
 	s.mu.Lock()
 	old, oldQueues := s.segments, s.queues
 	for _, start := range have.starts {
@@ -51,12 +61,9 @@ func (s *Store) Reset(storeState []byte) error {
 			s.discardLocked(queueName(s.dir, q, base))
 		}
 	}
-	s.mu.Unlock()
-	g, err := s.createSegment(origin{prev: st.mark, lastMs: st.lastMs})
-	if err != nil {
-		return s.local(fmt.Errorf("reset %s: %w", s.dir, err))
+	for _, kind := range []string{"log", "keys", "floor"} { // left by an earlier life, and in use again
+		delete(s.trash, segmentName(s.dir, st.mark.Position, kind))
 	}
-	s.mu.Lock()
 	for _, x := range old {
 		x.trimmed = true
 	}

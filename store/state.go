@@ -31,6 +31,16 @@ type bound struct {
 	min, max message.Offset
 }
 
+// above is the state of a store that begins where s ends.
+func (s *state) above() *state {
+	a := &state{first: s.mark, mark: s.mark, lastMs: s.lastMs, digest: s.digest}
+	a.mark.Position += segmentHead
+	for _, b := range s.bounds {
+		a.bounds = append(a.bounds, bound{b.queue, b.max, b.max})
+	}
+	return a
+}
+
 const (
 	stateVersion = 2
 	stateHead    = 77

@@ -84,6 +84,8 @@ type Store struct {
 	keyed   []keyPlace
 	touched []*queue
 
+	full bool // of the background: the disk had no room in the last round
+
 	spareMu sync.Mutex
 	spare   *segment // made ahead
 
@@ -184,8 +186,12 @@ func (s *Store) createFile(name string, b []byte) (*openFile, error) {
 // discardLocked removes a file at a later Sync.
 func (s *Store) discardLocked(name string) { s.trash[name] = struct{}{} }
 
-// fail keeps the first final error and returns it.
+// fail keeps the first final error and returns it. It is never vfs.ErrNoSpace,
+// which may be tried again, not even of a sync that failed for want of room.
 func (s *Store) fail(err error) error {
+	if errors.Is(err, vfs.ErrNoSpace) {
+		err = fmt.Errorf("store: failed for good: %v", err)
+	}
 	if s.fault.CompareAndSwap(nil, &err) && s.o.OnFault != nil {
 		s.o.OnFault(err)
 	}

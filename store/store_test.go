@@ -162,7 +162,7 @@ func TestResetStartsAtAFloorAndTrimDropsSegments(t *testing.T) {
 	require.NoError(t, err)
 	defer o.Close()
 	fill(t, o, 1, 10, same)
-	require.NoError(t, o.Reset(floor))
+	require.NoError(t, o.Reset(floor, nil))
 	require.Equal(t, m.Index, o.Last().Index)
 	fill(t, o, m.Index+1, 300, same)
 	_, want := s.Digest()

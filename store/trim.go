@@ -55,6 +55,14 @@ func (s *Store) Trim(before Position) error {
 	return nil
 }
 
+// Trimmed reports whether files that a trim or a Reset left wait for a Sync, or
+// two, to remove them.
+func (s *Store) Trimmed() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.trash) > 0
+}
+
 // searchStarts is starts by the queues' own files.
 func (s *Store) searchStarts(p Position) (map[message.Queue]message.Offset, error) {
 	starts := make(map[message.Queue]message.Offset, len(s.queues))
@@ -83,6 +91,27 @@ func (s *Store) TrimBefore(ms int64) Position {
 		p = g.start
 	}
 	return p
+}
+
+// Retained is one segment of what is kept.
+type Retained struct {
+	Start, End Position
+	LastMs     int64 // store time of its last entry, or before; Unix ms
+}
+
+// Retained returns the segments that are kept, oldest first; the last is still
+// appended to. Trim goes to where one starts.
+func (s *Store) Retained() []Retained {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	rs := make([]Retained, len(s.segments))
+	for i, g := range s.segments {
+		rs[i] = Retained{g.start, g.end, s.lastMs}
+		if i > 0 {
+			rs[i-1].LastMs = g.lastMs
+		}
+	}
+	return rs
 }
 
 // The trim file says below which position files may be missing:

@@ -56,7 +56,11 @@ type startedDev struct {
 
 func startTestDev(t *testing.T, server ...string) *startedDev {
 	t.Helper()
-	dir := t.TempDir()
+	return startTestDevIn(t, t.TempDir(), server...)
+}
+
+func startTestDevIn(t *testing.T, dir string, server ...string) *startedDev {
+	t.Helper()
 	c := exec.Command(os.Args[0], append([]string{"dev", "--data", dir, "--", "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576"}, server...)...)
 	c.Env = append(os.Environ(), asProgram+"=1")
 	out, err := c.StdoutPipe()

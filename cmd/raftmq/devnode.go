@@ -105,6 +105,7 @@ func (d *devCluster) start(x *devNode) error {
 		"server", "--cluster", d.name, "--node", x.Name, "--data", x.Data, "--auto-create-topics", "--initial-nodes", strings.Join(names, ","), "--join", strings.Join(gossip, ","),
 		"--nameserver-port", strconv.Itoa(p.nameServer), "--listen-port", strconv.Itoa(p.listen), "--raft-port", strconv.Itoa(p.raft),
 		"--gossip-port", strconv.Itoa(p.gossip), "--http-port", strconv.Itoa(p.http), "--slots", strconv.Itoa(len(x.Listeners)),
+		"--disk-clean-at", "100", "--disk-force-at", "100", "--disk-refuse-at", "100", "--disk-reserve", "-1", // a developer's disk is often nearly full
 	}, d.extra...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childAttr()

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,8 +17,9 @@ import (
 )
 
 func topicCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "topic", Short: "Create, list, show and delete topics"}
+	c := &cobra.Command{Use: "topic", Short: "Create, list, show, alter and delete topics"}
 	var cfg client.TopicConfig
+	var keep retention
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Create a topic; one that is there with these settings is left as it is", Args: cobra.ExactArgs(1),
 		Example: "  raftmq topic create orders --partitions 3 --queues 2",
@@ -25,6 +30,7 @@ func topicCommand(g *globals) *cobra.Command {
 			}
 			defer cl.Close(cmd.Context())
 			cfg.Name = args[0]
+			keep.into(&cfg)
 			err = cl.Admin().CreateTopic(cmd.Context(), cfg)
 			if errors.Is(err, client.ErrExists) {
 				return sameTopic(cmd.Context(), cl, cfg)
@@ -37,6 +43,7 @@ func topicCommand(g *globals) *cobra.Command {
 	}
 	create.Flags().IntVar(&cfg.Partitions, "partitions", 0, "how many slots it uses (default: all)")
 	create.Flags().IntVar(&cfg.Queues, "queues", 2, "queues per partition")
+	keep.flags(create)
 	create.Flags().BoolVar(&cfg.Order, "order", false, "tell clients that its queues are ordered")
 	list := &cobra.Command{Use: "list", Short: "List topics", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		cl, err := g.dial(cmd.Context())
@@ -86,7 +93,7 @@ func topicCommand(g *globals) *cobra.Command {
 		}
 		return cl.Admin().DeleteTopic(cmd.Context(), args[0])
 	}}
-	c.AddCommand(create, list, show, del)
+	c.AddCommand(create, list, show, topicAlter(g), del)
 	return c
 }
 
@@ -115,5 +122,22 @@ func topicDifference(have, want client.TopicConfig) string {
 	if have.Order != want.Order {
 		diffs = append(diffs, fmt.Sprintf("order %t, not %t", have.Order, want.Order))
 	}
+	for _, name := range slices.Sorted(maps.Keys(want.Attributes)) {
+		if h, w := have.Attributes[name], want.Attributes[name]; h != w && !sameTime(h, w) {
+			diffs = append(diffs, fmt.Sprintf("%s %s, not %s", name, cmp.Or(h, "default"), w))
+		}
+	}
+	for _, name := range slices.Sorted(slices.Values(want.Unset)) {
+		if h := have.Attributes[name]; h != "" {
+			diffs = append(diffs, fmt.Sprintf("%s %s, not default", name, h))
+		}
+	}
 	return strings.Join(diffs, "; ")
+}
+
+// sameTime compares durations, which can be written in several ways.
+func sameTime(a, b string) bool {
+	x, errX := time.ParseDuration(a)
+	y, errY := time.ParseDuration(b)
+	return errX == nil && errY == nil && x == y
 }

@@ -78,6 +78,7 @@ func (c *Cluster) Run(i int) {
 		Cluster: c.Name, Node: c.names[i], Data: c.dirs[i], InitialNodes: c.names, Join: c.joins,
 		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, AutoCreateTopics: true,
 		WALSegmentBytes: 4 << 20, MaxBody: 512 << 10, SegmentBytes: 8 << 20, Heartbeat: 500 * time.Millisecond,
+		DiskCleanAt: 100, DiskForceAt: 100, DiskRefuseAt: 100, DiskReserve: -1,
 	}
 	if c.cfg != nil {
 		c.cfg(&cfg)

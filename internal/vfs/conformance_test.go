@@ -261,11 +261,12 @@ var conformance = []struct {
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
 	}},
-	{"free", func(t *testing.T, d vfs.FS, dir string) {
-		free, err := d.Free(dir)
+	{"space", func(t *testing.T, d vfs.FS, dir string) {
+		free, total, err := d.Space(dir)
 		require.NoError(t, err)
 		require.Positive(t, free)
-		_, err = d.Free(dir + "/none")
+		require.LessOrEqual(t, free, total)
+		_, _, err = d.Space(dir + "/none")
 		require.ErrorIs(t, err, fs.ErrNotExist)
 	}},
 	{"directories sync", func(t *testing.T, d vfs.FS, dir string) {

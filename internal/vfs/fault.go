@@ -32,7 +32,7 @@ const (
 
 	OpOpen
 	OpList
-	OpFree
+	OpSpace
 	OpLock
 	OpRead
 	OpSize
@@ -44,7 +44,7 @@ var opNames = [...]string{
 	OpCreate: "create", OpMkdirAll: "mkdir all", OpRename: "rename", OpRemove: "remove", OpRemoveAll: "remove all",
 	OpSyncDir: "sync dir", OpWrite: "write", OpTruncate: "truncate", OpAllocate: "allocate", OpSync: "sync",
 	OpSyncData: "sync data", OpMapSync: "sync map", OpPopulate: "populate", OpWriteBack: "write back", OpOpen: "open",
-	OpList: "list", OpFree: "free", OpLock: "lock", OpRead: "read", OpSize: "size", OpMap: "map", OpDrop: "drop",
+	OpList: "list", OpSpace: "space", OpLock: "lock", OpRead: "read", OpSize: "size", OpMap: "map", OpDrop: "drop",
 }
 
 func (k OpKind) String() string { return opNames[k] }

@@ -103,9 +103,10 @@ func TestLyingSyncsAreForgottenByACrash(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	d, f := newFile(t, 8192)
 	d.SetFree(3 * vfs.PageSize)
-	free, err := d.Free("dir")
+	free, total, err := d.Space("dir")
 	require.NoError(t, err)
 	require.EqualValues(t, 3*vfs.PageSize, free)
+	require.EqualValues(t, 5*vfs.PageSize, total)
 	write(t, f, 0, strings.Repeat("r", 8192)) // its blocks are reserved
 
 	n, err := f.WriteAt(make([]byte, 5*vfs.PageSize), 8192-100)
@@ -124,10 +125,10 @@ func TestFullDisk(t *testing.T) {
 
 	// A removed file gives its blocks back when nobody has it open.
 	require.NoError(t, d.Remove("dir/file"))
-	before, _ := d.Free("dir")
+	before, _, _ := d.Space("dir")
 	require.NoError(t, m.Unmap())
 	require.NoError(t, f.Close())
-	after, _ := d.Free("dir")
+	after, _, _ := d.Space("dir")
 	require.Greater(t, after, before)
 	require.EqualValues(t, 5*vfs.PageSize, after)
 }

@@ -312,18 +312,18 @@ func (m *Mem) SyncDir(dir string) error {
 	return nil
 }
 
-func (m *Mem) Free(dir string) (uint64, error) {
-	if err := m.begin(Op{Kind: OpFree, Name: dir}); err != nil {
-		return 0, pathError("free", dir, err)
+func (m *Mem) Space(dir string) (free, total uint64, err error) {
+	if err := m.begin(Op{Kind: OpSpace, Name: dir}); err != nil {
+		return 0, 0, pathError("space", dir, err)
 	}
 	defer m.mu.Unlock()
 	if _, err := m.findDir(dir); err != nil {
-		return 0, pathError("free", dir, err)
+		return 0, 0, pathError("space", dir, err)
 	}
 	if m.capacity == 0 {
-		return 1 << 40, nil
+		return 1 << 40, 1 << 40, nil
 	}
-	return uint64(max(0, m.capacity-m.used)), nil
+	return uint64(max(0, m.capacity-m.used)), uint64(max(m.capacity, m.used)), nil
 }
 
 func (m *Mem) Lock(name string) (io.Closer, error) {

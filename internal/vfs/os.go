@@ -64,12 +64,13 @@ func (OS) SyncDir(dir string) (err error) {
 	return f.Sync()
 }
 
-func (OS) Free(dir string) (uint64, error) {
+func (OS) Space(dir string) (free, total uint64, err error) {
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Statfs(dir, &st) }); err != nil {
-		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+		return 0, 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return st.Bavail * uint64(st.Bsize), nil
+	block := uint64(st.Bsize)
+	return st.Bavail * block, (st.Blocks - st.Bfree + st.Bavail) * block, nil // without what is root's alone
 }
 
 func (OS) Lock(name string) (io.Closer, error) {

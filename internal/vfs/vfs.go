@@ -58,8 +58,9 @@ type FS interface {
 	// durable, but not the content of files.
 	SyncDir(dir string) error
 
-	// Free returns the bytes that can still be written below dir.
-	Free(dir string) (uint64, error)
+	// Space returns the bytes that can still be written below dir, and those that
+	// could be if its disk were empty.
+	Space(dir string) (free, total uint64, err error)
 
 	// Lock takes the exclusive lock named by the file name, creating it if
 	// need be with its directory, until Close or the end of the process.

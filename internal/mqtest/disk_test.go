@@ -1,0 +1,231 @@
+package mqtest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+	"raftmq/client"
+	"raftmq/internal/vfs"
+	"raftmq/remoting"
+)
+
+// onMems starts n nodes on disks in memory.
+func onMems(t *testing.T, n int, change func(*broker.Config)) (*Cluster, []*vfs.Mem) {
+	t.Helper()
+	var disks []vfs.FS
+	var mems []*vfs.Mem
+	for i := range n {
+		mems = append(mems, vfs.NewMem(uint64(i)))
+		disks = append(disks, mems[i])
+	}
+	return StartOn(t, disks, change), mems
+}
+
+// fillTo has percent of the disk used from here on.
+func fillTo(t *testing.T, m *vfs.Mem, dir string, percent float64) {
+	t.Helper()
+	const some = 1 << 30
+	m.SetFree(some)
+	_, total, err := m.Space(dir)
+	require.NoError(t, err)
+	used := float64(total - some)
+	m.SetFree(int64(used/percent*100 - used))
+}
+
+// follower is a node that does not lead the topic's only partition.
+func (c *Cluster) follower(topic string) int {
+	for i := range c.Nodes {
+		if x := c.of(i, topic); x.Leader != "" && x.Leader != c.names[i] {
+			return i
+		}
+	}
+	c.t.Fatalf("%s has no leader", topic)
+	return 0
+}
+
+func (c *Cluster) leads(topic string) int {
+	for i := range c.Nodes {
+		if c.of(i, topic).Leader == c.names[i] {
+			return i
+		}
+	}
+	c.t.Fatalf("%s has no leader", topic)
+	return 0
+}
+
+// sound fails if a node has failed.
+func (c *Cluster) sound() {
+	c.t.Helper()
+	for i, b := range c.Nodes {
+		select {
+		case err := <-b.Failed():
+			c.t.Fatalf("%s failed: %v", c.names[i], err)
+		default:
+		}
+	}
+}
+
+// The disk of one replica is full, without warning: it waits, says so, and does not
+// end; the others go on. When there is room it goes on by itself, to the same bytes.
+func TestAReplicaOnAFullDiskWaits(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 3, nil)
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "t", 10)
+	f := c.follower("t")
+	mems[f].SetFree(0)
+	for range 40 {
+		_, err := p.Send(ctx, &client.Message{Topic: "t", Body: make([]byte, 64<<10)})
+		require.NoError(t, err)
+	}
+	eventually(ctx, t, "it waits", func() bool { return c.of(f, "t").Waits != "" })
+	ok, why := c.Nodes[f].Ready()
+	require.False(t, ok)
+	require.Contains(t, why, "no room on the disk")
+	require.EqualValues(t, 1, c.metric(f, "raftmq_partitions_waiting"))
+	require.Contains(t, c.of(f, "t").Waits, vfs.ErrNoSpace.Error())
+	sendKiB(ctx, t, p, "t", 10)
+	mems[f].SetFree(-1)
+	c.Await(f)
+	c.awaitSame(ctx, "t")
+	c.sound()
+}
+
+// The disk of the leader is full: another takes over, and nothing that was
+// acknowledged is missing.
+func TestALeaderOnAFullDiskHandsOver(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 3, nil)
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	p, err := cl.NewProducer("p", client.WithSendTimeout(30*time.Second))
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "t", 10)
+	l := c.leads("t")
+	mems[l].SetFree(0)
+	var last int64
+	for range 40 {
+		r, err := p.Send(ctx, &client.Message{Topic: "t", Body: make([]byte, 64<<10)})
+		require.NoError(t, err)
+		last = r.Offset
+	}
+	require.NotEqual(t, c.names[l], c.of((l+1)%3, "t").Leader)
+	_, hi := bounds(ctx, t, cl, "t")
+	require.Equal(t, last+1, hi)
+	require.EqualValues(t, 50, hi, "each once")
+	mems[l].SetFree(-1)
+	c.awaitSame(ctx, "t")
+	c.sound()
+}
+
+// Two disks of three are nearly full: messages are refused, certainly not stored, by
+// whichever node is asked. Offsets are kept, messages are deleted by age, topics are
+// deleted, while the disks are full to the last byte. With room messages are taken.
+func TestMessagesAreRefusedWhenAMajorityLacksRoom(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 3, func(cfg *broker.Config) {
+		smallSegments(cfg)
+		cfg.DiskReserve = 32 << 20
+	})
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	topic(ctx, t, cl, "other", nil)
+	p, err := cl.NewProducer("p", client.WithSendTimeout(500*time.Millisecond))
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "t", 300)
+	f := c.follower("t")
+	mems[f].SetFree(0)
+	eventually(ctx, t, "it tells the others", func() bool { return c.metric(f, "raftmq_disk_level") == 3 })
+	last := sendKiB(ctx, t, p, "t", 100)
+	mems[(f+1)%3].SetFree(0)
+	lead := func() int { return c.leads("t") }
+	eventually(ctx, t, "messages are refused", func() bool { return c.of(lead(), "t").Refuses })
+	for i := range c.Nodes {
+		h := remoting.SendHeader{ProducerGroup: "raw", Topic: "t", BornTimestamp: 1}
+		reply := c.ask(ctx, i, remoting.SendMessageV2, h)
+		require.Equal(t, remoting.ServiceNotAvailable, reply.Code, reply.Remark)
+		require.Contains(t, reply.Remark, "[DISK FULL]")
+	}
+	_, err = p.Send(ctx, &client.Message{Topic: "t", Body: []byte("no")})
+	require.ErrorIs(t, err, client.ErrUnavailable)
+	require.NotErrorIs(t, err, client.ErrUncertain)
+	mems[f].SetFree(0)
+	mems[(f+1)%3].SetFree(0)
+	for off := range int64(60) {
+		reply := c.ask(ctx, int(off)%3, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: fmt.Sprintf("g%d", off%7), Topic: "t", CommitOffset: off + 1})
+		require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+	}
+	conf, err := cl.Admin().Topic(ctx, "t")
+	require.NoError(t, err)
+	conf.Attributes = map[string]string{"retention": "1s"}
+	require.NoError(t, cl.Admin().UpdateTopic(ctx, conf))
+	eventually(ctx, t, "messages are deleted", func() bool { lo, _ := bounds(ctx, t, cl, "t"); return lo > 300 })
+	require.NoError(t, cl.Admin().DeleteTopic(ctx, "other"))
+	for i := range c.Nodes {
+		eventually(ctx, t, "the topic goes from each node", func() bool { return c.of(i, "other").ID == 0 })
+	}
+	_, hi := bounds(ctx, t, cl, "t")
+	require.Equal(t, last+1, hi, "what was refused is not stored")
+	mems[f].SetFree(-1)
+	eventually(ctx, t, "messages are taken again", func() bool { return !c.of(lead(), "t").Refuses })
+	require.Equal(t, last+1, sendKiB(ctx, t, p, "t", 1))
+	mems[(f+1)%3].SetFree(-1)
+	c.awaitSame(ctx, "t")
+	c.sound()
+}
+
+// Above its watermark a disk is cleaned: of what has expired at any hour, and above
+// the next of the oldest, expired or not; on all replicas, since they are the same. The
+// newest segment stays.
+func TestADiskAboveItsWatermarksIsCleaned(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	never := fmt.Sprintf("%02d", (time.Now().Hour()+12)%24)
+	c, mems := onMems(t, 3, func(cfg *broker.Config) {
+		smallSegments(cfg)
+		cfg.DeleteWhen, cfg.DiskCleanAt, cfg.DiskForceAt = never, 75, 85
+	})
+	cl := c.Client()
+	topic(ctx, t, cl, "old", map[string]string{"retention": "1s"})
+	topic(ctx, t, cl, "young", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "old", 200)
+	sendKiB(ctx, t, p, "young", 200)
+	time.Sleep(1200 * time.Millisecond) // what is "old" has expired, and some rounds have passed
+	lo, _ := bounds(ctx, t, cl, "old")
+	require.Zero(t, lo, "it is not the hour")
+	f := c.follower("old")
+	fillTo(t, mems[f], c.dirs[f], 80)
+	eventually(ctx, t, "what has expired goes", func() bool { lo, _ := bounds(ctx, t, cl, "old"); return lo > 100 })
+	lo, _ = bounds(ctx, t, cl, "young")
+	require.Zero(t, lo)
+	fillTo(t, mems[f], c.dirs[f], 95)
+	eventually(ctx, t, "the oldest go", func() bool { lo, _ := bounds(ctx, t, cl, "young"); return lo > 100 })
+	fillTo(t, mems[f], c.dirs[f], 99)
+	last := sendKiB(ctx, t, p, "young", 10)
+	lo, hi := bounds(ctx, t, cl, "young")
+	require.Equal(t, last+1, hi)
+	require.Less(t, lo, hi-10+1, "the newest segment stays")
+	for i := range c.Nodes {
+		eventually(ctx, t, "alike on all", func() bool { return c.of(i, "young").First == c.of((i+1)%3, "young").First })
+	}
+	mems[f].SetFree(-1)
+	c.awaitSame(ctx, "young")
+	c.sound()
+}
