@@ -23,7 +23,7 @@ func FuzzClientList(f *testing.F) {
 		f.Add([]byte(s), []byte(good))
 	}
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		b := &Broker{log: hclog.NewNullLogger()}
+		b := &Broker{log: hclog.NewNullLogger(), now: time.Now}
 		g := &registry{
 			b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo),
 			lists: make(map[string]clientList), away: make(map[string]clientInfo), left: make(map[string]time.Time),
