@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -74,6 +75,10 @@ type outFrame struct {
 }
 
 func (f *outFrame) size() int { return len(*f.head) + len(f.body) }
+
+// cost is what the frame takes in memory while it waits: a short one much more than
+// its bytes.
+func (f *outFrame) cost() int { return cap(*f.head) + len(f.body) + int(unsafe.Sizeof(*f)) }
 
 // A call is queued, then its bytes may have left. Guarded by link.mu.
 type call struct {
@@ -164,7 +169,7 @@ func (l *link) put(f outFrame, opaque int32) (ok bool, err error) {
 	l.mu.Lock()
 	if l.err != nil {
 		err = l.err
-	} else if ok = l.outSize == 0 || l.outSize+f.size() <= l.maxQueue; ok {
+	} else if ok = l.outSize == 0 || l.outSize+f.cost() <= l.maxQueue; ok {
 		if f.call != nil {
 			if l.calls[opaque] != nil {
 				l.mu.Unlock()
@@ -172,14 +177,14 @@ func (l *link) put(f outFrame, opaque int32) (ok bool, err error) {
 			}
 			l.calls[opaque] = f.call
 		}
-		if !l.queued.queue(f.size(), l.outSize) {
+		if !l.queued.queue(f.cost(), l.outSize) {
 			if f.call != nil {
 				delete(l.calls, opaque)
 			}
 			l.mu.Unlock()
 			return false, nil
 		}
-		l.outSize += f.size()
+		l.outSize += f.cost()
 		l.out = append(l.out, f)
 	}
 	l.mu.Unlock()
@@ -297,7 +302,7 @@ func (l *link) write() {
 		// more: 64 calls in flight went from 9 to 5.6 us each, one lost nothing.
 		runtime.Gosched()
 		for {
-			n := 0
+			n, cost := 0, 0
 			l.mu.Lock()
 			if l.err != nil {
 				l.mu.Unlock()
@@ -307,16 +312,17 @@ func (l *link) write() {
 			i := 0
 			for ; i < len(l.out) && (i == 0 || n+l.out[i].size() <= writeStep); i++ {
 				f := l.out[i]
-				l.outSize -= f.size()
+				l.outSize -= f.cost()
 				if f.call != nil {
 					if f.call.gone {
-						l.queued.give(f.size())
+						l.queued.give(f.cost())
 						freeHead(f.head)
 						continue
 					}
 					f.call.left = true
 				}
 				n += f.size()
+				cost += f.cost()
 				took = append(took, f)
 			}
 			if l.low != nil && l.outSize <= fairQueue {
@@ -368,7 +374,7 @@ func (l *link) write() {
 				clear(vec[:cap(vec)])
 			}
 			l.writing.Store(0)
-			l.queued.give(n) // not before: until it is written it is in memory
+			l.queued.give(cost) // not before: until it is written it is in memory
 			if err != nil {
 				l.unwritten(took, wrote, plain)
 			}

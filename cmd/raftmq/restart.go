@@ -235,7 +235,12 @@ func (l restartLoad) topics(ctx context.Context, d *devCluster, cl *client.Clien
 		some <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-some }()
-			if err := cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: name, Partitions: min(left, each), Queues: 1}); err != nil {
+			err := cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: name, Partitions: min(left, each), Queues: 1})
+			for again := 0; err != nil && !errors.Is(err, client.ErrExists) && again < 20 && ctx.Err() == nil; again++ { // leaders may be late
+				sleep(ctx, time.Second)
+				err = cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: name, Partitions: min(left, each), Queues: 1})
+			}
+			if err != nil && !errors.Is(err, client.ErrExists) {
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()
