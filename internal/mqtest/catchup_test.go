@@ -35,7 +35,7 @@ func walBytes(t *testing.T, data string) (n int64) {
 // the log stays within its budget, and the node then catches up from the others'
 // commit logs, to the same bytes, receiving at most 1.1 times what it lacked.
 func TestAFollowerCatchesUpFromFarBehindTheWriteAheadLog(t *testing.T) {
-	t.Parallel()
+	// Not beside others: it takes the whole machine.
 	const segment, segments = 4 << 20, 8 // two AppendEntries of 4 MiB must fit
 	c := Start(t, 3, func(cfg *broker.Config) {
 		cfg.WALSegmentBytes, cfg.WALSegments, cfg.SegmentBytes = segment, segments, 16<<20

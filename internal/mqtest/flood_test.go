@@ -20,7 +20,7 @@ import (
 // and through a follower: sends on the same connections, and through the same
 // nodes, are answered, and what is too much is refused so that clients ask again.
 func TestHeldPullsDoNotStarveSends(t *testing.T) {
-	t.Parallel()
+	// Not beside others: it takes the whole machine.
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 0 }) // as in real clusters: this is much at once
 	c.createTopic(t, topicOf("t", 1))
 	c.createTopic(t, topicOf("other", 1))
@@ -98,7 +98,7 @@ func TestHeldPullsDoNotStarveSends(t *testing.T) {
 // Bodies that are too long, frames that lie, floods of queries and peers that stop
 // or do not read cost themselves something and nobody else.
 func TestHostilePeersCostNobodyElse(t *testing.T) {
-	t.Parallel()
+	// Not beside others: it takes the whole machine.
 	// Two processors do all this: heartbeats as in real clusters.
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 0 })
 	c.createTopic(t, topicOf("t", 1))
@@ -112,7 +112,7 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 	hostile := func(f func(nc net.Conn) error) {
 		for _, addr := range ports {
 			wg.Go(func() {
-				tick := time.NewTicker(50 * time.Millisecond)
+				tick := time.NewTicker(hostileEvery)
 				defer tick.Stop()
 				for {
 					select {

@@ -20,6 +20,9 @@ import (
 // settings say, and sends of others are answered. RAFTMQ_HOSTILE=30 goes on for so
 // many seconds.
 func TestHostileClientsCostNoMoreMemoryThanTheSettingsSay(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector keeps memory of its own")
+	}
 	seconds, _ := strconv.Atoi(os.Getenv("RAFTMQ_HOSTILE"))
 	c := Start(t, 1, func(cfg *broker.Config) {
 		cfg.MaxConnections, cfg.MaxRequestBytes, cfg.MaxReplyBytes = 70, 16<<20, 16<<20

@@ -20,7 +20,7 @@ import (
 // goes on either way.
 func TestFramesThatBreakTheFormatEndTheirConnectionOnly(t *testing.T) {
 	t.Parallel()
-	c := Start(t, 3, func(cfg *broker.Config) { cfg.MaxBody = 0; cfg.WALSegmentBytes = 0 }) // 4 MiB
+	c := Start(t, 3, func(cfg *broker.Config) { cfg.MaxBody, cfg.WALSegmentBytes, cfg.Heartbeat = 0, 0, 0 }) // 4 MiB, and what goes with it
 	c.createTopic(t, topicOf("t", 1))
 	word := func(total, serial, header uint32) []byte {
 		return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, total), serial<<24|header)
@@ -75,7 +75,10 @@ func TestFramesThatBreakTheFormatEndTheirConnectionOnly(t *testing.T) {
 			r := w.led(remoting.SendMessageV2, sendShort("t", 0), make([]byte, size))
 			require.Equal(t, remoting.MessageIllegal, r.Code, r.Remark)
 		}
-		r := w.led(remoting.SendMessageV2, sendShort("t", 0), bytes.Repeat([]byte("x"), message.MaxBody))
+		r := w.led(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), bytes.Repeat([]byte("x"), message.MaxBody))
+		for try := 0; r.Code == remoting.OutcomeUnknown && try < 5; try++ { // the leader changed meanwhile
+			r = w.led(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), bytes.Repeat([]byte("x"), message.MaxBody))
+		}
 		require.Equal(t, remoting.OK, r.Code, "a body at the limit: %s", r.Remark)
 	}
 }

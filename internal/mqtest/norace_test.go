@@ -1,0 +1,11 @@
+//go:build !race
+
+package mqtest
+
+import "time"
+
+const (
+	raceDetector = false
+	sideBySide   = 4 // tests that run at once, on however few processors
+	hostileEvery = 50 * time.Millisecond
+)
