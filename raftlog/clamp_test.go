@@ -146,14 +146,14 @@ func TestTopUpTakesOneLogOnly(t *testing.T) {
 	}
 	log, _ := open()
 	a := request()
-	backlogOf(log).topUp(a, 1<<20)
+	backlogOf(log).topUp(a, 1, 1<<20)
 	require.Len(t, a.Entries, 6)
 
 	for from := uint64(3); from <= 4; from++ { // before: the request's own end is gone
 		log, _ := open()
 		replace(log, from)
 		a := request()
-		backlogOf(log).topUp(a, 1<<20)
+		backlogOf(log).topUp(a, 1, 1<<20)
 		require.Len(t, a.Entries, 2)
 	}
 	for at := uint64(4); at <= 8; at++ { // meanwhile
@@ -166,7 +166,7 @@ func TestTopUpTakesOneLogOnly(t *testing.T) {
 			log.LogStore = changing
 		}
 		a := request()
-		backlogOf(log).topUp(a, 1<<20)
+		backlogOf(log).topUp(a, 1, 1<<20)
 		require.Len(t, a.Entries, 2, "at entry %d", at)
 	}
 }

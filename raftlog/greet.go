@@ -126,7 +126,7 @@ func (g *greetings) round(node string, n *greeted) {
 			case a.resp.Success:
 				g.told(n, a.r)
 			case g.stuck(n, a.r, logEnd{term: a.resp.Term, index: a.resp.LastLog}):
-				a.r.trigger()
+				a.r.trigger(func() {})
 			}
 		case <-late.C:
 			return
@@ -189,13 +189,22 @@ func (r *Replica) greeting(node string) (raft.ServerAddress, *raft.AppendEntries
 	return "", nil
 }
 
+// triggerOnce is trigger, unless one is under way.
+func (r *Replica) triggerOnce() {
+	if r.asked.CompareAndSwap(false, true) {
+		r.trigger(func() { r.asked.Store(false) })
+	}
+}
+
 // trigger makes Raft send to all followers now: there is no other way than an entry.
-func (r *Replica) trigger() {
+func (r *Replica) trigger(done func()) {
 	if r.gate.ask() != nil {
+		done()
 		return
 	}
 	go func() { // ends when Raft answers: see Close
 		r.raft.Barrier(0).Error()
 		r.gate.leave()
+		done()
 	}()
 }

@@ -72,3 +72,18 @@ func TestANodeThatWasCutOffIsToldWithoutTraffic(t *testing.T) {
 		require.Equal(t, leader, f.leader())
 	})
 }
+
+// A follower that fell behind while its link hung for a moment gets the rest without pauses, though nobody writes any more.
+func TestALargeBacklogIsSentWithoutPauses(t *testing.T) {
+	inFleet(t, func(f *fleet) { f.heartbeat = 20 * time.Second }, func(t *testing.T, f *fleet) {
+		f.put("before")
+		f.equal()
+		leader, slow := f.leader(), f.follower()
+		f.net.cuts.Hang(leader.name, slow.name)
+		f.put(many("much", 6000)...)
+		f.net.cuts.Heal(leader.name, slow.name)
+		began := time.Now()
+		f.applies(slow, 0, f.witnesses[1].last().Commands)
+		require.Less(t, time.Since(began), 4*time.Second)
+	})
+}

@@ -298,7 +298,7 @@ func (g *GroupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddres
 	if err != nil {
 		return err
 	}
-	g.backlog.topUp(args, g.t.cfg.MaxBytes)
+	g.backlog.topUp(args, 1, g.t.cfg.MaxBytes)
 	g.clamp(args)
 	err = link.call(func(call uint64) *outFrame {
 		return encodeAppend(wireTarget{call, g.id, incarnation}, args, string(g.t.self))

@@ -98,7 +98,8 @@ func appendSize(args *raft.AppendEntriesRequest) int {
 func (p *appendPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	f := &appendFuture{start: time.Now(), args: args, resp: resp, done: make(chan struct{})}
 	if cutEntries(args.Entries, p.g.t.cfg.MaxBytes) == len(args.Entries) {
-		p.g.backlog.topUp(args, p.g.t.cfg.MaxBytes)
+		p.g.backlog.topUp(args, pipelineTopUp, p.g.t.cfg.MaxBytes)
+		defer p.g.backlog.rest(args)
 	}
 	p.sending.Lock()
 	defer p.sending.Unlock()

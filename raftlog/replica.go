@@ -72,7 +72,8 @@ type Replica struct {
 	gate    gate
 	reads   readRounds
 	pushes  commitPush
-	unsafe  error // why there are no more checkpoints; guarded by apply.save
+	asked   atomic.Bool // a trigger was asked for, and has not come
+	unsafe  error       // why there are no more checkpoints; guarded by apply.save
 	closing chan struct{}
 	closed  sync.Once
 	wg      sync.WaitGroup
@@ -123,6 +124,7 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	}
 	r.net = h.transport.Group(cfg.Group)
 	r.net.SetLog(r.logs)
+	r.net.backlog.more = r.triggerOnce
 	r.net.SetHeartbeat(cfg.Heartbeat)
 	if err := r.start(snapshots); err != nil {
 		r.noCheckpoints(ErrClosed)
