@@ -34,12 +34,14 @@ func onMem(ctx context.Context, t *testing.T, n int) (*Cluster, []*vfs.Mem, *cli
 	return c, mems, p
 }
 
-// replica returns node i's replica of topic "t".
+// replica returns node i's replica of topic "t"; while it is repaired there is none.
 func (c *Cluster) replica(i int) broker.PartitionInfo {
 	c.t.Helper()
-	for _, p := range c.Nodes[i].Partitions() {
-		if p.Topic == "t" {
-			return p
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
+		for _, p := range c.Nodes[i].Partitions() {
+			if p.Topic == "t" {
+				return p
+			}
 		}
 	}
 	c.t.Fatalf("%s has no replica", c.names[i])
