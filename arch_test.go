@@ -28,6 +28,11 @@ var mayImport = map[string][]string{
 	"remoting":             {"message"},
 	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"message", "remoting"},
+	"jepsen/history":       {},
+	"jepsen/check":         {"jepsen/history"},
+	"jepsen/cluster":       {},
+	"jepsen/run":           {"client", "jepsen/history", "jepsen/cluster"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/cluster", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs"}, // raftlog for bench engine
 }
