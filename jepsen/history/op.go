@@ -111,5 +111,7 @@ type Plan struct {
 	Groups     []string `json:"groups,omitempty"` // each subscribed before the first send
 	Sends      int      `json:"sends"`            // how many the rate and the time allow
 	Faults     int      `json:"faults"`           // how many were planned
-	Idempotent bool     `json:"idempotent"`       // a send is stored at most once, however often it is tried
+	Batches    bool     `json:"batches"`          // some sends have several values
+	Readers    int      `json:"readers"`
+	Idempotent bool     `json:"idempotent"` // a send is stored at most once, however often it is tried
 }

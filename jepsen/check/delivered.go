@@ -1,0 +1,53 @@
+package check
+
+import (
+	"fmt"
+
+	"raftmq/jepsen/history"
+)
+
+// delivered: each group, once it has come to the ends of all queues, was given each
+// acknowledged value at its place.
+func delivered(f *facts, r *Result) {
+	type key struct {
+		group string
+		place history.Place
+	}
+	given := make(map[key]string)
+	drained := make(map[string]*history.Op)
+	for i := range f.ops {
+		op := &f.ops[i]
+		switch op.F {
+		case history.Deliver:
+			for _, m := range op.Messages {
+				given[key{op.Group, history.Place{Queue: m.Queue, Offset: m.Offset}}] = m.Value
+			}
+		case history.Drained:
+			if op.Type == history.OK {
+				drained[op.Group] = op
+			}
+		}
+	}
+	for _, g := range f.plan.Groups {
+		end := drained[g]
+		if end == nil {
+			r.doubt("group %s did not come to the end", g)
+			continue
+		}
+		for _, s := range f.sends {
+			if !s.is(history.OK) {
+				continue
+			}
+			for i, v := range s.values {
+				p := s.outcome.Places[i]
+				if p.Offset < f.floor(p.Queue) {
+					continue
+				}
+				r.Checked++
+				if _, ok := given[key{g, p}]; !ok {
+					r.violate(fmt.Sprintf("%s was acknowledged at %s at %s offset %d; group %s came to the end of the queue and was never given it.", v, at(s.outcome), p.Queue, p.Offset, g), s.invoke, s.outcome, end)
+				}
+			}
+		}
+	}
+}
