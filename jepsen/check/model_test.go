@@ -121,7 +121,7 @@ func modelHistory(seed uint64) []history.Op {
 		m.add(history.Op{Process: "run", Type: history.OK, F: history.Bounds, Queue: q, Range: &history.Range{End: int64(len(m.log[q]))}})
 		for _, n := range modelNodes {
 			half := len(m.log[q]) / 2
-			m.add(history.Op{Process: "run", Type: history.OK, F: history.Final, Node: n, Queue: q, Messages: m.messages(q, 0, half)})
+			m.add(history.Op{Process: "run", Type: history.Info, F: history.Final, Node: n, Queue: q, Messages: m.messages(q, 0, half)})
 			m.add(history.Op{Process: "run", Type: history.OK, F: history.Final, Node: n, Queue: q, Messages: m.messages(q, half, len(m.log[q]))})
 		}
 	}

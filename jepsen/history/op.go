@@ -33,8 +33,8 @@ const (
 	Fault = "fault"
 	// Healed: from here on nothing is broken.
 	Healed = "healed"
-	// Final is a part of a queue as a node reads it at the end, OK; or that it
-	// could not be read to its end, Info.
+	// Final is a part of a queue as a node reads it at the end, Info; OK: its last
+	// part.
 	Final = "final"
 	// Bounds are a queue's first offset and its end at the end, by its leader.
 	Bounds = "bounds"
