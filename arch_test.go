@@ -31,8 +31,9 @@ var mayImport = map[string][]string{
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
 	"jepsen/cluster":       {},
+	"jepsen/mutant":        {},
 	"jepsen/run":           {"client", "jepsen/history", "jepsen/cluster"},
-	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/cluster", "jepsen/run"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs"}, // raftlog for bench engine
 }

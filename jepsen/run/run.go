@@ -46,6 +46,7 @@ type run struct {
 	o       Options
 	cluster *cluster.Cluster
 	clients []*client.Client // one per node, each naming all nodes, that one first
+	lossy   []*client.Client // the same, with replies thrown away
 	history *history.Writer
 	begun   time.Time
 	process atomic.Int64
@@ -97,12 +98,19 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, r.cluster.Stop()) }()
 	all := r.cluster.Endpoints()
 	for i := range nodes {
-		cl, err := client.Dial(ctx, client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...))
-		if err != nil {
-			return err
+		endpoints := client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...)
+		l := &lossy{rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
+		for _, x := range []struct {
+			to   *[]*client.Client
+			opts []client.Option
+		}{{&r.clients, []client.Option{endpoints}}, {&r.lossy, []client.Option{endpoints, client.WithDialer(l.dial)}}} {
+			cl, err := dial(ctx, x.opts...)
+			if err != nil {
+				return err
+			}
+			defer cl.Close(context.WithoutCancel(ctx))
+			*x.to = append(*x.to, cl)
 		}
-		defer cl.Close(context.WithoutCancel(ctx))
-		r.clients = append(r.clients, cl)
 	}
 	if err := r.clients[0].Admin().CreateTopic(ctx, client.TopicConfig{Name: topic, Partitions: partitions, Queues: queues}); err != nil {
 		return err
@@ -111,6 +119,16 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	return r.end(ctx)
+}
+
+// dial is client.Dial, and again if the reply was lost.
+func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err error) {
+	for range 5 {
+		if cl, err = client.Dial(ctx, opts...); err == nil {
+			break
+		}
+	}
+	return cl, err
 }
 
 // load runs senders, readers and members under the faults, heals, and lets the

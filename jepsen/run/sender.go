@@ -33,13 +33,18 @@ const (
 )
 
 // sender returns the i-th. Every second one gives up early and does not try again
-// what may be stored, so that there are unknown outcomes.
+// what may be stored, so that there are unknown outcomes; every second pair loses
+// replies, so that much is tried again that was stored.
 func (r *run) sender(i int) (*sender, error) {
 	opts := []client.ProducerOption{client.WithSendTimeout(patient)}
 	if i%2 == 1 {
 		opts = []client.ProducerOption{client.WithSendTimeout(impatient), client.WithRetries(client.RetryPolicy{})}
 	}
-	p, err := r.clients[i%len(r.clients)].NewProducer("jepsen-sender-"+strconv.Itoa(i), opts...)
+	clients := r.clients
+	if i%4 >= 2 {
+		clients = r.lossy
+	}
+	p, err := clients[i%len(clients)].NewProducer("jepsen-sender-"+strconv.Itoa(i), opts...)
 	if err != nil {
 		return nil, err
 	}
