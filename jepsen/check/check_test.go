@@ -206,6 +206,13 @@ var mutations = []struct {
 		last.Messages = []history.Message{{Queue: last.Messages[0].Queue, Offset: 0}}
 	}},
 	{"a committed offset is past the end", "P8", Invalid, "whose end is", 2, func(e *edit) { e.lastOf(history.Committed).Messages = []history.Message{{Queue: "t/0", Offset: 9999}} }},
+	{"nobody asked for the offsets", "P8", Unknown, "nothing to check", 0, func(e *edit) {
+		for i := range e.ops {
+			if e.ops[i].F == history.Committed {
+				e.ops[i].F = "nothing"
+			}
+		}
+	}},
 	{"an acknowledged value was not delivered", "P9", Invalid, "was never given it", 3, func(e *edit) {
 		_, ok := e.acked(1)
 		e.drop(history.Deliver, "", at1(ok.Places[0]))
@@ -230,6 +237,9 @@ var mutations = []struct {
 	{"no recovery", "P20", Invalid, "did not recover", 1, func(e *edit) { e.lastOf(history.Healed).Type = history.Info }},
 	{"a group hangs", "P20", Invalid, "did not come to the end", 1, func(e *edit) { e.lastOf(history.Drained).Type = history.Info }},
 	{"a node ends by itself", "P20", Invalid, "ended by itself", 1, func(e *edit) { e.lastOf(history.Fault).Fault = &history.Effect{Kind: "exit"} }},
+	{"a node does not stop cleanly", "P20", Invalid, "did not stop cleanly", 1, func(e *edit) {
+		e.ops = append(e.ops, history.Op{Index: int64(len(e.ops)), Process: "run", Type: history.Info, F: history.Stopped})
+	}},
 	{"the run was cut short", "P20", Unknown, "ends before", 0, func(e *edit) { e.lastOf(history.Healed).F = "nothing" }},
 	{"too few sends", "load", Unknown, "planned", 0, func(e *edit) {
 		p := *e.ops[0].Run

@@ -33,6 +33,8 @@ const (
 	Fault = "fault"
 	// Healed: from here on nothing is broken.
 	Healed = "healed"
+	// Stopped: all nodes ended as they should when told to, OK; or not, Info.
+	Stopped = "stopped"
 	// Final is a part of a queue as a node reads it at the end, Info; OK: its last
 	// part.
 	Final = "final"
@@ -87,7 +89,7 @@ type Range struct {
 
 // Effect is a fault and the proof that it had one.
 type Effect struct {
-	Kind     string `json:"kind"`             // kill, pause, or what undoes them: start, resume
+	Kind     string `json:"kind"`             // kill, pause, or what undoes them: start, resume; exit: the node ended by itself
 	PID      int    `json:"pid"`              // of the process that was hit
 	Verified bool   `json:"verified"`         // the process was seen gone or stopped, or ready again
 	Before   string `json:"before,omitempty"` // who led the first partition before the fault

@@ -22,7 +22,7 @@ var All = []Mutant{
 		File: "fsm/dedup.go", Old: "return Duplicate, w.runs[i].off + message.Offset(p.Sequence-w.runs[i].seq)", New: "return Duplicate, w.runs[i].off + message.Offset(p.Sequence-w.runs[i].seq) + 1",
 	},
 	{
-		Name: "own-clock", Bug: "each replica stamps records by its own clock, not the entry's", Nemesis: "kill", Property: "P16",
+		Name: "own-clock", Bug: "each replica stamps records by its own clock", Nemesis: "kill", Property: "P16",
 		File: "fsm/records.go", Old: "first, err := m.store.Append(e, m.now, stored)", New: "first, err := m.store.Append(e, m.now+time.Now().UnixMicro()%1000, stored)",
 	},
 	{
@@ -30,7 +30,7 @@ var All = []Mutant{
 		File: "client/lane.go", Old: `fail(batch, fmt.Errorf("%w: %w", ErrUncertain, err))`, New: "fail(batch, err)",
 	},
 	{
-		Name: "pull-skips", Bug: "after a pull of several messages a consumer is sent on one too far", Nemesis: "kill", Property: "P7",
+		Name: "pull-skips", Bug: "after a pull of several messages a consumer is sent on too far", Nemesis: "kill", Property: "P7",
 		File: "broker/pull.go", Old: "remoting.PullReply{NextBeginOffset: int64(batch.Next), ", New: "remoting.PullReply{NextBeginOffset: int64(batch.Next) + int64(batch.Count/2), ",
 	},
 	{
@@ -42,7 +42,7 @@ var All = []Mutant{
 		File: "jepsen/cluster/node.go", Old: "n.signal(syscall.SIGSTOP, true)", New: "n.signal(syscall.SIGCONT, true)",
 	},
 	{
-		Name: "blind-dump", Bug: "the suite reads one replica three times, and misses one", Nemesis: "kill", Property: "P1", Unknown: true,
+		Name: "blind-dump", Bug: "the suite reads one replica twice, and another not at all", Nemesis: "kill", Property: "P1", Unknown: true,
 		File: "jepsen/run/final.go", Old: "for _, n := range r.cluster.Nodes {\n		r.dump(ctx, n)", New: "for _, n := range []*cluster.Node{r.cluster.Nodes[0], r.cluster.Nodes[0], r.cluster.Nodes[1]} {\n		r.dump(ctx, n)",
 	},
 }

@@ -95,7 +95,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.cluster.Stop()) }()
+	defer func() {
+		op := history.Op{Process: "run", Type: history.OK, F: history.Stopped}
+		if stop := r.cluster.Stop(); stop != nil {
+			op.Type, op.Error = history.Info, stop.Error()
+		}
+		r.history.Add(op)
+	}()
 	all := r.cluster.Endpoints()
 	for i := range nodes {
 		endpoints := client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...)
