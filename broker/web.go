@@ -38,6 +38,7 @@ func (b *Broker) openWeb() (*web, error) {
 	debug.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	debug.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	debug.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	profileBlocked(debug)
 	debug.HandleFunc("/debug/partitions", w.partitions)
 	mux.Handle("/debug/", loopbackOnly(debug))
 	w.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}

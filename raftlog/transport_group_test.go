@@ -359,3 +359,18 @@ func TestHeartbeatsTravelTogether(t *testing.T) {
 		}
 	})
 }
+
+// Heartbeats go through the group's queue like any request: with the library's fast path two leaders can diverge (hashicorp/raft issue 695).
+func TestHeartbeatsTakeNoFastPath(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		n1, n2 := n.open(t, "n1", nil), n.open(t, "n2", nil)
+		g := n2.Group(1)
+		g.SetHeartbeatHandler(func(raft.RPC) { t.Error("a heartbeat took the fast path") })
+		queued := 0
+		serveGroup(t, g, func(cmd any, rpc raft.RPC) { queued++; accept(cmd, rpc) })
+		for range 3 {
+			require.NoError(t, n1.Group(1).AppendEntries("n2.1", "n2.1", appendOf(0, 0, 0), new(raft.AppendEntriesResponse)))
+		}
+		require.Equal(t, 3, queued)
+	})
+}

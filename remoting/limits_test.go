@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -85,8 +86,11 @@ func TestBytesInFlightOfAllPeersAreBounded(t *testing.T) {
 		}
 		return req.Reply(remoting.OK, "")
 	})})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free) // before the server is closed, which waits
 	done := make(chan remoting.Code, 3)
-	for range 3 {
+	for i := range 3 { // one after the other: frames on their way have half of the budget
+		require.Eventually(t, func() bool { return budget.Used() >= int64(i*304<<10) }, 30*time.Second, time.Millisecond)
 		c := dial(t, addr, remoting.DialOptions{})
 		go func() {
 			reply, err := c.Call(context.Background(), sized(remoting.SendMessage, 300<<10))
@@ -112,7 +116,7 @@ func TestBytesInFlightOfAllPeersAreBounded(t *testing.T) {
 			require.NoError(t, c.Send(context.Background(), sized(remoting.SendMessage, size))) // one-way: dropped
 		}
 	}
-	close(release)
+	free()
 	for range 3 {
 		require.Equal(t, remoting.OK, <-done)
 	}
