@@ -100,7 +100,7 @@ var properties = []property{
 	{"P6", "a send is stored at most once, however often it was tried", func(p *history.Plan) bool { return p.Idempotent }, once},
 	{"P7", "a reader is given each message, in order", func(p *history.Plan) bool { return p.Readers > 0 }, contiguous},
 	{"P8", "a group's offset never goes back, nor past the end", grouped, commits},
-	{"P9", "each group was given what was acknowledged", grouped, delivered},
+	{"P9", "each group has handled what was acknowledged", grouped, delivered},
 	{"P15", "a batch is stored together or not at all", func(p *history.Plan) bool { return p.Batches }, batch},
 	{"P16", "replicas are identical", nil, identical},
 	{"P20", "all is well again soon after the last fault", nil, recovery},

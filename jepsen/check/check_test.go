@@ -213,9 +213,17 @@ var mutations = []struct {
 			}
 		}
 	}},
-	{"an acknowledged value was not delivered", "P9", Invalid, "was never given it", 3, func(e *edit) {
+	{"an acknowledged value was not delivered", "P9", Invalid, "has never handled it", 3, func(e *edit) {
 		_, ok := e.acked(1)
 		e.drop(history.Deliver, "", at1(ok.Places[0]))
+	}},
+	{"an acknowledged value was delivered only to handlers that failed", "P9", Invalid, "has never handled it", 3, func(e *edit) {
+		_, ok := e.acked(1)
+		for i := range e.ops {
+			if op := &e.ops[i]; op.F == history.Deliver && slices.ContainsFunc(op.Messages, at1(ok.Places[0])) {
+				op.Type = history.Fail
+			}
+		}
 	}},
 	{"a group did not come to the end", "P9", Unknown, "did not come to the end", 0, func(e *edit) { e.lastOf(history.Drained).Type = history.Info }},
 	{"a part of a batch", "P15", Invalid, "some are stored", 0, func(e *edit) {

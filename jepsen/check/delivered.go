@@ -6,21 +6,24 @@ import (
 	"raftmq/jepsen/history"
 )
 
-// delivered: each group, once it has come to the ends of all queues, was given each
+// delivered: each group, once it has come to the ends of all queues, has handled each
 // acknowledged value at its place.
 func delivered(f *facts, r *Result) {
 	type key struct {
 		group string
 		place history.Place
 	}
-	given := make(map[key]string)
+	given := make(map[key]bool)
 	drained := make(map[string]*history.Op)
 	for i := range f.ops {
 		op := &f.ops[i]
 		switch op.F {
 		case history.Deliver:
+			if op.Type == history.Fail {
+				continue
+			}
 			for _, m := range op.Messages {
-				given[key{op.Group, history.Place{Queue: m.Queue, Offset: m.Offset}}] = m.Value
+				given[key{op.Group, history.Place{Queue: m.Queue, Offset: m.Offset}}] = true
 			}
 		case history.Drained:
 			if op.Type == history.OK {
@@ -44,8 +47,8 @@ func delivered(f *facts, r *Result) {
 					continue
 				}
 				r.Checked++
-				if _, ok := given[key{g, p}]; !ok {
-					r.violate(fmt.Sprintf("%s was acknowledged at %s at %s offset %d; group %s came to the end of the queue and was never given it.", v, at(s.outcome), p.Queue, p.Offset, g), s.invoke, s.outcome, end)
+				if !given[key{g, p}] {
+					r.violate(fmt.Sprintf("%s was acknowledged at %s at %s offset %d; group %s came to the end of the queue and has never handled it.", v, at(s.outcome), p.Queue, p.Offset, g), s.invoke, s.outcome, end)
 				}
 			}
 		}

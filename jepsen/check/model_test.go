@@ -99,7 +99,7 @@ func modelHistory(seed uint64) []history.Op {
 			read[q] = n
 		}
 		if n := len(m.log[q]); m.rng.IntN(4) == 0 && n > 0 {
-			m.add(history.Op{Process: "member", Type: history.Info, F: history.Deliver, Group: "g", Messages: m.messages(q, max(0, given[q]-1), n)})
+			m.add(history.Op{Process: "member", Type: history.OK, F: history.Deliver, Group: "g", Messages: m.messages(q, max(0, given[q]-1), n)})
 			given[q] = n
 		}
 		if m.rng.IntN(8) == 0 {
@@ -114,7 +114,7 @@ func modelHistory(seed uint64) []history.Op {
 	}
 	m.add(history.Op{Process: "run", Type: history.OK, F: history.Healed})
 	for _, q := range modelQueues {
-		m.add(history.Op{Process: "member", Type: history.Info, F: history.Deliver, Group: "g", Messages: m.messages(q, given[q], len(m.log[q]))})
+		m.add(history.Op{Process: "member", Type: history.OK, F: history.Deliver, Group: "g", Messages: m.messages(q, given[q], len(m.log[q]))})
 	}
 	m.add(history.Op{Process: "run", Type: history.OK, F: history.Drained, Group: "g"})
 	for _, q := range modelQueues {

@@ -22,7 +22,8 @@ const (
 	Send = "send"
 	// Read is what a reader without a group was given: Messages, in its order.
 	Read = "read"
-	// Deliver is what a member of Group was given: Messages.
+	// Deliver is what a member of Group was given: Messages. OK: it handled them;
+	// Fail: it said that it could not, and they must come again.
 	Deliver = "deliver"
 	// Committed asks for the offsets of Group; its OK has a Message without a
 	// value for each queue in which the group has one.

@@ -38,6 +38,10 @@ var All = []Mutant{
 		File: "client/lane.go", Old: "for _, m := range u.msgs {\n			body =", New: "for _, m := range u.msgs[:max(1, len(u.msgs)-1)] {\n			body =",
 	},
 	{
+		Name: "commits-ahead", Bug: "a consumer commits what it holds, not what it has handled", Nemesis: "kill", Property: "P9",
+		File: "client/claim.go", Old: "if len(cl.held) > 0 {\n		return cl.held[0].d.Offset", New: "if false {\n		return cl.held[0].d.Offset",
+	},
+	{
 		Name: "idle-nemesis", Bug: "the suite pauses nobody", Nemesis: "pause", Property: "faults", Unknown: true,
 		File: "jepsen/cluster/node.go", Old: "n.signal(syscall.SIGSTOP, true)", New: "n.signal(syscall.SIGCONT, true)",
 	},

@@ -2,12 +2,23 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
+	"sync"
 	"time"
 
 	"raftmq/client"
 	"raftmq/jepsen/history"
+)
+
+// Members other than the first leave after a while and come back, and handlers
+// fail now and then: their messages must come again, to whoever has the queue then.
+const (
+	shortStay, longStay = 1500 * time.Millisecond, 5 * time.Second
+	awayFor             = 500 * time.Millisecond
+	failOneOf           = 20
 )
 
 // member returns what runs the i-th member of the group until ctx ends.
@@ -19,16 +30,58 @@ func (r *run) member(i int) (func(ctx context.Context) error, error) {
 	if err := s.Subscribe(topic, client.All()); err != nil {
 		return nil, err
 	}
+	h := handler{r: r, rng: r.o.Seed.Stream("handler/" + strconv.Itoa(i)), process: "member-" + strconv.Itoa(i)}
+	if i == 0 {
+		return func(ctx context.Context) error { return s.RunBatch(ctx, 32, h.handle) }, nil
+	}
+	rng := r.o.Seed.Stream("member/" + strconv.Itoa(i))
 	return func(ctx context.Context) error {
-		return s.RunBatch(ctx, 32, func(_ context.Context, ds []*client.Delivery) []error {
-			op := history.Op{Process: "member-" + strconv.Itoa(i), Type: history.Info, F: history.Deliver, Group: group}
-			for _, d := range ds {
-				op.Messages = append(op.Messages, history.Message{Queue: queueName(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
+		for ctx.Err() == nil {
+			stay, leave := context.WithTimeout(ctx, shortStay+time.Duration(rng.Int64N(int64(longStay-shortStay))))
+			err := s.RunBatch(stay, 32, h.handle)
+			leave()
+			if err != nil {
+				return err
 			}
-			r.history.Add(op)
-			return nil
-		})
+			select {
+			case <-time.After(awayFor):
+			case <-ctx.Done():
+			}
+		}
+		return nil
 	}, nil
+}
+
+// handler writes down what a member is given, and fails some of it.
+type handler struct {
+	r       *run
+	process string
+
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+var errHandler = errors.New("the handler fails")
+
+func (h *handler) handle(_ context.Context, ds []*client.Delivery) []error {
+	h.mu.Lock()
+	fails := h.rng.IntN(failOneOf) == 0
+	h.mu.Unlock()
+	op := history.Op{Process: h.process, Type: history.OK, F: history.Deliver, Group: group}
+	for _, d := range ds {
+		op.Messages = append(op.Messages, history.Message{Queue: queueName(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
+	}
+	if !fails {
+		h.r.history.Add(op)
+		return nil
+	}
+	op.Type, op.Error = history.Fail, errHandler.Error()
+	h.r.history.Add(op)
+	errs := make([]error, len(ds))
+	for i := range errs {
+		errs[i] = errHandler
+	}
+	return errs
 }
 
 // ask asks for the group's offsets again and again until ctx ends.
