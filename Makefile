@@ -3,13 +3,14 @@
 GO ?= go
 DATA ?= raftmq-data
 
-.PHONY: help build run test race lint conformance rows bench fuzz demo clean
+.PHONY: help build run test race lint conformance rows jepsen bench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build bin/raftmq
+build: ## build bin/raftmq and bin/jepsen
 	$(GO) build -o bin/raftmq ./cmd/raftmq
+	$(GO) build -o bin/jepsen ./cmd/jepsen
 
 run: build ## three nodes on this machine, in the foreground; prints their addresses
 	bin/raftmq dev --data $(DATA)
@@ -40,7 +41,11 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk' -v ./internal/mqtest
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
+	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealRun -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
+
+jepsen: build ## three processes, leaders killed and stopped by a seed, every answer judged
+	bin/jepsen test --nemesis kill,pause --time-limit $${JEPSEN_TIME:-30s} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
 
 bench: build ## micro-benchmarks of the engine
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting
@@ -49,7 +54,7 @@ demo: build ## the Go source tree through a cluster whose leaders are killed
 	bin/raftmq bench files --kills 3
 
 fuzz: ## each decoder for a while
-	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq; do \
+	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history; do \
 	  for f in $$($(GO) test ./$$p -list '^Fuzz' | grep ^Fuzz); do \
 	    $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} || exit 1; done; done
 

@@ -28,6 +28,12 @@ var mayImport = map[string][]string{
 	"remoting":             {"message"},
 	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"message", "remoting"},
+	"jepsen/history":       {},
+	"jepsen/check":         {"jepsen/history"},
+	"jepsen/cluster":       {},
+	"jepsen/mutant":        {},
+	"jepsen/run":           {"client", "jepsen/history", "jepsen/cluster"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs"}, // raftlog for bench engine
 }

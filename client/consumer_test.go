@@ -393,20 +393,28 @@ func TestReaderReadsSeeksAndStops(t *testing.T) {
 	f := newFake(t, 1, 2)
 	f.topic("t", 2)
 	c := f.dial()
-	sendAll(t, producer(t, c), "t", 0, 40)
+	p := producer(t, c)
+	for i := range 40 {
+		_, err := p.SendTo(bg, i%4, &client.Message{Topic: "t", Body: []byte(strconv.Itoa(i))})
+		require.NoError(t, err)
+	}
 	r, err := c.NewReader("t")
 	require.NoError(t, err)
 	seen := map[string]bool{}
+	next := map[int]int64{}
 	for d, err := range r.UntilEnd(bg) {
 		require.NoError(t, err)
 		seen[string(d.Body)] = true
+		require.Equal(t, next[d.Queue], d.Offset, "a delivery names its queue")
+		next[d.Queue]++
 	}
 	require.Len(t, seen, 40)
 	o, err := r.Offsets(bg)
 	require.NoError(t, err)
 	require.Len(t, o, 4)
-	for _, q := range o {
+	for n, q := range o {
 		require.Equal(t, q.Max, q.Next)
+		require.Equal(t, next[n], q.Max)
 	}
 	require.NoError(t, r.Seek(bg, 0, client.AtOffset(3)))
 	n := 0

@@ -235,6 +235,7 @@ func (r *Reader) read(ctx context.Context, untilEnd bool) iter.Seq2[*Delivery, e
 				if !r.passed(g, d.Offset+1) {
 					break
 				}
+				d.Queue = g.pl.number
 				if !yield(d, nil) {
 					return
 				}

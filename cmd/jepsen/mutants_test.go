@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/jepsen/check"
+	"raftmq/jepsen/mutant"
+)
+
+// Only the mutant's own property kills it: another that happens to be broken, or
+// evidence that is missing, is no proof.
+func TestAMutantIsKilledByItsOwnPropertyOnly(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		unknown bool
+		verdict check.Verdict
+		killed  bool
+	}{
+		{"found", false, check.Invalid, true},
+		{"not found", false, check.Valid, false},
+		{"not known", false, check.Unknown, false},
+		{"blind suite noticed", true, check.Unknown, true},
+		{"blind suite took for a bug", true, check.Invalid, false},
+		{"blind suite believed", true, check.Valid, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			b, err := json.Marshal(check.Report{Verdict: check.Invalid, Results: []check.Result{
+				{ID: "P1", Verdict: check.Invalid, Violations: []check.Violation{{Text: "another"}}},
+				{ID: "P6", Verdict: x.verdict, Violations: []check.Violation{{Text: "ours"}}, Notes: []string{"why"}},
+			}})
+			require.NoError(t, err)
+			var s score
+			require.NoError(t, s.judge(mutant.Mutant{Property: "P6", Unknown: x.unknown}, b))
+			require.Equal(t, x.killed, s.Killed)
+			require.Equal(t, "ours", s.Said)
+			require.Error(t, s.judge(mutant.Mutant{Property: "P99"}, b))
+		})
+	}
+}
+
+func TestTheBoardNamesSurvivors(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, showBoard(&out, []score{{Mutant: "a", Killed: true}}))
+	require.Contains(t, out.String(), "1 mutants, 0 alive")
+	out.Reset()
+	require.Equal(t, exitInvalid, exitCode(showBoard(&out, []score{{Mutant: "a", Killed: true}, {Mutant: "b"}})))
+	require.Regexp(t, `b +ALIVE`, out.String())
+}
+
+// What was decided before is not run again.
+func TestAHuntGoesOnBehindWhatIsDecided(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "score.json"), []byte(`{"mutant":"m","killed":true,"seed":2}`), 0o644))
+	s, err := hunt(t.Context(), &bytes.Buffer{}, mutant.Mutant{Name: "m"}, "/nowhere", dir, 1, 1, 1)
+	require.NoError(t, err)
+	require.True(t, s.Killed)
+	require.Equal(t, 2, s.Seed)
+	_, err = hunt(t.Context(), &bytes.Buffer{}, mutant.Mutant{Name: "other"}, "/nowhere", dir, 1, 1, 1)
+	require.Error(t, err, "that of another mutant does not count")
+}

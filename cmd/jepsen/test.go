@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftmq/jepsen/history"
+	"raftmq/jepsen/run"
+)
+
+func testCommand() *cobra.Command {
+	var o run.Options
+	var workload, nemesis, store string
+	var seed uint64
+	c := &cobra.Command{
+		Use: "test", Short: "Run a load on three nodes, break them, and judge what they answered", Args: cobra.NoArgs,
+		Long: `Starts three raftmq servers on this machine's loopback, sends to them, reads and
+consumes, breaks them by a schedule that follows from the seed, heals them, reads
+each replica to the end, and judges the history.
+
+The store gets a folder per run: history.jsonl, schedule.json, results.json and
+the nodes' data and logs.`,
+		Example: "  jepsen test --nemesis kill,pause --time-limit 30s --rate 200\n  jepsen test --nemesis kill --seed 7",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if workload != "log" {
+				return fmt.Errorf("no workload %q; there is log", workload)
+			}
+			if o.Rate < 1 || o.Limit <= 0 {
+				return errors.New("the rate and the time limit must be positive")
+			}
+			if nemesis != "none" {
+				o.Faults = strings.Split(nemesis, ",")
+				for _, k := range o.Faults {
+					if !slices.Contains(run.Kinds, k) {
+						return fmt.Errorf("no nemesis %q; there are %s and none", k, strings.Join(run.Kinds, ", "))
+					}
+				}
+			}
+			if o.Program == "" {
+				self, err := os.Executable()
+				if err != nil {
+					return err
+				}
+				o.Program = filepath.Join(filepath.Dir(self), "raftmq")
+			}
+			if _, err := os.Stat(o.Program); err != nil {
+				return fmt.Errorf("the server's program: %w", err)
+			}
+			if !cmd.Flags().Changed("seed") {
+				seed = rand.Uint64()
+			}
+			o.Seed = history.Seed(seed)
+			o.Store = filepath.Join(store, fmt.Sprintf("%s-%s-%d", time.Now().UTC().Format("20060102T150405.000"), strings.ReplaceAll(nemesis, ",", "+"), seed))
+			if err := os.MkdirAll(o.Store, 0o755); err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			o.Say = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+			fmt.Fprintf(out, "workload %s, nemesis %s, seed %d, store %s\n", workload, nemesis, seed, o.Store)
+			if err := run.Run(cmd.Context(), o); err != nil {
+				return err
+			}
+			rep, err := judge(out, filepath.Join(o.Store, "history.jsonl"))
+			if rep != nil {
+				err = errors.Join(err, writeResults(filepath.Join(o.Store, "results.json"), rep))
+			}
+			if err != nil {
+				fmt.Fprintf(out, "again: %s test --workload %s --nemesis %s --time-limit %v --rate %d --seed %d\n", os.Args[0], workload, nemesis, o.Limit, o.Rate, seed)
+			}
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&workload, "workload", "w", "log", "what the clients do: log (sends, batches, a reader, a group of two)")
+	f.StringVarP(&nemesis, "nemesis", "n", "kill,pause", "what is broken: kill (-9), pause (SIGSTOP), both, or none")
+	f.DurationVar(&o.Limit, "time-limit", time.Minute, "how long the load runs")
+	f.IntVar(&o.Rate, "rate", 200, "sends per second")
+	f.Uint64Var(&seed, "seed", 0, "what sends, sizes and faults follow from (default: drawn, and printed)")
+	f.StringVar(&store, "store", "jepsen-store", "directory of the runs' folders")
+	f.StringVar(&o.Program, "binary", "", "the raftmq to test (default: the one beside this program)")
+	return c
+}

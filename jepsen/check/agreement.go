@@ -1,0 +1,58 @@
+package check
+
+import (
+	"fmt"
+
+	"raftmq/jepsen/history"
+)
+
+// agreement: receipts, readers, consumers and every replica at the end say the same
+// of a place.
+func agreement(f *facts, r *Result) {
+	f.needFinal(r)
+	type claim struct {
+		value string
+		op    *history.Op
+	}
+	first := make(map[history.Place]claim)
+	say := func(op *history.Op, p history.Place, v string) {
+		r.Checked++
+		c, ok := first[p]
+		if !ok {
+			first[p] = claim{v, op}
+			return
+		}
+		if c.value != v {
+			r.violate(fmt.Sprintf("%s offset %d is %s to %s at %s, and %s to %s at %s.", p.Queue, p.Offset, c.value, who(c.op), at(c.op), v, who(op), at(op)), brief(c.op, p), brief(op, p))
+		}
+	}
+	for i := range f.ops {
+		op := &f.ops[i]
+		switch op.F {
+		case history.Send:
+			if op.Type != history.OK {
+				continue
+			}
+			for i, v := range f.invoked[op].Values {
+				say(op, op.Places[i], v)
+			}
+		case history.Read, history.Deliver, history.Final:
+			for _, m := range op.Messages {
+				say(op, history.Place{Queue: m.Queue, Offset: m.Offset}, m.Value)
+			}
+		}
+	}
+}
+
+// who names the speaker of a line.
+func who(op *history.Op) string {
+	switch op.F {
+	case history.Send:
+		return "its sender " + op.Process
+	case history.Final:
+		return op.Node
+	case history.Deliver:
+		return "group " + op.Group
+	}
+	return "reader " + op.Process
+}

@@ -1,0 +1,151 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+
+	"raftmq/jepsen/history"
+)
+
+// Verdict is what a property, or a whole run, came to.
+type Verdict int
+
+const (
+	// Valid: it was checked, and held.
+	Valid Verdict = iota
+	// Absent: the run had nothing to do with it.
+	Absent
+	// Unknown: it could not be checked, or not enough of it.
+	Unknown
+	// Invalid: it did not hold.
+	Invalid
+)
+
+func (v Verdict) String() string { return [...]string{"valid", "absent", "unknown", "INVALID"}[v] }
+
+// MarshalText gives the word of the table.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// Violation is one contradiction.
+type Violation struct {
+	Text string       `json:"text"` // one sentence
+	Ops  []history.Op `json:"ops"`  // the lines that cannot all be true, each with what matters of it
+}
+
+// Result is one property's.
+type Result struct {
+	ID         string      `json:"id"`
+	Promise    string      `json:"promise"`
+	Verdict    Verdict     `json:"verdict"`
+	Checked    int         `json:"checked"`    // facts that were compared
+	Violated   int         `json:"violated"`   // how many did not hold
+	Violations []Violation `json:"violations"` // the first of them, at most maxViolations
+	Notes      []string    `json:"notes,omitempty"`
+}
+
+const maxViolations = 10
+
+// violate adds a contradiction.
+func (r *Result) violate(text string, ops ...*history.Op) {
+	r.Violated++
+	r.Verdict = Invalid
+	if len(r.Violations) == maxViolations {
+		return
+	}
+	v := Violation{Text: text}
+	for _, op := range ops {
+		if op == nil {
+			continue
+		}
+		if i := slices.IndexFunc(v.Ops, func(o history.Op) bool { return o.Index == op.Index }); i < 0 {
+			v.Ops = append(v.Ops, *op)
+		} else { // two parts of one line
+			v.Ops[i].Messages = append(v.Ops[i].Messages, op.Messages...)
+		}
+	}
+	slices.SortFunc(v.Ops, func(a, b history.Op) int { return int(a.Index - b.Index) })
+	r.Violations = append(r.Violations, v)
+}
+
+// doubt makes the property unknown, unless it is known not to hold.
+func (r *Result) doubt(format string, args ...any) {
+	r.Verdict = max(r.Verdict, Unknown)
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+func (r *Result) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// Report is what a history came to.
+type Report struct {
+	Verdict Verdict  `json:"verdict"` // the worst of all properties
+	Results []Result `json:"results"`
+}
+
+type property struct {
+	id, promise string
+	applies     func(p *history.Plan) bool // nil: always
+	check       func(f *facts, r *Result)
+}
+
+func grouped(p *history.Plan) bool { return len(p.Groups) > 0 }
+
+var properties = []property{
+	{"P1", "what was acknowledged is on every replica, where the receipt says", nil, durable},
+	{"P2", "nothing is there that was not sent, or that certainly failed", nil, phantom},
+	{"P3", "one place has one message, for everybody and for ever", nil, agreement},
+	{"P4", "offsets have no gap", nil, dense},
+	{"P5", "what was sent later stands later in its queue", nil, order},
+	{"P6", "a send is stored at most once, however often it was tried", func(p *history.Plan) bool { return p.Idempotent }, once},
+	{"P7", "a reader is given each message, in order", func(p *history.Plan) bool { return p.Readers > 0 }, contiguous},
+	{"P8", "a group's offset never goes back, nor past the end", grouped, commits},
+	{"P9", "each group has handled what was acknowledged", grouped, delivered},
+	{"P15", "a batch is stored together or not at all", func(p *history.Plan) bool { return p.Batches }, batch},
+	{"P16", "replicas are identical", nil, identical},
+	{"P20", "all is well again soon after the last fault", nil, recovery},
+	{"load", "enough was done to mean something", nil, load},
+	{"faults", "each planned fault happened and had its effect", func(p *history.Plan) bool { return p.Faults > 0 }, faults},
+}
+
+// History judges ops, all of one run. It fails if they do not begin with what the
+// run was to be, or are no history: then there is nothing to judge.
+func History(ops []history.Op) (*Report, error) {
+	f, err := gather(ops)
+	if err != nil {
+		return nil, err
+	}
+	rep := &Report{}
+	for _, p := range properties {
+		r := Result{ID: p.id, Promise: p.promise, Violations: []Violation{}}
+		if p.applies != nil && !p.applies(f.plan) {
+			r.Verdict = Absent
+		} else {
+			p.check(f, &r)
+			if r.Checked == 0 {
+				r.doubt("nothing to check")
+			}
+			rep.Verdict = max(rep.Verdict, r.Verdict)
+		}
+		rep.Results = append(rep.Results, r)
+	}
+	return rep, nil
+}
+
+// brief is op with no messages but those at the places; the others do not matter.
+func brief(op *history.Op, places ...history.Place) *history.Op {
+	if op == nil {
+		return nil
+	}
+	b := *op
+	b.Messages = nil
+	for _, m := range op.Messages {
+		if slices.Contains(places, history.Place{Queue: m.Queue, Offset: m.Offset}) {
+			b.Messages = append(b.Messages, m)
+		}
+	}
+	return &b
+}
+
+// at is when a line was written, in words.
+func at(op *history.Op) string { return fmt.Sprintf("%.3f s", float64(op.Time)/1e9) }

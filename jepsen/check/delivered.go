@@ -1,0 +1,56 @@
+package check
+
+import (
+	"fmt"
+
+	"raftmq/jepsen/history"
+)
+
+// delivered: each group, once it has come to the ends of all queues, has handled each
+// acknowledged value at its place.
+func delivered(f *facts, r *Result) {
+	type key struct {
+		group string
+		place history.Place
+	}
+	given := make(map[key]bool)
+	drained := make(map[string]*history.Op)
+	for i := range f.ops {
+		op := &f.ops[i]
+		switch op.F {
+		case history.Deliver:
+			if op.Type == history.Fail {
+				continue
+			}
+			for _, m := range op.Messages {
+				given[key{op.Group, history.Place{Queue: m.Queue, Offset: m.Offset}}] = true
+			}
+		case history.Drained:
+			if op.Type == history.OK {
+				drained[op.Group] = op
+			}
+		}
+	}
+	for _, g := range f.plan.Groups {
+		end := drained[g]
+		if end == nil {
+			r.doubt("group %s did not come to the end", g)
+			continue
+		}
+		for _, s := range f.sends {
+			if !s.is(history.OK) {
+				continue
+			}
+			for i, v := range s.values {
+				p := s.outcome.Places[i]
+				if p.Offset < f.floor(p.Queue) {
+					continue
+				}
+				r.Checked++
+				if !given[key{g, p}] {
+					r.violate(fmt.Sprintf("%s was acknowledged at %s at %s offset %d; group %s came to the end of the queue and has never handled it.", v, at(s.outcome), p.Queue, p.Offset, g), s.invoke, s.outcome, end)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+
+	"raftmq/jepsen/history"
+)
+
+// facts is a history by what it says. It is not changed once gathered.
+type facts struct {
+	ops     []history.Op
+	plan    *history.Plan
+	sends   []*send // by Invoke
+	byValue map[string]*send
+	final   map[dumpKey]*dump           // what each node holds at the end
+	bounds  map[string]*history.Op      // of each queue, at the end
+	places  map[string][]sight          // of each value in the final dumps: each place once, with the first line that shows it
+	invoked map[*history.Op]*history.Op // the Invoke of an outcome
+}
+
+type dumpKey struct{ node, queue string }
+
+// dump is a queue as one node reads it at the end.
+type dump struct {
+	messages []history.Message // as they were read
+	lines    []*history.Op     // of each message
+	at       map[int64]int     // offset to the last index in messages
+	whole    bool              // it was read to its end
+}
+
+// sight is that a value stood in a place.
+type sight struct {
+	place history.Place
+	op    *history.Op
+}
+
+// send is a request to store values. Without an outcome, or with Info, it is not
+// known what became of it.
+type send struct {
+	values          []string
+	invoke, outcome *history.Op
+}
+
+func (s *send) is(t history.Type) bool { return s.outcome != nil && s.outcome.Type == t }
+
+// gather also refuses what no run can write: two sends of one value, an outcome
+// without an Invoke, a process with two operations at once, places that do not fit
+// the values.
+func gather(ops []history.Op) (*facts, error) {
+	if len(ops) == 0 || ops[0].Run == nil {
+		return nil, errors.New("the history does not begin with what the run was to be")
+	}
+	f := &facts{ops: ops, plan: ops[0].Run, byValue: make(map[string]*send), final: make(map[dumpKey]*dump), bounds: make(map[string]*history.Op),
+		places: make(map[string][]sight), invoked: make(map[*history.Op]*history.Op)}
+	if len(f.plan.Nodes) == 0 || len(f.plan.Queues) == 0 {
+		return nil, errors.New("the history does not name nodes and queues")
+	}
+	open := make(map[string]*history.Op)
+	running := make(map[string]*send)
+	for i := range ops {
+		op := &ops[i]
+		switch op.F {
+		case history.Send, history.Read, history.Committed:
+		case history.Final:
+			f.addFinal(op)
+			continue
+		case history.Bounds:
+			if op.Range != nil {
+				f.bounds[op.Queue] = op
+			}
+			continue
+		default:
+			continue
+		}
+		if op.Type == history.Invoke {
+			if open[op.Process] != nil {
+				return nil, fmt.Errorf("line %d: process %s does two things at once", op.Index+1, op.Process)
+			}
+			open[op.Process] = op
+			if op.F != history.Send {
+				continue
+			}
+			s := &send{values: op.Values, invoke: op}
+			running[op.Process] = s
+			f.sends = append(f.sends, s)
+			for _, v := range op.Values {
+				if f.byValue[v] != nil {
+					return nil, fmt.Errorf("line %d: value %s is sent twice", op.Index+1, v)
+				}
+				f.byValue[v] = s
+			}
+			continue
+		}
+		inv := open[op.Process]
+		if inv == nil || inv.F != op.F {
+			return nil, fmt.Errorf("line %d: an outcome without its beginning", op.Index+1)
+		}
+		delete(open, op.Process)
+		f.invoked[op] = inv
+		if op.F == history.Send {
+			if op.Type == history.OK && len(op.Places) != len(inv.Values) {
+				return nil, fmt.Errorf("line %d: %d values have %d places", op.Index+1, len(inv.Values), len(op.Places))
+			}
+			running[op.Process].outcome = op
+		}
+	}
+	return f, nil
+}
+
+func (f *facts) addFinal(op *history.Op) {
+	k := dumpKey{op.Node, op.Queue}
+	d := f.final[k]
+	if d == nil {
+		d = &dump{at: make(map[int64]int)}
+		f.final[k] = d
+	}
+	d.whole = op.Type == history.OK
+	for _, m := range op.Messages {
+		d.at[m.Offset] = len(d.messages)
+		d.messages = append(d.messages, m)
+		d.lines = append(d.lines, op)
+		p := history.Place{Queue: m.Queue, Offset: m.Offset}
+		known := false
+		for _, s := range f.places[m.Value] {
+			known = known || s.place == p
+		}
+		if !known {
+			f.places[m.Value] = append(f.places[m.Value], sight{p, op})
+		}
+	}
+}
+
+// missing lists the dumps that a verdict about the final log needs and that are
+// not there, or not whole.
+func (f *facts) missing() (out []string) {
+	for _, n := range f.plan.Nodes {
+		for _, q := range f.plan.Queues {
+			if d := f.final[dumpKey{n, q}]; d == nil || !d.whole {
+				out = append(out, n+" "+q)
+			}
+		}
+	}
+	for _, q := range f.plan.Queues {
+		if f.bounds[q] == nil {
+			out = append(out, "the bounds of "+q)
+		}
+	}
+	return out
+}
+
+// needFinal doubts r if the final log is not known on every replica.
+func (f *facts) needFinal(r *Result) {
+	if m := f.missing(); len(m) > 0 {
+		r.doubt("not read to the end: %d of the final dumps, first %s", len(m), m[0])
+	}
+}
+
+// floor is a queue's first offset at the end; what was below it may be gone.
+func (f *facts) floor(queue string) int64 {
+	if b := f.bounds[queue]; b != nil {
+		return b.Range.Min
+	}
+	return 0
+}

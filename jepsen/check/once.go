@@ -1,0 +1,36 @@
+package check
+
+import (
+	"fmt"
+
+	"raftmq/jepsen/history"
+)
+
+// once: no replica has a value twice.
+func once(f *facts, r *Result) {
+	f.needFinal(r)
+	for _, s := range f.sends {
+		for _, v := range s.values {
+			r.Checked++
+			if at := f.places[v]; len(at) > 1 {
+				r.violate(fmt.Sprintf("%s was sent once, and stands at %s offset %d and at %s offset %d.", v, at[0].place.Queue, at[0].place.Offset, at[1].place.Queue, at[1].place.Offset),
+					s.invoke, s.outcome, brief(at[0].op, at[0].place), brief(at[1].op, at[1].place))
+			}
+		}
+	}
+	// A dump that shows one place twice.
+	for _, n := range f.plan.Nodes {
+		for _, q := range f.plan.Queues {
+			d := f.final[dumpKey{n, q}]
+			if d == nil {
+				continue
+			}
+			for i, m := range d.messages {
+				if d.at[m.Offset] != i {
+					p := history.Place{Queue: q, Offset: m.Offset}
+					r.violate(fmt.Sprintf("%s gives offset %d of %s twice.", n, m.Offset, q), brief(d.lines[i], p))
+				}
+			}
+		}
+	}
+}

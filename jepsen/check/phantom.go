@@ -1,0 +1,37 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"raftmq/jepsen/history"
+)
+
+// phantom: whatever anybody was given had been sent before, is as it was sent, and
+// did not certainly fail.
+func phantom(f *facts, r *Result) {
+	f.needFinal(r)
+	for i := range f.ops {
+		op := &f.ops[i]
+		switch op.F {
+		case history.Read, history.Deliver, history.Final:
+		default:
+			continue
+		}
+		for _, m := range op.Messages {
+			r.Checked++
+			p := history.Place{Queue: m.Queue, Offset: m.Offset}
+			s := f.byValue[m.Value]
+			switch {
+			case strings.HasPrefix(m.Value, "!"):
+				r.violate(fmt.Sprintf("%s offset %d has bytes that nobody sent: %s.", m.Queue, m.Offset, m.Value[1:]), brief(op, p))
+			case s == nil:
+				r.violate(fmt.Sprintf("%s at %s offset %d was never sent.", m.Value, m.Queue, m.Offset), brief(op, p))
+			case s.is(history.Fail):
+				r.violate(fmt.Sprintf("%s certainly failed at %s (%s), and is at %s offset %d.", m.Value, at(s.outcome), s.outcome.Error, m.Queue, m.Offset), s.invoke, s.outcome, brief(op, p))
+			case op.Index < s.invoke.Index:
+				r.violate(fmt.Sprintf("%s was seen at %s, before it was sent at %s.", m.Value, at(op), at(s.invoke)), brief(op, p), s.invoke)
+			}
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package check
+
+import "raftmq/jepsen/history"
+
+// Below these a run says nothing about the cluster.
+const (
+	leastDone = 0.5 // of the planned sends begun
+	leastOK   = 0.2 // of the sends begun acknowledged
+)
+
+// load: sends were begun and acknowledged.
+func load(f *facts, r *Result) {
+	ok, fail, unknown := 0, 0, 0
+	for _, s := range f.sends {
+		switch {
+		case s.is(history.OK):
+			ok++
+		case s.is(history.Fail):
+			fail++
+		default:
+			unknown++
+		}
+	}
+	r.Checked = len(f.sends)
+	r.note("%d sends: %d acknowledged, %d certainly failed, %d unknown", len(f.sends), ok, fail, unknown)
+	if n := len(f.sends); float64(n) < leastDone*float64(f.plan.Sends) {
+		r.doubt("%d sends of %d planned", n, f.plan.Sends)
+	}
+	if n := len(f.sends); float64(ok) < leastOK*float64(n) {
+		r.doubt("%d of %d sends were acknowledged", ok, n)
+	}
+}
+
+// faults: each planned one is proved, and at least one took a leader away.
+func faults(f *facts, r *Result) {
+	changed := 0
+	for i := range f.ops {
+		op := &f.ops[i]
+		if op.F != history.Fault || op.Fault == nil {
+			continue
+		}
+		switch op.Fault.Kind {
+		case "kill", "pause":
+			r.Checked++
+		case "exit":
+			continue
+		}
+		if !op.Fault.Verified {
+			r.doubt("%s of %s at %s is not proved: %s", op.Fault.Kind, op.Node, at(op), op.Error)
+		}
+		if op.Fault.After != "" && op.Fault.After != op.Fault.Before {
+			changed++
+		}
+	}
+	if r.Checked < f.plan.Faults {
+		r.doubt("%d faults of %d planned", r.Checked, f.plan.Faults)
+	}
+	if r.Checked > 0 && changed == 0 {
+		r.doubt("no fault took a leader away")
+	}
+	r.note("%d faults, %d leader changes", r.Checked, changed)
+}

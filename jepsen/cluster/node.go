@@ -1,0 +1,285 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Node is one node. What is done to its process is done one after the other.
+type Node struct {
+	Name       string
+	NameServer string
+	Listeners  []string // by slot
+	HTTP       string
+	Data, Log  string
+
+	c      *Cluster
+	base   int
+	gossip string
+
+	turn sync.Mutex // of what ends, starts and signals the process
+
+	mu   sync.Mutex
+	proc *process // nil: none runs
+}
+
+// process is one life of a node.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closes when it has been waited for
+	err   error         // of the wait; to be read after ended
+	asked bool          // it was told to end; guarded by Node.mu
+}
+
+const (
+	readyWithin = 60 * time.Second
+	stopWithin  = 30 * time.Second
+	seenWithin  = 5 * time.Second // a signal's effect
+)
+
+func newNode(c *Cluster, name string, base int) *Node {
+	n := &Node{Name: name, c: c, base: base, NameServer: loopback(base), gossip: loopback(base + 2), HTTP: loopback(base + 3),
+		Data: filepath.Join(c.o.Dir, name), Log: filepath.Join(c.o.Dir, name+".log")}
+	for s := range c.o.Slots {
+		n.Listeners = append(n.Listeners, loopback(base+firstListener+s*listenerStep))
+	}
+	return n
+}
+
+// Start starts a process; that it serves is for AwaitReady to say.
+func (n *Node) Start() error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	if n.running() != nil {
+		return fmt.Errorf("%s runs already", n.Name)
+	}
+	log, err := os.OpenFile(n.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(n.c.o.Program, append([]string{
+		"server", "--cluster", n.c.name, "--node", n.Name, "--data", n.Data, "--initial-nodes", n.c.names(), "--join", n.c.gossip(),
+		"--nameserver-port", strconv.Itoa(n.base), "--raft-port", strconv.Itoa(n.base + 1), "--gossip-port", strconv.Itoa(n.base + 2),
+		"--http-port", strconv.Itoa(n.base + 3), "--listen-port", strconv.Itoa(n.base + firstListener), "--slots", strconv.Itoa(n.c.o.Slots),
+		"--disk-clean-at", "100", "--disk-force-at", "100", "--disk-refuse-at", "100", "--disk-reserve", "-1", // the disk is not the run's own
+	}, n.c.o.Args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, childAttr()
+	begun := make(chan error)
+	n.c.starts <- func() { begun <- cmd.Start() }
+	if err := <-begun; err != nil {
+		return err
+	}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	n.mu.Lock()
+	n.proc = p
+	n.mu.Unlock()
+	go func() { // ends with the process, which Stop waits for
+		p.err = cmd.Wait()
+		n.mu.Lock()
+		asked := p.asked
+		n.mu.Unlock()
+		if !asked && n.c.o.OnExit != nil {
+			n.c.o.OnExit(n.Name, cmd.ProcessState.String()+"; its log ends: "+n.lastLines(3))
+		}
+		close(p.ended)
+	}()
+	return nil
+}
+
+// running is the process, nil if it has ended or none was started.
+func (n *Node) running() *process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc == nil {
+		return nil
+	}
+	select {
+	case <-n.proc.ended:
+		return nil
+	default:
+		return n.proc
+	}
+}
+
+// Running reports whether a process of the node is there, paused or not.
+func (n *Node) Running() bool { return n.running() != nil }
+
+// PID is that of the process; 0 if none runs.
+func (n *Node) PID() int {
+	if p := n.running(); p != nil {
+		return p.cmd.Process.Pid
+	}
+	return 0
+}
+
+// Kill ends the process with -9. Without an error it was seen to be gone, by that
+// signal.
+func (n *Node) Kill() (pid int, err error) {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	p := n.running()
+	if p == nil {
+		return 0, fmt.Errorf("%s does not run", n.Name)
+	}
+	pid = p.cmd.Process.Pid
+	n.mu.Lock()
+	p.asked = true
+	n.mu.Unlock()
+	if err := p.cmd.Process.Kill(); err != nil {
+		return pid, err
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(seenWithin):
+		return pid, fmt.Errorf("%s is still there after kill -9", n.Name)
+	}
+	if ws, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !ws.Signaled() || ws.Signal() != syscall.SIGKILL {
+		return pid, fmt.Errorf("%s ended otherwise: %v", n.Name, p.cmd.ProcessState)
+	}
+	return pid, nil
+}
+
+// Pause stops the process with SIGSTOP. Without an error it was seen stopped.
+func (n *Node) Pause() (pid int, err error) { return n.signal(syscall.SIGSTOP, true) }
+
+// Resume lets a paused process go on. Without an error it was seen to.
+func (n *Node) Resume() (pid int, err error) { return n.signal(syscall.SIGCONT, false) }
+
+func (n *Node) signal(sig syscall.Signal, want bool) (pid int, err error) {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	p := n.running()
+	if p == nil {
+		return 0, fmt.Errorf("%s does not run", n.Name)
+	}
+	pid = p.cmd.Process.Pid
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		return pid, err
+	}
+	for end := time.Now().Add(seenWithin); ; {
+		is, err := paused(pid)
+		if err == nil && is == want {
+			return pid, nil
+		}
+		if time.Now().After(end) {
+			return pid, errors.Join(fmt.Errorf("%s: no effect of %v", n.Name, sig), err)
+		}
+		time.Sleep(time.Millisecond) // nothing tells a stop
+	}
+}
+
+// stop ends the process: SIGTERM, and -9 if that is not enough.
+func (n *Node) stop() error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	p := n.running()
+	if p == nil {
+		return nil
+	}
+	n.mu.Lock()
+	p.asked = true
+	n.mu.Unlock()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.cmd.Process.Signal(syscall.SIGCONT)
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			return fmt.Errorf("%s: %w", n.Name, p.err)
+		}
+		return nil
+	case <-time.After(stopWithin):
+		p.cmd.Process.Kill()
+		<-p.ended
+		return fmt.Errorf("%s did not stop within %v", n.Name, stopWithin)
+	}
+}
+
+// AwaitReady returns when the node says that it is ready, after at most a minute.
+func (n *Node) AwaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	for {
+		b, err := n.get(ctx, "/readyz")
+		if err == nil {
+			return nil
+		}
+		if n.running() == nil {
+			return fmt.Errorf("%s ended; its log ends: %s", n.Name, n.lastLines(3))
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w %s", n.Name, err, b)
+		}
+	}
+}
+
+// Replica is one of a node's replicas, as it says itself.
+type Replica struct {
+	ID      uint64 `json:"id"`
+	Topic   string `json:"topic"`
+	State   string `json:"state"` // of Raft: Leader and others
+	Term    uint64 `json:"term"`
+	Applied uint64 `json:"applied"`
+	Digest  string `json:"digest"` // of the log through Applied
+	Damage  string `json:"damage"`
+}
+
+// Replicas asks the node for those of a topic.
+func (n *Node) Replicas(ctx context.Context, topic string) ([]Replica, error) {
+	b, err := n.get(ctx, "/debug/partitions")
+	if err != nil {
+		return nil, err
+	}
+	var all, out []Replica
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil, fmt.Errorf("%s: %w", n.Name, err)
+	}
+	for _, r := range all {
+		if r.Topic == topic {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+func (n *Node) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	return b, err
+}
+
+func (n *Node) lastLines(count int) string {
+	b, err := os.ReadFile(n.Log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-count):], " | ")
+}

@@ -1,0 +1,120 @@
+package history
+
+// Type is what a line says of an operation.
+type Type string
+
+const (
+	// Invoke: the request has not left yet.
+	Invoke Type = "invoke"
+	// OK: it was done.
+	OK Type = "ok"
+	// Fail: it was certainly not done.
+	Fail Type = "fail"
+	// Info: it may have been done, at any time since; or it is no request, but
+	// an event.
+	Info Type = "info"
+)
+
+// What operations do. A line of any of them may be in one history.
+const (
+	// Send stores Values, in one queue, together or not at all. Its OK has a
+	// Place for each value.
+	Send = "send"
+	// Read is what a reader without a group was given: Messages, in its order.
+	Read = "read"
+	// Deliver is what a member of Group was given: Messages. OK: it handled them;
+	// Fail: it said that it could not, and they must come again.
+	Deliver = "deliver"
+	// Committed asks for the offsets of Group; its OK has a Message without a
+	// value for each queue in which the group has one.
+	Committed = "committed"
+	// Run describes the run, first in the history.
+	Run = "run"
+	// Fault is what was done to a node, or undone.
+	Fault = "fault"
+	// Healed: from here on nothing is broken.
+	Healed = "healed"
+	// Stopped: all nodes ended as they should when told to, OK; or not, Info.
+	Stopped = "stopped"
+	// Final is a part of a queue as a node reads it at the end, Info; OK: its last
+	// part.
+	Final = "final"
+	// Bounds are a queue's first offset and its end at the end, by its leader.
+	Bounds = "bounds"
+	// Replica is one node's replica of a partition at the end.
+	Replica = "replica"
+	// Drained: Group was given what there is, OK; or was not in time, Info.
+	Drained = "drained"
+)
+
+// Op is one line of a history.
+type Op struct {
+	Index   int64    `json:"i"` // place in the history: what ended at a lower index than another began was before it
+	Time    int64    `json:"t"` // ns since the run began, by a clock that never goes back
+	Process string   `json:"p"` // does one operation at a time; after an Info of a request it does no more
+	Type    Type     `json:"type"`
+	F       string   `json:"f"`
+	Values  []string `json:"v,omitempty"` // of a send, each unique in the run
+	// Places of a send's values, in their order. Offset -1: that one has none.
+	Places   []Place   `json:"at,omitempty"`
+	Group    string    `json:"group,omitempty"`
+	Node     string    `json:"node,omitempty"`
+	Queue    string    `json:"k,omitempty"`
+	Messages []Message `json:"msgs,omitempty"`
+	Range    *Range    `json:"range,omitempty"`
+	Fault    *Effect   `json:"fault,omitempty"`
+	Replica  *State    `json:"replica,omitempty"`
+	Run      *Plan     `json:"run,omitempty"`
+	Error    string    `json:"err,omitempty"`
+}
+
+// Place is a place in a queue.
+type Place struct {
+	Queue  string `json:"k"`
+	Offset int64  `json:"o"`
+}
+
+// Message is what stood in a place. Value is that of the send, or begins with "!"
+// if the bytes are not those of any send.
+type Message struct {
+	Queue  string `json:"k"`
+	Offset int64  `json:"o"`
+	Value  string `json:"v,omitempty"`
+}
+
+// Range is a queue's first offset, and the one that comes next.
+type Range struct {
+	Min int64 `json:"min"`
+	End int64 `json:"end"`
+}
+
+// Effect is a fault and the proof that it had one.
+type Effect struct {
+	Kind     string `json:"kind"`             // kill, pause, or what undoes them: start, resume; exit: the node ended by itself
+	PID      int    `json:"pid"`              // of the process that was hit
+	Verified bool   `json:"verified"`         // the process was seen gone or stopped, or ready again
+	Before   string `json:"before,omitempty"` // who led the first partition before the fault
+	After    string `json:"after,omitempty"`  // and who did when the others had gone on; empty: nobody was seen to
+}
+
+// State is one replica of a partition.
+type State struct {
+	Partition uint64 `json:"partition"`
+	Applied   uint64 `json:"applied"` // Raft index
+	Digest    string `json:"digest"`  // of the log through Applied
+}
+
+// Plan is what a run was to be.
+type Plan struct {
+	Seed       uint64   `json:"seed"`
+	Workload   string   `json:"workload"`
+	Nemesis    string   `json:"nemesis"`
+	Nodes      []string `json:"nodes"`
+	Queues     []string `json:"queues"`
+	Groups     []string `json:"groups,omitempty"` // each subscribed before the first send
+	Sends      int      `json:"sends"`            // how many the rate and the time allow
+	Faults     int      `json:"faults"`           // how many were planned
+	Batches    bool     `json:"batches"`          // some sends have several values
+	Readers    int      `json:"readers"`
+	Idempotent bool     `json:"idempotent"` // a send is stored at most once, however often it is tried
+}

@@ -1,0 +1,135 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"raftmq/client"
+	"raftmq/jepsen/cluster"
+	"raftmq/jepsen/history"
+)
+
+// dumpLine is how many messages a line of a dump has at most.
+const dumpLine = 500
+
+// end waits until the replicas are alike, says what was not well, and reads each
+// queue on each node. Nothing is sent or committed meanwhile.
+func (r *run) end(ctx context.Context) error {
+	if !r.alike(ctx) {
+		r.healed = append(r.healed, fmt.Sprintf("replicas have not applied the same %v after the last fault", alikeLimit))
+	}
+	op := history.Op{Process: "run", Type: history.OK, F: history.Healed}
+	if len(r.healed) > 0 {
+		op.Type, op.Error = history.Info, strings.Join(r.healed, "; ")
+	}
+	r.history.Add(op)
+	r.o.Say("reading every replica")
+	if err := r.bounds(ctx); err != nil {
+		r.o.Say("the queues' bounds: %v", err) // without them the checker says unknown
+		return ctx.Err()
+	}
+	for _, n := range r.cluster.Nodes {
+		r.dump(ctx, n)
+	}
+	return ctx.Err()
+}
+
+// alike waits until all nodes have applied the same in each partition, and writes
+// where each is.
+func (r *run) alike(ctx context.Context) bool {
+	for end := time.Now().Add(alikeLimit); ; {
+		applied := make(map[uint64][]uint64)
+		var lines []history.Op
+		for _, n := range r.cluster.Nodes {
+			rs, err := n.Replicas(ctx, topic)
+			if err != nil {
+				continue
+			}
+			for _, x := range rs {
+				applied[x.ID] = append(applied[x.ID], x.Applied)
+				lines = append(lines, history.Op{Process: "run", Type: history.OK, F: history.Replica, Node: n.Name,
+					Replica: &history.State{Partition: x.ID, Applied: x.Applied, Digest: x.Digest}})
+			}
+		}
+		same := len(applied) == partitions
+		for _, all := range applied {
+			same = same && len(all) == nodes && slices.Min(all) == slices.Max(all)
+		}
+		if same || time.Now().After(end) || ctx.Err() != nil {
+			for _, l := range lines {
+				r.history.Add(l)
+			}
+			return same
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// bounds writes the queues' bounds as their leaders say.
+func (r *run) bounds(ctx context.Context) error {
+	rd, err := r.clients[0].NewReader(topic)
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	all, err := rd.Offsets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, q := range slices.Sorted(maps.Keys(all)) {
+		r.history.Add(history.Op{Process: "run", Type: history.OK, F: history.Bounds, Queue: queueName(q), Range: &history.Range{Min: all[q].Min, End: all[q].Max}})
+	}
+	return nil
+}
+
+// dump reads every queue through n alone, which serves from its own replica what
+// that has applied.
+func (r *run) dump(ctx context.Context, n *cluster.Node) {
+	ctx, cancel := context.WithTimeout(ctx, drainLimit)
+	defer cancel()
+	lines := make(map[string]*history.Op)
+	for q := range partitions * queues {
+		lines[queueName(q)] = &history.Op{Process: "run", Type: history.Info, F: history.Final, Node: n.Name, Queue: queueName(q)}
+	}
+	err := func() error {
+		cl, err := client.Dial(ctx, client.WithEndpoints(n.NameServer), client.WithDialer(r.cluster.Only(n)))
+		if err != nil {
+			return err
+		}
+		defer cl.Close(context.WithoutCancel(ctx))
+		rd, err := cl.NewReader(topic, client.FromPosition(client.Earliest()))
+		if err != nil {
+			return err
+		}
+		defer rd.Close()
+		for d, err := range rd.UntilEnd(ctx) {
+			if err != nil {
+				return err
+			}
+			op := lines[queueName(d.Queue)]
+			if op == nil {
+				return fmt.Errorf("a message of queue %d, which the topic does not have", d.Queue)
+			}
+			op.Messages = append(op.Messages, history.Message{Queue: op.Queue, Offset: d.Offset, Value: decode(d.Body)})
+			if len(op.Messages) == dumpLine {
+				r.history.Add(*op)
+				op.Messages = nil
+			}
+		}
+		return nil
+	}()
+	for _, q := range slices.Sorted(maps.Keys(lines)) {
+		op := lines[q]
+		if op.Type = history.OK; err != nil {
+			op.Type, op.Error = history.Info, err.Error()
+		}
+		r.history.Add(*op)
+	}
+}

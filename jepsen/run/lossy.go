@@ -1,0 +1,50 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"sync"
+)
+
+// loseReply is how many reads of a lossy connection one is lost of.
+const loseReply = 50
+
+var errLost = errors.New("the reply was thrown away, and the connection closed")
+
+// lossy connects, and now and then throws away what came and closes the
+// connection: what was asked was done, and the client is not told.
+type lossy struct {
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+func (l *lossy) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return lossyConn{c, l}, nil
+}
+
+func (l *lossy) lose() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rng.IntN(loseReply) == 0
+}
+
+type lossyConn struct {
+	net.Conn
+	l *lossy
+}
+
+func (c lossyConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil && c.l.lose() {
+		c.Conn.Close()
+		return 0, errLost
+	}
+	return n, err
+}

@@ -1,0 +1,162 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"raftmq/client"
+	"raftmq/jepsen/history"
+)
+
+// sender is one client process after the other: after an unknown outcome the next
+// one goes on.
+type sender struct {
+	r        *run
+	rng      *rand.Rand
+	producer *client.Producer
+	place    int // among the senders
+	process  string
+	count    int
+}
+
+// Bounds of what is sent.
+const (
+	smallest, largest = 32, 16 << 10
+	longestBatch      = 8
+	patient           = 8 * time.Second // a send's tries, all together
+	impatient         = time.Second
+)
+
+// sender returns the i-th. Every second one gives up early and does not try again
+// what may be stored, so that there are unknown outcomes; every second pair loses
+// replies, so that much is tried again that was stored.
+func (r *run) sender(i int) (*sender, error) {
+	opts := []client.ProducerOption{client.WithSendTimeout(patient)}
+	if i%2 == 1 {
+		opts = []client.ProducerOption{client.WithSendTimeout(impatient), client.WithRetries(client.RetryPolicy{})}
+	}
+	clients := r.clients
+	if i%4 >= 2 {
+		clients = r.lossy
+	}
+	p, err := clients[i%len(clients)].NewProducer("jepsen-sender-"+strconv.Itoa(i), opts...)
+	if err != nil {
+		return nil, err
+	}
+	s := &sender{r: r, rng: r.o.Seed.Stream("sender/" + strconv.Itoa(i)), producer: p, place: i}
+	s.next()
+	return s, nil
+}
+
+func (s *sender) next() { s.process, s.count = strconv.FormatInt(s.r.process.Add(1)-1, 10), 0 }
+
+// run sends at its share of the rate until ctx ends; what has begun comes to its
+// outcome.
+func (s *sender) run(ctx context.Context) {
+	every := time.Duration(senders) * time.Second / time.Duration(s.r.o.Rate)
+	due := time.Now().Add(every * time.Duration(s.place) / senders)
+	for {
+		select {
+		case <-time.After(time.Until(due)):
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		count := 1
+		if s.rng.IntN(8) == 0 {
+			count = 2 + s.rng.IntN(longestBatch-1)
+		}
+		queue := s.rng.IntN(partitions * queues)
+		if s.rng.IntN(2) == 0 {
+			queue = -1 // the client's choice
+		}
+		s.send(context.WithoutCancel(ctx), count, queue)
+		due = due.Add(every)
+		if late := time.Now().Add(-time.Second); due.Before(late) {
+			due = late // a pause is not made up for at once
+		}
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patient)
+	defer cancel()
+	s.producer.Close(closing)
+}
+
+// send sends so many messages together and writes the two lines of it.
+func (s *sender) send(ctx context.Context, count, queue int) history.Type {
+	op := history.Op{Process: s.process, Type: history.Invoke, F: history.Send}
+	var ms []*client.Message
+	for range count {
+		v := s.process + "-" + strconv.Itoa(s.count)
+		s.count++
+		op.Values = append(op.Values, v)
+		size := int(smallest * math.Pow(float64(largest)/smallest, s.rng.Float64()))
+		ms = append(ms, &client.Message{Topic: topic, Body: encode(v, size)})
+	}
+	s.r.history.Add(op)
+	op.Values = nil
+	var rs []client.Receipt
+	var err error
+	switch {
+	case count > 1:
+		rs, err = s.producer.SendBatch(ctx, ms)
+	case queue >= 0:
+		rs = make([]client.Receipt, 1)
+		rs[0], err = s.producer.SendTo(ctx, queue, ms[0])
+	default:
+		rs = make([]client.Receipt, 1)
+		rs[0], err = s.producer.Send(ctx, ms[0])
+	}
+	op.Type, op.Error = outcome(err)
+	if op.Type == history.OK {
+		for _, x := range rs {
+			op.Places = append(op.Places, history.Place{Queue: queueName(x.Queue), Offset: x.Offset})
+		}
+	}
+	s.r.history.Add(op)
+	if op.Type == history.Info {
+		s.next()
+	}
+	return op.Type
+}
+
+// outcome is what the client promises by an error. A batch of which some are
+// stored and some failed is unknown as a whole; the log tells.
+func outcome(err error) (history.Type, string) {
+	var partial *client.BatchError
+	switch {
+	case err == nil:
+		return history.OK, ""
+	case errors.Is(err, client.ErrUncertain):
+		return history.Info, err.Error()
+	case errors.As(err, &partial):
+		for _, e := range partial.Errs {
+			if e == nil {
+				return history.Info, "some are stored: " + err.Error()
+			}
+		}
+	}
+	return history.Fail, err.Error()
+}
+
+// probe sends to each queue until that is acknowledged.
+func (r *run) probe(ctx context.Context) error {
+	s, err := r.sender(0)
+	if err != nil {
+		return err
+	}
+	end := time.Now().Add(probes)
+	for q := range partitions * queues {
+		for s.send(ctx, 1, q) != history.OK {
+			if time.Now().After(end) {
+				return fmt.Errorf("%s accepted no send within %v of the last fault", queueName(q), probes)
+			}
+		}
+	}
+	return s.producer.Close(ctx)
+}
