@@ -42,7 +42,7 @@ func (c *Cluster) end(slot int, topic string, queue int) int64 {
 // take any code for "not stored", are not answered.
 func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
 	t.Parallel()
-	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 4 * time.Second }) // for two seconds it believes that it leads
+	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 7 * time.Second }) // for five seconds it believes that it leads
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
 	var slot int
 	for s := range 3 {
