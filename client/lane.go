@@ -37,6 +37,9 @@ const (
 const (
 	firstTry = 1500 * time.Millisecond
 	laterTry = 3 * time.Second
+	// lastTry, or a tenth of the send timeout if that is less, is how much
+	// time must be left for another try after one that certainly stored nothing.
+	lastTry = 250 * time.Millisecond
 )
 
 // sickFor is how long messages that may choose stay away from a queue after a
@@ -230,6 +233,11 @@ func (l *lane) send(batch []*unit) {
 	for try := 1 + batch[0].tries; ; try++ {
 		if len(addrs) == 0 {
 			addrs = p.c.conns.order(p.c.routes.addresses(l.queue.broker))
+		}
+		if err != nil && !maybe && time.Until(deadline) < min(lastTry, p.timeout/10) {
+			// A certain no is worth more than a try whose answer comes too late.
+			fail(batch, err)
+			return
 		}
 		var v verdict
 		var r *remoting.Command
