@@ -7,17 +7,17 @@ import (
 	"net"
 
 	"raftmq/broker"
-	"raftmq/internal/faults"
+	control "raftmq/internal/faults"
 )
 
 // world is what a node touches: as the set-up that the environment names has it, and
 // as it is told later.
 func world() (d broker.Deps, end func(), err error) {
-	s, ok, err := faults.ReadSetup()
+	s, ok, err := control.ReadSetup()
 	if err != nil || !ok {
 		return d, func() {}, err
 	}
-	c, err := faults.Listen(s)
+	c, err := control.Listen(s)
 	if err != nil {
 		return d, nil, err
 	}
