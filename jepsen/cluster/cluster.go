@@ -51,7 +51,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	o.Dir = dir
 	if o.Network == nil {
-		o.Network = loopback{}
+		o.Network = Loopback{}
 	}
 	c := &Cluster{o: o, name: fmt.Sprintf("jepsen-%08x", rand.Uint32()), starts: make(chan func())}
 	base, err := freePorts(o.Nodes, o.Slots)
@@ -97,7 +97,7 @@ func (c *Cluster) Stop() error {
 	errs := make([]error, len(c.Nodes))
 	var wg sync.WaitGroup
 	for i, n := range c.Nodes {
-		wg.Go(func() { errs[i] = n.stop() })
+		wg.Go(func() { errs[i] = n.Stop() })
 	}
 	wg.Wait()
 	close(c.starts)

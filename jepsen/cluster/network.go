@@ -27,14 +27,16 @@ type Peer struct {
 	Raft, Gossip string
 }
 
-// loopback is this machine's, without anything between the nodes.
-type loopback struct{}
+// Loopback is this machine's, without anything between the nodes.
+type Loopback struct{}
 
-func (loopback) Bind(int) string                            { return "127.0.0.1" }
-func (loopback) Address(int) string                         { return "127.0.0.1" }
-func (loopback) Enter(_ int, f func() error) error          { return f() }
-func (loopback) Via(int, []Peer) (map[string]string, error) { return nil, nil }
-func (loopback) Dial(ctx context.Context, _ int, addr string) (net.Conn, error) {
+func (Loopback) Bind(int) string                            { return "127.0.0.1" }
+func (Loopback) Address(int) string                         { return "127.0.0.1" }
+func (Loopback) Enter(_ int, f func() error) error          { return f() }
+func (Loopback) Via(int, []Peer) (map[string]string, error) { return nil, nil }
+func (Loopback) Close() error                               { return nil }
+
+func (Loopback) Dial(ctx context.Context, _ int, addr string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", addr)
 }

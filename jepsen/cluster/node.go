@@ -221,8 +221,54 @@ func (n *Node) signal(sig syscall.Signal, want bool) (pid int, err error) {
 	}
 }
 
-// stop ends the process: SIGTERM, and -9 if that is not enough.
-func (n *Node) stop() error {
+// Paused reports whether the process is stopped by a signal; false if none runs.
+func (n *Node) Paused() (bool, error) {
+	if pid := n.PID(); pid != 0 {
+		return paused(pid)
+	}
+	return false, nil
+}
+
+// MayEnd says whether the process that runs may end by itself: then OnExit is not told.
+func (n *Node) MayEnd(may bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc != nil {
+		n.proc.asked = may
+	}
+}
+
+// AwaitEnd returns the exit code of the process when it has ended by itself.
+func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, err error) {
+	n.mu.Lock()
+	p := n.proc
+	n.mu.Unlock()
+	if p == nil {
+		return 0, fmt.Errorf("%s was never started", n.Name)
+	}
+	select {
+	case <-p.ended:
+		return p.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(within):
+		return 0, fmt.Errorf("%s still runs after %v", n.Name, within)
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// Wipe takes the node's folder away. The process must be gone.
+func (n *Node) Wipe() error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	if n.running() != nil {
+		return fmt.Errorf("%s runs", n.Name)
+	}
+	return errors.Join(os.RemoveAll(n.Data), os.RemoveAll(n.twin()))
+}
+
+// Stop ends the process, if one runs: SIGTERM, and -9 if that is not enough. Without an
+// error it ended by itself, with 0.
+func (n *Node) Stop() error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
 	p := n.running()
