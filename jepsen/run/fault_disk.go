@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"raftmq/client"
 	"raftmq/internal/faults"
 	"raftmq/internal/vfs/faultfs"
 	"raftmq/jepsen/cluster"
@@ -51,9 +52,9 @@ var diskFaults = []kind{
 	disk("fsync-hang", "a sync of a node's write-ahead log never returns: the node must end", 2*time.Second, 4*time.Second, func(_ context.Context, h *hit) error {
 		return h.mustEnd(faultfs.Rule{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour})
 	}),
-	disk("read-error", "some reads of a node's commit logs and queues fail", 2*time.Second, 5*time.Second, func(_ context.Context, h *hit) error {
-		name := []string{"*.log", "*.q"}[h.rng.IntN(2)]
-		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Name: name, Times: 1 + h.rng.Int64N(20), Error: "EIO"})
+	disk("read-error", "some of a node's reads fail, while all is read from it", 2*time.Second, 5*time.Second, func(_ context.Context, h *hit) error {
+		h.lasts = h.readAll
+		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Times: 1 + h.rng.Int64N(20), Error: "EIO"})
 	}),
 	disk("disk-full", "a node's disk is full", 2*time.Second, 6*time.Second, func(_ context.Context, h *hit) error {
 		return h.disk(faultfs.Rule{Full: true, Error: "ENOSPC"})
@@ -114,6 +115,26 @@ func (h *hit) disk(r faultfs.Rule) error {
 		return nil
 	}
 	return err
+}
+
+// readAll reads every queue through the node alone for as long as the fault lasts, whatever
+// comes of it.
+func (h *hit) readAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, h.p.For)
+	defer cancel()
+	for ctx.Err() == nil {
+		cl, err := client.Dial(ctx, client.WithEndpoints(h.node.NameServer), client.WithDialer(h.cluster.Only(h.node)))
+		if err != nil {
+			continue
+		}
+		if rd, err := cl.NewReader(topic, client.FromPosition(client.Earliest())); err == nil {
+			for range rd.UntilEnd(ctx) {
+			}
+			rd.Close()
+		}
+		cl.Close(context.WithoutCancel(ctx))
+		sleep(ctx, 100*time.Millisecond)
+	}
 }
 
 // endsWithin is how long a node has to see a failed disk and end: its write deadline,

@@ -10,11 +10,13 @@ import (
 	"raftmq/internal/vfs/faultfs"
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/link"
+	"raftmq/jepsen/vclock"
 )
 
 // recipes are sequences that have broken other systems.
 var recipes = []kind{
 	{name: "pause-leader", area: "recipe", says: "R1, R14: a leader is stopped for longer than it may believe in itself, goes on, and is asked", short: 4 * time.Second, long: 5 * time.Second, unseats: true, begin: pauseOne},
+	{name: "slow-leader", area: "recipe", says: "R2: a leader's timers run at a sixth, it is stopped for three of its seconds and more, and goes on", short: 3 * time.Second, long: 4 * time.Second, build: true, timers: true, unseats: true, begin: slowLeader},
 	{name: "amnesia", area: "recipe", says: "R3: two nodes are stopped, the third loses its power and is started, the two go on", short: time.Second, long: 2 * time.Second, build: true, begin: amnesia},
 	{name: "flip-then-lead", area: "recipe", says: "R6, R7: bits of a node's files change while it is down, then the others are stopped in turn, so that it may lead", short: time.Second, long: 2 * time.Second, unseats: true, begin: flipThenLead},
 	{name: "truncate-power", area: "recipe", says: "R10: a leader is cut off with what it alone has, comes back to another's log, and loses its power", short: 2 * time.Second, long: 4 * time.Second, links: true, build: true, unseats: true, begin: truncatePower},
@@ -31,6 +33,30 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
+}
+
+func slowLeader(_ context.Context, h *hit) error {
+	if err := h.rates(vclock.Change{Timers: 1.0 / 6}); err != nil {
+		return err
+	}
+	slowed, right := h.proof, h.undo
+	_, err := h.node.Pause()
+	h.proof = func(ctx context.Context) error { // what was paused cannot be asked meanwhile
+		if _, err := h.node.Resume(); err != nil {
+			return err
+		}
+		sleep(ctx, time.Second)
+		return slowed(ctx)
+	}
+	h.undo = func(ctx context.Context) error {
+		if is, _ := h.node.Paused(); is {
+			if _, err := h.node.Resume(); err != nil {
+				return err
+			}
+		}
+		return right(ctx)
+	}
+	return err
 }
 
 func amnesia(ctx context.Context, h *hit) (err error) {
