@@ -18,7 +18,7 @@ import (
 )
 
 func power(name, says string, keep bool, whom func(h *hit) []*cluster.Node) kind {
-	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: true, begin: func(_ context.Context, h *hit) error {
+	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: name == "power" || name == "torn", begin: func(_ context.Context, h *hit) error {
 		chance := 0.0
 		if keep {
 			chance = 0.05 + 0.9*h.rng.Float64()
@@ -52,7 +52,10 @@ var diskFaults = []kind{
 	disk("fsync-hang", "a sync of a node's write-ahead log never returns: the node must end", 2*time.Second, 4*time.Second, func(_ context.Context, h *hit) error {
 		return h.mustEnd(faultfs.Rule{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour})
 	}),
-	disk("read-error", "some of a node's reads fail, while all is read from it", 2*time.Second, 5*time.Second, func(_ context.Context, h *hit) error {
+	disk("read-error", "some of a node's reads fail, while all is read from it", 2*time.Second, 5*time.Second, func(ctx context.Context, h *hit) error {
+		if err := h.awaitSealed(ctx); err != nil {
+			return err
+		}
 		h.lasts = h.readAll
 		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Times: 1 + h.rng.Int64N(20), Error: "EIO"})
 	}),
@@ -115,6 +118,22 @@ func (h *hit) disk(r faultfs.Rule) error {
 		return nil
 	}
 	return err
+}
+
+// awaitSealed waits until the node has a segment that is full: what is appended to is
+// read from memory.
+func (h *hit) awaitSealed(ctx context.Context) error {
+	for end := time.Now().Add(time.Minute); ; sleep(ctx, 100*time.Millisecond) {
+		names, err := filepath.Glob(filepath.Join(h.node.Data, "partitions", "*", "*.floor"))
+		switch {
+		case err != nil || len(names) > 0:
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case time.Now().After(end):
+			return errors.New("there is no full segment after a minute")
+		}
+	}
 }
 
 // readAll reads every queue through the node alone for as long as the fault lasts, whatever
