@@ -24,6 +24,7 @@ var recipes = []kind{
 		return h.rules(both(h.away()), link.Rule{Cut: true})
 	}},
 	{name: "stall-cut", area: "recipe", says: "R13: a leader's syncs stall, it is cut off, and joined again while they still do", short: 3 * time.Second, long: 4 * time.Second, links: true, build: true, begin: stallCut},
+	{name: "kill-power", area: "recipe", says: "R4: all nodes are killed and go on from what the kernel has, synced or not, then all lose their power", short: time.Second, long: 2 * time.Second, build: true, begin: killPower},
 	{name: "failed-sync-power", area: "recipe", says: "a sync fails once, the node is started again on pages that look fine, and all nodes lose their power", short: time.Second, long: 2 * time.Second, build: true, begin: failedSyncPower},
 }
 
@@ -198,5 +199,16 @@ func failedSyncPower(ctx context.Context, h *hit) error {
 		return err
 	}
 	sleep(ctx, h.draw(50*time.Millisecond, time.Second))
+	return h.cutPower(0, allOf(h)...)
+}
+
+func killPower(ctx context.Context, h *hit) error {
+	if err := killAllOf(h, allOf(h)); err != nil {
+		return err
+	}
+	if err := h.undo(ctx); err != nil {
+		return err
+	}
+	sleep(ctx, h.draw(50*time.Millisecond, 2*time.Second))
 	return h.cutPower(0, allOf(h)...)
 }
