@@ -52,12 +52,12 @@ var diskFaults = []kind{
 	disk("fsync-hang", "a sync of a node's write-ahead log never returns: the node must end", 2*time.Second, 4*time.Second, func(_ context.Context, h *hit) error {
 		return h.mustEnd(faultfs.Rule{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour})
 	}),
-	disk("read-error", "some of a node's reads fail, while all is read from it", 2*time.Second, 5*time.Second, func(ctx context.Context, h *hit) error {
+	disk("read-error", "some reads of a node's partitions fail, while all is read from it", 2*time.Second, 5*time.Second, func(ctx context.Context, h *hit) error {
 		if err := h.awaitSealed(ctx); err != nil {
 			return err
 		}
 		h.lasts = h.readAll
-		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Times: 1 + h.rng.Int64N(20), Error: "EIO"})
+		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Name: "partitions/*/*", Times: 1 + h.rng.Int64N(20), Error: "EIO"})
 	}),
 	disk("disk-full", "a node's disk is full", 2*time.Second, 6*time.Second, func(_ context.Context, h *hit) error {
 		return h.disk(faultfs.Rule{Full: true, Error: "ENOSPC"})
