@@ -102,8 +102,8 @@ func newLink(nc net.Conn, maxFrame, maxQueue int, log hclog.Logger) *link {
 	l := &link{nc: nc, maxFrame: maxFrame, maxQueue: maxQueue, log: log, ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		idle: true, calls: make(map[int32]*call), done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		l.raw, _ = tcp.SyscallConn()
+	if s, ok := nc.(syscall.Conn); ok {
+		l.raw, _ = s.SyscallConn()
 	}
 	return l
 }
