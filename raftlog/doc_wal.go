@@ -55,6 +55,9 @@ package raftlog
 //     file without a valid header is damage.
 //   - A file is given a new number only when nothing in it is needed, and that new header says so (low). So older segments are
 //     released by the same sector write that reuses one.
+//   - A running log is read again (Verify). A segment in which damage is found is emptied with those before it and written anew (wal_heal.go);
+//     the segment in use is sealed for it, so its rest stays unused, and the next begins with a frame of no records. Memory has what the
+//     damage took, or the archive and a checkpoint. Until the new header is durable the damage is there for a restart to find.
 //   - On open the last frame, the headers and the directory are written again and synced: after a failed sync they may be clean in memory
 //     and not on disk.
 //   - Replay is in order. An entry replaces the same index. StoreLogs over entries that are there puts a truncation before its first
