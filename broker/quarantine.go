@@ -106,6 +106,13 @@ func (i *infirmary) admit(id uint64, q quarantine) bool {
 	return true
 }
 
+// noted counts damage that needs no quarantine.
+func (i *infirmary) noted() {
+	i.mu.Lock()
+	i.found++
+	i.mu.Unlock()
+}
+
 // of returns what is wrong with a replica.
 func (i *infirmary) of(id uint64) (quarantine, bool) {
 	i.mu.Lock()
@@ -204,8 +211,10 @@ func (i *infirmary) counts() (inside int, found, repaired uint64) {
 // damaged notes a damaged file of a replica, which is open or about to be. It waits
 // for nothing.
 func (b *Broker) damaged(id uint64, d *store.Damage) {
-	if strings.HasSuffix(d.File, ".keys") { // built again from the log as it is found
+	if isIndex(d) {
 		b.log.Warn("an index of keys was damaged, and is built again", "partition", id, "file", d.File, "error", d.Err)
+		b.event("index built again", id, "file", filepath.Base(d.File), "error", d.Error())
+		b.sick.noted()
 		return
 	}
 	if b.sick.admit(id, quarantine{Files: []string{filepath.Base(d.File)}, Reason: d.Error()}) {
@@ -213,6 +222,9 @@ func (b *Broker) damaged(id uint64, d *store.Damage) {
 	}
 	b.withhold(id)
 }
+
+// isIndex: of keys, built again from the log as damage is found.
+func isIndex(d *store.Damage) bool { return strings.HasSuffix(d.File, ".keys") }
 
 // unopenable puts a replica that could not be opened into quarantine, if the reason
 // is its files.
