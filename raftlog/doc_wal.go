@@ -49,7 +49,8 @@ package raftlog
 //
 //   - One frame at a time is unsynced. So a bad frame with nothing valid of a higher sequence behind it was never acknowledged: a torn
 //     tail, cut. A bad frame with a later valid frame header behind it, here or in a later segment, was synced once: damage, never cut
-//     (ErrWALDamaged). A last synced frame that rots is indistinguishable from a torn one; Raft's peers have it.
+//     (ErrWALDamaged). A last synced frame that rots is indistinguishable from a torn one; Raft's peers have
+//     it. After a Close the last frame is one of no records.
 //   - Segments low to the highest number must all be there. A file is given its next number by writing one header copy, syncing, then
 //     the other: one of them is always valid. A file appears under its name (rename) only after it is filled, headed and synced, so a
 //     file without a valid header is damage.

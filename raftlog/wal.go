@@ -50,6 +50,7 @@ const (
 	walGroupCache  = 8 << 20
 	walNodeCache   = 128 << 20
 	walSmallPinned = 64 << 10
+	walLastFrame   = time.Second // that Close waits for the last frame
 )
 
 // WALOptions may be zero but for FS.
@@ -263,9 +264,21 @@ func (w *WAL) fail(err error) {
 	})
 }
 
-// Close ends the log; what was not answered is unknown. After a hung write the goroutine inside it is left behind.
+// Close ends the log; what was not answered is unknown. After a hung write the goroutine inside it is left behind. The last frame is one
+// of no records, so that damage in the last that matters is not taken for a torn tail.
 func (w *WAL) Close() error {
-	w.closed.Do(func() { close(w.stop) })
+	w.closed.Do(func() {
+		last := make(chan struct{})
+		go func() { // ends with stop
+			defer close(last)
+			w.goOn() // what it promises is for damage only
+		}()
+		select {
+		case <-last:
+		case <-time.After(walLastFrame):
+		}
+		close(w.stop)
+	})
 	done := make(chan struct{})
 	go func() { w.wg.Wait(); close(done) }()
 	select {
