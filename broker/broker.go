@@ -155,7 +155,7 @@ func (b *Broker) open() error {
 	if err := ownWAL(b.disk, walDir, b.id); err != nil {
 		return err
 	}
-	if err := b.id.raise(b.disk, b.cfg.Data); err != nil {
+	if err := errors.Join(b.id.raise(b.disk, b.cfg.Data), b.peers.raise()); err != nil {
 		return err
 	}
 	opening := time.Now()

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,10 +18,11 @@ import (
 )
 
 // quarantineFile is in a partition's folder from when damage was found there until
-// it is repaired: {"version":1,"files":["00000000000000000000.log"],"reason":"..."}.
+// it is repaired: {"version":2,"files":["00000000000000000000.log"],"reason":"...",
+// "crc32c":"..."}.
 const (
 	quarantineFile    = "quarantine.json"
-	quarantineVersion = 1
+	quarantineVersion = 2 // 1 had no checksum
 )
 
 // quarantine is what is known to be wrong with a replica. Such a one does not stand
@@ -268,10 +268,11 @@ func (b *Broker) recall(id uint64) error {
 	q := quarantine{Whole: true, Reason: name + " cannot be read"} // whatever it said
 	if err == nil {
 		var doc quarantine
-		if json.Unmarshal(raw, &doc) == nil {
-			if q = doc; q.Version > quarantineVersion {
-				return fmt.Errorf("%s has version %d, this program knows %d", name, q.Version, quarantineVersion)
-			}
+		switch err := unseal(raw, quarantineVersion, &doc); {
+		case err == nil:
+			q = doc
+		case !errors.Is(err, ErrFolderDamaged):
+			return fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 	if b.sick.admit(id, q) {
@@ -286,14 +287,11 @@ func (b *Broker) persist(id uint64) error {
 	if !ok {
 		return nil
 	}
-	raw, err := json.Marshal(q)
-	if err != nil {
-		return err
-	}
+	q.Version = quarantineVersion
 	if err := vfs.MakeDir(b.disk, b.partitionDir(id)); err != nil {
 		return err
 	}
-	if err := vfs.WriteFile(b.disk, b.quarantinePath(id), append(raw, '\n')); err != nil {
+	if err := writeSealed(b.disk, b.quarantinePath(id), q); err != nil {
 		return err
 	}
 	now, _ := b.sick.of(id)

@@ -266,7 +266,7 @@ func (s *settings) logger() (hclog.Logger, error) {
 
 // damaged gives an error of a node's own files its exit code.
 func damaged(err error) error {
-	if errors.Is(err, raftlog.ErrWALDamaged) || errors.Is(err, broker.ErrCatalogueDamaged) {
+	if errors.Is(err, raftlog.ErrWALDamaged) || errors.Is(err, broker.ErrCatalogueDamaged) || errors.Is(err, broker.ErrFolderDamaged) {
 		return exitError{exitDamaged, fmt.Errorf("%w: nothing of it was cut; see \"A node stopped with exit code 71\" in the runbook", err)}
 	}
 	return err
