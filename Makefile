@@ -38,7 +38,7 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	bin/raftmq bench restart --size $${RESTART_SIZE:-500MB} --restarts 3 --within 30s
 	RAFTMQ_PROGRAM=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealProcess -v ./raftlog
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
-	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk' -v ./internal/mqtest
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk|DamagedIndex' -v ./internal/mqtest
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealRun -v ./cmd/jepsen
