@@ -62,6 +62,7 @@ type ward struct {
 	broken  bool   // it cannot be opened as it is
 	told    bool   // the event file has it
 	alone   bool   // no other replica is better: it may stand for election
+	cleared bool   // an operator says that it counts: the quarantine ends
 }
 
 // infirmary is the replicas of this node that are in quarantine, open or not.
