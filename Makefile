@@ -30,7 +30,7 @@ lint: ## formatting and vet, for darwin too
 	GOOS=darwin $(GO) vet ./...
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 
-rows: build ## real processes killed, stopped, continued and wiped under load; full disks; power cuts of whole clusters
+rows: build ## real processes killed, stopped, continued and wiped under load; full disks; bytes that decay; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault pause
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault suffix
@@ -38,7 +38,8 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	bin/raftmq bench restart --size $${RESTART_SIZE:-500MB} --restarts 3 --within 30s
 	RAFTMQ_PROGRAM=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealProcess -v ./raftlog
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
-	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk' -v ./internal/mqtest
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk|DamagedIndex' -v ./internal/mqtest
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -run DamagedFiles -v ./cmd/raftmq
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealRun -v ./cmd/jepsen
