@@ -15,6 +15,7 @@ import (
 	"raftmq/client"
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/history"
+	"raftmq/jepsen/link"
 )
 
 // Options are a run's.
@@ -22,9 +23,10 @@ type Options struct {
 	Program string // the raftmq to run
 	Store   string // where history.jsonl, schedule.json and the nodes' files go; must exist, without them
 	Seed    history.Seed
-	Faults  []string // kinds to draw from; empty: none
-	Limit   time.Duration
-	Rate    int // sends per second, all together
+	Faults  []string      // kinds to draw from; empty: none
+	Backend string        // one of Backends; "": the best that is possible here
+	Limit   time.Duration // of the load; longer, if the faults are not over
+	Rate    int           // sends per second, all together
 	Say     func(format string, args ...any)
 }
 
@@ -36,6 +38,7 @@ const (
 	nodes      = 3
 	senders    = 12
 	members    = 2
+	overtime   = 3                // how many times its time a run takes at most, if the cluster needs long to be well after its faults
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second
 	alikeLimit = 60 * time.Second
@@ -45,6 +48,7 @@ const (
 type run struct {
 	o       Options
 	cluster *cluster.Cluster
+	links   *link.Net        // nil: they cannot be broken
 	clients []*client.Client // one per node, each naming all nodes, that one first
 	lossy   []*client.Client // the same, with replies thrown away
 	history *history.Writer
@@ -70,13 +74,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := os.WriteFile(filepath.Join(o.Store, "schedule.json"), append(b, '\n'), 0o644); err != nil {
 		return err
 	}
+	backend, err := o.backend()
+	if err != nil {
+		return err
+	}
 	r := &run{o: o}
 	if r.history, err = history.Create(filepath.Join(o.Store, "history.jsonl")); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.history.Close()) }()
 	p := history.Plan{Seed: uint64(o.Seed), Workload: "log", Nemesis: fmt.Sprint(o.Faults), Groups: []string{group}, Sends: int(float64(o.Rate) * o.Limit.Seconds()),
-		Faults: len(plan), Batches: true, Readers: 1, Idempotent: true}
+		Faults: len(plan), Gentle: gentle(plan), Batches: true, Readers: 1, Idempotent: true}
 	for i := range nodes {
 		p.Nodes = append(p.Nodes, "n"+strconv.Itoa(i+1))
 	}
@@ -88,8 +96,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err
 	}
-	o.Say("starting %d nodes", nodes)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, OnExit: func(node, how string) {
+	net, err := r.open(backend)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, net.Close()) }()
+	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: serverArgs, OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {
@@ -105,11 +118,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	all := r.cluster.Endpoints()
 	for i := range nodes {
 		endpoints := client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...)
-		l := &lossy{rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
+		l := &lossy{to: r.cluster.Dial, rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
 		for _, x := range []struct {
 			to   *[]*client.Client
 			opts []client.Option
-		}{{&r.clients, []client.Option{endpoints}}, {&r.lossy, []client.Option{endpoints, client.WithDialer(l.dial)}}} {
+		}{{&r.clients, []client.Option{endpoints, client.WithDialer(r.cluster.Dial)}}, {&r.lossy, []client.Option{endpoints, client.WithDialer(l.dial)}}} {
 			cl, err := dial(ctx, x.opts...)
 			if err != nil {
 				return err
@@ -157,7 +170,7 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 
 	r.o.Say("%d sends/s for %v, %d faults", r.o.Rate, r.o.Limit, len(plan))
 	r.begun = time.Now()
-	sending, stop := context.WithTimeout(ctx, r.o.Limit)
+	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
 	for i := range senders {
@@ -167,12 +180,24 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 		}
 		wg.Go(func() { s.run(sending) })
 	}
-	wg.Go(func() { r.nemesis(sending, plan) })
+	wg.Go(func() {
+		defer stop()
+		until, cancel := context.WithTimeout(sending, overtime*r.o.Limit)
+		defer cancel()
+		r.nemesis(until, plan)
+		select {
+		case <-time.After(time.Until(r.begun.Add(r.o.Limit))):
+		case <-sending.Done():
+		}
+	})
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	r.o.Say("healing")
+	if err := r.mend(); err != nil {
+		r.healed = append(r.healed, err.Error())
+	}
 	for _, n := range r.cluster.Nodes {
 		if err := n.AwaitReady(ctx); err != nil {
 			r.healed = append(r.healed, err.Error())
