@@ -20,6 +20,7 @@ func testCommand() *cobra.Command {
 	var o run.Options
 	var workload, nemesis, store string
 	var seed uint64
+	names, does := run.Workloads()
 	c := &cobra.Command{
 		Use: "test", Short: "Run a load on three nodes, break them, and judge what they answered", Args: cobra.NoArgs,
 		Long: `Starts three raftmq servers on this machine's loopback, sends to them, reads and
@@ -30,9 +31,7 @@ The store gets a folder per run: history.jsonl, schedule.json, results.json and
 the nodes' data and logs.`,
 		Example: "  jepsen test --nemesis kill,pause --time-limit 30s --rate 200\n  jepsen test --nemesis kill --seed 7",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if workload != "log" {
-				return fmt.Errorf("no workload %q; there is log", workload)
-			}
+			o.Workloads = strings.Split(workload, ",")
 			if o.Rate < 1 || o.Limit <= 0 {
 				return errors.New("the rate and the time limit must be positive")
 			}
@@ -78,11 +77,15 @@ the nodes' data and logs.`,
 			return err
 		},
 	}
+	c.Long += "\n\nWorkloads:\n"
+	for _, n := range names {
+		c.Long += fmt.Sprintf("  %-11s %s\n", n, does[n])
+	}
 	f := c.Flags()
-	f.StringVarP(&workload, "workload", "w", "log", "what the clients do: log (sends, batches, a reader, a group of two)")
+	f.StringVarP(&workload, "workload", "w", "log", "what the clients do, one or several, or mixed for all: "+strings.Join(names, ", "))
 	f.StringVarP(&nemesis, "nemesis", "n", "kill,pause", "what is broken: kill (-9), pause (SIGSTOP), both, or none")
 	f.DurationVar(&o.Limit, "time-limit", time.Minute, "how long the load runs")
-	f.IntVar(&o.Rate, "rate", 200, "sends per second")
+	f.IntVar(&o.Rate, "rate", 200, "operations per second, all workloads together")
 	f.Uint64Var(&seed, "seed", 0, "what sends, sizes and faults follow from (default: drawn, and printed)")
 	f.StringVar(&store, "store", "jepsen-store", "directory of the runs' folders")
 	f.StringVar(&o.Program, "binary", "", "the raftmq to test (default: the one beside this program)")

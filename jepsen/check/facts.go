@@ -60,15 +60,13 @@ func gather(ops []history.Op) (*facts, error) {
 	running := make(map[string]*send)
 	for i := range ops {
 		op := &ops[i]
-		switch op.F {
-		case history.Send, history.Read, history.Committed:
-		case history.Final:
+		switch {
+		case op.Request():
+		case op.F == history.Final:
 			f.addFinal(op)
 			continue
-		case history.Bounds:
-			if op.Range != nil {
-				f.bounds[op.Queue] = op
-			}
+		case op.F == history.Bounds && op.Range != nil:
+			f.bounds[op.Queue] = op
 			continue
 		default:
 			continue

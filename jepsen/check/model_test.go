@@ -57,7 +57,7 @@ func (m *model) messages(q string, from, to int) (out []history.Message) {
 func modelHistory(seed uint64) []history.Op {
 	m := &model{rng: history.Seed(seed).Stream("model"), log: make(map[string][]string), begun: make(map[string]*asked)}
 	m.add(history.Op{Process: "run", Type: history.Info, F: history.Run, Run: &history.Plan{
-		Seed: seed, Workload: "log", Nemesis: "kill", Nodes: modelNodes, Queues: modelQueues, Groups: []string{"g"}, Sends: 60, Faults: 1, Batches: true, Readers: 1, Idempotent: true}})
+		Seed: seed, Workload: "log", Nemesis: "kill", Nodes: modelNodes, Queues: modelQueues, Groups: map[string][]string{"g": modelQueues}, Proves: []string{"P7", "P8", "P9", "P15"}, Sends: 60, Faults: 1}})
 	read, given := make(map[string]int), make(map[string]int)
 	process, sent := [4]int{0, 1, 2, 3}, 0
 	for len(m.ops) < 400 || sent < 60 {

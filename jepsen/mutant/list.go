@@ -47,6 +47,6 @@ var All = []Mutant{
 	},
 	{
 		Name: "blind-dump", Bug: "the suite reads one replica twice, and another not at all", Nemesis: "kill", Property: "P1", Unknown: true,
-		File: "jepsen/run/final.go", Old: "for _, n := range r.cluster.Nodes {\n		r.dump(ctx, n)", New: "for _, n := range []*cluster.Node{r.cluster.Nodes[0], r.cluster.Nodes[0], r.cluster.Nodes[1]} {\n		r.dump(ctx, n)",
+		File: "jepsen/run/final.go", Old: "for _, n := range r.cluster.Nodes {\n		for _, t := range r.topics() {\n			r.dump(", New: "for _, n := range []*cluster.Node{r.cluster.Nodes[0], r.cluster.Nodes[0], r.cluster.Nodes[1]} {\n		for _, t := range r.topics() {\n			r.dump(",
 	},
 }
