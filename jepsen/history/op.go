@@ -48,6 +48,9 @@ const (
 	// PutTopic creates Topic with Count queues in each partition, or changes it;
 	// DropTopic deletes it; GetTopic asks Node for it: Count is 0 if there is none.
 	PutTopic, DropTopic, GetTopic = "put-topic", "drop-topic", "get-topic"
+	// Note puts the value of Values into Topic, which comes and goes; the OK of Notes
+	// has the Values that are in it.
+	Note, Notes = "note", "notes"
 	// Run describes the run, first in the history.
 	Run = "run"
 	// Fault is what was done to a node, or undone.
@@ -147,7 +150,7 @@ type Plan struct {
 // Request reports whether op is a line of two, Invoke and an outcome.
 func (op *Op) Request() bool {
 	switch op.F {
-	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic:
+	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes:
 		return true
 	}
 	return false

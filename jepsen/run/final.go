@@ -27,6 +27,11 @@ func (r *run) end(ctx context.Context) error {
 		op.Type, op.Error = history.Info, strings.Join(r.healed, "; ")
 	}
 	r.history.Add(op)
+	for _, p := range r.parts {
+		if p.end != nil {
+			p.end(ctx, r)
+		}
+	}
 	r.o.Say("reading every replica")
 	for _, t := range r.topics() {
 		if err := r.bounds(ctx, t); err != nil {

@@ -87,7 +87,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	o.Say("starting %d nodes", nodes)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, OnExit: func(node, how string) {
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {
@@ -169,6 +169,14 @@ func (r *run) plan(workloads []Workload, faults int) *history.Plan {
 		p.Queues = append(p.Queues, t.names()...)
 	}
 	return p
+}
+
+// args are the flags that the workloads want the servers to have.
+func (r *run) args() (out []string) {
+	for _, p := range r.parts {
+		out = append(out, p.Args...)
+	}
+	return out
 }
 
 // load runs the workloads under the faults, heals, and lets the groups come to the

@@ -23,6 +23,8 @@ type sender struct {
 	batches  int // one of so many sends is a batch
 	process  string
 	count    int
+	large    bool  // bodies near the largest size only
+	last     int64 // offset of the last value that was acknowledged
 }
 
 // Bounds of what is sent.
@@ -69,9 +71,14 @@ func (s *sender) run(ctx context.Context, pace *pace) {
 		}
 		s.send(context.WithoutCancel(ctx), count, queue)
 	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patient)
+	s.close()
+}
+
+// close waits for what is on its way, as long as a send may take.
+func (s *sender) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
-	s.producer.Close(closing)
+	s.producer.Close(ctx)
 }
 
 // send sends so many messages together and writes the two lines of it.
@@ -83,6 +90,9 @@ func (s *sender) send(ctx context.Context, count, queue int) history.Type {
 		s.count++
 		op.Values = append(op.Values, v)
 		size := int(smallest * math.Pow(float64(largest)/smallest, s.rng.Float64()))
+		if s.large {
+			size = largest - size/2
+		}
 		ms = append(ms, &client.Message{Topic: s.topic.Name, Body: encode(v, size)})
 	}
 	s.r.history.Add(op)
@@ -103,6 +113,7 @@ func (s *sender) send(ctx context.Context, count, queue int) history.Type {
 	if op.Type == history.OK {
 		for _, x := range rs {
 			op.Places = append(op.Places, history.Place{Queue: s.topic.Queue(x.Queue), Offset: x.Offset})
+			s.last = x.Offset
 		}
 	}
 	s.r.history.Add(op)

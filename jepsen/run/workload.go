@@ -24,8 +24,11 @@ type Workload struct {
 	Groups map[string]Topic
 	// Sends is how many of its operations store something, of one; 0: none does.
 	Sends float64
+	Args  []string // more flags for the servers
 	// start says what p does; nothing is asked of the cluster yet.
 	start func(r *run, p *part) error
+	// end asks what is to be asked when the replicas are alike; nil: nothing.
+	end func(ctx context.Context, r *run)
 }
 
 // Topic is one that a workload uses.
@@ -65,7 +68,7 @@ func (p *part) load(f func(ctx context.Context)) { p.loads = append(p.loads, f) 
 func (p *part) watch(f func(ctx context.Context) error) { p.watches = append(p.watches, f) }
 
 // all are the workloads, in the order of help.
-var all = []Workload{logLoad}
+var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad}
 
 // Workloads are the names that a run can have, with what they do.
 func Workloads() (names []string, does map[string]string) {
