@@ -27,8 +27,8 @@ func testCommand() *cobra.Command {
 consumes, breaks them by a schedule that follows from the seed, heals them, reads
 each replica to the end, and judges the history.
 
-The store gets a folder per run: history.jsonl, schedule.json, results.json and
-the nodes' data and logs.`,
+The store gets a folder per run: history.jsonl, schedule.json, results.json,
+index.html, the report, and the nodes' data and logs.`,
 		Example: "  jepsen test --nemesis kill,pause --time-limit 30s --rate 200\n  jepsen test --nemesis kill --seed 7",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Workloads = strings.Split(workload, ",")
@@ -67,12 +67,14 @@ the nodes' data and logs.`,
 			if err := run.Run(cmd.Context(), o); err != nil {
 				return err
 			}
-			rep, err := judge(out, filepath.Join(o.Store, "history.jsonl"))
+			again := fmt.Sprintf("%s test --workload %s --nemesis %s --time-limit %v --rate %d --seed %d", os.Args[0], workload, nemesis, o.Limit, o.Rate, seed)
+			ops, rep, err := judge(out, filepath.Join(o.Store, "history.jsonl"))
 			if rep != nil {
-				err = errors.Join(err, writeResults(filepath.Join(o.Store, "results.json"), rep))
+				err = errors.Join(err, conclude(o.Store, ops, rep, again))
+				fmt.Fprintf(out, "report: %s\n", filepath.Join(o.Store, "index.html"))
 			}
 			if err != nil {
-				fmt.Fprintf(out, "again: %s test --workload %s --nemesis %s --time-limit %v --rate %d --seed %d\n", os.Args[0], workload, nemesis, o.Limit, o.Rate, seed)
+				fmt.Fprintf(out, "again: %s\n", again)
 			}
 			return err
 		},

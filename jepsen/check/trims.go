@@ -11,7 +11,7 @@ import (
 // been trimmed.
 func trims(f *facts, r *Result) {
 	first := make(map[string]*highest)
-	trimmed := false
+	trimmed, below := false, 0
 	for i := range f.ops {
 		op := &f.ops[i]
 		if op.F != history.End || op.Type != history.OK {
@@ -36,7 +36,7 @@ func trims(f *facts, r *Result) {
 				continue
 			}
 			if h := first[a.invoke.Queue].before(a.invoke.Index); h != nil && a.outcome.Messages[0].Offset < h.offset {
-				r.note("offset %d of %s was served at %s, though the queue began at %d", a.outcome.Messages[0].Offset, a.invoke.Queue, at(a.outcome), h.offset)
+				below++
 			}
 		case a.is(history.Fail) && a.outcome.Range != nil:
 			r.Checked++
@@ -47,6 +47,9 @@ func trims(f *facts, r *Result) {
 				r.violate(fmt.Sprintf("%s said at %s that %s begins at %d; it begins at %d at the end.", a.invoke.Node, at(a.outcome), a.invoke.Queue, a.outcome.Range.Min, b.Range.Min), a.invoke, a.outcome, b)
 			}
 		}
+	}
+	if below > 0 {
+		r.note("%d reads were served from below a beginning that was told before, by replicas that still had it", below)
 	}
 	if !trimmed {
 		r.doubt("nothing was trimmed")

@@ -120,6 +120,7 @@ type Effect struct {
 	PID      int    `json:"pid"`              // of the process that was hit
 	Verified bool   `json:"verified"`         // the process was seen gone or stopped, or ready again
 	Before   string `json:"before,omitempty"` // who led the first partition before the fault
+	Lasted   int64  `json:"lasted,omitempty"` // ns, until this line
 	After    string `json:"after,omitempty"`  // and who did when the others had gone on; empty: nobody was seen to
 }
 

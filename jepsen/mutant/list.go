@@ -47,8 +47,8 @@ var All = []Mutant{
 		File: "client/lane.go", Old: "			at++\n", New: "			at += 0\n",
 	},
 	{
-		Name: "gap", Bug: "a queue leaves out an offset now and then", Nemesis: "kill", Property: "P4",
-		File: "store/append.go", Old: "q.next++", New: "q.next += 1 + message.Offset(e.Index%50/49)",
+		Name: "read-loses-last", Bug: "a read of many messages leaves the last one out", Nemesis: "kill", Property: "P4",
+		File: "store/read.go", Old: "return chosen, next + message.Offset(len(chosen)), nil", New: "return chosen[:len(chosen)-len(chosen)/24], next + message.Offset(len(chosen)), nil",
 	},
 	{
 		Name: "receipt-ahead", Bug: "a receipt names a place further on, the more messages went together", Nemesis: "kill", Property: "P5",

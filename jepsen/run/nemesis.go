@@ -25,6 +25,7 @@ func (r *run) nemesis(ctx context.Context, plan []Planned) {
 		e := &history.Effect{Kind: p.Kind, Before: before}
 		op := history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: n.Name, Fault: e}
 		var err error
+		struck := time.Now()
 		if p.Kind == "kill" {
 			e.PID, err = n.Kill()
 		} else {
@@ -36,6 +37,7 @@ func (r *run) nemesis(ctx context.Context, plan []Planned) {
 			e.Verified = true
 			e.After = r.follows(ctx, n, before, p.For)
 		}
+		e.Lasted = int64(time.Since(struck))
 		r.history.Add(op)
 		r.o.Say("%6.1f s  %-5s %s for %v; leader %s, then %s", time.Since(r.begun).Seconds(), p.Kind, n.Name, p.For, before, e.After)
 		r.undo(context.WithoutCancel(ctx), n, p.Kind)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"time"
+
+	"raftmq/client"
 )
 
 // retentionTopic keeps little more than two segments of the shortest length.
@@ -31,6 +34,25 @@ var retentionLoad = Workload{
 		}
 		return nil
 	},
+	settle: keepAll,
+}
+
+// keepAll ends the trimming, so that all replicas are read from one beginning on, and
+// returns when all nodes know of it.
+func keepAll(ctx context.Context, r *run) error {
+	unlimited := map[string]string{"retention-bytes": "unlimited"}
+	err := r.clients[0].Admin().UpdateTopic(ctx, client.TopicConfig{Name: retentionTopic.Name, Queues: retentionTopic.Queues, Attributes: unlimited})
+	for _, cl := range r.pinned {
+		for err == nil {
+			var t client.TopicConfig
+			t, err = cl.Admin().Topic(ctx, retentionTopic.Name)
+			if err != nil || t.Attributes["retention-bytes"] == unlimited["retention-bytes"] {
+				break
+			}
+			sleep(ctx, 20*time.Millisecond)
+		}
+	}
+	return err
 }
 
 type looker struct {

@@ -234,5 +234,13 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	}
 	stopWatching()
 	watchers.Wait()
+	for _, p := range r.parts {
+		if p.settle == nil {
+			continue
+		}
+		if err := p.settle(ctx, r); err != nil {
+			r.healed = append(r.healed, err.Error())
+		}
+	}
 	return errors.Join(failed, ctx.Err())
 }

@@ -27,6 +27,8 @@ type Workload struct {
 	Args  []string // more flags for the servers
 	// start says what p does; nothing is asked of the cluster yet.
 	start func(r *run, p *part) error
+	// settle ends what goes on by itself, after the groups came to the end; nil: nothing.
+	settle func(ctx context.Context, r *run) error
 	// end asks what is to be asked when the replicas are alike; nil: nothing.
 	end func(ctx context.Context, r *run)
 }
