@@ -8,8 +8,9 @@ DATA ?= raftmq-data
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build bin/raftmq and bin/jepsen
+build: ## build bin/raftmq, bin/jepsen and the test build that it breaks, bin/raftmq-faults
 	$(GO) build -o bin/raftmq ./cmd/raftmq
+	$(GO) build -tags faults -o bin/raftmq-faults ./cmd/raftmq
 	$(GO) build -o bin/jepsen ./cmd/jepsen
 
 run: build ## three nodes on this machine, in the foreground; prints their addresses

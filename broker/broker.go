@@ -36,6 +36,8 @@ type Deps struct {
 	Now    func() time.Time
 	// Dial opens connections to other nodes.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// GossipVia is where gossip for another node's address goes in place of there.
+	GossipVia func(addr string) string
 }
 
 // Broker is one node.
@@ -47,6 +49,8 @@ type Broker struct {
 	disk    vfs.FS
 	now     func() time.Time
 	dial    func(ctx context.Context, addr string) (net.Conn, error)
+
+	gossipVia func(addr string) string
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -98,7 +102,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
+		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia,
 		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
@@ -203,6 +207,7 @@ func (b *Broker) open() error {
 		},
 		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
 		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),
+		Now: b.now, Via: b.gossipVia,
 	})
 	if err != nil {
 		return fmt.Errorf("gossip: %w", err)

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,22 +35,13 @@ index.html, the report, and the nodes' data and logs.`,
 				return errors.New("the rate and the time limit must be positive")
 			}
 			if nemesis != "none" {
-				o.Faults = strings.Split(nemesis, ",")
-				for _, k := range o.Faults {
-					if !slices.Contains(run.Kinds, k) {
-						return fmt.Errorf("no nemesis %q; there are %s and none", k, strings.Join(run.Kinds, ", "))
-					}
+				var err error
+				if o.Faults, err = run.Expand(strings.Split(nemesis, ",")); err != nil {
+					return fmt.Errorf("%w; see jepsen doctor", err)
 				}
 			}
-			if o.Program == "" {
-				self, err := os.Executable()
-				if err != nil {
-					return err
-				}
-				o.Program = filepath.Join(filepath.Dir(self), "raftmq")
-			}
-			if _, err := os.Stat(o.Program); err != nil {
-				return fmt.Errorf("the server's program: %w", err)
+			if err := findProgram(&o.Program); err != nil {
+				return err
 			}
 			if !cmd.Flags().Changed("seed") {
 				seed = rand.Uint64()
@@ -85,11 +75,32 @@ index.html, the report, and the nodes' data and logs.`,
 	}
 	f := c.Flags()
 	f.StringVarP(&workload, "workload", "w", "log", "what the clients do, one or several, or mixed for all: "+strings.Join(names, ", "))
-	f.StringVarP(&nemesis, "nemesis", "n", "kill,pause", "what is broken: kill (-9), pause (SIGSTOP), both, or none")
+	f.StringVarP(&nemesis, "nemesis", "n", "kill,pause", "what is broken: names and areas (process, network, disk, clock, recipe) of faults, see jepsen doctor; all, or none")
+	f.StringVar(&o.Backend, "backend", "", "how nodes are joined: netns, proxy or loopback (default: the first of them that can do what is to be broken)")
 	f.DurationVar(&o.Limit, "time-limit", time.Minute, "how long the load runs")
 	f.IntVar(&o.Rate, "rate", 200, "operations per second, all workloads together")
 	f.Uint64Var(&seed, "seed", 0, "what sends, sizes and faults follow from (default: drawn, and printed)")
 	f.StringVar(&store, "store", "jepsen-store", "directory of the runs' folders")
-	f.StringVar(&o.Program, "binary", "", "the raftmq to test (default: the one beside this program)")
+	f.StringVar(&o.Program, "binary", "", "the raftmq to test (default: raftmq-faults, else raftmq, beside this program)")
 	return c
+}
+
+// findProgram fills in the server's program: a test build if there is one.
+func findProgram(program *string) error {
+	if *program == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"raftmq", "raftmq-faults"} {
+			at := filepath.Join(filepath.Dir(self), name)
+			if _, err := os.Stat(at); err == nil || *program == "" {
+				*program = at
+			}
+		}
+	}
+	if _, err := os.Stat(*program); err != nil {
+		return fmt.Errorf("the server's program: %w", err)
+	}
+	return nil
 }

@@ -287,7 +287,13 @@ func serve(ctx context.Context, s settings) error {
 		return err
 	}
 	warnOfLimits(log)
-	b, err := broker.Open(ctx, s.Config, broker.Deps{Logger: log})
+	deps, end, err := world()
+	if err != nil {
+		return err
+	}
+	defer end()
+	deps.Logger = log
+	b, err := broker.Open(ctx, s.Config, deps)
 	if err != nil {
 		return damaged(err)
 	}

@@ -116,12 +116,14 @@ type Range struct {
 
 // Effect is a fault and the proof that it had one.
 type Effect struct {
-	Kind     string `json:"kind"`             // kill, pause, or what undoes them: start, resume; exit: the node ended by itself
+	Kind     string `json:"kind"`             // of package run's, or what undoes them: start, resume, heal; exit: the node ended by itself
 	PID      int    `json:"pid"`              // of the process that was hit
-	Verified bool   `json:"verified"`         // the process was seen gone or stopped, or ready again
+	Verified bool   `json:"verified"`         // it was seen to have its effect, or all was seen ready again
 	Before   string `json:"before,omitempty"` // who led the first partition before the fault
 	Lasted   int64  `json:"lasted,omitempty"` // ns, until this line
 	After    string `json:"after,omitempty"`  // and who did when the others had gone on; empty: nobody was seen to
+	Detail   string `json:"detail,omitempty"` // what exactly was done, in words
+	Count    int64  `json:"count,omitempty"`  // how much it did: packets struck, sectors lost, operations failed
 }
 
 // State is one replica of a partition.
@@ -144,8 +146,9 @@ type Plan struct {
 	// Groups are the consumer groups and the queues that each must come to the end of;
 	// it was there before the first send.
 	Groups map[string][]string `json:"groups,omitempty"`
-	Sends  int                 `json:"sends"`  // how many the rate and the time allow
-	Faults int                 `json:"faults"` // how many were planned
+	Sends  int                 `json:"sends"`            // how many the rate and the time allow
+	Faults int                 `json:"faults"`           // how many were planned
+	Gentle bool                `json:"gentle,omitempty"` // none of them takes a leader away for sure
 }
 
 // Request reports whether op is a line of two, Invoke and an outcome.

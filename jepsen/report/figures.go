@@ -116,7 +116,7 @@ func (f *figures) fault(op *history.Op, at time.Duration) {
 		}
 		return
 	}
-	f.faults = append(f.faults, Fault{Kind: e.Kind, Node: op.Node, From: max(0, at-time.Duration(e.Lasted)), To: at, Verified: e.Verified, Before: e.Before, After: e.After, Error: op.Error})
+	f.faults = append(f.faults, Fault{Kind: e.Kind, Node: op.Node, Detail: e.Detail, From: max(0, at-time.Duration(e.Lasted)), To: at, Verified: e.Verified, Before: e.Before, After: e.After, Error: op.Error})
 }
 
 // silence is the longest time between two acknowledged sends that meets [from, to].

@@ -44,7 +44,7 @@ func (r *run) cutOff(ctx context.Context) error {
 	rng := r.o.Seed.Stream(membersGroup + "/cut-off")
 	h := handler{r: r, group: membersGroup, topic: groupTopic, rng: r.o.Seed.Stream(membersGroup + "/cut-off/handler"), process: membersGroup + "/cut-off"}
 	for ctx.Err() == nil {
-		cl, err := client.Dial(ctx, client.WithEndpoints(r.cluster.Endpoints()...))
+		cl, err := client.Dial(ctx, client.WithEndpoints(r.cluster.Endpoints()...), client.WithDialer(r.cluster.Dial))
 		if err != nil {
 			sleep(ctx, awayFor)
 			continue

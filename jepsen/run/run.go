@@ -18,6 +18,7 @@ import (
 	"raftmq/client"
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/history"
+	"raftmq/jepsen/link"
 )
 
 // Options are a run's.
@@ -27,9 +28,10 @@ type Options struct {
 	Seed    history.Seed
 	// Workloads are names, or "mixed" alone for all of them.
 	Workloads []string
-	Faults    []string // kinds to draw from; empty: none
-	Limit     time.Duration
-	Rate      int // operations per second, all workloads together
+	Faults    []string      // kinds to draw from; empty: none
+	Backend   string        // one of Backends; "": the best that is possible here
+	Limit     time.Duration // of the load; longer, if the faults are not over
+	Rate      int           // operations per second, all workloads together
 	Say       func(format string, args ...any)
 }
 
@@ -37,6 +39,7 @@ const (
 	topic      = "jepsen-log"
 	partitions = 3
 	nodes      = 3
+	overtime   = 3                // how many times its time a run takes at most, if the cluster needs long to be well after its faults
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second
 	alikeLimit = 60 * time.Second
@@ -46,6 +49,7 @@ const (
 type run struct {
 	o       Options
 	cluster *cluster.Cluster
+	links   *link.Net        // nil: they cannot be broken
 	clients []*client.Client // one per node, each naming all nodes, that one first
 	lossy   []*client.Client // the same, with replies thrown away
 	pinned  []*client.Client // one per node, each speaking to that node alone
@@ -71,6 +75,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := os.WriteFile(filepath.Join(o.Store, "schedule.json"), append(b, '\n'), 0o644); err != nil {
 		return err
 	}
+	backend, err := o.backend()
+	if err != nil {
+		return err
+	}
 	r := &run{o: o}
 	workloads, err := choose(o.Workloads)
 	if err != nil {
@@ -80,14 +88,19 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.history.Close()) }()
-	p := r.plan(workloads, len(plan))
+	p := r.plan(workloads, plan)
 	r.history.Add(history.Op{Process: "run", Type: history.Info, F: history.Run, Run: p})
 	data := filepath.Join(o.Store, "nodes")
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err
 	}
-	o.Say("starting %d nodes", nodes)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Args: r.args(), OnExit: func(node, how string) {
+	net, err := r.open(backend)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, net.Close()) }()
+	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {
@@ -103,11 +116,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	all := r.cluster.Endpoints()
 	for i := range nodes {
 		endpoints := client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...)
-		l := &lossy{rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
+		l := &lossy{to: r.cluster.Dial, rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
 		for _, x := range []struct {
 			to   *[]*client.Client
 			opts []client.Option
-		}{{&r.clients, []client.Option{endpoints}}, {&r.lossy, []client.Option{endpoints, client.WithDialer(l.dial)}}} {
+		}{{&r.clients, []client.Option{endpoints, client.WithDialer(r.cluster.Dial)}}, {&r.lossy, []client.Option{endpoints, client.WithDialer(l.dial)}}} {
 			cl, err := dial(ctx, x.opts...)
 			if err != nil {
 				return err
@@ -144,8 +157,8 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 }
 
 // plan divides the rate between the workloads and says what the run is to be.
-func (r *run) plan(workloads []Workload, faults int) *history.Plan {
-	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: faults, Groups: make(map[string][]string)}
+func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Groups: make(map[string][]string)}
 	var names []string
 	for _, w := range workloads {
 		names = append(names, w.Name)
@@ -171,8 +184,9 @@ func (r *run) plan(workloads []Workload, faults int) *history.Plan {
 	return p
 }
 
-// args are the flags that the workloads want the servers to have.
-func (r *run) args() (out []string) {
+// args are the servers' flags: a workload's stand in place of what all runs have.
+func (r *run) args() []string {
+	out := slices.Clone(serverArgs)
 	for _, p := range r.parts {
 		out = append(out, p.Args...)
 	}
@@ -204,7 +218,7 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	}
 	r.o.Say("%d operations/s for %v, %d faults", r.o.Rate, r.o.Limit, len(plan))
 	r.begun = time.Now()
-	loading, stop := context.WithTimeout(ctx, r.o.Limit)
+	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
 	for _, p := range r.parts {
@@ -212,12 +226,24 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 			wg.Go(func() { l(loading) })
 		}
 	}
-	wg.Go(func() { r.nemesis(loading, plan) })
+	wg.Go(func() {
+		defer stop()
+		until, cancel := context.WithTimeout(loading, overtime*r.o.Limit)
+		defer cancel()
+		r.nemesis(until, plan)
+		select {
+		case <-time.After(time.Until(r.begun.Add(r.o.Limit))):
+		case <-loading.Done():
+		}
+	})
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	r.o.Say("healing")
+	if err := r.mend(); err != nil {
+		r.healed = append(r.healed, err.Error())
+	}
 	for _, n := range r.cluster.Nodes {
 		if err := n.AwaitReady(ctx); err != nil {
 			r.healed = append(r.healed, err.Error())
