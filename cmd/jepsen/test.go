@@ -43,6 +43,11 @@ index.html, the report, and the nodes' data and logs.`,
 			if err := findProgram(&o.Program); err != nil {
 				return err
 			}
+			if at := filepath.Join(filepath.Dir(o.Program), "stockclient"); o.Stock == "" {
+				if _, err := os.Stat(at); err == nil {
+					o.Stock = at
+				}
+			}
 			if !cmd.Flags().Changed("seed") {
 				seed = rand.Uint64()
 			}
@@ -82,6 +87,7 @@ index.html, the report, and the nodes' data and logs.`,
 	f.Uint64Var(&seed, "seed", 0, "what sends, sizes and faults follow from (default: drawn, and printed)")
 	f.StringVar(&store, "store", "jepsen-store", "directory of the runs' folders")
 	f.StringVar(&o.Program, "binary", "", "the raftmq to test (default: raftmq-faults, else raftmq, beside this program)")
+	f.StringVar(&o.Stock, "stock", "", "RocketMQ's Go client, for the workload stock (default: stockclient beside the raftmq, built by make stockclient)")
 	return c
 }
 

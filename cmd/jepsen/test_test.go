@@ -97,7 +97,7 @@ func TestARealRunIsValidUntilItsHistoryLies(t *testing.T) {
 
 func TestARunThatCannotBeIsASetUpError(t *testing.T) {
 	for _, args := range [][]string{
-		{"--workload", "nonsense"}, {"--nemesis", "kill,nonsense"}, {"--rate", "0"}, {"--time-limit", "0s"}, {"--binary", "/nowhere/raftmq"},
+		{"--workload", "nonsense"}, {"--workload", "log,log"}, {"--workload", "stock", "--stock", "", "--binary", os.Args[0]}, {"--nemesis", "kill,nonsense"}, {"--rate", "0"}, {"--time-limit", "0s"}, {"--binary", "/nowhere/raftmq"},
 		{"--binary", os.Args[0], "--nemesis", "kill", "--time-limit", "1s"}, // no room for a fault
 	} {
 		c := root()

@@ -39,8 +39,8 @@ func Backends(program string) ([]Backend, error) {
 	return []Backend{spaces, relays, {Name: "loopback", Can: true, Nodes: build, build: build, Why: "needs nothing; links cannot be broken"}}, nil
 }
 
-// backend is the one to run on.
-func (o Options) backend() (b Backend, err error) {
+// backend is the one to run on; near: processes that are no nodes must reach them.
+func (o Options) backend(near bool) (b Backend, err error) {
 	all, err := Backends(o.Program)
 	if err != nil {
 		return b, err
@@ -53,6 +53,8 @@ func (o Options) backend() (b Backend, err error) {
 			continue
 		case !b.Can:
 			err = errors.New(b.Why)
+		case near && b.Name == "netns":
+			err = errors.New("stock clients do not reach nodes there")
 		case links && !b.Links:
 			err = errors.New("links cannot be broken there")
 		case build && !b.Nodes:

@@ -24,6 +24,7 @@ import (
 // Options are a run's.
 type Options struct {
 	Program string // the raftmq to run
+	Stock   string // RocketMQ's Go client, conformance/stockclient; "": it is not there
 	Store   string // where history.jsonl, schedule.json and the nodes' files go; must exist, without them
 	Seed    history.Seed
 	// Workloads are names, or "mixed" alone for all of them.
@@ -75,12 +76,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := os.WriteFile(filepath.Join(o.Store, "schedule.json"), append(b, '\n'), 0o644); err != nil {
 		return err
 	}
-	backend, err := o.backend()
+	r := &run{o: o}
+	workloads, err := choose(o.Workloads)
 	if err != nil {
 		return err
 	}
-	r := &run{o: o}
-	workloads, err := choose(o.Workloads)
+	if o.Stock == "" && slices.ContainsFunc(workloads, func(w Workload) bool { return w.Apart }) {
+		return errors.New("the stock client's program is not there; make stockclient builds it")
+	}
+	backend, err := o.backend(slices.ContainsFunc(workloads, func(w Workload) bool { return w.Apart }))
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,9 @@ type Workload struct {
 	// Sends is how many of its operations store something, of one; 0: none does.
 	Sends float64
 	Args  []string // more flags for the servers
+	// Apart: it is no part of "mixed", since it needs a program that is built apart, and
+	// nodes that this machine's own network reaches.
+	Apart bool
 	// start says what p does; nothing is asked of the cluster yet.
 	start func(r *run, p *part) error
 	// settle ends what goes on by itself, after the groups came to the end; nil: nothing.
@@ -70,7 +73,7 @@ func (p *part) load(f func(ctx context.Context)) { p.loads = append(p.loads, f) 
 func (p *part) watch(f func(ctx context.Context) error) { p.watches = append(p.watches, f) }
 
 // all are the workloads, in the order of help.
-var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad}
+var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, stockLoad}
 
 // Workloads are the names that a run can have, with what they do.
 func Workloads() (names []string, does map[string]string) {
@@ -86,7 +89,12 @@ func Workloads() (names []string, does map[string]string) {
 func choose(names []string) (out []Workload, err error) {
 	known, _ := Workloads()
 	if slices.Equal(names, []string{"mixed"}) {
-		names = known
+		names = nil
+		for _, w := range all {
+			if !w.Apart {
+				names = append(names, w.Name)
+			}
+		}
 	}
 	for _, n := range names {
 		i := slices.Index(known, n)
