@@ -3,7 +3,7 @@
 GO ?= go
 DATA ?= raftmq-data
 
-.PHONY: help build run test race lint conformance rows jepsen bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance rows jepsen bench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ build: ## build bin/raftmq, bin/jepsen and the test build that it breaks, bin/ra
 	$(GO) build -o bin/raftmq ./cmd/raftmq
 	$(GO) build -tags faults -o bin/raftmq-faults ./cmd/raftmq
 	$(GO) build -o bin/jepsen ./cmd/jepsen
+
+stockclient: ## build bin/stockclient, RocketMQ's own Go client for the suite's workload "stock"
+	cd conformance && $(GO) build -o ../bin/stockclient ./stockclient
 
 run: build ## three nodes on this machine, in the foreground; prints their addresses
 	bin/raftmq dev --data $(DATA)
