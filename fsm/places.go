@@ -13,10 +13,24 @@ import (
 func Places() func(store.Entry) ([]store.Place, error) {
 	m := &PartitionMachine{topics: make(map[string]string)}
 	return func(e store.Entry) ([]store.Place, error) {
-		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead || kind(e.Data[0]) != kindAppend {
+		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead {
 			return nil, nil
 		}
-		if err := m.parseAppend(e.Data); err != nil {
+		var err error
+		switch kind(e.Data[0]) {
+		case kindAppend:
+			err = m.parseAppend(e.Data)
+		case kindDelay:
+			_, err = m.parseDelay(e.Data)
+		case kindFire:
+			r := &reader{b: e.Data[commandHead:]}
+			r.timerKey()
+			m.dues(r, len(e.Data))
+			err = r.end()
+		default:
+			return nil, nil
+		}
+		if err != nil {
 			return nil, err
 		}
 		return m.places, nil

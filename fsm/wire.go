@@ -38,6 +38,11 @@ const (
 	kindTrim
 	kindDigest
 	kindDropGroup
+	kindDelay
+	kindFire
+	kindKeep
+	kindRecall
+	kindEnd // of a partition's, as far as they are known
 )
 
 const (
