@@ -35,12 +35,12 @@ var (
 
 // appendItem is one request's records, on their way into an entry.
 type appendItem struct {
-	item fsm.Item
+	item fsm.Delayed
 	done chan appendDone // capacity 1
 }
 
 type appendDone struct {
-	result fsm.ItemResult
+	result fsm.DelayedResult
 	err    error // errNotHere, or raftlog.ErrUnknownOutcome
 }
 
@@ -48,6 +48,7 @@ type appendDone struct {
 type appender struct {
 	propose func(cmd []byte) (*raftlog.Proposal, error)
 	now     func() time.Time
+	delayed bool // items wait for their time
 	in      chan *appendItem
 	flying  chan struct{} // one token per entry in flight
 	stop    chan struct{}
@@ -55,8 +56,8 @@ type appender struct {
 	wg      sync.WaitGroup
 }
 
-func newAppender(propose func([]byte) (*raftlog.Proposal, error), now func() time.Time) *appender {
-	a := &appender{propose: propose, now: now, in: make(chan *appendItem, waitingItems), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
+func newAppender(propose func([]byte) (*raftlog.Proposal, error), now func() time.Time, delayed bool) *appender {
+	a := &appender{propose: propose, now: now, delayed: delayed, in: make(chan *appendItem, waitingItems), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
 }
@@ -64,12 +65,65 @@ func newAppender(propose func([]byte) (*raftlog.Proposal, error), now func() tim
 // append stores item's records. The error is errNotHere or errBusy (certainly not
 // stored), or raftlog.ErrUnknownOutcome.
 func (a *appender) append(ctx context.Context, item fsm.Item) (fsm.ItemResult, error) {
+	res, err := a.delay(ctx, fsm.Delayed{Item: item})
+	return res.ItemResult, err
+}
+
+// delay is append to an appender of what is to come at its time.
+func (a *appender) delay(ctx context.Context, item fsm.Delayed) (fsm.DelayedResult, error) {
+	it := a.put(item)
+	if it == nil {
+		return fsm.DelayedResult{}, errBusy
+	}
+	return a.wait(ctx, it)
+}
+
+// delayAll is delay of several, in their order. After an error one of them may be
+// stored, if it is not said that none is.
+func (a *appender) delayAll(ctx context.Context, items []fsm.Delayed) ([]fsm.DelayedResult, error) {
+	waits := make([]*appendItem, 0, len(items))
+	for _, item := range items {
+		if it := a.put(item); it != nil {
+			waits = append(waits, it)
+		}
+	}
+	var failed error
+	results := make([]fsm.DelayedResult, 0, len(items))
+	for _, it := range waits {
+		res, err := a.wait(ctx, it)
+		if err != nil {
+			failed = err
+		}
+		if err == nil || !errors.Is(err, errNotHere) {
+			results = append(results, res) // stored, or maybe
+		}
+	}
+	switch {
+	case len(waits) < len(items) && len(results) == 0:
+		return nil, errBusy
+	case failed == nil && len(results) == len(items):
+		return results, nil
+	case len(results) == 0:
+		return nil, errNotHere
+	case errors.Is(failed, raftlog.ErrUnknownOutcome):
+		return nil, failed
+	}
+	return nil, fmt.Errorf("%w: some of %d messages are stored", raftlog.ErrUnknownOutcome, len(items))
+}
+
+// put has an item go into an entry; nil: too many wait.
+func (a *appender) put(item fsm.Delayed) *appendItem {
 	it := &appendItem{item: item, done: make(chan appendDone, 1)}
 	select {
 	case a.in <- it:
+		return it
 	default:
-		return fsm.ItemResult{}, errBusy
+		return nil
 	}
+}
+
+// wait waits for what became of an item.
+func (a *appender) wait(ctx context.Context, it *appendItem) (fsm.DelayedResult, error) {
 	select {
 	case d := <-it.done:
 		return d.result, d.err
@@ -78,10 +132,10 @@ func (a *appender) append(ctx context.Context, item fsm.Item) (fsm.ItemResult, e
 		case d := <-it.done:
 			return d.result, d.err
 		default:
-			return fsm.ItemResult{}, errNotHere // nobody took it
+			return fsm.DelayedResult{}, errNotHere // nobody took it
 		}
 	case <-ctx.Done():
-		return fsm.ItemResult{}, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, context.Cause(ctx))
+		return fsm.DelayedResult{}, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, context.Cause(ctx))
 	}
 }
 
@@ -128,12 +182,7 @@ func (a *appender) run() {
 
 // send proposes one entry; its answer is waited for elsewhere.
 func (a *appender) send(items []*appendItem, bytes int) {
-	all := make([]fsm.Item, len(items))
-	for i, it := range items {
-		all[i] = it.item
-	}
-	cmd := fsm.EncodeAppend(make([]byte, 0, bytes+64*len(items)+64), a.now().UnixMilli(), all)
-	p, err := a.propose(cmd)
+	p, err := a.propose(a.encode(items, bytes))
 	if err != nil {
 		<-a.flying
 		answerAll(items, errNotHere)
@@ -142,19 +191,50 @@ func (a *appender) send(items []*appendItem, bytes int) {
 	a.wg.Go(func() {
 		v, err := p.Wait(context.Background())
 		<-a.flying
-		switch r, ok := v.(fsm.AppendResult); {
+		switch results := resultsOf(v); {
 		case errors.Is(err, raftlog.ErrNotLeader):
 			answerAll(items, errNotHere)
 		case err != nil:
 			answerAll(items, err)
-		case !ok || len(r.Items) != len(items):
+		case len(results) != len(items):
 			answerAll(items, fmt.Errorf("%w: result %T", raftlog.ErrUnknownOutcome, v))
 		default:
 			for i, it := range items {
-				it.done <- appendDone{result: r.Items[i]}
+				it.done <- appendDone{result: results[i]}
 			}
 		}
 	})
+}
+
+func (a *appender) encode(items []*appendItem, bytes int) []byte {
+	dst := make([]byte, 0, bytes+64*len(items)+64)
+	if a.delayed {
+		all := make([]fsm.Delayed, len(items))
+		for i, it := range items {
+			all[i] = it.item
+		}
+		return fsm.EncodeDelay(dst, a.now().UnixMilli(), all)
+	}
+	all := make([]fsm.Item, len(items))
+	for i, it := range items {
+		all[i] = it.item.Item
+	}
+	return fsm.EncodeAppend(dst, a.now().UnixMilli(), all)
+}
+
+// resultsOf are the answers to the items of an entry; none: it was not answered.
+func resultsOf(v any) []fsm.DelayedResult {
+	switch r := v.(type) {
+	case fsm.DelayResult:
+		return r.Items
+	case fsm.AppendResult:
+		all := make([]fsm.DelayedResult, len(r.Items))
+		for i := range r.Items {
+			all[i].ItemResult = r.Items[i]
+		}
+		return all
+	}
+	return nil
 }
 
 func answerAll(items []*appendItem, err error) {

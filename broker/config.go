@@ -39,6 +39,8 @@ type Config struct {
 	DefaultQueues    int  // queues per partition of such a topic; default 2
 	MaxBody          int  // largest message body in bytes; default 4 MiB
 
+	MaxDelay time.Duration // messages may wait for so long; default 0: as long as they like
+
 	MaxConnections  int   // of clients, on all listeners; further ones are closed; default 16384
 	MaxRequestBytes int64 // of requests in flight, each with 4 KiB for itself; default 256 MiB; see ClientMemory
 	MaxReplyBytes   int64 // of replies that clients have not read yet; default 256 MiB
@@ -162,6 +164,9 @@ func (c *Config) check() error {
 		if p < 1 || p > 100 {
 			return fmt.Errorf("%w: %d percent of a disk, 1 to 100 are possible", ErrConfig, p)
 		}
+	}
+	if c.MaxDelay < 0 {
+		return fmt.Errorf("%w: messages may wait for %v: 0 for no limit", ErrConfig, c.MaxDelay)
 	}
 	if c.RetentionBytes < 0 {
 		return fmt.Errorf("%w: %d bytes of a partition are kept: 0 for no limit", ErrConfig, c.RetentionBytes)

@@ -24,6 +24,8 @@ type partition struct {
 	replica  *raftlog.Replica
 	log      *raftlog.GroupLog
 	append   *appender
+	delays   *appender // of messages that wait for their time
+	timers   timers
 	commits  *committer
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
 	caught   caught      // up with what was committed when it was opened
@@ -112,8 +114,9 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(p.replica.Start, b.now)
-	p.commits = newCommitter(p, b.now)
+	p.append = newAppender(p.replica.Start, b.time, false)
+	p.delays = newAppender(p.replica.Start, b.time, true)
+	p.commits = newCommitter(p, b.time)
 	return p, nil
 }
 
@@ -161,6 +164,7 @@ func (p *partition) close() error {
 	err := p.replica.Close()
 	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
+	p.delays.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())
 }

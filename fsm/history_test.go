@@ -157,7 +157,6 @@ func (h *history) waiting(after store.TimerKey, untilMs int64, n int) (dues []Du
 	return dues
 }
 
-
 // grow applies n more entries, each by itself.
 func (h *history) grow(n int) {
 	h.t.Helper()

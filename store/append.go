@@ -163,6 +163,9 @@ func (s *Store) publish(g *segment, e *Entry, size, storeMs int64, frameCRC uint
 		q.max += message.Offset(j - i)
 		i = j
 	}
+	for _, t := range timers {
+		s.timers.added = min(s.timers.added, t.DueMs)
+	}
 	s.timers.mem = append(s.timers.mem, timers...)
 	s.pending += len(s.encoded) + len(timers)*timerEntry
 	return s.pending

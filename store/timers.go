@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 
 	"raftmq/message"
@@ -54,6 +55,7 @@ type timers struct {
 	runs    []*timerRun // by number
 	passed  TimerKey    // what is not above waits no more
 	life    int         // raised by Reset
+	added   int64       // the earliest time that came in since it was asked for, Unix ms
 	merging bool
 
 	next uint64 // number of the next run; guarded by Store.flushing
@@ -92,10 +94,15 @@ func (s *Store) ForgetTimers(k TimerKey) {
 // order, to visit, until that returns false. Those taken back are passed over.
 // ErrDamaged if the index cannot be read; it can be built again from the log.
 func (s *Store) Timers(after TimerKey, untilMs int64, visit func(Timer) bool) error {
+	return s.timersOf(after, untilMs, func(t Timer) bool { return t.Size == 0 || visit(t) })
+}
+
+// timersOf is Timers with those that were taken back.
+func (s *Store) timersOf(after TimerKey, untilMs int64, visit func(Timer) bool) error {
 	for {
 		err := s.visitTimers(after, untilMs, func(t Timer) bool {
 			after = t.TimerKey
-			return t.Size == 0 || visit(t)
+			return visit(t)
 		})
 		if errors.Is(err, errGone) && s.failed() == nil {
 			continue // runs were merged meanwhile
@@ -132,9 +139,27 @@ func (s *Store) visitTimers(after TimerKey, untilMs int64, visit func(Timer) boo
 	})
 }
 
-// TimerOf returns what waits under a key; ErrNotFound if nothing does, or did.
+// EarliestTimer returns the earliest time of the timers that were appended since it was
+// called before; math.MaxInt64 if none was.
+func (s *Store) EarliestTimer() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.timers.added
+	s.timers.added = math.MaxInt64
+	return at
+}
+
+// TimerAdded has EarliestTimer answer that time at the latest.
+func (s *Store) TimerAdded(dueMs int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timers.added = min(s.timers.added, dueMs)
+}
+
+// TimerOf returns what is indexed under a key, with Size 0 if it was taken back;
+// ErrNotFound if nothing is.
 func (s *Store) TimerOf(k TimerKey) (t Timer, err error) {
-	err = s.Timers(TimerKey{k.DueMs, k.ID - 1}, k.DueMs, func(x Timer) bool {
+	err = s.timersOf(TimerKey{k.DueMs, k.ID - 1}, k.DueMs, func(x Timer) bool {
 		t = x
 		return false
 	})
