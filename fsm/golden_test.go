@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/message"
+	"raftmq/store"
 )
 
 // commands is one of each command, by name.
@@ -34,6 +35,10 @@ func commands() map[string][]byte {
 		"trim-1":          EncodeTrim(nil, 7, 1<<40),
 		"digest-1":        EncodeDigest(nil, 8),
 		"drop-group-1":    EncodeDropGroup(nil, 9, "g"),
+		"half-1":          EncodeHalves(nil, 10, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Producer: p, Group: "g", Record: rec}}),
+		"decide-1":        EncodeDecides(nil, 11, []Decide{{Position: 1 << 40, Verdict: Commit, By: ByProducer, Group: "g", Record: rec}, {Position: 7, Verdict: Rollback, By: ByOperator}}),
+		"check-1":         EncodeChecks(nil, 12, 30_000, 15, []Check{{1 << 40, 3}, {7, 0}}),
+		"carry-1":         EncodeCarry(nil, 13, []Carry{{1 << 40, rec}}),
 		"bootstrap-1":     EncodeBootstrap(nil, "c", []Slot{{ID: 0, Replicas: []string{"n1", "n2"}}}, []Node{{"n1", 1}, {"n2", 1}}),
 		"create-topic-1":  EncodeCreateTopic(nil, ts),
 		"update-topic-1":  EncodeUpdateTopic(nil, ts),
@@ -61,6 +66,15 @@ func states(t testing.TB) map[string][]byte {
 	r.do(EncodeReset(nil, 1005, "g", q, 1))
 	r.do(EncodeLock(nil, 1006, "g", "me", []message.Queue{q}, 60_000))
 	partition, _ := r.Checkpoint()
+	rec := records(t, q, 1, 10)
+	var at []store.Position
+	for _, x := range r.do(EncodeHalves(nil, 1007, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Group: "h", Record: rec}, {Producer: producer(3, 1, 0), Group: "g", Record: rec}, {Group: "g", Record: rec}})).(HalvesResult).Items {
+		at = append(at, x.Position)
+	}
+	r.do(EncodeDecides(nil, 1008, []Decide{{at[0], Commit, ByProducer, "g", rec}, {at[3], Rollback, ByCheck, "g", nil}}))
+	r.do(EncodeChecks(nil, 1009, 30_000, 0, []Check{{at[1], 0}}))
+	r.do(EncodeCarry(nil, 1010, []Carry{{at[2], rec}}))
+	sections, _ := r.Checkpoint()
 
 	c, err := OpenCatalogue(nil)
 	require.NoError(t, err)
@@ -74,7 +88,7 @@ func states(t testing.TB) map[string][]byte {
 	_, err = c.Apply([]*raft.Log{entryAt(7, raft.LogCommand, all["subscribe-1"])})
 	require.NoError(t, err)
 	catalogue, _ := c.Checkpoint()
-	return map[string][]byte{"state-partition-1": partition, "state-catalogue-1": catalogue}
+	return map[string][]byte{"state-partition-1": partition, "state-partition-2": sections, "state-catalogue-1": catalogue}
 }
 
 // The bytes of every released command and state. A line that changes is a log
@@ -82,7 +96,7 @@ func states(t testing.TB) map[string][]byte {
 func TestFormatsDoNotChange(t *testing.T) {
 	got := commands()
 	for k, v := range states(t) {
-		if k == "state-partition-1" { // ours; the store has its own formats
+		if strings.HasPrefix(k, "state-partition") { // ours; the store has its own formats
 			st, err := decodeState(v)
 			require.NoError(t, err)
 			v = v[stateHead : len(v)-4-len(st.store)]

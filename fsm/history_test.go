@@ -22,6 +22,7 @@ type history struct {
 	results []any
 	sent    []Item // with a producer, to be sent again
 	next    map[producerKey]uint64
+	halves  []Half // with a producer, to be sent again
 }
 
 func newHistory(t testing.TB, seed uint64) *history {
@@ -71,6 +72,9 @@ func (h *history) command() []byte {
 	at, q := h.at, h.queue()
 	_, end := h.Store().Bounds(q)
 	off := message.Offset(h.rnd.IntN(int(end)+3) - 1)
+	if h.rnd.IntN(4) == 0 {
+		return h.transaction()
+	}
 	switch n := h.rnd.IntN(100); {
 	case n < 60:
 		items := make([]Item, 1+h.rnd.IntN(5))
@@ -179,6 +183,10 @@ func (h *history) same(r *replica) {
 		require.Equal(h.t, a, b, "entry %d", i)
 	}
 	require.Equal(h.t, h.Store().Queues(), r.Store().Queues())
+	for _, x := range r.Halves(1<<20, nil) {
+		_, err := r.HalfRecord(x)
+		require.NoError(h.t, err)
+	}
 	for _, q := range h.Store().Queues() {
 		lo, hi := h.Store().Bounds(q)
 		low, high := r.Store().Bounds(q)

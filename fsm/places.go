@@ -13,13 +13,18 @@ import (
 func Places() func(store.Entry) ([]store.Place, error) {
 	m := &PartitionMachine{topics: make(map[string]string)}
 	return func(e store.Entry) ([]store.Place, error) {
-		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead || kind(e.Data[0]) != kindAppend {
+		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead {
 			return nil, nil
 		}
-		if err := m.parseAppend(e.Data); err != nil {
-			return nil, err
+		switch kind(e.Data[0]) {
+		case kindAppend:
+			err := m.parseAppend(e.Data)
+			return m.places, err
+		case kindDecide:
+			_, err := m.parseDecide(e.Data)
+			return m.places, err
 		}
-		return m.places, nil
+		return nil, nil
 	}
 }
 

@@ -40,6 +40,19 @@ const (
 	kindDropGroup
 )
 
+// Kinds of transactions.
+const (
+	kindHalf kind = iota + 14
+	kindDecide
+	kindCheck
+	kindCarry
+)
+
+// known reports whether k is a partition's.
+func (k kind) known() bool {
+	return k >= kindAppend && k <= kindDropGroup || k >= kindHalf && k <= kindCarry
+}
+
 const (
 	commandVersion = 1
 	// commandHead is kind, version and time.
