@@ -78,6 +78,7 @@ type Broker struct {
 	events    events
 	scrubbed  scrubber
 	digested  digester
+	tx        txCounts
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
 	caught    caught             // up with the catalogue as of the start
@@ -227,6 +228,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.retain)
+	b.wg.Go(b.checkBacks)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)

@@ -21,6 +21,8 @@
 //	catching up, and its questions   Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown
 //	retention, removal of files      Open                   Shutdown                    Shutdown
+//	checks of transactions           Open                   Shutdown                    Shutdown
+//	appenders of transactions        their first use        partition.close             partition.close
 //	watch of the disk                Open                   Shutdown                    Shutdown
 //	balancing of leaders             Open                   Shutdown                    Shutdown
 //	repairs of damaged replicas      Open                   Shutdown                    Shutdown

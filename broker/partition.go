@@ -23,8 +23,9 @@ type partition struct {
 	machine  *fsm.PartitionMachine
 	replica  *raftlog.Replica
 	log      *raftlog.GroupLog
-	append   *appender
+	append   *appender[fsm.Item, fsm.ItemResult]
 	commits  *committer
+	txs      transactions
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
 	caught   caught      // up with what was committed when it was opened
 	pinned   atomic.Pointer[pinned]
@@ -112,7 +113,8 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(p.replica.Start, b.now)
+	p.append = newAppender(messages, p.replica.Start, b.now)
+	p.txs.propose, p.txs.now = p.replica.Start, b.now
 	p.commits = newCommitter(p, b.now)
 	return p, nil
 }
@@ -161,6 +163,7 @@ func (p *partition) close() error {
 	err := p.replica.Close()
 	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
+	p.txs.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())
 }

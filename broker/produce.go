@@ -51,6 +51,10 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		return r.failed(err)
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
+	half := isHalf(&h)
+	if half && batch {
+		return r.refuse(remoting.MessageIllegal, "a batch cannot be a transaction; certainly not stored")
+	}
 	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		item := fsm.Item{Queue: message.Queue{Topic: h.Topic, ID: h.QueueID}, Producer: producer}
 		unique, refusal := b.records(r, &h, &item, batch)
@@ -59,6 +63,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		}
 		if p.refuses.Load() {
 			return r.failed(errNoDisk), nil
+		}
+		if half {
+			return b.sendHalf(ctx, r, &h, p, item, unique)
 		}
 		res, err := p.append.append(ctx, item)
 		if err != nil {
@@ -102,8 +109,8 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		Topic: h.Topic, QueueID: h.QueueID, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
 		BornHost: r.from, StoreHost: b.storeHost(r.slot), ReconsumeTimes: h.ReconsumeTimes,
 	}
-	if h.SysFlag&message.FlagTransactionMask != 0 {
-		return "", r.refuse(remoting.MessageIllegal, "transactional messages are not served yet; certainly not stored")
+	if t := h.SysFlag & message.FlagTransactionMask; t != 0 && t != message.FlagPrepared {
+		return "", r.refuse(remoting.MessageIllegal, "system flag %#x: only the broker decides transactions; certainly not stored", h.SysFlag)
 	}
 	all := []message.BatchMessage{{Flag: h.Flag, Body: r.Body, Properties: h.Properties}}
 	if batch {
@@ -127,8 +134,12 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		}
 		for name := range message.Properties(m.Properties) {
 			switch name {
-			case message.PropDelayLevel, "TIMER_DELIVER_MS", "TIMER_DELAY_SEC", "TIMER_DELAY_MS", message.PropTransaction:
-				return "", r.refuse(remoting.MessageIllegal, "property %s: delayed and transactional messages are not served yet; certainly not stored", name)
+			case message.PropTransaction:
+				if batch {
+					return "", r.refuse(remoting.MessageIllegal, "a message of a batch cannot be a transaction; certainly not stored")
+				}
+			case message.PropDelayLevel, "TIMER_DELIVER_MS", "TIMER_DELAY_SEC", "TIMER_DELAY_MS":
+				return "", r.refuse(remoting.MessageIllegal, "property %s: delayed messages are not served yet; certainly not stored", name)
 			}
 		}
 		id, ok := m.Property(message.PropUniqueKey)
