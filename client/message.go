@@ -34,6 +34,7 @@ type Receipt struct {
 	Broker    string
 	QueueID   int  // Broker and QueueID name the queue on the wire
 	Duplicate bool // an earlier try had stored it; still once
+	half      halfName
 }
 
 // Delivery is a message that was stored. It belongs to who receives it.
