@@ -79,6 +79,7 @@ type Broker struct {
 	scrubbed  scrubber
 	digested  digester
 	clock     clock
+	tx        txCounts
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
 	caught    caught             // up with the catalogue as of the start
@@ -231,6 +232,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.retain)
 	b.wg.Go(b.watchTimers)
+	b.wg.Go(b.checkBacks)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)

@@ -70,7 +70,7 @@ func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHe
 		items[i] = fsm.Delayed{Item: it, DueMs: w.dueMs}
 		records = records[w.size:]
 	}
-	results, err := p.delays.delayAll(ctx, items)
+	results, err := p.delays.appendAll(ctx, items)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@
 //	catching up, and its questions   Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown
 //	retention, removal of files      Open                   Shutdown                    Shutdown
+//	checks of transactions           Open                   Shutdown                    Shutdown
+//	appenders of transactions        their first use        partition.close             partition.close
 //	watch of the disk                Open                   Shutdown                    Shutdown
 //	clocks of the nodes              Open                   Shutdown                    Shutdown
 //	watch of timers                  Open                   Shutdown                    Shutdown

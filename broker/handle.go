@@ -121,7 +121,15 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 		return b.route(ctx, r)
 	case remoting.GetBrokerClusterInfo:
 		return b.clusterInfo(r)
-	case remoting.ConsumerSendMessageBack, remoting.EndTransaction, remoting.CheckTransactionState, remoting.CheckClientConfig:
+	case remoting.EndTransaction:
+		return b.endTransaction(ctx, r)
+	case remoting.CheckTransactionState:
+		if r.forwarded {
+			return b.relayCheck(r)
+		}
+		r.conn.Close() // servers ask it
+		return nil
+	case remoting.ConsumerSendMessageBack, remoting.CheckClientConfig:
 		// Stock clients take any answer to these for success, so there must be none
 		// while they are not served.
 		r.conn.Close()
@@ -144,6 +152,8 @@ func (r *request) failed(err error) *remoting.Command {
 		return r.Reply(remoting.ServiceNotAvailable, "no leader; certainly not done")
 	case errors.Is(err, errNoDisk):
 		return r.Reply(remoting.ServiceNotAvailable, "[DISK FULL] "+err.Error()+"; certainly not done")
+	case errors.Is(err, errHalves):
+		return r.Reply(remoting.SystemBusy, "[TRANSACTIONS FULL] "+err.Error()+"; certainly not stored")
 	case errors.Is(err, errBusy):
 		return r.Reply(remoting.SystemBusy, "[OVERLOAD] "+err.Error()+"; certainly not done")
 	case errors.Is(err, raftlog.ErrUnknownOutcome):

@@ -23,10 +23,11 @@ type partition struct {
 	machine  *fsm.PartitionMachine
 	replica  *raftlog.Replica
 	log      *raftlog.GroupLog
-	append   *appender
-	delays   *appender // of messages that wait for their time
+	append   *appender[fsm.Item, fsm.ItemResult]
+	delays   *appender[fsm.Delayed, fsm.DelayedResult] // of messages that wait for their time
 	timers   timers
 	commits  *committer
+	txs      transactions
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
 	caught   caught      // up with what was committed when it was opened
 	pinned   atomic.Pointer[pinned]
@@ -114,8 +115,9 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(p.replica.Start, b.time, false)
-	p.delays = newAppender(p.replica.Start, b.time, true)
+	p.append = newAppender(messages, p.replica.Start, b.time)
+	p.delays = newAppender(delays, p.replica.Start, b.time)
+	p.txs.propose, p.txs.now = p.replica.Start, b.time
 	p.commits = newCommitter(p, b.time)
 	return p, nil
 }
@@ -165,6 +167,7 @@ func (p *partition) close() error {
 	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
 	p.delays.close()
+	p.txs.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())
 }

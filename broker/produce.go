@@ -51,6 +51,10 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		return r.failed(err)
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
+	half := isHalf(&h)
+	if half && batch {
+		return r.refuse(remoting.MessageIllegal, "a batch cannot be a transaction; certainly not stored")
+	}
 	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		item := fsm.Item{Queue: message.Queue{Topic: h.Topic, ID: h.QueueID}, Producer: producer}
 		unique, wait, refusal := b.records(r, &h, &item, batch)
@@ -59,6 +63,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		}
 		if p.refuses.Load() {
 			return r.failed(errNoDisk), nil
+		}
+		if half {
+			return b.sendHalf(ctx, r, &h, p, item, unique)
 		}
 		if wait != nil {
 			return b.sendDelayed(ctx, r, &h, p, item, wait)
@@ -106,8 +113,9 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		Topic: h.Topic, QueueID: h.QueueID, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
 		BornHost: r.from, StoreHost: b.storeHost(r.slot), ReconsumeTimes: h.ReconsumeTimes,
 	}
-	if h.SysFlag&message.FlagTransactionMask != 0 {
-		return "", nil, r.refuse(remoting.MessageIllegal, "transactional messages are not served yet; certainly not stored")
+	t := h.SysFlag & message.FlagTransactionMask
+	if t != 0 && t != message.FlagPrepared {
+		return "", nil, r.refuse(remoting.MessageIllegal, "system flag %#x: only the broker decides transactions; certainly not stored", h.SysFlag)
 	}
 	all := []message.BatchMessage{{Flag: h.Flag, Body: r.Body, Properties: h.Properties}}
 	if batch {
@@ -129,12 +137,15 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if len(m.Body) > b.cfg.MaxBody {
 			return "", nil, r.refuse(remoting.MessageIllegal, "message body of %d bytes, at most %d; certainly not stored", len(m.Body), b.cfg.MaxBody)
 		}
-		if _, ok := m.Property(message.PropTransaction); ok {
-			return "", nil, r.refuse(remoting.MessageIllegal, "property %s: transactional messages are not served yet; certainly not stored", message.PropTransaction)
+		if _, ok := m.Property(message.PropTransaction); ok && batch {
+			return "", nil, r.refuse(remoting.MessageIllegal, "a message of a batch cannot be a transaction; certainly not stored")
 		}
 		due, refusal := b.delayOf(r, &m, batch && !r.ours())
 		if refusal != nil {
 			return "", nil, refusal
+		}
+		if due > 0 && isHalf(h) {
+			return "", nil, r.refuse(remoting.MessageIllegal, "a transactional message cannot be delayed; certainly not stored")
 		}
 		id, ok := m.Property(message.PropUniqueKey)
 		if !ok {

@@ -224,6 +224,12 @@ func (b *Broker) trim(t trim) {
 	ctx, cancel := context.WithTimeout(b.ctx, forwardWait)
 	defer cancel()
 	from := t.p.store().First().Position
+	if err := b.carryHalves(ctx, t.p, t.to); err != nil {
+		if b.ctx.Err() == nil {
+			b.log.Warn("store again what is pending below a trim", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
+		}
+		return
+	}
 	if _, err := t.p.propose(ctx, fsm.EncodeTrim(nil, b.atMs(), t.to)); err != nil {
 		if b.ctx.Err() == nil {
 			b.log.Warn("delete old messages", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round

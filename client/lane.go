@@ -175,7 +175,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 			l.size -= u.size
 			continue
 		}
-		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed) {
+		if len(batch) > 0 && (l.p.transactions != nil || size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed) {
 			break
 		}
 		n++
@@ -332,7 +332,7 @@ func (l *lane) try(ctx context.Context, addrs *[]string, batch []*unit, number i
 	req.SetExt("pep", strconv.FormatUint(uint64(l.epoch), 10))
 	req.SetExt("seq", strconv.FormatUint(l.seq, 10))
 	for _, u := range batch {
-		if u.ordered {
+		if u.ordered && l.p.transactions == nil {
 			req.SetExt("ord", "1")
 			break
 		}
@@ -422,7 +422,12 @@ func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Co
 
 func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	var h remoting.SendReply
-	if err := h.Decode(r.Ext); err != nil {
+	err := h.Decode(r.Ext)
+	var half halfName
+	if err == nil && l.p.transactions != nil {
+		half, err = nameOf(&h)
+	}
+	if err != nil {
 		// It is stored, but nobody can say where.
 		for _, u := range batch {
 			u.finish(nil, fmt.Errorf("send to %s: %w: %w", l.topic, ErrUncertain, err))
@@ -437,7 +442,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	for _, u := range batch {
 		rs := make([]Receipt, len(u.msgs))
 		for i, m := range u.msgs {
-			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate, half: half}
 			at++
 		}
 		u.finish(rs, nil)

@@ -69,9 +69,10 @@ type Receipt struct {
 	Queue     int   // number among the topic's queues
 	Offset    int64 // place in the queue; -1 of a message that waits for its time
 	Broker    string
-	QueueID   int  // Broker and QueueID name the queue on the wire
-	Duplicate bool // an earlier try had stored it; still once
+	QueueID   int    // Broker and QueueID name the queue on the wire
+	Duplicate bool   // an earlier try had stored it; still once
 	Recall    string // of a message that waits: by it, Client.Recall takes it back
+	half      halfName
 }
 
 // Delivery is a message that was stored. It belongs to who receives it.

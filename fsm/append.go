@@ -36,6 +36,7 @@ const (
 	SequenceGap               // ordered, and out of order; certainly not stored
 	StaleEpoch                // a later epoch of the producer is known; certainly not stored
 	Malformed                 // the records are not whole ones of one queue, or not Count; certainly not stored
+	TooManyHalves             // of a half: as many as are kept have no decision; certainly not stored
 )
 
 // ItemResult answers an Item.

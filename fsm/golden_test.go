@@ -40,6 +40,10 @@ func commands() map[string][]byte {
 		"keep-1":          EncodeKeep(nil, 12, 5, []Due{{store.TimerKey{DueMs: 1 << 41, ID: 4}, rec}}),
 		"recall-1":        EncodeRecall(nil, 13, []store.TimerKey{{DueMs: 1 << 41, ID: 4}}),
 		"tick-1":          EncodeTick(nil, 14),
+		"half-1":          EncodeHalves(nil, 10, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Producer: p, Group: "g", Record: rec}}),
+		"decide-1":        EncodeDecides(nil, 11, []Decide{{Position: 1 << 40, Verdict: Commit, By: ByProducer, Group: "g", Record: rec}, {Position: 7, Verdict: Rollback, By: ByOperator}}),
+		"check-1":         EncodeChecks(nil, 12, 30_000, 15, []Check{{1 << 40, 3}, {7, 0}}),
+		"carry-1":         EncodeCarry(nil, 13, []Carry{{1 << 40, rec}}),
 		"bootstrap-1":     EncodeBootstrap(nil, "c", []Slot{{ID: 0, Replicas: []string{"n1", "n2"}}}, []Node{{"n1", 1}, {"n2", 1}}),
 		"create-topic-1":  EncodeCreateTopic(nil, ts),
 		"update-topic-1":  EncodeUpdateTopic(nil, ts),
@@ -67,6 +71,15 @@ func states(t testing.TB) map[string][]byte {
 	r.do(EncodeReset(nil, 1005, "g", q, 1))
 	r.do(EncodeLock(nil, 1006, "g", "me", []message.Queue{q}, 60_000))
 	partition, _ := r.Checkpoint()
+	rec := records(t, q, 1, 10)
+	var at []store.Position
+	for _, x := range r.do(EncodeHalves(nil, 1007, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Group: "h", Record: rec}, {Producer: producer(3, 1, 0), Group: "g", Record: rec}, {Group: "g", Record: rec}})).(HalvesResult).Items {
+		at = append(at, x.Position)
+	}
+	r.do(EncodeDecides(nil, 1008, []Decide{{at[0], Commit, ByProducer, "g", rec}, {at[3], Rollback, ByCheck, "g", nil}}))
+	r.do(EncodeChecks(nil, 1009, 30_000, 0, []Check{{at[1], 0}}))
+	r.do(EncodeCarry(nil, 1010, []Carry{{at[2], rec}}))
+	sections, _ := r.Checkpoint()
 
 	c, err := OpenCatalogue(nil)
 	require.NoError(t, err)
@@ -80,7 +93,7 @@ func states(t testing.TB) map[string][]byte {
 	_, err = c.Apply([]*raft.Log{entryAt(7, raft.LogCommand, all["subscribe-1"])})
 	require.NoError(t, err)
 	catalogue, _ := c.Checkpoint()
-	return map[string][]byte{"state-partition-1": partition, "state-partition-2": timerState(t), "state-catalogue-1": catalogue}
+	return map[string][]byte{"state-partition-1": partition, "state-partition-2": sections, "state-partition-2-timers": timerState(t), "state-catalogue-1": catalogue}
 }
 
 // timerState is a state that has sections.

@@ -34,6 +34,7 @@ type PartitionMachine struct {
 	offsets offsets
 	locks   locks
 	timers  timers
+	txs     transactions
 	digests []DigestResult // of the last digest entries, oldest first
 }
 
@@ -114,6 +115,12 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 		return m.keep(e)
 	case kindRecall:
 		return m.recall(e)
+	case kindHalf:
+		return m.half(e)
+	case kindDecide:
+		return m.decide(e)
+	case kindCarry:
+		return m.carry(e)
 	}
 	res, err := m.small(k, l)
 	if err != nil {
@@ -131,7 +138,7 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 		if err := r.end(); err != nil {
 			return nil, err
 		}
-		return nil, m.store.Trim(before)
+		return nil, m.store.Trim(min(before, m.txs.lowest()))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -153,6 +160,8 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 		}
 		m.locks.dropGroup(group)
 		return m.offsets.dropGroup(group), nil
+	case kindCheck:
+		return m.check(r)
 	case kindDigest:
 		if err := r.end(); err != nil {
 			return nil, err
@@ -169,13 +178,14 @@ func StoresMessages(cmd []byte) bool {
 		return false
 	}
 	switch kind(cmd[0]) {
-	case kindAppend, kindDelay, kindFire:
+	case kindAppend, kindDelay, kindFire, kindHalf:
 		return true
 	}
 	return false
 }
 
-// EncodeTrim drops whole segments of the log below before.
+// EncodeTrim drops whole segments of the log below before, and below what is still
+// pending.
 func EncodeTrim(dst []byte, atMs int64, before store.Position) []byte {
 	return binary.BigEndian.AppendUint64(appendCommand(dst, kindTrim, atMs), uint64(before))
 }

@@ -16,24 +16,23 @@ func Places() func(store.Entry) ([]store.Place, error) {
 		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead {
 			return nil, nil
 		}
-		var err error
 		switch kind(e.Data[0]) {
 		case kindAppend:
-			err = m.parseAppend(e.Data)
+			err := m.parseAppend(e.Data)
+			return m.places, err
+		case kindDecide:
+			_, err := m.parseDecide(e.Data)
+			return m.places, err
 		case kindDelay:
-			_, err = m.parseDelay(e.Data)
+			_, err := m.parseDelay(e.Data)
+			return m.places, err
 		case kindFire:
 			r := &reader{b: e.Data[commandHead:]}
 			r.timerKey()
 			m.dues(r, len(e.Data))
-			err = r.end()
-		default:
-			return nil, nil
+			return m.places, r.end()
 		}
-		if err != nil {
-			return nil, err
-		}
-		return m.places, nil
+		return nil, nil
 	}
 }
 

@@ -13,26 +13,31 @@ import (
 // A partition's state, big-endian:
 //
 //	offset  size  field
-//	     0     1  version 1; 2 if it has sections
+//	     0     1  version: 2 if there are sections, else 1
 //	     1     4  CRC-32C of all that follows
 //	     5     8  T, Unix ms
 //	    13        producers' windows   (dedup.encode)
 //	              groups' offsets      (offsets.encode)
 //	              locks                (locks.encode)
-//	           4  of version 2: number of sections, then each, by tag: tag (1),
-//	              length (4), and as many bytes, at least one
+//	           1  number of sections; this and they are there in version 2 only
+//	              sections, by rising id: id uint8, length uint32, its bytes
 //	           4  length of the store's state, then that state
 //
-// All but the store's state is at most 4 MiB. Sections hold what came after version 1;
-// a part of the state that is empty has none, so that a partition which does not use
-// it has the same state, and digest, as in the program before.
+// A section is there only while it holds something: a partition that never had any
+// has the bytes, and the digest, that a program of version 1 gives it.
+//
+// All but the store's state is at most 4 MiB, and what the sections' owners say.
 const (
-	stateVersion = 2
-	stateHead    = 1 + 4
+	stateVersion    = 2
+	oldStateVersion = 1
+	stateHead       = 1 + 4
 )
 
-// Tags of sections.
-const sectionTimers = 1
+// Ids of sections.
+const (
+	sectionTransactions = 1
+	sectionTimers       = 2
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -42,60 +47,19 @@ type state struct {
 	dedup   dedup
 	offsets offsets
 	locks   locks
+	txs     transactions
 	timers  timers
 	store   []byte
 }
 
-// sections returns the encodings of what is in sections, by tag; empty ones have none.
-func (m *PartitionMachine) sections() []section {
-	var all []section
-	for _, s := range []section{{sectionTimers, m.timers.encode()}} {
-		if len(s.b) > 0 {
-			all = append(all, s)
-		}
-	}
-	return all
-}
-
-type section struct {
-	tag byte
-	b   []byte
-}
-
-// decodeSections reads what sections gave.
-func (st *state) decodeSections(r *reader) {
-	n, last := r.count(6), byte(0)
-	if n == 0 {
-		r.fail("no section in a state that has some")
-	}
-	for range n {
-		tag := r.u8()
-		in := &reader{b: r.take(uint64(r.u32()))}
-		if r.err == nil && (tag <= last || len(in.b) == 0) {
-			r.fail("section %d of %d bytes after section %d", tag, len(in.b), last)
-		}
-		if r.err != nil {
-			return
-		}
-		switch last = tag; tag {
-		case sectionTimers:
-			st.timers.decode(in)
-		default:
-			in.fail("section %d", tag)
-		}
-		if r.err = in.end(); r.err != nil {
-			return
-		}
-	}
-}
-
 // encode is the state now, with the store's.
 func (m *PartitionMachine) encode(storeState []byte) []byte {
-	b := make([]byte, stateHead, stateHead+8+m.dedup.size+m.offsets.size+m.locks.size+16+len(storeState))
-	if b[0] = 1; len(m.sections()) > 0 {
+	b := make([]byte, stateHead, stateHead+8+m.dedup.size+m.offsets.size+m.locks.size+m.txs.size+64+len(storeState))
+	b = m.appendSmall(b)
+	b[0] = oldStateVersion
+	if m.sections() > 0 {
 		b[0] = stateVersion
 	}
-	b = m.appendSmall(b)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(storeState)))
 	return sealed(append(b, storeState...))
 }
@@ -110,24 +74,77 @@ func sealed(b []byte) []byte {
 func (m *PartitionMachine) appendSmall(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(m.now))
 	b = m.locks.encode(m.offsets.encode(m.dedup.encode(b)))
-	all := m.sections()
-	if len(all) == 0 {
-		return b
-	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(all)))
-	for _, s := range all {
-		b = binary.BigEndian.AppendUint32(append(b, s.tag), uint32(len(s.b)))
-		b = append(b, s.b...)
+	if n := m.sections(); n > 0 {
+		b = append(b, n)
+		if !m.txs.empty() {
+			b = appendSection(b, sectionTransactions, m.txs.encode)
+		}
+		if !m.timers.empty() {
+			b = appendSection(b, sectionTimers, m.timers.encode)
+		}
 	}
 	return b
 }
 
+// sections is how many there are.
+func (m *PartitionMachine) sections() (n byte) {
+	if !m.txs.empty() {
+		n++
+	}
+	if !m.timers.empty() {
+		n++
+	}
+	return n
+}
+
+// appendSection appends what encode appends, as a section.
+func appendSection(b []byte, id byte, encode func([]byte) []byte) []byte {
+	b = append(b, id, 0, 0, 0, 0)
+	at := len(b)
+	b = encode(b)
+	binary.BigEndian.PutUint32(b[at-4:], uint32(len(b)-at))
+	return b
+}
+
+// sections reads those of a state of version 2.
+func (st *state) sections(r *reader) {
+	last := byte(0)
+	n := r.u8()
+	if n == 0 {
+		r.fail("no sections")
+	}
+	for range n {
+		id := r.u8()
+		section := &reader{b: r.take(uint64(r.u32()))}
+		if r.err != nil {
+			return
+		}
+		if id <= last {
+			r.fail("section %d after %d", id, last)
+			return
+		}
+		last = id
+		switch id {
+		case sectionTransactions:
+			st.txs.decode(section)
+		case sectionTimers:
+			st.timers.decode(section)
+		default:
+			section.fail("section %d", id)
+		}
+		if err := section.end(); err != nil {
+			r.err = err
+			return
+		}
+	}
+}
+
 func decodeState(b []byte) (state, error) {
-	st := state{dedup: newDedup(), offsets: newOffsets(), locks: newLocks()}
+	st := state{dedup: newDedup(), offsets: newOffsets(), locks: newLocks(), txs: newTransactions()}
 	if len(b) == 0 {
 		return st, nil
 	}
-	if b[0] < 1 || b[0] > stateVersion {
+	if b[0] != stateVersion && b[0] != oldStateVersion {
 		return st, fmt.Errorf("%w: partition state version %d, this program knows %d", ErrStateVersion, b[0], stateVersion)
 	}
 	if len(b) < stateHead || binary.BigEndian.Uint32(b[1:]) != crc32.Checksum(b[stateHead:], castagnoli) {
@@ -138,8 +155,8 @@ func decodeState(b []byte) (state, error) {
 	st.dedup.decode(r)
 	st.offsets.decode(r)
 	st.locks.decode(r)
-	if b[0] > 1 {
-		st.decodeSections(r)
+	if b[0] == stateVersion {
+		st.sections(r)
 	}
 	st.store = r.take(uint64(r.u32()))
 	if err := r.end(); err != nil {
@@ -151,7 +168,7 @@ func decodeState(b []byte) (state, error) {
 func (m *PartitionMachine) setState(st state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.now, m.dedup, m.offsets, m.locks, m.timers, m.digests = st.now, st.dedup, st.offsets, st.locks, st.timers, nil
+	m.now, m.dedup, m.offsets, m.locks, m.txs, m.timers, m.digests = st.now, st.dedup, st.offsets, st.locks, st.txs, st.timers, nil
 	m.store.ForgetTimers(st.timers.cursor)
 }
 

@@ -25,13 +25,12 @@ type timers struct {
 	recall uint64         // index of the last entry that took one back
 }
 
-// encode gives: due of the cursor int64, its identity uint64, recall uint64; nothing
-// while nothing has come and nothing was taken back.
-func (t *timers) encode() []byte {
-	if *t == (timers{}) {
-		return nil
-	}
-	return binary.BigEndian.AppendUint64(appendKey(nil, t.cursor), t.recall)
+// empty: nothing has come and nothing was taken back.
+func (t *timers) empty() bool { return *t == (timers{}) }
+
+// encode appends: due of the cursor int64, its identity uint64, recall uint64.
+func (t *timers) encode(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(appendKey(b, t.cursor), t.recall)
 }
 
 func (t *timers) decode(r *reader) {

@@ -32,11 +32,6 @@ func (r *replica) fireAt(ms int64) FireResult {
 	return r.do(EncodeFire(nil, ms, cursor, r.dueBy(ms))).(FireResult)
 }
 
-func (r *replica) end(q message.Queue) message.Offset {
-	_, end := r.Store().Bounds(q)
-	return end
-}
-
 // What is to come at its time is in no queue until then, comes once and in order of
 // times, and is known under one position meanwhile.
 func TestADelayedMessageComesOnceAtItsTime(t *testing.T) {

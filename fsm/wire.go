@@ -42,6 +42,10 @@ const (
 	kindFire
 	kindKeep
 	kindRecall
+	kindHalf
+	kindDecide
+	kindCheck
+	kindCarry
 	kindEnd // of a partition's, as far as they are known
 )
 
