@@ -3,7 +3,7 @@
 GO ?= go
 DATA ?= raftmq-data
 
-.PHONY: help build run test race lint conformance rows jepsen bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance rows jepsen bench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ build: ## build bin/raftmq, bin/jepsen and the test build that it breaks, bin/ra
 	$(GO) build -o bin/raftmq ./cmd/raftmq
 	$(GO) build -tags faults -o bin/raftmq-faults ./cmd/raftmq
 	$(GO) build -o bin/jepsen ./cmd/jepsen
+
+stockclient: ## build bin/stockclient, RocketMQ's own Go client for the suite's workload "stock"
+	cd conformance && $(GO) build -o ../bin/stockclient ./stockclient
 
 run: build ## three nodes on this machine, in the foreground; prints their addresses
 	bin/raftmq dev --data $(DATA)
@@ -32,7 +35,7 @@ lint: ## formatting and vet, for darwin too
 	$(GO) vet -tags faults ./cmd/raftmq
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 
-rows: build ## real processes killed, stopped, continued and wiped under load; full disks; power cuts of whole clusters
+rows: build ## real processes killed, stopped, continued and wiped under load; full disks; bytes that decay; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault pause
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault suffix
@@ -40,7 +43,8 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	bin/raftmq bench restart --size $${RESTART_SIZE:-500MB} --restarts 3 --within 30s
 	RAFTMQ_PROGRAM=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealProcess -v ./raftlog
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
-	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk' -v ./internal/mqtest
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk|DamagedIndex' -v ./internal/mqtest
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -run DamagedFiles -v ./cmd/raftmq
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen

@@ -25,8 +25,12 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		if r.forwarded {
 			return b.dropGroup(ctx, r)
 		}
+	case remoting.ListTransactions:
+		return b.listTransactions(ctx, r)
 	case remoting.ListQuarantined:
 		return b.listQuarantined(ctx, r)
+	case remoting.SettleDispute:
+		return b.settleDispute(ctx, r)
 	case remoting.GetKVConfig:
 		return b.value(ctx, r)
 	case remoting.GetKVListByNamespace:

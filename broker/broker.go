@@ -82,6 +82,8 @@ type Broker struct {
 	events    events
 	scrubbed  scrubber
 	digested  digester
+	clock     clock
+	tx        txCounts
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
 	caught    caught             // up with the catalogue as of the start
@@ -159,7 +161,7 @@ func (b *Broker) open() error {
 	if err := ownWAL(b.disk, walDir, b.id); err != nil {
 		return err
 	}
-	if err := b.id.raise(b.disk, b.cfg.Data); err != nil {
+	if err := errors.Join(b.id.raise(b.disk, b.cfg.Data), b.peers.raise()); err != nil {
 		return err
 	}
 	opening := time.Now()
@@ -167,6 +169,7 @@ func (b *Broker) open() error {
 		FS: b.disk, SegmentBytes: b.cfg.WALSegmentBytes, Segments: b.cfg.WALSegments, WriteDeadline: b.cfg.WriteDeadline,
 		MaxEntry: int64(b.cfg.MaxBody) + entryHead,
 		Logger:   b.log.Named("wal"), OnFailure: func(err error) { b.fail(fmt.Errorf("write-ahead log: %w", err)) },
+		OnDamage: b.walDamaged, OnHealed: b.walHealed, OnLost: b.fail,
 	})
 	if err != nil {
 		return err
@@ -189,6 +192,7 @@ func (b *Broker) open() error {
 	b.transport.Handle(kindSettled, b.settled)
 	b.transport.Handle(kindCopy, b.copies)
 	b.transport.Handle(kindSick, b.answerSick)
+	b.transport.Handle(kindClock, b.answerClock)
 	b.wg.Go(b.answerLives)
 	b.clients = newRegistry(b)
 	b.forwards = newForwarder(b)
@@ -215,6 +219,7 @@ func (b *Broker) open() error {
 	b.addrs.Gossip = b.members.Addr()
 	b.wg.Go(b.watchMembers)
 	b.wg.Go(b.watchDisk)
+	b.wg.Go(b.keepTime)
 	if b.member.Load() {
 		return b.begin(ns, slots)
 	}
@@ -232,6 +237,8 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.retain)
+	b.wg.Go(b.watchTimers)
+	b.wg.Go(b.checkBacks)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)
@@ -338,12 +345,15 @@ func (b *Broker) opened() {
 func (b *Broker) Addresses() Addresses { return b.addrs }
 
 // Failed delivers the error after which the node must not go on: a disk that
-// failed, or a state that could not be applied.
+// failed, a state that could not be applied, or raftlog.ErrWALDamaged: then Shutdown
+// still hands leadership over.
 func (b *Broker) Failed() <-chan error { return b.failed }
 
 func (b *Broker) fail(err error) {
 	b.log.Error("node must stop", "error", err)
-	b.broken.Store(true)
+	if !errors.Is(err, raftlog.ErrWALDamaged) {
+		b.broken.Store(true)
+	}
 	select {
 	case b.failed <- err:
 	default:

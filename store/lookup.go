@@ -65,7 +65,7 @@ func (s *Store) recordOf(g *segment, p, end Position) (message.Record, error) {
 		return nil, err
 	}
 	r, err := message.ParseRecord(b)
-	if err != nil || len(r) != len(b) || r.PhysicalOffset() != message.PhysicalOffset(s.o.Number, int64(p)) {
+	if err != nil || len(r) != len(b) || r.PhysicalOffset() != message.PhysicalOffset(s.o.Number, int64(p)) || r.QueueOffset() < 0 {
 		return nil, ErrNotFound
 	}
 	s.mu.RLock()
@@ -194,6 +194,7 @@ func (s *Store) reindex(g *segment, damage error) error {
 		return nil
 	}
 	if damage != nil {
+		_ = s.tell(damage)
 		s.log.Warn("build the index of keys again", "file", k.name, "error", damage)
 	} else if err := s.loadKeys(g, end); err != nil {
 		return err

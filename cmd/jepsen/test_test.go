@@ -125,7 +125,8 @@ func TestARunOnEachBackend(t *testing.T) {
 
 func TestARunThatCannotBeIsASetUpError(t *testing.T) {
 	for _, args := range [][]string{
-		{"--workload", "nonsense"}, {"--nemesis", "kill,nonsense"}, {"--rate", "0"}, {"--time-limit", "0s"}, {"--backend", "nonsense"},
+		{"--workload", "nonsense"}, {"--workload", "log,log"}, {"--workload", "stock", "--stock", "", "--binary", os.Args[0]},
+		{"--nemesis", "kill,nonsense"}, {"--rate", "0"}, {"--time-limit", "0s"}, {"--backend", "nonsense"},
 		{"--nemesis", "isolate", "--backend", "loopback"}, {"--nemesis", "power", "--binary", os.Args[0]}, {"--binary", "/nowhere/raftmq"},
 		{"--binary", os.Args[0], "--nemesis", "kill", "--time-limit", "1s"}, // no room for a fault
 	} {

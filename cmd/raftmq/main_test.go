@@ -29,8 +29,11 @@ func TestExitCodesAreThoseThatAreDocumented(t *testing.T) {
 		{fmt.Errorf("x: %w", client.ErrUncertain), 6},
 		{errors.Join(client.ErrUnavailable, client.ErrUncertain), 6},
 		{fmt.Errorf("x: %w", client.ErrExists), 7},
+		{fmt.Errorf("x: %w", client.ErrDecided), 7},
+		{fmt.Errorf("x: %w", client.ErrNoTransaction), 3},
 		{damaged(fmt.Errorf("x: %w", raftlog.ErrWALDamaged)), 71},
 		{damaged(fmt.Errorf("x: %w", broker.ErrCatalogueDamaged)), 71},
+		{damaged(fmt.Errorf("x: %w", broker.ErrFolderDamaged)), 71},
 		{fmt.Errorf("x: %w", exitError{exitDisk, errors.New("disk")}), 70},
 	} {
 		require.Equal(t, c.want, exitCode(t.Context(), c.err), "%v", c.err)
@@ -54,6 +57,7 @@ func TestWrongUsageIsCode2(t *testing.T) {
 		"send t x --property p":        "not name=value",
 		"topic list -o xml":            "table, json or jsonl",
 		"group reset g --topic t":      `"to" not set`,
+		"tx decide 1-64":               "at least one of the flags",
 		"dev kil n1":                   "unknown command",
 		"dev kill":                     "which node",
 		"dev --nodes 0":                "at least one",

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -106,6 +107,15 @@ func (c *Cluster) Stop() error {
 		errs = append(errs, os.RemoveAll(c.sockets))
 	}
 	return errors.Join(errs...)
+}
+
+// Begin starts a process that is none of the nodes: it is not paused by a terminal's
+// ^C, and does not outlive this program. It runs where this program does.
+func (c *Cluster) Begin(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = childAttr()
+	begun := make(chan error)
+	c.starts <- func() { begun <- cmd.Start() }
+	return <-begun
 }
 
 // Endpoints are the name servers of all nodes.

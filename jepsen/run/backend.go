@@ -43,8 +43,8 @@ func Backends(program string) ([]Backend, error) {
 // Timers says why a node cannot have timers of its own here; nil: it can.
 func Timers() error { return vclock.Possible() }
 
-// backend is the one to run on.
-func (o Options) backend() (b Backend, err error) {
+// backend is the one to run on; near: processes that are no nodes must reach them.
+func (o Options) backend(near bool) (b Backend, err error) {
 	all, err := Backends(o.Program)
 	if err != nil {
 		return b, err
@@ -62,6 +62,8 @@ func (o Options) backend() (b Backend, err error) {
 			continue
 		case !b.Can:
 			err = errors.New(b.Why)
+		case near && b.Name == "netns":
+			err = errors.New("stock clients do not reach nodes there")
 		case links && !b.Links:
 			err = errors.New("links cannot be broken there")
 		case build && !b.Nodes:

@@ -72,6 +72,7 @@ func (r *run) strike(ctx context.Context, p Planned, beside bool) {
 	e := &history.Effect{Kind: p.Kind, Before: before}
 	op := history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: n.Name, Fault: e}
 	undone := context.WithoutCancel(ctx)
+	struck := time.Now()
 	err := kindOf(p.Kind).begin(ctx, h)
 	if err == nil {
 		var lasting sync.WaitGroup
@@ -85,6 +86,7 @@ func (r *run) strike(ctx context.Context, p Planned, beside bool) {
 		}
 	}
 	e.PID, e.Detail, e.Count, e.Verified = h.pid, h.detail, h.count, err == nil
+	e.Lasted = int64(time.Since(struck))
 	if err != nil {
 		op.Error = err.Error()
 	}

@@ -28,14 +28,6 @@ var recipes = []kind{
 	{name: "failed-sync-power", area: "recipe", says: "a sync fails once, the node is started again on pages that look fine, and all nodes lose their power", short: time.Second, long: 2 * time.Second, build: true, begin: failedSyncPower},
 }
 
-// sleep waits, for ctx at most.
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
-
 func slowLeader(_ context.Context, h *hit) error {
 	if err := h.rates(vclock.Change{Timers: 1.0 / 6}); err != nil {
 		return err
