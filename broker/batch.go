@@ -62,6 +62,16 @@ var messages = gathering[fsm.Item, fsm.ItemResult]{
 	limit: waitingItems,
 }
 
+var delays = gathering[fsm.Delayed, fsm.DelayedResult]{
+	size:   func(it *fsm.Delayed) int { return len(it.Records) },
+	encode: fsm.EncodeDelay,
+	split: func(v any) ([]fsm.DelayedResult, bool) {
+		r, ok := v.(fsm.DelayResult)
+		return r.Items, ok
+	},
+	limit: waitingItems,
+}
+
 // appender turns items into entries for one partition.
 type appender[I, R any] struct {
 	gathering[I, R]
@@ -83,13 +93,65 @@ func newAppender[I, R any](g gathering[I, R], propose func([]byte) (*raftlog.Pro
 // append gives item's result. The error is errNotHere or errBusy (certainly not
 // stored), or raftlog.ErrUnknownOutcome.
 func (a *appender[I, R]) append(ctx context.Context, item I) (R, error) {
-	var none R
+	it := a.put(item)
+	if it == nil {
+		var none R
+		return none, errBusy
+	}
+	return a.wait(ctx, it)
+}
+
+// appendAll is append of several, in their order. After an error some of them may be
+// stored, unless it says that none is.
+func (a *appender[I, R]) appendAll(ctx context.Context, items []I) ([]R, error) {
+	waits := make([]*appendItem[I, R], 0, len(items))
+	for _, item := range items {
+		it := a.put(item)
+		if it == nil {
+			break
+		}
+		waits = append(waits, it)
+	}
+	if len(waits) == 0 {
+		return nil, errBusy
+	}
+	var failed error
+	results, refused := make([]R, 0, len(items)), 0
+	for _, it := range waits {
+		res, err := a.wait(ctx, it)
+		switch {
+		case errors.Is(err, errNotHere):
+			refused++
+		case err != nil:
+			failed = err
+		}
+		results = append(results, res)
+	}
+	switch {
+	case failed != nil:
+		return nil, failed
+	case refused == len(waits):
+		return nil, errNotHere
+	case refused > 0 || len(waits) < len(items):
+		return nil, fmt.Errorf("%w: some of %d messages are stored", raftlog.ErrUnknownOutcome, len(items))
+	}
+	return results, nil
+}
+
+// put has an item go into an entry; nil: too many wait.
+func (a *appender[I, R]) put(item I) *appendItem[I, R] {
 	it := &appendItem[I, R]{item: item, done: make(chan appendDone[R], 1)}
 	select {
 	case a.in <- it:
+		return it
 	default:
-		return none, errBusy
+		return nil
 	}
+}
+
+// wait waits for what became of an item.
+func (a *appender[I, R]) wait(ctx context.Context, it *appendItem[I, R]) (R, error) {
+	var none R
 	select {
 	case d := <-it.done:
 		return d.result, d.err

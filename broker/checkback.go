@@ -55,7 +55,7 @@ func (b *Broker) checkBacks() {
 
 // checkBack counts and makes the checks of a partition that are due.
 func (b *Broker) checkBack(p *partition, askers map[string][]asker) {
-	now := b.now().UnixMilli()
+	now := b.atMs()
 	bytes := 0
 	due := p.machine.Halves(checksAtOnce, func(h *fsm.HalfInfo) bool {
 		if h.Parked || h.NextCheck > now || bytes > 0 && bytes+int(h.Bytes) > checkBytes || len(askers[h.Group]) == 0 && int(h.Checks) < b.cfg.TransactionChecks {

@@ -39,6 +39,8 @@ type Config struct {
 	DefaultQueues    int  // queues per partition of such a topic; default 2
 	MaxBody          int  // largest message body in bytes; default 4 MiB
 
+	MaxDelay time.Duration // messages may wait for so long; default 0: as long as they like
+
 	MaxConnections  int   // of clients, on all listeners; further ones are closed; default 16384
 	MaxRequestBytes int64 // of requests in flight, each with 4 KiB for itself; default 256 MiB; see ClientMemory
 	MaxReplyBytes   int64 // of replies that clients have not read yet; default 256 MiB
@@ -178,6 +180,9 @@ func (c *Config) check() error {
 		if p < 1 || p > 100 {
 			return fmt.Errorf("%w: %d percent of a disk, 1 to 100 are possible", ErrConfig, p)
 		}
+	}
+	if c.MaxDelay < 0 {
+		return fmt.Errorf("%w: messages may wait for %v: 0 for no limit", ErrConfig, c.MaxDelay)
 	}
 	if c.TransactionTimeout < 0 || c.TransactionTimeout > maxCheckTime || c.TransactionCheckInterval < time.Millisecond || c.TransactionCheckInterval > maxCheckTime || c.TransactionChecks < 1 {
 		return fmt.Errorf("%w: transactions are asked about after %v, every %v, %d times: at least once, and within %v", ErrConfig, c.TransactionTimeout, c.TransactionCheckInterval, c.TransactionChecks, maxCheckTime)

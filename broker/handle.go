@@ -45,6 +45,9 @@ const (
 	extLeader = "leader" // in replies: where the leader of the slot listens
 	extIfNone = "_new"   // "1": make the topic if there is none, else change nothing
 	extAbsent = "_absent"
+	// extOffsets is in replies to clients of ours about messages of which one is to
+	// come later: the offset of each, -1 of one that waits, joined by commas.
+	extOffsets = "offsets"
 )
 
 // forwardWait is how long a request waits for a leader. Stock producers give up
@@ -98,6 +101,8 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 		return b.searchOffset(ctx, r)
 	case remoting.ViewMessageByID:
 		return b.viewMessage(ctx, r)
+	case remoting.RecallMessage:
+		return b.recallMessage(ctx, r)
 	case remoting.QueryMessage:
 		return b.queryMessage(ctx, r)
 	case remoting.LockBatchMQ, remoting.UnlockBatchMQ:

@@ -24,6 +24,8 @@ type partition struct {
 	replica  *raftlog.Replica
 	log      *raftlog.GroupLog
 	append   *appender[fsm.Item, fsm.ItemResult]
+	delays   *appender[fsm.Delayed, fsm.DelayedResult] // of messages that wait for their time
+	timers   timers
 	commits  *committer
 	txs      transactions
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
@@ -113,9 +115,10 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(messages, p.replica.Start, b.now)
-	p.txs.propose, p.txs.now = p.replica.Start, b.now
-	p.commits = newCommitter(p, b.now)
+	p.append = newAppender(messages, p.replica.Start, b.time)
+	p.delays = newAppender(delays, p.replica.Start, b.time)
+	p.txs.propose, p.txs.now = p.replica.Start, b.time
+	p.commits = newCommitter(p, b.time)
 	return p, nil
 }
 
@@ -163,6 +166,7 @@ func (p *partition) close() error {
 	err := p.replica.Close()
 	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
+	p.delays.close()
 	p.txs.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())

@@ -356,7 +356,7 @@ func (b *Broker) carryHalves(ctx context.Context, p *partition, before store.Pos
 			carries = append(carries, fsm.Carry{Position: h.Position, Record: rec})
 			bytes += int(h.Bytes)
 		}
-		v, err := p.propose(ctx, fsm.EncodeCarry(nil, b.now().UnixMilli(), carries))
+		v, err := p.propose(ctx, fsm.EncodeCarry(nil, b.atMs(), carries))
 		if err != nil {
 			return err
 		}

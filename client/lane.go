@@ -65,6 +65,7 @@ type unit struct {
 	size     int64
 	sysFlag  int32
 	ordered  bool
+	delayed  bool // one message, that is to come at its time
 	movable  bool // may go to another queue while it is certainly not stored
 	deadline time.Time
 	tries    int
@@ -174,7 +175,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 			l.size -= u.size
 			continue
 		}
-		if len(batch) > 0 && (l.p.transactions != nil || size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag) {
+		if len(batch) > 0 && (l.p.transactions != nil || size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed) {
 			break
 		}
 		n++
@@ -433,6 +434,10 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 		}
 		return
 	}
+	if batch[0].delayed {
+		l.succeedDelayed(batch, r, &h)
+		return
+	}
 	at := h.QueueOffset
 	for _, u := range batch {
 		rs := make([]Receipt, len(u.msgs))
@@ -441,6 +446,22 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 			at++
 		}
 		u.finish(rs, nil)
+	}
+}
+
+// succeedDelayed is succeed of messages that were to come at their times, each of
+// which waits or has come.
+func (l *lane) succeedDelayed(batch []*unit, r *remoting.Command, h *remoting.SendReply) {
+	offsets, handles := strings.Split(r.Ext["offsets"], ","), strings.Split(strings.Clone(r.Ext["recallHandle"]), ",")
+	for i, u := range batch {
+		rc := Receipt{ID: u.msgs[0].id, Topic: l.topic, Queue: l.number, Offset: h.QueueOffset + int64(i), Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+		if len(offsets) == len(batch) && len(handles) == len(batch) { // else none of them waits
+			rc.Recall = handles[i]
+			if n, err := strconv.ParseInt(offsets[i], 10, 64); err == nil {
+				rc.Offset = n
+			}
+		}
+		u.finish([]Receipt{rc}, nil)
 	}
 }
 

@@ -417,6 +417,9 @@ func (p *Producer) encode(ms []*Message) (*unit, error) {
 		}
 		u.msgs[i] = outgoing{id: id, body: m.Body, props: props}
 		u.ordered = u.ordered || m.OrderKey != ""
+		if u.delayed = m.delayed(); u.delayed && len(ms) > 1 {
+			return nil, fmt.Errorf("%w: messages of a batch cannot be delayed", ErrInvalid)
+		}
 	}
 	if squeeze {
 		u.sysFlag |= flagCompressed | int32(p.codec)<<codecShift

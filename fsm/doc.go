@@ -32,12 +32,18 @@
 //	 7  trim          position u64                                          nil
 //	 8  digest        -                                                     DigestResult
 //	 9  drop group    group text                                            int, offsets dropped
+//	10  delay         n × (due i64, item)                                   DelayResult
+//	11  fire          cursor key, n × (key, size u32, record)               FireResult
+//	12  keep          seen u64, n × (key, size u32, record)                 FireResult
+//	13  recall        n × key                                               RecallResult
 //	14  half          n × half                                              HalvesResult
 //	15  decide        n × (position u64, verdict u8, decider u8,            DecidesResult
 //	                       group text, record bytes u32, the record)
 //	16  check         every ms u32, limit u32,                              CheckResult
 //	                  n × (position u64, checks u32)
 //	17  carry         n × (position u64, record bytes u32, the record)      int, halves carried
+//
+// A key is a due time, Unix ms, int64, and a position uint64.
 //
 // A half: flags uint8 (1: has a producer), the producer as an item's, group text,
 // check after ms uint32, record bytes uint32, the record.
@@ -59,7 +65,7 @@
 //
 // Every entry of a partition, of any Raft type, becomes a frame of its store; only
 // the records of items that are Stored, and of commits that are Decided, are stamped
-// and get a place in a queue.
+// and get a place in a queue; those that wait for their time are stamped and get none.
 //
 // # Time
 //
@@ -78,6 +84,17 @@
 //     restart;
 //   - the log rolls to a new segment, and its floor is taken, before the entry that
 //     does not fit, wherever that lies in a batch.
+//
+// # Timers
+//
+// A message whose time is above T when its entry is applied lies in the log and in no
+// queue, stamped with the offset -1; the store's index has it under a key: its time,
+// and the position of its record, which is its identity for ever. When T has come to
+// its time it is due. The leader proposes what is due behind the cursor, by value and
+// in the order of keys (fire); that moves the cursor to the last of it, so it comes
+// once. What waits can be taken back (recall) until T has come to its time. What a
+// trim would take it is appended again before (keep), under the same key; after that
+// a replica that begins at the floor above has all that waits.
 //
 // # Offsets, locks, resets
 //

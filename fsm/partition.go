@@ -33,6 +33,7 @@ type PartitionMachine struct {
 	now     int64        // T, Unix ms
 	offsets offsets
 	locks   locks
+	timers  timers
 	txs     transactions
 	digests []DigestResult // of the last digest entries, oldest first
 }
@@ -95,7 +96,7 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 		return nil, fmt.Errorf("%w: %d bytes", ErrCommand, len(l.Data))
 	}
 	k := kind(l.Data[0])
-	if l.Data[1] != commandVersion || !k.known() {
+	if l.Data[1] != commandVersion || k < kindAppend || k >= kindEnd {
 		return nil, fmt.Errorf("%w: kind %d version %d", ErrUnknownCommand, k, l.Data[1])
 	}
 	if at := int64(binary.BigEndian.Uint64(l.Data[2:])); at > m.now {
@@ -106,6 +107,14 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 	switch k {
 	case kindAppend:
 		return m.append(e)
+	case kindDelay:
+		return m.delay(e)
+	case kindFire:
+		return m.fire(e)
+	case kindKeep:
+		return m.keep(e)
+	case kindRecall:
+		return m.recall(e)
 	case kindHalf:
 		return m.half(e)
 	case kindDecide:
@@ -165,7 +174,14 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 // StoresMessages reports whether a command, whole or not, is one that stores
 // messages.
 func StoresMessages(cmd []byte) bool {
-	return len(cmd) > 0 && (kind(cmd[0]) == kindAppend || kind(cmd[0]) == kindHalf)
+	if len(cmd) == 0 {
+		return false
+	}
+	switch kind(cmd[0]) {
+	case kindAppend, kindDelay, kindFire, kindHalf:
+		return true
+	}
+	return false
 }
 
 // EncodeTrim drops whole segments of the log below before, and below what is still

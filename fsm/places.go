@@ -23,6 +23,14 @@ func Places() func(store.Entry) ([]store.Place, error) {
 		case kindDecide:
 			_, err := m.parseDecide(e.Data)
 			return m.places, err
+		case kindDelay:
+			_, err := m.parseDelay(e.Data)
+			return m.places, err
+		case kindFire:
+			r := &reader{b: e.Data[commandHead:]}
+			r.timerKey()
+			m.dues(r, len(e.Data))
+			return m.places, r.end()
 		}
 		return nil, nil
 	}

@@ -36,6 +36,7 @@ const (
 // Ids of sections.
 const (
 	sectionTransactions = 1
+	sectionTimers       = 2
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -47,6 +48,7 @@ type state struct {
 	offsets offsets
 	locks   locks
 	txs     transactions
+	timers  timers
 	store   []byte
 }
 
@@ -77,6 +79,9 @@ func (m *PartitionMachine) appendSmall(b []byte) []byte {
 		if !m.txs.empty() {
 			b = appendSection(b, sectionTransactions, m.txs.encode)
 		}
+		if !m.timers.empty() {
+			b = appendSection(b, sectionTimers, m.timers.encode)
+		}
 	}
 	return b
 }
@@ -84,6 +89,9 @@ func (m *PartitionMachine) appendSmall(b []byte) []byte {
 // sections is how many there are.
 func (m *PartitionMachine) sections() (n byte) {
 	if !m.txs.empty() {
+		n++
+	}
+	if !m.timers.empty() {
 		n++
 	}
 	return n
@@ -119,6 +127,8 @@ func (st *state) sections(r *reader) {
 		switch id {
 		case sectionTransactions:
 			st.txs.decode(section)
+		case sectionTimers:
+			st.timers.decode(section)
 		default:
 			section.fail("section %d", id)
 		}
@@ -158,7 +168,8 @@ func decodeState(b []byte) (state, error) {
 func (m *PartitionMachine) setState(st state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.now, m.dedup, m.offsets, m.locks, m.txs, m.digests = st.now, st.dedup, st.offsets, st.locks, st.txs, nil
+	m.now, m.dedup, m.offsets, m.locks, m.txs, m.timers, m.digests = st.now, st.dedup, st.offsets, st.locks, st.txs, st.timers, nil
+	m.store.ForgetTimers(st.timers.cursor)
 }
 
 // DigestResult is a replica's digest: of the log through Mark, and of the state

@@ -38,20 +38,16 @@ const (
 	kindTrim
 	kindDigest
 	kindDropGroup
-)
-
-// Kinds of transactions.
-const (
-	kindHalf kind = iota + 14
+	kindDelay
+	kindFire
+	kindKeep
+	kindRecall
+	kindHalf
 	kindDecide
 	kindCheck
 	kindCarry
+	kindEnd // of a partition's, as far as they are known
 )
-
-// known reports whether k is a partition's.
-func (k kind) known() bool {
-	return k >= kindAppend && k <= kindDropGroup || k >= kindHalf && k <= kindCarry
-}
 
 const (
 	commandVersion = 1
