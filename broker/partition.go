@@ -117,7 +117,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 	}
 	p.append = newAppender(messages, p.replica.StartFunc, b.time)
 	p.delays = newAppender(delays, p.replica.StartFunc, b.time)
-	p.txs.propose, p.txs.now = p.replica.Start, b.time
+	p.txs.propose, p.txs.now = p.replica.StartFunc, b.time
 	p.commits = newCommitter(p, b.time)
 	return p, nil
 }
