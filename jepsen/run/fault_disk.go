@@ -158,7 +158,7 @@ func (h *hit) readAll(ctx context.Context) {
 
 // endsWithin is how long a node has to see a failed disk and end: its write deadline,
 // and to hand leadership on.
-const endsWithin = 20 * time.Second
+const endsWithin = 30 * time.Second
 
 // exitDisk is the exit code of a node whose disk failed.
 const exitDisk = 70
