@@ -92,6 +92,9 @@ func (h *hit) cutPower(keep float64, nodes ...*cluster.Node) (err error) {
 	}
 	h.count = int64(all.Sectors + all.Names)
 	h.detail = fmt.Sprintf("%d nodes, %v", len(nodes), all)
+	if !all.Any() {
+		return errors.New("all was durable: nothing was lost")
+	}
 	return nil
 }
 
