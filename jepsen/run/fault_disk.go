@@ -194,6 +194,10 @@ func (h *hit) mustEnd(r faultfs.Rule) error {
 	return nil
 }
 
+// walHead is more than a segment of the write-ahead log has before its entries: only a
+// segment that was never used ends there.
+const walHead = 8 << 10
+
 // damaged are the kinds of files that a bit is flipped in.
 var damaged = []string{".log", ".q", ".keys", ".floor"}
 
@@ -217,10 +221,13 @@ func (h *hit) flip(kinds ...string) error {
 				continue // it went meanwhile
 			}
 			end := len(bytes.TrimRight(b, "\x00"))
-			if end == 0 {
+			if end == 0 || ext == ".wal" && end <= walHead {
 				continue
 			}
 			at, bit := h.rng.IntN(end), byte(1)<<h.rng.IntN(8)
+			for b[at] == 0 || ext == ".wal" && at < walHead {
+				at = (at + 1) % end
+			}
 			f, err := os.OpenFile(name, os.O_RDWR, 0)
 			if err != nil {
 				continue
