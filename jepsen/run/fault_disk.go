@@ -37,7 +37,7 @@ func disk(name, says string, short, long time.Duration, begin func(ctx context.C
 var diskFaults = []kind{
 	power("power", "a node loses its power, and all that was not synced", false, oneOf),
 	power("power-majority", "all nodes but one lose their power", false, (*hit).majority),
-	power("power-all", "all nodes lose their power together", false, allOf),
+	power("power-all", "R4: all nodes lose their power together", false, allOf),
 	power("torn", "a node loses its power; of what was not synced each sector is there or not", true, oneOf),
 	power("torn-all", "the same for all nodes together", true, allOf),
 	disk("fsync-error", "a sync of a node's write-ahead log fails once, its bytes are gone, and the next one would succeed: the node must end", time.Second, 2*time.Second, func(_ context.Context, h *hit) error {
