@@ -354,6 +354,18 @@ func TestDamagedFilesOfRealProcesses(t *testing.T) {
 		return d0 != "" && d0 == d1 && d1 == d2 && a0 == a1 && a1 == a2
 	})
 	require.Empty(t, l.wrong)
+
+	endpoint := []string{"--endpoint", nodes[0].Nameserver}
+	code, out, errs := raftmq(t, append(endpoint, "cluster", "repair", fmt.Sprint(group))...)
+	require.Equal(t, exitOK, code, errs)
+	require.Equal(t, 3, strings.Count(out, "sound"), out)
+	code, _, errs = raftmq(t, append(endpoint, "cluster", "repair", fmt.Sprint(group), "--truth", "n1")...)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "add --yes")
+	code, _, errs = raftmq(t, append(endpoint, "cluster", "repair", fmt.Sprint(group), "--truth", "n1", "--yes")...)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "is sound, and counts")
+
 	known := 0
 	for _, n := range nodes {
 		conn, err := remoting.Dial(t.Context(), n.Listeners[l.slot], remoting.DialOptions{})
