@@ -36,6 +36,8 @@ type Deps struct {
 	Now    func() time.Time
 	// Dial opens connections to other nodes.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// GossipVia is where gossip for another node's address goes in place of there.
+	GossipVia func(addr string) string
 }
 
 // Broker is one node.
@@ -47,6 +49,8 @@ type Broker struct {
 	disk    vfs.FS
 	now     func() time.Time
 	dial    func(ctx context.Context, addr string) (net.Conn, error)
+
+	gossipVia func(addr string) string
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -78,6 +82,8 @@ type Broker struct {
 	events    events
 	scrubbed  scrubber
 	digested  digester
+	clock     clock
+	tx        txCounts
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
 	caught    caught             // up with the catalogue as of the start
@@ -98,7 +104,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
+		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia,
 		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
@@ -186,6 +192,7 @@ func (b *Broker) open() error {
 	b.transport.Handle(kindSettled, b.settled)
 	b.transport.Handle(kindCopy, b.copies)
 	b.transport.Handle(kindSick, b.answerSick)
+	b.transport.Handle(kindClock, b.answerClock)
 	b.wg.Go(b.answerLives)
 	b.clients = newRegistry(b)
 	b.forwards = newForwarder(b)
@@ -204,6 +211,7 @@ func (b *Broker) open() error {
 		},
 		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
 		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),
+		Now: b.now, Via: b.gossipVia,
 	})
 	if err != nil {
 		return fmt.Errorf("gossip: %w", err)
@@ -211,6 +219,7 @@ func (b *Broker) open() error {
 	b.addrs.Gossip = b.members.Addr()
 	b.wg.Go(b.watchMembers)
 	b.wg.Go(b.watchDisk)
+	b.wg.Go(b.keepTime)
 	if b.member.Load() {
 		return b.begin(ns, slots)
 	}
@@ -228,6 +237,8 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.retain)
+	b.wg.Go(b.watchTimers)
+	b.wg.Go(b.checkBacks)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)

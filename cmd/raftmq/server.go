@@ -57,6 +57,9 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.Retention, "retention", 72*time.Hour, "how long messages are kept, at least; below 0: for ever. A topic may say otherwise")
 	f.Int64Var(&c.RetentionBytes, "retention-bytes", 0, "bytes of a partition's log that are kept, at least, and not much more; 0: no limit. A topic may say otherwise")
 	f.StringVar(&c.DeleteWhen, "delete-when", "04", "hours of the day, local time, at which expired messages are deleted: 04, 04;16, or any")
+	f.DurationVar(&c.TransactionTimeout, "transaction-timeout", 6*time.Second, "until the producers of a transaction without a decision are asked about it")
+	f.DurationVar(&c.TransactionCheckInterval, "transaction-check-interval", 30*time.Second, "between two such checks")
+	f.IntVar(&c.TransactionChecks, "transaction-checks", 15, "checks of a transaction before it is parked: kept, not delivered, and not asked about")
 	f.IntVar(&c.DiskCleanAt, "disk-clean-at", 75, "percent of the data folder's disk in use at which expired messages are deleted at any hour; 100: never, here and below")
 	f.IntVar(&c.DiskForceAt, "disk-force-at", 85, "percent at which the oldest messages are deleted, expired or not")
 	f.IntVar(&c.DiskRefuseAt, "disk-refuse-at", 90, "percent at which this node takes no messages")
@@ -287,7 +290,13 @@ func serve(ctx context.Context, s settings) error {
 		return err
 	}
 	warnOfLimits(log)
-	b, err := broker.Open(ctx, s.Config, broker.Deps{Logger: log})
+	deps, end, err := world()
+	if err != nil {
+		return err
+	}
+	defer end()
+	deps.Logger = log
+	b, err := broker.Open(ctx, s.Config, deps)
 	if err != nil {
 		return damaged(err)
 	}
