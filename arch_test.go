@@ -38,8 +38,9 @@ var mayImport = map[string][]string{
 	"jepsen/cluster":       {"internal/faults", "internal/vfs/faultfs", "jepsen/vclock"},
 	"jepsen/vclock":        {},
 	"jepsen/mutant":        {},
-	"jepsen/run":           {"client", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
-	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/run"},
+	"jepsen/report":        {"jepsen/check", "jepsen/history"},
+	"jepsen/run":           {"message", "remoting", "client", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/report", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
