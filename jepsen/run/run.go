@@ -30,6 +30,7 @@ type Options struct {
 	// Workloads are names, or "mixed" alone for all of them.
 	Workloads []string
 	Faults    []string      // kinds to draw from; empty: none
+	Schedule  []Planned     // the faults; nil: drawn by the seed
 	Backend   string        // one of Backends; "": the best that is possible here
 	Limit     time.Duration // of the load; longer, if the faults are not over
 	Rate      int           // operations per second, all workloads together
@@ -65,9 +66,16 @@ type run struct {
 // could not be made, or its history not be written to the end; that the cluster did
 // not hold is for the history to say.
 func Run(ctx context.Context, o Options) (err error) {
-	plan, err := schedule(o.Seed.Stream("nemesis"), o.Faults, nodes, o.Limit)
-	if err != nil {
-		return err
+	plan := o.Schedule
+	if plan == nil {
+		if plan, err = schedule(o.Seed.Stream("nemesis"), o.Faults, nodes, o.Limit); err != nil {
+			return err
+		}
+	}
+	for _, p := range plan {
+		if kindOf(p.Kind) == nil {
+			return fmt.Errorf("the schedule has no fault %q", p.Kind)
+		}
 	}
 	b, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
