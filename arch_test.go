@@ -35,10 +35,11 @@ var mayImport = map[string][]string{
 	"jepsen/link":          {},
 	"jepsen/proxy":         {"jepsen/cluster", "jepsen/link"},
 	"jepsen/netns":         {"jepsen/cluster", "jepsen/link"},
-	"jepsen/cluster":       {"internal/faults", "internal/vfs/faultfs", "jepsen/link"},
+	"jepsen/cluster":       {"internal/faults", "internal/vfs/faultfs", "jepsen/vclock"},
+	"jepsen/vclock":        {},
 	"jepsen/mutant":        {},
-	"jepsen/run":           {"client", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy"},
-	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/netns", "jepsen/run"},
+	"jepsen/run":           {"client", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }

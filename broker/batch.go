@@ -46,7 +46,7 @@ type appendDone struct {
 
 // appender turns items into entries for one partition.
 type appender struct {
-	propose func(cmd []byte) (*raftlog.Proposal, error)
+	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
 	in      chan *appendItem
 	flying  chan struct{} // one token per entry in flight
@@ -55,7 +55,7 @@ type appender struct {
 	wg      sync.WaitGroup
 }
 
-func newAppender(propose func([]byte) (*raftlog.Proposal, error), now func() time.Time) *appender {
+func newAppender(propose func([]byte, func(any, error)) error, now func() time.Time) *appender {
 	a := &appender{propose: propose, now: now, in: make(chan *appendItem, waitingItems), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
@@ -126,21 +126,16 @@ func (a *appender) run() {
 	}
 }
 
-// send proposes one entry; its answer is waited for elsewhere.
+// send proposes one entry.
 func (a *appender) send(items []*appendItem, bytes int) {
 	all := make([]fsm.Item, len(items))
 	for i, it := range items {
 		all[i] = it.item
 	}
 	cmd := fsm.EncodeAppend(make([]byte, 0, bytes+64*len(items)+64), a.now().UnixMilli(), all)
-	p, err := a.propose(cmd)
-	if err != nil {
-		<-a.flying
-		answerAll(items, errNotHere)
-		return
-	}
-	a.wg.Go(func() {
-		v, err := p.Wait(context.Background())
+	a.wg.Add(1)
+	err := a.propose(cmd, func(v any, err error) {
+		defer a.wg.Done()
 		<-a.flying
 		switch r, ok := v.(fsm.AppendResult); {
 		case errors.Is(err, raftlog.ErrNotLeader):
@@ -155,6 +150,11 @@ func (a *appender) send(items []*appendItem, bytes int) {
 			}
 		}
 	})
+	if err != nil {
+		a.wg.Done()
+		<-a.flying
+		answerAll(items, errNotHere)
+	}
 }
 
 func answerAll(items []*appendItem, err error) {

@@ -159,7 +159,7 @@ func (b *Broker) open() error {
 	if err := ownWAL(b.disk, walDir, b.id); err != nil {
 		return err
 	}
-	if err := b.id.raise(b.disk, b.cfg.Data); err != nil {
+	if err := errors.Join(b.id.raise(b.disk, b.cfg.Data), b.peers.raise()); err != nil {
 		return err
 	}
 	opening := time.Now()
@@ -167,6 +167,7 @@ func (b *Broker) open() error {
 		FS: b.disk, SegmentBytes: b.cfg.WALSegmentBytes, Segments: b.cfg.WALSegments, WriteDeadline: b.cfg.WriteDeadline,
 		MaxEntry: int64(b.cfg.MaxBody) + entryHead,
 		Logger:   b.log.Named("wal"), OnFailure: func(err error) { b.fail(fmt.Errorf("write-ahead log: %w", err)) },
+		OnDamage: b.walDamaged, OnHealed: b.walHealed, OnLost: b.fail,
 	})
 	if err != nil {
 		return err
@@ -338,12 +339,15 @@ func (b *Broker) opened() {
 func (b *Broker) Addresses() Addresses { return b.addrs }
 
 // Failed delivers the error after which the node must not go on: a disk that
-// failed, or a state that could not be applied.
+// failed, a state that could not be applied, or raftlog.ErrWALDamaged: then Shutdown
+// still hands leadership over.
 func (b *Broker) Failed() <-chan error { return b.failed }
 
 func (b *Broker) fail(err error) {
 	b.log.Error("node must stop", "error", err)
-	b.broken.Store(true)
+	if !errors.Is(err, raftlog.ErrWALDamaged) {
+		b.broken.Store(true)
+	}
 	select {
 	case b.failed <- err:
 	default:

@@ -112,7 +112,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(p.replica.Start, b.now)
+	p.append = newAppender(p.replica.StartFunc, b.now)
 	p.commits = newCommitter(p, b.now)
 	return p, nil
 }

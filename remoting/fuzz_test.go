@@ -94,7 +94,7 @@ func headers() []header {
 		new(remoting.UnregisterHeader), new(remoting.ConsumerGroupHeader), new(remoting.ProducerGroupHeader), new(remoting.RouteHeader),
 		new(remoting.TopicHeader), new(remoting.CreateTopicHeader), new(remoting.DeleteGroupHeader), new(remoting.ConsumeStatsHeader),
 		new(remoting.ResetOffsetHeader), new(remoting.KVHeader), new(remoting.KVReply), new(remoting.ClusterHeader),
-		new(remoting.NamespaceHeader), new(remoting.GroupHeader)}
+		new(remoting.NamespaceHeader), new(remoting.GroupHeader), new(remoting.DisputeHeader)}
 }
 
 // A header that is accepted is written as one that is accepted.

@@ -17,8 +17,9 @@ type Control struct {
 	Clock Clock
 	Disk  *faultfs.FS // nil: no disk layer
 
-	ln net.Listener
-	wg sync.WaitGroup
+	begun time.Time
+	ln    net.Listener
+	wg    sync.WaitGroup
 }
 
 // patience bounds an order's connection.
@@ -26,7 +27,7 @@ const patience = 5 * time.Second
 
 // Listen begins to take orders at the socket, in place of whoever did before.
 func Listen(s Setup) (*Control, error) {
-	c := &Control{}
+	c := &Control{begun: time.Now()}
 	var err error
 	if s.Twin != "" {
 		if c.Disk, err = faultfs.Open(s.Data, s.Twin); err != nil {
@@ -88,6 +89,7 @@ func (c *Control) do(o Order) (a Answer) {
 	}
 	shown, real := c.Clock.Both()
 	a.Wall, a.Real = shown.UnixNano(), real.UnixNano()
+	a.Runs = int64(time.Since(c.begun))
 	return a
 }
 

@@ -56,6 +56,7 @@ type ClockOrder struct {
 type Answer struct {
 	Error string  `json:"error,omitempty"` // the order was not done
 	Wall  int64   `json:"wall"`            // its clock, ns since 1970
-	Real  int64   `json:"real"`            // the machine's at the same time
+	Real  int64   `json:"real"`            // the machine's at the same time, as the node sees it
+	Runs  int64   `json:"runs"`            // ns that it runs, by its monotonic clock
 	Hits  []int64 `json:"hits,omitempty"`  // of each disk rule that was in force before the order: how often it struck
 }

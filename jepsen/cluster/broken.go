@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"raftmq/internal/faults"
 	"raftmq/internal/vfs/faultfs"
+	"raftmq/jepsen/vclock"
 )
 
 // TakesFaults reports whether a program was built with the tag "faults", so that its
@@ -54,6 +56,30 @@ func (n *Node) Order(o faults.Order) (faults.Answer, error) {
 		err = fmt.Errorf("%s: %w", n.Name, err)
 	}
 	return a, err
+}
+
+// SetClock changes the clocks of the process: those that its kernel shows it, or, where
+// that is not possible, the wall clock that a test build is given.
+func (n *Node) SetClock(ch vclock.Change) error {
+	p := n.running()
+	if p == nil {
+		return fmt.Errorf("%s does not run", n.Name)
+	}
+	if p.clock != nil {
+		return p.clock.Do(ch)
+	}
+	if ch.Timers != 0 && ch.Timers != 1 {
+		return fmt.Errorf("timers of %s: %w", n.Name, vclock.Possible())
+	}
+	_, err := n.Order(faults.Order{Clock: &faults.ClockOrder{Jump: ch.Jump, Rate: ch.Wall, Back: ch.Right}})
+	return err
+}
+
+// Clock asks a test build for its clocks: by how much its wall clock is off, and how long
+// it runs by its monotonic one.
+func (n *Node) Clock() (off, runs time.Duration, err error) {
+	a, err := n.Order(faults.Order{})
+	return time.Duration(a.Wall - time.Now().UnixNano()), time.Duration(a.Runs), err
 }
 
 // CutPower takes from the node's folder what was not durable, but for what is kept by

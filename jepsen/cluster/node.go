@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"raftmq/internal/faults"
+	"raftmq/jepsen/vclock"
 )
 
 // Node is one node. What is done to its process is done one after the other.
@@ -45,9 +46,19 @@ type Node struct {
 // process is one life of a node.
 type process struct {
 	cmd   *exec.Cmd
+	clock *vclock.Clock // nil: it has none of its own
 	ended chan struct{} // closes when it has been waited for
 	err   error         // of the wait; to be read after ended
 	asked bool          // it was told to end; guarded by Node.mu
+}
+
+// start starts it, with clocks of its own where that is possible.
+func (p *process) start() (err error) {
+	if vclock.Possible() != nil {
+		return p.cmd.Start()
+	}
+	p.clock, err = vclock.Start(p.cmd)
+	return err
 }
 
 const (
@@ -109,11 +120,11 @@ func (n *Node) Start() error {
 		cmd.Env = append(os.Environ(), faults.Variable+"="+n.setupFile())
 	}
 	begun := make(chan error)
-	n.c.starts <- func() { begun <- n.c.o.Network.Enter(n.number, cmd.Start) }
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	n.c.starts <- func() { begun <- n.c.o.Network.Enter(n.number, p.start) }
 	if err := <-begun; err != nil {
 		return err
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
 	n.mu.Lock()
 	n.proc = p
 	n.mu.Unlock()

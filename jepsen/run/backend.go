@@ -9,6 +9,7 @@ import (
 	"raftmq/jepsen/link"
 	"raftmq/jepsen/netns"
 	"raftmq/jepsen/proxy"
+	"raftmq/jepsen/vclock"
 )
 
 // Backend is how nodes are run and joined.
@@ -39,13 +40,21 @@ func Backends(program string) ([]Backend, error) {
 	return []Backend{spaces, relays, {Name: "loopback", Can: true, Nodes: build, build: build, Why: "needs nothing; links cannot be broken"}}, nil
 }
 
+// Timers says why a node cannot have timers of its own here; nil: it can.
+func Timers() error { return vclock.Possible() }
+
 // backend is the one to run on; near: processes that are no nodes must reach them.
 func (o Options) backend(near bool) (b Backend, err error) {
 	all, err := Backends(o.Program)
 	if err != nil {
 		return b, err
 	}
-	links, build := Needs(o.Faults)
+	links, build, timers := Needs(o.Faults)
+	if timers {
+		if err := vclock.Possible(); err != nil {
+			return b, fmt.Errorf("a node's own timers: %w", err)
+		}
+	}
 	var why []error
 	for _, b := range all {
 		switch {
@@ -96,7 +105,7 @@ func (r *run) open(b Backend) (network, error) {
 
 // serverArgs make a node do within a run what otherwise takes hours, and its files small
 // enough to have several of each.
-var serverArgs = []string{"--max-body", "262144", "--wal-segment-bytes", "4194304", "--segment-bytes", "4194304", "--scrub-every", "3s", "--digest-interval", "5s"}
+var serverArgs = []string{"--max-body", "262144", "--wal-segment-bytes", "4194304", "--segment-bytes", "1048576", "--scrub-every", "3s", "--digest-interval", "5s"}
 
 // gentle reports that no fault of a plan takes a leader away for sure.
 func gentle(plan []Planned) bool {

@@ -19,6 +19,7 @@ type kind struct {
 	unseats     bool // a leader that it is aimed at does not stay it, if it lasts
 	links       bool // needs a network whose links can be broken
 	build       bool // needs a test build
+	timers      bool // needs package vclock
 	begin       func(ctx context.Context, h *hit) error
 }
 
@@ -87,14 +88,15 @@ func Expand(names []string) (out []string, err error) {
 	return out, nil
 }
 
-// Needs says what the named faults need: links that can be broken, a test build.
-func Needs(names []string) (links, build bool) {
+// Needs says what the named faults need: links that can be broken, a test build, a
+// process's own timers.
+func Needs(names []string) (links, build, timers bool) {
 	for _, name := range names {
 		if k := kindOf(name); k != nil {
-			links, build = links || k.links, build || k.build
+			links, build, timers = links || k.links, build || k.build, timers || k.timers
 		}
 	}
-	return links, build
+	return links, build, timers
 }
 
 func kinds() []kind {

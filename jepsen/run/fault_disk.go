@@ -11,13 +11,14 @@ import (
 	"slices"
 	"time"
 
+	"raftmq/client"
 	"raftmq/internal/faults"
 	"raftmq/internal/vfs/faultfs"
 	"raftmq/jepsen/cluster"
 )
 
 func power(name, says string, keep bool, whom func(h *hit) []*cluster.Node) kind {
-	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: true, begin: func(_ context.Context, h *hit) error {
+	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: name == "power" || name == "torn", begin: func(_ context.Context, h *hit) error {
 		chance := 0.0
 		if keep {
 			chance = 0.05 + 0.9*h.rng.Float64()
@@ -51,9 +52,12 @@ var diskFaults = []kind{
 	disk("fsync-hang", "a sync of a node's write-ahead log never returns: the node must end", 2*time.Second, 4*time.Second, func(_ context.Context, h *hit) error {
 		return h.mustEnd(faultfs.Rule{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour})
 	}),
-	disk("read-error", "some reads of a node's commit logs and queues fail", 2*time.Second, 5*time.Second, func(_ context.Context, h *hit) error {
-		name := []string{"*.log", "*.q"}[h.rng.IntN(2)]
-		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Name: name, Times: 1 + h.rng.Int64N(20), Error: "EIO"})
+	disk("read-error", "some of a node's reads fail, while all is read from it", 2*time.Second, 5*time.Second, func(ctx context.Context, h *hit) error {
+		if err := h.awaitSealed(ctx); err != nil {
+			return err
+		}
+		h.lasts = h.readAll
+		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Times: 1 + h.rng.Int64N(20), Error: "EIO"})
 	}),
 	disk("disk-full", "a node's disk is full", 2*time.Second, 6*time.Second, func(_ context.Context, h *hit) error {
 		return h.disk(faultfs.Rule{Full: true, Error: "ENOSPC"})
@@ -114,6 +118,42 @@ func (h *hit) disk(r faultfs.Rule) error {
 		return nil
 	}
 	return err
+}
+
+// awaitSealed waits until the node has a segment that is full: what is appended to is
+// read from memory.
+func (h *hit) awaitSealed(ctx context.Context) error {
+	for end := time.Now().Add(time.Minute); ; sleep(ctx, 100*time.Millisecond) {
+		names, err := filepath.Glob(filepath.Join(h.node.Data, "partitions", "*", "*.floor"))
+		switch {
+		case err != nil || len(names) > 0:
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case time.Now().After(end):
+			return errors.New("there is no full segment after a minute")
+		}
+	}
+}
+
+// readAll reads every queue through the node alone for as long as the fault lasts, whatever
+// comes of it.
+func (h *hit) readAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, h.p.For)
+	defer cancel()
+	for ctx.Err() == nil {
+		cl, err := client.Dial(ctx, client.WithEndpoints(h.node.NameServer), client.WithDialer(h.cluster.Only(h.node)))
+		if err != nil {
+			continue
+		}
+		if rd, err := cl.NewReader(topic, client.FromPosition(client.Earliest())); err == nil {
+			for range rd.UntilEnd(ctx) {
+			}
+			rd.Close()
+		}
+		cl.Close(context.WithoutCancel(ctx))
+		sleep(ctx, 100*time.Millisecond)
+	}
 }
 
 // endsWithin is how long a node has to see a failed disk and end: its write deadline,

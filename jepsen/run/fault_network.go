@@ -27,7 +27,7 @@ var networkFaults = []kind{
 	onLinks("clients-cut", "clients are cut off from a node, which the others reach", false, func(_ context.Context, h *hit) error {
 		return h.rules(both(h.toClients()), link.Rule{Cut: true})
 	}),
-	onLinks("unheard", "a node hears the others, and is not heard by them", true, func(_ context.Context, h *hit) error {
+	onLinks("unheard", "a node hears the others, and is not heard by them", false, func(_ context.Context, h *hit) error {
 		return h.rules(h.away(), link.Rule{Cut: true})
 	}),
 	onLinks("deaf", "a node is heard by the others, and does not hear them", false, func(_ context.Context, h *hit) error {
@@ -48,7 +48,7 @@ var networkFaults = []kind{
 	onLinks("gossip-cut", "a node's gossip is cut off, Raft is not", false, func(_ context.Context, h *hit) error {
 		return h.rules(both(h.away()), link.Rule{Cut: true, Only: link.Gossip})
 	}),
-	onLinks("raft-cut", "a node's Raft is cut off, gossip is not", true, func(_ context.Context, h *hit) error {
+	onLinks("raft-cut", "a node's Raft is cut off, gossip is not", false, func(_ context.Context, h *hit) error {
 		return h.rules(both(h.away()), link.Rule{Cut: true, Only: link.Raft})
 	}),
 	onLinks("delay", "what a node sends and is sent is late", false, func(_ context.Context, h *hit) error {
