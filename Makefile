@@ -60,7 +60,7 @@ demo: build ## the Go source tree through a cluster whose leaders are killed
 	bin/raftmq bench files --kills 3
 
 fuzz: ## each decoder for a while
-	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns; do \
+	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns jepsen/run; do \
 	  for f in $$($(GO) test ./$$p -list '^Fuzz' | grep ^Fuzz); do \
 	    $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} || exit 1; done; done
 

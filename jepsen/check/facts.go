@@ -14,6 +14,7 @@ type facts struct {
 	sends   []*send // by Invoke
 	byValue map[string]*send
 	final   map[dumpKey]*dump           // what each node holds at the end
+	onDisk  map[dumpKey]*dump           // what lies on each disk when the nodes have stopped
 	bounds  map[string]*history.Op      // of each queue, at the end
 	places  map[string][]sight          // of each value in the final dumps: each place once, with the first line that shows it
 	invoked map[*history.Op]*history.Op // the Invoke of an outcome
@@ -56,7 +57,7 @@ func gather(ops []history.Op) (*facts, error) {
 	if len(ops) == 0 || ops[0].Run == nil {
 		return nil, errors.New("the history does not begin with what the run was to be")
 	}
-	f := &facts{ops: ops, plan: ops[0].Run, byValue: make(map[string]*send), final: make(map[dumpKey]*dump), bounds: make(map[string]*history.Op),
+	f := &facts{ops: ops, plan: ops[0].Run, byValue: make(map[string]*send), final: make(map[dumpKey]*dump), onDisk: make(map[dumpKey]*dump), bounds: make(map[string]*history.Op),
 		places: make(map[string][]sight), invoked: make(map[*history.Op]*history.Op), asked: make(map[string][]*asked), resent: make(map[string][]*asked)}
 	if len(f.plan.Nodes) == 0 || len(f.plan.Queues) == 0 {
 		return nil, errors.New("the history does not name nodes and queues")
@@ -68,6 +69,9 @@ func gather(ops []history.Op) (*facts, error) {
 		case op.Request():
 		case op.F == history.Final:
 			f.addFinal(op)
+			continue
+		case op.F == history.Disk:
+			add(f.onDisk, op)
 			continue
 		case op.F == history.Bounds && op.Range != nil:
 			f.bounds[op.Queue] = op
@@ -154,17 +158,8 @@ func answers(inv, op *history.Op) error {
 }
 
 func (f *facts) addFinal(op *history.Op) {
-	k := dumpKey{op.Node, op.Queue}
-	d := f.final[k]
-	if d == nil {
-		d = &dump{at: make(map[int64]int)}
-		f.final[k] = d
-	}
-	d.whole = op.Type == history.OK
+	add(f.final, op)
 	for _, m := range op.Messages {
-		d.at[m.Offset] = len(d.messages)
-		d.messages = append(d.messages, m)
-		d.lines = append(d.lines, op)
 		p := history.Place{Queue: m.Queue, Offset: m.Offset}
 		known := false
 		for _, s := range f.places[m.Value] {
@@ -173,6 +168,22 @@ func (f *facts) addFinal(op *history.Op) {
 		if !known {
 			f.places[m.Value] = append(f.places[m.Value], sight{p, op})
 		}
+	}
+}
+
+// add adds a line to the dump that it is of.
+func add(to map[dumpKey]*dump, op *history.Op) {
+	k := dumpKey{op.Node, op.Queue}
+	d := to[k]
+	if d == nil {
+		d = &dump{at: make(map[int64]int)}
+		to[k] = d
+	}
+	d.whole = op.Type == history.OK
+	for _, m := range op.Messages {
+		d.at[m.Offset] = len(d.messages)
+		d.messages = append(d.messages, m)
+		d.lines = append(d.lines, op)
 	}
 }
 

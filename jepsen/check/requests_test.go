@@ -45,6 +45,14 @@ func (s *script) end(from int64, values ...string) {
 	s.add(history.Op{Process: "run", Type: history.OK, F: history.Replica, Node: "n1", Replica: &history.State{Partition: 1, Applied: 9, Digest: "d"}})
 }
 
+func (s *script) disk(t history.Type, from int64, values ...string) {
+	var ms []history.Message
+	for i, v := range values {
+		ms = append(ms, history.Message{Queue: "q", Offset: from + int64(i), Value: v})
+	}
+	s.add(history.Op{Process: "run", Type: t, F: history.Disk, Node: "n1", Queue: "q", Messages: ms})
+}
+
 func (s *script) send(process, value string, offset int64) {
 	s.call(history.Op{Process: process, F: history.Send, Values: []string{value}}, history.OK, history.Op{Places: []history.Place{{Queue: "q", Offset: offset}}})
 }
@@ -316,6 +324,29 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.note(history.Fail, "x")
 			s.notes("x")
 			s.end(0)
+		}},
+
+		{"disks that have what was given", "disk", Valid, "", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.call(history.Op{Process: "1", F: history.Send, Values: []string{"1-0"}}, history.Info, history.Op{})
+			s.end(1, "1-0")
+			s.disk(history.OK, 0, "0-0", "1-0") // what is below the floor is not gone yet
+		}},
+		{"a disk that lacks what was given", "disk", Invalid, "has nothing there on its disk", func(s *script) {
+			s.end(0, "0-0", "0-1")
+			s.disk(history.OK, 0, "0-0")
+		}},
+		{"a disk that has something else", "disk", Invalid, "has 0-9 there on its disk", func(s *script) {
+			s.end(0, "0-0")
+			s.disk(history.OK, 0, "0-9")
+		}},
+		{"a disk that has more", "disk", Invalid, "did not give it", func(s *script) {
+			s.end(0, "0-0")
+			s.disk(history.OK, 0, "0-0", "0-1")
+		}},
+		{"a disk that was not read", "disk", Unknown, "was not read", func(s *script) {
+			s.end(0, "0-0")
+			s.disk(history.Info, 0, "0-0")
 		}},
 
 		{"a queue that is trimmed", "P19", Valid, "", func(s *script) {

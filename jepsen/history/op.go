@@ -62,6 +62,9 @@ const (
 	// Final is a part of a queue as a node reads it at the end, Info; OK: its last
 	// part.
 	Final = "final"
+	// Disk is a part of a queue as it lies on a node's disk when all have stopped, Info;
+	// OK: its last part.
+	Disk = "disk"
 	// Bounds are a queue's first offset and its end at the end, by its leader.
 	Bounds = "bounds"
 	// Replica is one node's replica of a partition at the end.

@@ -80,7 +80,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "unlock-by-anyone", Bug: "a queue is given back by who does not hold it", Workload: "ordered", Nemesis: "kill", Property: "P11",
-		File: "fsm/locks.go", Old: "ok && r.err == nil && l.client == client {", New: "ok && r.err == nil {",
+		File: "fsm/locks.go", Old: "ok && r.err == nil && l.client == client {", New: "ok && r.err == nil && client != \"\" {",
 	},
 	{
 		Name: "unheard-of", Bug: "a node says that a topic does not exist without asking the catalogue's leader", Workload: "topics", Nemesis: "pause", Property: "P14",

@@ -124,6 +124,9 @@ func Run(ctx context.Context, o Options) (err error) {
 			op.Type, op.Error = history.Info, stop.Error()
 		}
 		r.history.Add(op)
+		if err == nil {
+			r.witness()
+		}
 	}()
 	all := r.cluster.Endpoints()
 	for i := range nodes {
@@ -170,7 +173,7 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 
 // plan divides the rate between the workloads and says what the run is to be.
 func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
-	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Groups: make(map[string][]string)}
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk"}, Groups: make(map[string][]string)}
 	var names []string
 	for _, w := range workloads {
 		names = append(names, w.Name)
