@@ -103,6 +103,18 @@ var All = []Mutant{
 		File: "broker/batch.go", Old: "case errors.Is(err, raftlog.ErrNotLeader):", New: "case errors.Is(err, raftlog.ErrNotLeader) && []bool{}[0]:",
 	},
 	{
+		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",
+		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "if err := w.Err(); err != nil {",
+	},
+	{
+		Name: "sync-error-passed-over", Bug: "a sync of the write-ahead log that fails is taken for one that did not", Nemesis: "failed-sync-power", Property: "P1",
+		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "s.file.SyncData()\n	if err := w.Err(); err != nil {",
+	},
+	{
+		Name: "unchecked-read", Bug: "records are served without a look at their checksum", Nemesis: "flip-live", Property: "P2",
+		File: "store/read.go", Old: "if crc32.Checksum(out[n:], castagnoli) != p.crc {", New: "if crc32.Checksum(out[n:], castagnoli) != p.crc && p.size == 0 {",
+	},
+	{
 		Name: "idle-nemesis", Bug: "the suite pauses nobody", Nemesis: "pause", Property: "faults", Unknown: true,
 		File: "jepsen/cluster/node.go", Old: "n.signal(syscall.SIGSTOP, true)", New: "n.signal(syscall.SIGCONT, true)",
 	},
