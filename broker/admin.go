@@ -25,6 +25,8 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		if r.forwarded {
 			return b.dropGroup(ctx, r)
 		}
+	case remoting.ListTransactions:
+		return b.listTransactions(ctx, r)
 	case remoting.ListQuarantined:
 		return b.listQuarantined(ctx, r)
 	case remoting.SettleDispute:

@@ -33,43 +33,125 @@ var (
 	errNoRoom = errors.New("broker: too many offsets are kept in this partition")
 )
 
-// appendItem is one request's records, on their way into an entry.
-type appendItem struct {
-	item fsm.Item
-	done chan appendDone // capacity 1
+// appendItem is one request's part of an entry, on its way into one.
+type appendItem[I, R any] struct {
+	item I
+	done chan appendDone[R] // capacity 1
 }
 
-type appendDone struct {
-	result fsm.ItemResult
+type appendDone[R any] struct {
+	result R
 	err    error // errNotHere, or raftlog.ErrUnknownOutcome
 }
 
+// gathering is how items of a kind become entries.
+type gathering[I, R any] struct {
+	size   func(*I) int                                   // of an item's records
+	encode func(dst []byte, atMs int64, items []I) []byte // a command
+	split  func(result any) ([]R, bool)                   // a command's result, one by one
+	limit  int                                            // requests waiting
+}
+
+var messages = gathering[fsm.Item, fsm.ItemResult]{
+	size:   func(it *fsm.Item) int { return len(it.Records) },
+	encode: fsm.EncodeAppend,
+	split: func(v any) ([]fsm.ItemResult, bool) {
+		r, ok := v.(fsm.AppendResult)
+		return r.Items, ok
+	},
+	limit: waitingItems,
+}
+
+var delays = gathering[fsm.Delayed, fsm.DelayedResult]{
+	size:   func(it *fsm.Delayed) int { return len(it.Records) },
+	encode: fsm.EncodeDelay,
+	split: func(v any) ([]fsm.DelayedResult, bool) {
+		r, ok := v.(fsm.DelayResult)
+		return r.Items, ok
+	},
+	limit: waitingItems,
+}
+
 // appender turns items into entries for one partition.
-type appender struct {
+type appender[I, R any] struct {
+	gathering[I, R]
 	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
-	in      chan *appendItem
+	in      chan *appendItem[I, R]
 	flying  chan struct{} // one token per entry in flight
 	stop    chan struct{}
 	gone    chan struct{} // closed when every item that was taken is answered
 	wg      sync.WaitGroup
 }
 
-func newAppender(propose func([]byte, func(any, error)) error, now func() time.Time) *appender {
-	a := &appender{propose: propose, now: now, in: make(chan *appendItem, waitingItems), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
+func newAppender[I, R any](g gathering[I, R], propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
+	a := &appender[I, R]{gathering: g, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
 }
 
-// append stores item's records. The error is errNotHere or errBusy (certainly not
+// append gives item's result. The error is errNotHere or errBusy (certainly not
 // stored), or raftlog.ErrUnknownOutcome.
-func (a *appender) append(ctx context.Context, item fsm.Item) (fsm.ItemResult, error) {
-	it := &appendItem{item: item, done: make(chan appendDone, 1)}
+func (a *appender[I, R]) append(ctx context.Context, item I) (R, error) {
+	it := a.put(item)
+	if it == nil {
+		var none R
+		return none, errBusy
+	}
+	return a.wait(ctx, it)
+}
+
+// appendAll is append of several, in their order. After an error some of them may be
+// stored, unless it says that none is.
+func (a *appender[I, R]) appendAll(ctx context.Context, items []I) ([]R, error) {
+	waits := make([]*appendItem[I, R], 0, len(items))
+	for _, item := range items {
+		it := a.put(item)
+		if it == nil {
+			break
+		}
+		waits = append(waits, it)
+	}
+	if len(waits) == 0 {
+		return nil, errBusy
+	}
+	var failed error
+	results, refused := make([]R, 0, len(items)), 0
+	for _, it := range waits {
+		res, err := a.wait(ctx, it)
+		switch {
+		case errors.Is(err, errNotHere):
+			refused++
+		case err != nil:
+			failed = err
+		}
+		results = append(results, res)
+	}
+	switch {
+	case failed != nil:
+		return nil, failed
+	case refused == len(waits):
+		return nil, errNotHere
+	case refused > 0 || len(waits) < len(items):
+		return nil, fmt.Errorf("%w: some of %d messages are stored", raftlog.ErrUnknownOutcome, len(items))
+	}
+	return results, nil
+}
+
+// put has an item go into an entry; nil: too many wait.
+func (a *appender[I, R]) put(item I) *appendItem[I, R] {
+	it := &appendItem[I, R]{item: item, done: make(chan appendDone[R], 1)}
 	select {
 	case a.in <- it:
+		return it
 	default:
-		return fsm.ItemResult{}, errBusy
+		return nil
 	}
+}
+
+// wait waits for what became of an item.
+func (a *appender[I, R]) wait(ctx context.Context, it *appendItem[I, R]) (R, error) {
+	var none R
 	select {
 	case d := <-it.done:
 		return d.result, d.err
@@ -78,15 +160,15 @@ func (a *appender) append(ctx context.Context, item fsm.Item) (fsm.ItemResult, e
 		case d := <-it.done:
 			return d.result, d.err
 		default:
-			return fsm.ItemResult{}, errNotHere // nobody took it
+			return none, errNotHere // nobody took it
 		}
 	case <-ctx.Done():
-		return fsm.ItemResult{}, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, context.Cause(ctx))
+		return none, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, context.Cause(ctx))
 	}
 }
 
-func (a *appender) run() {
-	var held *appendItem // did not fit the last entry
+func (a *appender[I, R]) run() {
+	var held *appendItem[I, R] // did not fit the last entry
 	for {
 		first := held
 		held = nil
@@ -100,24 +182,24 @@ func (a *appender) run() {
 		select {
 		case a.flying <- struct{}{}:
 		case <-a.stop:
-			first.done <- appendDone{err: errNotHere}
+			first.done <- appendDone[R]{err: errNotHere}
 			return
 		}
 		for range gatherYields {
 			runtime.Gosched()
 		}
-		items := []*appendItem{first}
-		bytes := len(first.item.Records)
+		items := []*appendItem[I, R]{first}
+		bytes := a.size(&first.item)
 	gather:
 		for bytes < gatherBytes {
 			select {
 			case it := <-a.in:
-				if bytes+len(it.item.Records) > gatherBytes {
+				if bytes+a.size(&it.item) > gatherBytes {
 					held = it
 					break gather
 				}
 				items = append(items, it)
-				bytes += len(it.item.Records)
+				bytes += a.size(&it.item)
 			default:
 				break gather
 			}
@@ -127,26 +209,26 @@ func (a *appender) run() {
 }
 
 // send proposes one entry.
-func (a *appender) send(items []*appendItem, bytes int) {
-	all := make([]fsm.Item, len(items))
+func (a *appender[I, R]) send(items []*appendItem[I, R], bytes int) {
+	all := make([]I, len(items))
 	for i, it := range items {
 		all[i] = it.item
 	}
-	cmd := fsm.EncodeAppend(make([]byte, 0, bytes+64*len(items)+64), a.now().UnixMilli(), all)
+	cmd := a.encode(make([]byte, 0, bytes+64*len(items)+64), a.now().UnixMilli(), all)
 	a.wg.Add(1)
 	err := a.propose(cmd, func(v any, err error) {
 		defer a.wg.Done()
 		<-a.flying
-		switch r, ok := v.(fsm.AppendResult); {
+		switch results, ok := a.split(v); {
 		case errors.Is(err, raftlog.ErrNotLeader):
 			answerAll(items, errNotHere)
 		case err != nil:
 			answerAll(items, err)
-		case !ok || len(r.Items) != len(items):
+		case !ok || len(results) != len(items):
 			answerAll(items, fmt.Errorf("%w: result %T", raftlog.ErrUnknownOutcome, v))
 		default:
 			for i, it := range items {
-				it.done <- appendDone{result: r.Items[i]}
+				it.done <- appendDone[R]{result: results[i]}
 			}
 		}
 	})
@@ -157,15 +239,15 @@ func (a *appender) send(items []*appendItem, bytes int) {
 	}
 }
 
-func answerAll(items []*appendItem, err error) {
+func answerAll[I, R any](items []*appendItem[I, R], err error) {
 	for _, it := range items {
-		it.done <- appendDone{err: err}
+		it.done <- appendDone[R]{err: err}
 	}
 }
 
 // close refuses what waits and returns when every entry in flight is answered;
 // the replica must have been closed before.
-func (a *appender) close() {
+func (a *appender[I, R]) close() {
 	close(a.stop)
 	a.wg.Wait()
 	close(a.gone)

@@ -82,6 +82,8 @@ type Broker struct {
 	events    events
 	scrubbed  scrubber
 	digested  digester
+	clock     clock
+	tx        txCounts
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys
 	caught    caught             // up with the catalogue as of the start
@@ -190,6 +192,7 @@ func (b *Broker) open() error {
 	b.transport.Handle(kindSettled, b.settled)
 	b.transport.Handle(kindCopy, b.copies)
 	b.transport.Handle(kindSick, b.answerSick)
+	b.transport.Handle(kindClock, b.answerClock)
 	b.wg.Go(b.answerLives)
 	b.clients = newRegistry(b)
 	b.forwards = newForwarder(b)
@@ -216,6 +219,7 @@ func (b *Broker) open() error {
 	b.addrs.Gossip = b.members.Addr()
 	b.wg.Go(b.watchMembers)
 	b.wg.Go(b.watchDisk)
+	b.wg.Go(b.keepTime)
 	if b.member.Load() {
 		return b.begin(ns, slots)
 	}
@@ -233,6 +237,8 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.retain)
+	b.wg.Go(b.watchTimers)
+	b.wg.Go(b.checkBacks)
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)

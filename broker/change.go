@@ -291,7 +291,7 @@ func (b *Broker) dropGroup(ctx context.Context, r *request) *remoting.Command {
 	}
 	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		if p.machine.Knows(group) {
-			if _, err := p.propose(ctx, fsm.EncodeDropGroup(nil, b.now().UnixMilli(), group)); err != nil {
+			if _, err := p.propose(ctx, fsm.EncodeDropGroup(nil, b.atMs(), group)); err != nil {
 				return nil, err
 			}
 		}

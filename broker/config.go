@@ -39,6 +39,8 @@ type Config struct {
 	DefaultQueues    int  // queues per partition of such a topic; default 2
 	MaxBody          int  // largest message body in bytes; default 4 MiB
 
+	MaxDelay time.Duration // messages may wait for so long; default 0: as long as they like
+
 	MaxConnections  int   // of clients, on all listeners; further ones are closed; default 16384
 	MaxRequestBytes int64 // of requests in flight, each with 4 KiB for itself; default 256 MiB; see ClientMemory
 	MaxReplyBytes   int64 // of replies that clients have not read yet; default 256 MiB
@@ -50,6 +52,10 @@ type Config struct {
 	RetentionBytes  int64         // of a partition's log that are kept, at least, and not much more; 0: no limit
 	DeleteWhen      string        // hours of the day, local, at which expired messages are deleted: "04", "04;16", or "any"; default "04"
 	RetainEvery     time.Duration // how often it is looked for what is to be deleted; default 10 s
+
+	TransactionTimeout       time.Duration // until a half without a decision is asked about; default 6 s
+	TransactionCheckInterval time.Duration // between two checks of it; default 30 s
+	TransactionChecks        int           // made before it is parked; default 15
 
 	// Percent of the data folder's disk in use; 0 takes the default, 100 switches off.
 	DiskCleanAt  int // from here on expired messages are deleted at any hour; default 75
@@ -80,6 +86,9 @@ const (
 	slotStep = 10
 	vipBelow = 2
 )
+
+// maxCheckTime fits the 32 bits of milliseconds that entries have for it.
+const maxCheckTime = 30 * 24 * time.Hour
 
 // maxSlots is as many listeners as a node opens at most.
 const maxSlots = 64
@@ -140,6 +149,15 @@ func (c *Config) check() error {
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 2 * time.Second
 	}
+	if c.TransactionTimeout == 0 {
+		c.TransactionTimeout = 6 * time.Second
+	}
+	if c.TransactionCheckInterval == 0 {
+		c.TransactionCheckInterval = 30 * time.Second
+	}
+	if c.TransactionChecks == 0 {
+		c.TransactionChecks = 15
+	}
 	c.fillBounds()
 	if err := c.checkBounds(); err != nil {
 		return err
@@ -162,6 +180,12 @@ func (c *Config) check() error {
 		if p < 1 || p > 100 {
 			return fmt.Errorf("%w: %d percent of a disk, 1 to 100 are possible", ErrConfig, p)
 		}
+	}
+	if c.MaxDelay < 0 {
+		return fmt.Errorf("%w: messages may wait for %v: 0 for no limit", ErrConfig, c.MaxDelay)
+	}
+	if c.TransactionTimeout < 0 || c.TransactionTimeout > maxCheckTime || c.TransactionCheckInterval < time.Millisecond || c.TransactionCheckInterval > maxCheckTime || c.TransactionChecks < 1 {
+		return fmt.Errorf("%w: transactions are asked about after %v, every %v, %d times: at least once, and within %v", ErrConfig, c.TransactionTimeout, c.TransactionCheckInterval, c.TransactionChecks, maxCheckTime)
 	}
 	if c.RetentionBytes < 0 {
 		return fmt.Errorf("%w: %d bytes of a partition are kept: 0 for no limit", ErrConfig, c.RetentionBytes)

@@ -79,7 +79,7 @@ func (b *Broker) compareDigests() {
 
 // compareDigest compares one partition, and returns the entry that it took.
 func (b *Broker) compareDigest(ctx context.Context, p *partition) (uint64, error) {
-	r, err := p.propose(ctx, fsm.EncodeDigest(nil, b.now().UnixMilli()))
+	r, err := p.propose(ctx, fsm.EncodeDigest(nil, b.atMs()))
 	if err != nil {
 		return 0, err
 	}

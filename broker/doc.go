@@ -21,7 +21,12 @@
 //	catching up, and its questions   Open                   Shutdown                    Shutdown
 //	checkpoints                      Open                   Shutdown                    Shutdown
 //	retention, removal of files      Open                   Shutdown                    Shutdown
+//	checks of transactions           Open                   Shutdown                    Shutdown
+//	appenders of transactions        their first use        partition.close             partition.close
 //	watch of the disk                Open                   Shutdown                    Shutdown
+//	clocks of the nodes              Open                   Shutdown                    Shutdown
+//	watch of timers                  Open                   Shutdown                    Shutdown
+//	firing, one per partition        watch of timers        nothing is due, or Shutdown Shutdown
 //	balancing of leaders             Open                   Shutdown                    Shutdown
 //	repairs of damaged replicas      Open                   Shutdown                    Shutdown
 //	scrubber, digests                Open                   Shutdown                    Shutdown

@@ -45,6 +45,9 @@ const (
 	extLeader = "leader" // in replies: where the leader of the slot listens
 	extIfNone = "_new"   // "1": make the topic if there is none, else change nothing
 	extAbsent = "_absent"
+	// extOffsets is in replies to clients of ours about messages of which one is to
+	// come later: the offset of each, -1 of one that waits, joined by commas.
+	extOffsets = "offsets"
 )
 
 // forwardWait is how long a request waits for a leader. Stock producers give up
@@ -98,6 +101,8 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 		return b.searchOffset(ctx, r)
 	case remoting.ViewMessageByID:
 		return b.viewMessage(ctx, r)
+	case remoting.RecallMessage:
+		return b.recallMessage(ctx, r)
 	case remoting.QueryMessage:
 		return b.queryMessage(ctx, r)
 	case remoting.LockBatchMQ, remoting.UnlockBatchMQ:
@@ -116,7 +121,15 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 		return b.route(ctx, r)
 	case remoting.GetBrokerClusterInfo:
 		return b.clusterInfo(r)
-	case remoting.ConsumerSendMessageBack, remoting.EndTransaction, remoting.CheckTransactionState, remoting.CheckClientConfig:
+	case remoting.EndTransaction:
+		return b.endTransaction(ctx, r)
+	case remoting.CheckTransactionState:
+		if r.forwarded {
+			return b.relayCheck(r)
+		}
+		r.conn.Close() // servers ask it
+		return nil
+	case remoting.ConsumerSendMessageBack, remoting.CheckClientConfig:
 		// Stock clients take any answer to these for success, so there must be none
 		// while they are not served.
 		r.conn.Close()
@@ -139,6 +152,8 @@ func (r *request) failed(err error) *remoting.Command {
 		return r.Reply(remoting.ServiceNotAvailable, "no leader; certainly not done")
 	case errors.Is(err, errNoDisk):
 		return r.Reply(remoting.ServiceNotAvailable, "[DISK FULL] "+err.Error()+"; certainly not done")
+	case errors.Is(err, errHalves):
+		return r.Reply(remoting.SystemBusy, "[TRANSACTIONS FULL] "+err.Error()+"; certainly not stored")
 	case errors.Is(err, errBusy):
 		return r.Reply(remoting.SystemBusy, "[OVERLOAD] "+err.Error()+"; certainly not done")
 	case errors.Is(err, raftlog.ErrUnknownOutcome):

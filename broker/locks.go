@@ -49,7 +49,7 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 			sub.Command.Body = remoting.EncodeBody(its)
 		}
 		reply := b.atPartition(ctx, &sub, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
-			return p.lockQueues(ctx, &sub, &its, b.now())
+			return p.lockQueues(ctx, &sub, &its, b.time())
 		})
 		if r.forwarded { // for one partition only
 			return reply

@@ -59,6 +59,26 @@ func (b *Broker) metrics() *prometheus.Registry {
 			return float64(n)
 		}
 	}
+	halves := func(pick func(pending, parked int, bytes int64) float64) func() float64 {
+		return func() (sum float64) {
+			for _, p := range b.local() {
+				if p.leads() {
+					sum += pick(p.machine.HalfCounts())
+				}
+			}
+			return sum
+		}
+	}
+	gauge("raftmq_transactions_pending", "Transactions without a decision, parked ones included, of partitions led here.", halves(func(n, _ int, _ int64) float64 { return float64(n) }))
+	gauge("raftmq_transactions_parked", "Those that are asked about no more: an operator must decide.", halves(func(_, n int, _ int64) float64 { return float64(n) }))
+	gauge("raftmq_transactions_pending_bytes", "Bytes of their messages.", halves(func(_, _ int, n int64) float64 { return float64(n) }))
+	counter("raftmq_transactions_prepared_total", "Halves that were stored through this node.", b.tx.halves.Load)
+	counter("raftmq_transactions_committed_total", "Transactions that were committed through this node.", b.tx.commits.Load)
+	counter("raftmq_transactions_rolled_back_total", "Transactions that were rolled back through this node.", b.tx.rollbacks.Load)
+	counter("raftmq_transactions_conflicts_total", "Decisions that were refused, since another was made before.", b.tx.conflicts.Load)
+	counter("raftmq_transactions_refused_total", "Halves that were refused, since too many have no decision.", b.tx.refused.Load)
+	counter("raftmq_transactions_checks_total", "Questions to producers that left.", b.tx.checks.Load)
+	counter("raftmq_transactions_checks_lost_total", "Questions that were counted and reached no producer.", b.tx.unasked.Load)
 	gauge("raftmq_disk_free_bytes", "Bytes free on the data folder's disk, what the reserve holds included.", func() float64 { return float64(b.room.last().free) })
 	gauge("raftmq_disk_used_ratio", "Share of the data folder's disk that is used, without the reserve.", func() float64 { return b.room.last().used() / 100 })
 	gauge("raftmq_disk_level", "What the disk asks for: 0 nothing, 1 delete what has expired, 2 delete also what has not, 3 take no messages.", func() float64 { return float64(b.room.last().level) })

@@ -23,8 +23,11 @@ type partition struct {
 	machine  *fsm.PartitionMachine
 	replica  *raftlog.Replica
 	log      *raftlog.GroupLog
-	append   *appender
+	append   *appender[fsm.Item, fsm.ItemResult]
+	delays   *appender[fsm.Delayed, fsm.DelayedResult] // of messages that wait for their time
+	timers   timers
 	commits  *committer
+	txs      transactions
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
 	caught   caught      // up with what was committed when it was opened
 	pinned   atomic.Pointer[pinned]
@@ -112,8 +115,10 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(p.replica.StartFunc, b.now)
-	p.commits = newCommitter(p, b.now)
+	p.append = newAppender(messages, p.replica.StartFunc, b.time)
+	p.delays = newAppender(delays, p.replica.StartFunc, b.time)
+	p.txs.propose, p.txs.now = p.replica.StartFunc, b.time
+	p.commits = newCommitter(p, b.time)
 	return p, nil
 }
 
@@ -161,6 +166,8 @@ func (p *partition) close() error {
 	err := p.replica.Close()
 	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
+	p.delays.close()
+	p.txs.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())
 }

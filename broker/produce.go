@@ -51,14 +51,24 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		return r.failed(err)
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
+	half := isHalf(&h)
+	if half && batch {
+		return r.refuse(remoting.MessageIllegal, "a batch cannot be a transaction; certainly not stored")
+	}
 	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		item := fsm.Item{Queue: message.Queue{Topic: h.Topic, ID: h.QueueID}, Producer: producer}
-		unique, refusal := b.records(r, &h, &item, batch)
+		unique, wait, refusal := b.records(r, &h, &item, batch)
 		if refusal != nil {
 			return refusal, nil
 		}
 		if p.refuses.Load() {
 			return r.failed(errNoDisk), nil
+		}
+		if half {
+			return b.sendHalf(ctx, r, &h, p, item, unique)
+		}
+		if wait != nil {
+			return b.sendDelayed(ctx, r, &h, p, item, wait)
 		}
 		res, err := p.append.append(ctx, item)
 		if err != nil {
@@ -66,7 +76,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		}
 		if res.Status == fsm.Duplicate {
 			if unique, err = firstReceipt(p, item.Queue, &res); err != nil {
-				return nil, fmt.Errorf("%w: stored before, but: %w", raftlog.ErrUnknownOutcome, err)
+				return nil, unknownReceipt(err)
 			}
 		}
 		return b.sent(r, &h, res, unique), nil
@@ -96,20 +106,22 @@ func producerOf(r *request) (fsm.Producer, error) {
 	return p, nil
 }
 
-// records builds the records of a send, once, as they are stored and served.
-func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, batch bool) (unique string, refusal *remoting.Command) {
+// records builds the records of a send, once, as they are stored and served. wait has
+// for each when it is to come; nil: all at once.
+func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, batch bool) (unique string, wait []waiting, refusal *remoting.Command) {
 	m := message.Message{
 		Topic: h.Topic, QueueID: h.QueueID, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
 		BornHost: r.from, StoreHost: b.storeHost(r.slot), ReconsumeTimes: h.ReconsumeTimes,
 	}
-	if h.SysFlag&message.FlagTransactionMask != 0 {
-		return "", r.refuse(remoting.MessageIllegal, "transactional messages are not served yet; certainly not stored")
+	t := h.SysFlag & message.FlagTransactionMask
+	if t != 0 && t != message.FlagPrepared {
+		return "", nil, r.refuse(remoting.MessageIllegal, "system flag %#x: only the broker decides transactions; certainly not stored", h.SysFlag)
 	}
 	all := []message.BatchMessage{{Flag: h.Flag, Body: r.Body, Properties: h.Properties}}
 	if batch {
 		var err error
 		if all, err = message.DecodeBatch(r.Body); err != nil {
-			return "", r.refuse(remoting.MessageIllegal, "%v", err)
+			return "", nil, r.refuse(remoting.MessageIllegal, "%v", err)
 		}
 	}
 	size := 0
@@ -117,19 +129,23 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}
 	if size > fsm.MaxItem {
-		return "", r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, fsm.MaxItem)
+		return "", nil, r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, fsm.MaxItem)
 	}
 	item.Records = make([]byte, 0, size)
 	for i, x := range all {
 		m.Flag, m.Body, m.Properties = x.Flag, x.Body, x.Properties
 		if len(m.Body) > b.cfg.MaxBody {
-			return "", r.refuse(remoting.MessageIllegal, "message body of %d bytes, at most %d; certainly not stored", len(m.Body), b.cfg.MaxBody)
+			return "", nil, r.refuse(remoting.MessageIllegal, "message body of %d bytes, at most %d; certainly not stored", len(m.Body), b.cfg.MaxBody)
 		}
-		for name := range message.Properties(m.Properties) {
-			switch name {
-			case message.PropDelayLevel, "TIMER_DELIVER_MS", "TIMER_DELAY_SEC", "TIMER_DELAY_MS", message.PropTransaction:
-				return "", r.refuse(remoting.MessageIllegal, "property %s: delayed and transactional messages are not served yet; certainly not stored", name)
-			}
+		if _, ok := m.Property(message.PropTransaction); ok && batch {
+			return "", nil, r.refuse(remoting.MessageIllegal, "a message of a batch cannot be a transaction; certainly not stored")
+		}
+		due, refusal := b.delayOf(r, &m, batch && !r.ours())
+		if refusal != nil {
+			return "", nil, refusal
+		}
+		if due > 0 && isHalf(h) {
+			return "", nil, r.refuse(remoting.MessageIllegal, "a transactional message cannot be delayed; certainly not stored")
 		}
 		id, ok := m.Property(message.PropUniqueKey)
 		if !ok {
@@ -142,13 +158,25 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if i == 0 {
 			unique = strings.Clone(id)
 		}
+		if due > 0 && wait == nil {
+			wait = b.waitingBefore(item.Records, len(all))
+		}
 		var err error
+		from := len(item.Records)
 		if item.Records, err = m.AppendRecord(item.Records); err != nil {
-			return "", r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err)
+			return "", nil, r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err)
+		}
+		if wait != nil {
+			wait = append(wait, waiting{dueMs: due, unique: strings.Clone(id), size: len(item.Records) - from})
 		}
 	}
 	item.Count = len(all)
-	return unique, nil
+	return unique, wait, nil
+}
+
+// unknownReceipt: a message was stored before, and its receipt cannot be read.
+func unknownReceipt(err error) error {
+	return fmt.Errorf("%w: stored before, but: %w", raftlog.ErrUnknownOutcome, err)
 }
 
 // firstReceipt completes the receipt of a message that was stored before, from

@@ -133,7 +133,7 @@ func (b *Broker) pullHole(ctx context.Context, r *request, h *remoting.PullHeade
 // hold answers at the leader, and waits at the queue's end.
 func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool, wait time.Duration) (*remoting.Command, error) {
 	if off, ok := p.machine.PendingReset(h.ConsumerGroup, q); ok {
-		if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.now().UnixMilli(), h.ConsumerGroup, q, off)); err != nil {
+		if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off)); err != nil {
 			return nil, err
 		}
 		lo, hi := p.store().Bounds(q)

@@ -206,7 +206,7 @@ func (b *Broker) resign(desc fsm.Partition) {
 // derived reports whether all files can be built again from the log.
 func derived(files []string) bool {
 	for _, f := range files {
-		if !strings.HasSuffix(f, ".q") && f != "trim" {
+		if !strings.HasSuffix(f, ".q") && !strings.HasSuffix(f, ".timers") && f != "trim" {
 			return false
 		}
 	}
@@ -265,7 +265,7 @@ func (b *Broker) reopen(desc fsm.Partition) {
 // mender is of a replica's files.
 func (b *Broker) mender(desc fsm.Partition, state []byte, peers []copyPeer) *store.Mender {
 	m := &store.Mender{
-		Dir: b.partitionDir(desc.ID), State: state, Places: fsm.Places(),
+		Dir: b.partitionDir(desc.ID), State: state, Places: fsm.Places(), Timers: fsm.TimerOps(),
 		Options: store.Options{FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: b.log.Named("repair").With("partition", desc.ID)},
 	}
 	for _, p := range peers {

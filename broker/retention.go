@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -145,6 +146,8 @@ func (b *Broker) removeTrimmed(p *partition) {
 	}
 }
 
+const whyExpired = "expired"
+
 // trim is what should go of a partition.
 type trim struct {
 	p   *partition
@@ -166,7 +169,7 @@ func (b *Broker) retainRound(now time.Time, at hours) {
 		to, why := p.store().First().Position, ""
 		if k.age > 0 && (at.has(now) || disk >= membership.DiskClean) {
 			if x := p.store().TrimBefore(now.Add(-k.age).UnixMilli()); x > to {
-				to, why = x, "expired"
+				to, why = x, whyExpired
 			}
 		}
 		if x := beyond(segments, k.bytes); x > to {
@@ -212,14 +215,51 @@ func (b *Broker) worstDisk(p *partition) membership.DiskLevel {
 
 // trim proposes one.
 func (b *Broker) trim(t trim) {
+	if err := t.p.keepAbove(b, t.to, t.why == whyExpired); err != nil {
+		if b.ctx.Err() == nil {
+			b.log.Warn("append again what waits, before old messages are deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
+		}
+		return
+	}
 	ctx, cancel := context.WithTimeout(b.ctx, forwardWait)
 	defer cancel()
 	from := t.p.store().First().Position
-	if _, err := t.p.propose(ctx, fsm.EncodeTrim(nil, b.now().UnixMilli(), t.to)); err != nil {
+	if err := b.carryHalves(ctx, t.p, t.to); err != nil {
+		if b.ctx.Err() == nil {
+			b.log.Warn("store again what is pending below a trim", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
+		}
+		return
+	}
+	if _, err := t.p.propose(ctx, fsm.EncodeTrim(nil, b.atMs(), t.to)); err != nil {
 		if b.ctx.Err() == nil {
 			b.log.Warn("delete old messages", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
 		}
 		return
 	}
 	b.log.Info("old messages deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "why", t.why, "from", int64(from), "to", int64(t.to))
+}
+
+// keepWait bounds how long what waits is appended again.
+const keepWait = time.Minute
+
+// errNoGain: most of what a trim would take is still to come, and would be appended
+// again.
+var errNoGain = errors.New("broker: most of it is still to come")
+
+// keepAbove appends again what a trim would take and is still to come. errNoGain if
+// that is most of it, and it need not go.
+func (p *partition) keepAbove(b *Broker, to store.Position, must bool) error {
+	if p.store().TimerCount() == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, keepWait)
+	defer cancel()
+	n, err := p.timersBelow(to)
+	switch {
+	case err != nil || n == 0:
+		return err
+	case !must && n > int64(to-p.store().First().Position)/2:
+		return errNoGain
+	}
+	return p.keepTimers(ctx, b, to)
 }

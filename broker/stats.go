@@ -143,7 +143,7 @@ func (b *Broker) resetOffset(ctx context.Context, r *request) *remoting.Command 
 	reset := func(ctx context.Context, p *partition, from, to int32) (*remoting.Command, error) {
 		part := remoting.ResetOffsetBody{OffsetTable: make(map[remoting.MessageQueue]int64)}
 		for i := from; i < to; i++ {
-			off, err := p.reset(ctx, &h, message.Queue{Topic: h.Topic, ID: i}, b.now().UnixMilli())
+			off, err := p.reset(ctx, &h, message.Queue{Topic: h.Topic, ID: i}, b.atMs())
 			if err != nil {
 				return nil, err
 			}

@@ -198,6 +198,9 @@ func (c *Client) inbound(_ context.Context, _ *remoting.Conn, req *remoting.Comm
 			}
 		}
 		return req.Reply(remoting.OK, "")
+	case remoting.CheckTransactionState:
+		c.asked(req)
+		return req.Reply(remoting.OK, "")
 	case remoting.ResetConsumerClientOffset:
 		var h remoting.ResetOffsetHeader
 		var b remoting.ResetOffsetBody

@@ -65,6 +65,7 @@ type unit struct {
 	size     int64
 	sysFlag  int32
 	ordered  bool
+	delayed  bool // one message, that is to come at its time
 	movable  bool // may go to another queue while it is certainly not stored
 	deadline time.Time
 	tries    int
@@ -174,7 +175,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 			l.size -= u.size
 			continue
 		}
-		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag) {
+		if len(batch) > 0 && (l.p.transactions != nil || size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed) {
 			break
 		}
 		n++
@@ -331,7 +332,7 @@ func (l *lane) try(ctx context.Context, addrs *[]string, batch []*unit, number i
 	req.SetExt("pep", strconv.FormatUint(uint64(l.epoch), 10))
 	req.SetExt("seq", strconv.FormatUint(l.seq, 10))
 	for _, u := range batch {
-		if u.ordered {
+		if u.ordered && l.p.transactions == nil {
 			req.SetExt("ord", "1")
 			break
 		}
@@ -421,21 +422,46 @@ func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Co
 
 func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	var h remoting.SendReply
-	if err := h.Decode(r.Ext); err != nil {
+	err := h.Decode(r.Ext)
+	var half halfName
+	if err == nil && l.p.transactions != nil {
+		half, err = nameOf(&h)
+	}
+	if err != nil {
 		// It is stored, but nobody can say where.
 		for _, u := range batch {
 			u.finish(nil, fmt.Errorf("send to %s: %w: %w", l.topic, ErrUncertain, err))
 		}
 		return
 	}
+	if batch[0].delayed {
+		l.succeedDelayed(batch, r, &h)
+		return
+	}
 	at := h.QueueOffset
 	for _, u := range batch {
 		rs := make([]Receipt, len(u.msgs))
 		for i, m := range u.msgs {
-			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate, half: half}
 			at++
 		}
 		u.finish(rs, nil)
+	}
+}
+
+// succeedDelayed is succeed of messages that were to come at their times, each of
+// which waits or has come.
+func (l *lane) succeedDelayed(batch []*unit, r *remoting.Command, h *remoting.SendReply) {
+	offsets, handles := strings.Split(r.Ext["offsets"], ","), strings.Split(strings.Clone(r.Ext["recallHandle"]), ",")
+	for i, u := range batch {
+		rc := Receipt{ID: u.msgs[0].id, Topic: l.topic, Queue: l.number, Offset: h.QueueOffset + int64(i), Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+		if len(offsets) == len(batch) && len(handles) == len(batch) { // else none of them waits
+			rc.Recall = handles[i]
+			if n, err := strconv.ParseInt(offsets[i], 10, 64); err == nil {
+				rc.Offset = n
+			}
+		}
+		u.finish([]Receipt{rc}, nil)
 	}
 }
 

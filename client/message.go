@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,42 @@ type Message struct {
 	Keys       []string
 	Properties map[string]string // names and values without bytes 1 and 2
 	OrderKey   string            // messages of one key go to one queue, in the order of their sends; empty: any queue
+
+	// When consumers get it; the zero values: at once. At most one of them is set. A
+	// message that waits is stored like any other, but is in no queue until its time,
+	// and cannot be sent in a batch.
+	Delay      time.Duration // after the broker has taken it; at least 1 ms
+	DelayLevel int           // RocketMQ's levels, 1 (1 s) to 18 (2 h)
+	DeliverAt  time.Time     // a time that has passed is no mistake
+}
+
+// delayed reports whether m says when it is to come.
+func (m *Message) delayed() bool { return m.Delay != 0 || m.DelayLevel != 0 || !m.DeliverAt.IsZero() }
+
+// delay returns the property that says when m is to come; "": none.
+func (m *Message) delay() (name, value string, err error) {
+	n := 0
+	if m.Delay != 0 {
+		n++
+		name, value = message.PropTimerMillis, strconv.FormatInt(m.Delay.Milliseconds(), 10)
+	}
+	if m.DelayLevel != 0 {
+		n++
+		name, value = message.PropDelayLevel, strconv.Itoa(m.DelayLevel)
+	}
+	if !m.DeliverAt.IsZero() {
+		n++
+		name, value = message.PropTimerDeliver, strconv.FormatInt(m.DeliverAt.UnixMilli(), 10)
+	}
+	switch {
+	case n > 1:
+		return "", "", fmt.Errorf("%w: more than one of Delay, DelayLevel and DeliverAt", ErrInvalid)
+	case m.Delay != 0 && m.Delay < time.Millisecond:
+		return "", "", fmt.Errorf("%w: delay of %v, at least 1ms", ErrInvalid, m.Delay)
+	case m.DelayLevel < 0 || m.DelayLevel > message.MaxDelayLevel:
+		return "", "", fmt.Errorf("%w: delay level %d, 1 to %d are possible", ErrInvalid, m.DelayLevel, message.MaxDelayLevel)
+	}
+	return name, value, nil
 }
 
 // Receipt says that a message is stored on a majority.
@@ -30,10 +67,12 @@ type Receipt struct {
 	ID        string // unique id, as consumers see it
 	Topic     string
 	Queue     int   // number among the topic's queues
-	Offset    int64 // place in the queue
+	Offset    int64 // place in the queue; -1 of a message that waits for its time
 	Broker    string
-	QueueID   int  // Broker and QueueID name the queue on the wire
-	Duplicate bool // an earlier try had stored it; still once
+	QueueID   int    // Broker and QueueID name the queue on the wire
+	Duplicate bool   // an earlier try had stored it; still once
+	Recall    string // of a message that waits: by it, Client.Recall takes it back
+	half      halfName
 }
 
 // Delivery is a message that was stored. It belongs to who receives it.
@@ -98,6 +137,15 @@ func (m *Message) properties(id string) (string, error) {
 	}
 	if strings.Contains(m.Tag, "|") {
 		return "", fmt.Errorf("%w: tag %q holds a bar", ErrInvalid, m.Tag)
+	}
+	delay, when, err := m.delay()
+	if err != nil {
+		return "", err
+	}
+	if delay != "" {
+		if err := add(delay, when); err != nil {
+			return "", err
+		}
 	}
 	for _, p := range [...][2]string{{message.PropKeys, strings.Join(m.Keys, " ")}, {message.PropTags, m.Tag}, {propOrderKey, m.OrderKey}, {message.PropUniqueKey, id}} {
 		if err := add(p[0], p[1]); err != nil {

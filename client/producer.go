@@ -34,6 +34,8 @@ type Producer struct {
 	topics    []string
 	buffer    budget
 
+	transactions *TransactionProducer // whose halves it sends; nil: it sends messages
+
 	pid      string // producer id of the cluster's dedup, 32 hex digits
 	idPrefix [8]byte
 	idNext   atomic.Uint64
@@ -123,10 +125,14 @@ func WithLatencyTolerance(t LatencyTable) ProducerOption {
 
 // NewProducer returns a producer of a group, whose name operators see.
 func (c *Client) NewProducer(group string, opts ...ProducerOption) (*Producer, error) {
+	return c.newProducer(group, nil, opts...)
+}
+
+func (c *Client) newProducer(group string, t *TransactionProducer, opts ...ProducerOption) (*Producer, error) {
 	if err := invalid(message.CheckGroup(group)); err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, group: group, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]joined), pid: randomHex(16)}
+	p := &Producer{c: c, group: group, transactions: t, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]joined), pid: randomHex(16)}
 	p.buffer = budget{maxMessages: 65536, maxBytes: 64 << 20}
 	rand.Read(p.idPrefix[:])
 	for _, o := range opts {
@@ -403,11 +409,20 @@ func (p *Producer) encode(ms []*Message) (*unit, error) {
 		if err != nil {
 			return nil, err
 		}
+		if p.transactions != nil {
+			if props, err = p.halfProperties(props); err != nil {
+				return nil, err
+			}
+			u.sysFlag = message.FlagPrepared
+		}
 		u.msgs[i] = outgoing{id: id, body: m.Body, props: props}
 		u.ordered = u.ordered || m.OrderKey != ""
+		if u.delayed = m.delayed(); u.delayed && len(ms) > 1 {
+			return nil, fmt.Errorf("%w: messages of a batch cannot be delayed", ErrInvalid)
+		}
 	}
 	if squeeze {
-		u.sysFlag = flagCompressed | int32(p.codec)<<codecShift
+		u.sysFlag |= flagCompressed | int32(p.codec)<<codecShift
 		for i := range u.msgs {
 			var err error
 			if u.msgs[i].body, err = p.c.codecs.compress(p.codec, u.msgs[i].body); err != nil {
@@ -423,6 +438,15 @@ func (p *Producer) encode(ms []*Message) (*unit, error) {
 		return nil, fmt.Errorf("%w: %d bytes to %s above %d", ErrTooLarge, total, u.topic, MaxBody)
 	}
 	return u, nil
+}
+
+// halfProperties adds to a message's what makes it a half.
+func (p *Producer) halfProperties(props string) (string, error) {
+	props = string(message.AppendProperty(message.AppendProperty([]byte(props), message.PropTransaction, "true"), message.PropProducerGroup, p.group))
+	if len(props) > MaxProperties {
+		return "", fmt.Errorf("%w: properties of %d bytes above %d", ErrTooLarge, len(props), MaxProperties)
+	}
+	return props, nil
 }
 
 func (p *Producer) nextID() string {

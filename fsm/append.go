@@ -36,6 +36,7 @@ const (
 	SequenceGap               // ordered, and out of order; certainly not stored
 	StaleEpoch                // a later epoch of the producer is known; certainly not stored
 	Malformed                 // the records are not whole ones of one queue, or not Count; certainly not stored
+	TooManyHalves             // of a half: as many as are kept have no decision; certainly not stored
 )
 
 // ItemResult answers an Item.
@@ -87,23 +88,27 @@ func (a *AppendBuilder) Add(it *Item) {
 	if a.b == nil {
 		a.Start(nil)
 	}
-	be := binary.BigEndian
 	a.items++
+	a.b = appendItem(a.b, it)
+}
+
+func appendItem(b []byte, it *Item) []byte {
+	be := binary.BigEndian
 	if it.Producer.ID == [16]byte{} {
-		a.b = append(a.b, 0)
+		b = append(b, 0)
 	} else {
 		flags := byte(flagProducer)
 		if it.Producer.Ordered {
 			flags |= flagOrdered
 		}
-		a.b = append(a.b, flags)
-		a.b = append(a.b, it.Producer.ID[:]...)
-		a.b = be.AppendUint32(a.b, it.Producer.Epoch)
-		a.b = be.AppendUint64(a.b, it.Producer.Sequence)
+		b = append(b, flags)
+		b = append(b, it.Producer.ID[:]...)
+		b = be.AppendUint32(b, it.Producer.Epoch)
+		b = be.AppendUint64(b, it.Producer.Sequence)
 	}
-	a.b = be.AppendUint32(a.b, uint32(it.Count))
-	a.b = be.AppendUint32(a.b, uint32(len(it.Records)))
-	a.b = append(a.b, it.Records...)
+	b = be.AppendUint32(b, uint32(it.Count))
+	b = be.AppendUint32(b, uint32(len(it.Records)))
+	return append(b, it.Records...)
 }
 
 // Items is how many were added.
@@ -159,29 +164,35 @@ func (m *PartitionMachine) parseAppend(data []byte) error {
 	m.items, m.places = m.items[:0], m.places[:0]
 	r := reader{b: data[commandHead:]}
 	for range r.count(itemHead) {
-		it := parsedItem{from: len(m.places)}
-		flags := r.u8()
-		if flags&flagProducer != 0 {
-			copy(it.producer.ID[:], r.take(16))
-			it.producer.Epoch, it.producer.Sequence = r.u32(), r.u64()
-			it.producer.Ordered = flags&flagOrdered != 0
-		}
-		it.count = int(r.u32())
-		size := uint64(r.u32())
-		at := len(data) - len(r.b)
-		records := r.take(size)
-		if r.err != nil {
+		if m.parseItem(&r, len(data)); r.err != nil {
 			return r.err
 		}
-		if flags&^(flagProducer|flagOrdered) != 0 {
-			r.fail("item %d: flags %#x", len(m.items), flags)
-			return r.err
-		}
-		if it.bad = !m.parseRecords(&it, records, at); it.bad {
-			m.places = m.places[:it.from]
-		}
-		it.to = len(m.places)
-		m.items = append(m.items, it)
 	}
 	return r.end()
+}
+
+// parseItem reads an item of an entry with so much data.
+func (m *PartitionMachine) parseItem(r *reader, size int) {
+	it := parsedItem{from: len(m.places)}
+	flags := r.u8()
+	if flags&flagProducer != 0 {
+		copy(it.producer.ID[:], r.take(16))
+		it.producer.Epoch, it.producer.Sequence = r.u32(), r.u64()
+		it.producer.Ordered = flags&flagOrdered != 0
+	}
+	it.count = int(r.u32())
+	n := uint64(r.u32())
+	at := size - len(r.b)
+	records := r.take(n)
+	if flags&^(flagProducer|flagOrdered) != 0 {
+		r.fail("item %d: flags %#x", len(m.items), flags)
+	}
+	if r.err != nil {
+		return
+	}
+	if it.bad = !m.parseRecords(&it, records, at); it.bad {
+		m.places = m.places[:it.from]
+	}
+	it.to = len(m.places)
+	m.items = append(m.items, it)
 }

@@ -106,6 +106,16 @@ func (d *dedup) check(p *Producer, q message.Queue, n int, off message.Offset, n
 	return Stored, off
 }
 
+// known returns where p's message was stored first, if that is known.
+func (d *dedup) known(p *Producer, q message.Queue) (message.Offset, bool) {
+	w := d.byKey[producerKey{p.ID, q}]
+	if w == nil || w.epoch != p.Epoch || p.Sequence > maxSequence {
+		return 0, false
+	}
+	s, first := w.seen(p, 1)
+	return first, s == Duplicate
+}
+
 // seen says whether n messages from p, in w's epoch, are new (Stored), and if not
 // what is known of them.
 func (w *window) seen(p *Producer, n int) (Status, message.Offset) {

@@ -32,6 +32,21 @@
 //	 7  trim          position u64                                          nil
 //	 8  digest        -                                                     DigestResult
 //	 9  drop group    group text                                            int, offsets dropped
+//	10  delay         n × (due i64, item)                                   DelayResult
+//	11  fire          cursor key, n × (key, size u32, record)               FireResult
+//	12  keep          seen u64, n × (key, size u32, record)                 FireResult
+//	13  recall        n × key                                               RecallResult
+//	14  half          n × half                                              HalvesResult
+//	15  decide        n × (position u64, verdict u8, decider u8,            DecidesResult
+//	                       group text, record bytes u32, the record)
+//	16  check         every ms u32, limit u32,                              CheckResult
+//	                  n × (position u64, checks u32)
+//	17  carry         n × (position u64, record bytes u32, the record)      int, halves carried
+//
+// A key is a due time, Unix ms, int64, and a position uint64.
+//
+// A half: flags uint8 (1: has a producer), the producer as an item's, group text,
+// check after ms uint32, record bytes uint32, the record.
 //
 // An item: flags uint8 (1: has a producer, 2: is ordered); with a producer its id
 // [16]byte, epoch uint32, sequence uint64; records uint32; their bytes uint32; the
@@ -49,7 +64,8 @@
 //	69 delete group   {Name}                       75 feature level   {Level}
 //
 // Every entry of a partition, of any Raft type, becomes a frame of its store; only
-// the records of items that are Stored are stamped and get a place in a queue.
+// the records of items that are Stored, and of commits that are Decided, are stamped
+// and get a place in a queue; those that wait for their time are stamped and get none.
 //
 // # Time
 //
@@ -68,6 +84,17 @@
 //     restart;
 //   - the log rolls to a new segment, and its floor is taken, before the entry that
 //     does not fit, wherever that lies in a batch.
+//
+// # Timers
+//
+// A message whose time is above T when its entry is applied lies in the log and in no
+// queue, stamped with the offset -1; the store's index has it under a key: its time,
+// and the position of its record, which is its identity for ever. When T has come to
+// its time it is due. The leader proposes what is due behind the cursor, by value and
+// in the order of keys (fire); that moves the cursor to the last of it, so it comes
+// once. What waits can be taken back (recall) until T has come to its time. What a
+// trim would take it is appended again before (keep), under the same key; after that
+// a replica that begins at the floor above has all that waits.
 //
 // # Offsets, locks, resets
 //
@@ -102,4 +129,21 @@
 // producer that is forgotten while its very first message (sequence 0) is still
 // being resent would be taken for a new one: the bounds are chosen so that this
 // needs over ten thousand other producers between a message and its resend.
+//
+// # Transactions
+//
+// A half is a stored record without a place in a queue. It is named by the position it
+// got first, and by its number among the partition's halves. It is pending until the
+// first decision about it; a commit has the message by value, and the same entry gives it
+// its place. Later decisions are answered by the first (DecidedBefore,
+// DecidedOtherwise) until it is forgotten: after a day of T, or when over 11,000 others
+// followed; then, UnknownTransaction, they change nothing either. Checks are counted by
+// entries, so that leaders go on where others ended; a half of which as many were made as
+// are to be is parked: it waits for a decision like others, and is asked about no more.
+//
+// Pending halves encode to at most 1 MiB, decisions to 512 KiB, and their records have
+// at most 256 MiB: one more is refused (TooManyHalves). A trim stops before the first
+// record that is pending; to carry a half is to store its record again, under the same
+// name. The dedup windows of halves are those of the queue whose id is the
+// complement of the message's: halves are counted apart, by number.
 package fsm

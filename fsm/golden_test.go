@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/message"
+	"raftmq/store"
 )
 
 // commands is one of each command, by name.
@@ -34,6 +35,15 @@ func commands() map[string][]byte {
 		"trim-1":          EncodeTrim(nil, 7, 1<<40),
 		"digest-1":        EncodeDigest(nil, 8),
 		"drop-group-1":    EncodeDropGroup(nil, 9, "g"),
+		"delay-1":         EncodeDelay(nil, 10, []Delayed{{Item{Queue: q, Records: rec, Count: 1}, 1 << 40}, {Item{Queue: q, Producer: p, Records: rec, Count: 1}, 9}}),
+		"fire-1":          EncodeFire(nil, 11, store.TimerKey{DueMs: 1, ID: 2}, []Due{{store.TimerKey{DueMs: 3, ID: 4}, rec}}),
+		"keep-1":          EncodeKeep(nil, 12, 5, []Due{{store.TimerKey{DueMs: 1 << 41, ID: 4}, rec}}),
+		"recall-1":        EncodeRecall(nil, 13, []store.TimerKey{{DueMs: 1 << 41, ID: 4}}),
+		"tick-1":          EncodeTick(nil, 14),
+		"half-1":          EncodeHalves(nil, 10, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Producer: p, Group: "g", Record: rec}}),
+		"decide-1":        EncodeDecides(nil, 11, []Decide{{Position: 1 << 40, Verdict: Commit, By: ByProducer, Group: "g", Record: rec}, {Position: 7, Verdict: Rollback, By: ByOperator}}),
+		"check-1":         EncodeChecks(nil, 12, 30_000, 15, []Check{{1 << 40, 3}, {7, 0}}),
+		"carry-1":         EncodeCarry(nil, 13, []Carry{{1 << 40, rec}}),
 		"bootstrap-1":     EncodeBootstrap(nil, "c", []Slot{{ID: 0, Replicas: []string{"n1", "n2"}}}, []Node{{"n1", 1}, {"n2", 1}}),
 		"create-topic-1":  EncodeCreateTopic(nil, ts),
 		"update-topic-1":  EncodeUpdateTopic(nil, ts),
@@ -61,6 +71,15 @@ func states(t testing.TB) map[string][]byte {
 	r.do(EncodeReset(nil, 1005, "g", q, 1))
 	r.do(EncodeLock(nil, 1006, "g", "me", []message.Queue{q}, 60_000))
 	partition, _ := r.Checkpoint()
+	rec := records(t, q, 1, 10)
+	var at []store.Position
+	for _, x := range r.do(EncodeHalves(nil, 1007, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Group: "h", Record: rec}, {Producer: producer(3, 1, 0), Group: "g", Record: rec}, {Group: "g", Record: rec}})).(HalvesResult).Items {
+		at = append(at, x.Position)
+	}
+	r.do(EncodeDecides(nil, 1008, []Decide{{at[0], Commit, ByProducer, "g", rec}, {at[3], Rollback, ByCheck, "g", nil}}))
+	r.do(EncodeChecks(nil, 1009, 30_000, 0, []Check{{at[1], 0}}))
+	r.do(EncodeCarry(nil, 1010, []Carry{{at[2], rec}}))
+	sections, _ := r.Checkpoint()
 
 	c, err := OpenCatalogue(nil)
 	require.NoError(t, err)
@@ -74,7 +93,19 @@ func states(t testing.TB) map[string][]byte {
 	_, err = c.Apply([]*raft.Log{entryAt(7, raft.LogCommand, all["subscribe-1"])})
 	require.NoError(t, err)
 	catalogue, _ := c.Checkpoint()
-	return map[string][]byte{"state-partition-1": partition, "state-catalogue-1": catalogue}
+	return map[string][]byte{"state-partition-1": partition, "state-partition-2": sections, "state-partition-2-timers": timerState(t), "state-catalogue-1": catalogue}
+}
+
+// timerState is a state that has sections.
+func timerState(t testing.TB) []byte {
+	r := newReplica(t)
+	res := r.do(EncodeDelay(nil, 1000, []Delayed{{item(t, queue(0), 1, Producer{}), 1500}, {item(t, queue(0), 1, Producer{}), 2500}})).(DelayResult)
+	require.True(t, res.Items[1].Waits)
+	h := &history{t: t, replica: r}
+	require.True(t, r.do(EncodeFire(nil, 2000, store.TimerKey{}, h.waiting(store.TimerKey{}, 2000, 9))).(FireResult).Done)
+	require.Equal(t, []bool{true}, r.do(EncodeRecall(nil, 2001, []store.TimerKey{h.waiting(store.TimerKey{}, 2500, 9)[1].Key})).(RecallResult).Items)
+	state, _ := r.Checkpoint()
+	return state
 }
 
 // The bytes of every released command and state. A line that changes is a log
@@ -82,7 +113,7 @@ func states(t testing.TB) map[string][]byte {
 func TestFormatsDoNotChange(t *testing.T) {
 	got := commands()
 	for k, v := range states(t) {
-		if k == "state-partition-1" { // ours; the store has its own formats
+		if strings.HasPrefix(k, "state-partition") { // ours; the store has its own formats
 			st, err := decodeState(v)
 			require.NoError(t, err)
 			v = v[stateHead : len(v)-4-len(st.store)]

@@ -33,6 +33,8 @@ type PartitionMachine struct {
 	now     int64        // T, Unix ms
 	offsets offsets
 	locks   locks
+	timers  timers
+	txs     transactions
 	digests []DigestResult // of the last digest entries, oldest first
 }
 
@@ -94,7 +96,7 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 		return nil, fmt.Errorf("%w: %d bytes", ErrCommand, len(l.Data))
 	}
 	k := kind(l.Data[0])
-	if l.Data[1] != commandVersion || k < kindAppend || k > kindDropGroup {
+	if l.Data[1] != commandVersion || k < kindAppend || k >= kindEnd {
 		return nil, fmt.Errorf("%w: kind %d version %d", ErrUnknownCommand, k, l.Data[1])
 	}
 	if at := int64(binary.BigEndian.Uint64(l.Data[2:])); at > m.now {
@@ -102,8 +104,23 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 		m.now = at
 		m.mu.Unlock()
 	}
-	if k == kindAppend {
+	switch k {
+	case kindAppend:
 		return m.append(e)
+	case kindDelay:
+		return m.delay(e)
+	case kindFire:
+		return m.fire(e)
+	case kindKeep:
+		return m.keep(e)
+	case kindRecall:
+		return m.recall(e)
+	case kindHalf:
+		return m.half(e)
+	case kindDecide:
+		return m.decide(e)
+	case kindCarry:
+		return m.carry(e)
 	}
 	res, err := m.small(k, l)
 	if err != nil {
@@ -121,7 +138,7 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 		if err := r.end(); err != nil {
 			return nil, err
 		}
-		return nil, m.store.Trim(before)
+		return nil, m.store.Trim(min(before, m.txs.lowest()))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,6 +160,8 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 		}
 		m.locks.dropGroup(group)
 		return m.offsets.dropGroup(group), nil
+	case kindCheck:
+		return m.check(r)
 	case kindDigest:
 		if err := r.end(); err != nil {
 			return nil, err
@@ -154,9 +173,19 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 
 // StoresMessages reports whether a command, whole or not, is one that stores
 // messages.
-func StoresMessages(cmd []byte) bool { return len(cmd) > 0 && kind(cmd[0]) == kindAppend }
+func StoresMessages(cmd []byte) bool {
+	if len(cmd) == 0 {
+		return false
+	}
+	switch kind(cmd[0]) {
+	case kindAppend, kindDelay, kindFire, kindHalf:
+		return true
+	}
+	return false
+}
 
-// EncodeTrim drops whole segments of the log below before.
+// EncodeTrim drops whole segments of the log below before, and below what is still
+// pending.
 func EncodeTrim(dst []byte, atMs int64, before store.Position) []byte {
 	return binary.BigEndian.AppendUint64(appendCommand(dst, kindTrim, atMs), uint64(before))
 }

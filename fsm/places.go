@@ -13,13 +13,26 @@ import (
 func Places() func(store.Entry) ([]store.Place, error) {
 	m := &PartitionMachine{topics: make(map[string]string)}
 	return func(e store.Entry) ([]store.Place, error) {
-		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead || kind(e.Data[0]) != kindAppend {
+		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead {
 			return nil, nil
 		}
-		if err := m.parseAppend(e.Data); err != nil {
-			return nil, err
+		switch kind(e.Data[0]) {
+		case kindAppend:
+			err := m.parseAppend(e.Data)
+			return m.places, err
+		case kindDecide:
+			_, err := m.parseDecide(e.Data)
+			return m.places, err
+		case kindDelay:
+			_, err := m.parseDelay(e.Data)
+			return m.places, err
+		case kindFire:
+			r := &reader{b: e.Data[commandHead:]}
+			r.timerKey()
+			m.dues(r, len(e.Data))
+			return m.places, r.end()
 		}
-		return m.places, nil
+		return nil, nil
 	}
 }
 

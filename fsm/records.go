@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"fmt"
-
 	"raftmq/message"
 	"raftmq/store"
 )
@@ -109,8 +107,8 @@ func (m *PartitionMachine) checkOffsets(first []message.Offset, items []ItemResu
 	at := 0
 	for i := range items {
 		if items[i].Status == Stored {
-			if first[at] != items[i].Offset {
-				return fmt.Errorf("fsm: item %d got offset %d, the store says %d", i, items[i].Offset, first[at])
+			if err := sameOffset(i, items[i].Offset, first[at]); err != nil {
+				return err
 			}
 			at += items[i].Count
 		}

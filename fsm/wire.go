@@ -38,6 +38,15 @@ const (
 	kindTrim
 	kindDigest
 	kindDropGroup
+	kindDelay
+	kindFire
+	kindKeep
+	kindRecall
+	kindHalf
+	kindDecide
+	kindCheck
+	kindCarry
+	kindEnd // of a partition's, as far as they are known
 )
 
 const (

@@ -78,9 +78,11 @@ const (
 	// ListQuarantined is ours: 9001 and 9002 are between nodes.
 	ListQuarantined Code = 9003
 	// SettleDispute is ours: the replicas of a partition, and which of them counts.
-	SettleDispute   Code = 9004
-	RecallMessage   Code = 370
-	QueryAssignment Code = 400
+	SettleDispute Code = 9004
+	// ListTransactions is ours: those of a topic that wait for a decision, or one.
+	ListTransactions Code = 9014
+	RecallMessage    Code = 370
+	QueryAssignment  Code = 400
 )
 
 // Reply codes. 2101 and above are ours: they go only to clients that showed
@@ -132,6 +134,7 @@ const (
 	UnknownProducer Code = 2102 // not stored as new; the identity is not known
 	SequenceGap     Code = 2103 // certainly not stored
 	StaleEpoch      Code = 2104 // certainly not stored
+	NoTransaction   Code = 2105 // decided so long ago that it is forgotten, or never there; certainly nothing was done
 )
 
 func (c Code) String() string { return strconv.Itoa(int(c)) }

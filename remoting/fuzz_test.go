@@ -94,7 +94,8 @@ func headers() []header {
 		new(remoting.UnregisterHeader), new(remoting.ConsumerGroupHeader), new(remoting.ProducerGroupHeader), new(remoting.RouteHeader),
 		new(remoting.TopicHeader), new(remoting.CreateTopicHeader), new(remoting.DeleteGroupHeader), new(remoting.ConsumeStatsHeader),
 		new(remoting.ResetOffsetHeader), new(remoting.KVHeader), new(remoting.KVReply), new(remoting.ClusterHeader),
-		new(remoting.NamespaceHeader), new(remoting.GroupHeader), new(remoting.DisputeHeader)}
+		new(remoting.NamespaceHeader), new(remoting.GroupHeader), new(remoting.EndTransactionHeader), new(remoting.EndTransactionReply), new(remoting.CheckTransactionHeader),
+		new(remoting.ListTransactionsHeader), new(remoting.DisputeHeader)}
 }
 
 // A header that is accepted is written as one that is accepted.
@@ -104,6 +105,7 @@ func FuzzHeaders(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte(`{"consumerGroup":"g","topic":"t","queueId":"1","queueOffset":"0","maxMsgNums":"1","sysFlag":"0","commitOffset":"0","suspendTimeoutMillis":"1","subVersion":"1"}`))
+	f.Add([]byte(`{"producerGroup":"g","tranStateTableOffset":"281474976710657","commitLogOffset":"4096","commitOrRollback":"12","fromTransactionCheck":"true","msgId":"A"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var ext map[string]string
 		if json.Unmarshal(b, &ext) != nil {
@@ -131,7 +133,7 @@ func FuzzBodies(f *testing.F) {
 		for _, v := range []any{new(remoting.HeartbeatData), new(remoting.LockBatch), new(remoting.SubscriptionGroupConfig), new(remoting.TopicStats),
 			new(remoting.ConsumeStats), new(remoting.ResetOffsetBody), new(remoting.TopicRouteData), new(remoting.ClusterInfo), new(remoting.TopicList),
 			new(remoting.ConsumerList), new(remoting.GroupList), new(remoting.LockReply), new(remoting.TopicConfig), new(remoting.TopicConfigTable),
-			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable)} {
+			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable), new(remoting.TransactionList)} {
 			if err := remoting.DecodeBody(b, v); err != nil {
 				require.ErrorIs(t, err, remoting.ErrHeader)
 				continue

@@ -37,6 +37,12 @@ type Place struct {
 //
 // e.Index must be Last().Index+1, and NeedsRoll be false.
 func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.Offset, err error) {
+	return s.AppendTimers(e, storeMs, places, nil)
+}
+
+// AppendTimers is Append of an entry that also does something to timers. Their
+// records are stamped with the offset -1.
+func (s *Store) AppendTimers(e Entry, storeMs int64, places []Place, ops []TimerOp) (first []message.Offset, err error) {
 	if err := s.failed(); err != nil {
 		return nil, err
 	}
@@ -62,6 +68,7 @@ func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.
 	s.encoded, s.keyed, s.touched = s.encoded[:0], s.keyed[:0], s.touched[:0]
 	first = make([]message.Offset, len(places))
 	var frameCRC uint32
+	var timers []Timer
 	err = vfs.Guard(func() error {
 		b := g.mapped.Bytes()[at : at+size]
 		copy(b[frameHead:], e.Data)
@@ -80,13 +87,14 @@ func (s *Store) Append(e Entry, storeMs int64, places []Place) (first []message.
 			s.encoded = appendPlace(s.encoded, first[i], queuePlace{pos: where, time: storeMs, size: uint32(p.Size), tag: p.Tag, crc: crc32.Checksum(r, castagnoli)})
 			s.keyed = appendKeys(s.keyed, r, where)
 		}
+		timers = s.stampTimers(ops, data, pos+frameHead, storeMs)
 		frameCRC = putFrame(b, &e)
 		return nil
 	})
 	if err != nil {
 		return nil, s.fail(fmt.Errorf("append entry %d to %s at %d: %w", e.Index, g.name, at, err))
 	}
-	s.behind = s.publish(g, &e, size, storeMs, frameCRC, places)
+	s.behind = s.publish(g, &e, size, storeMs, frameCRC, places, timers)
 	s.wake(s.touched)
 	used := at + size
 	if s.behind > maxPending/16 || at>>20 != used>>20 || g.low(used) || s.spareDue(used) {
@@ -130,7 +138,7 @@ func (s *Store) turnOf(name message.Queue) *queue {
 
 // publish lets readers see the frame that was written at the active segment's
 // end.
-func (s *Store) publish(g *segment, e *Entry, size, storeMs int64, frameCRC uint32, places []Place) (pending int) {
+func (s *Store) publish(g *segment, e *Entry, size, storeMs int64, frameCRC uint32, places []Place, timers []Timer) (pending int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.frame = g.end
@@ -155,7 +163,11 @@ func (s *Store) publish(g *segment, e *Entry, size, storeMs int64, frameCRC uint
 		q.max += message.Offset(j - i)
 		i = j
 	}
-	s.pending += len(s.encoded)
+	for _, t := range timers {
+		s.timers.added = min(s.timers.added, t.DueMs)
+	}
+	s.timers.mem = append(s.timers.mem, timers...)
+	s.pending += len(s.encoded) + len(timers)*timerEntry
 	return s.pending
 }
 

@@ -46,6 +46,7 @@ func (s *Store) lookAround() {
 	s.flushing.Lock()
 	err := s.flush(false)
 	s.flushing.Unlock()
+	s.mergeTimersSoon()
 	full := errors.Is(err, vfs.ErrNoSpace)
 	switch {
 	case full && !s.full:
@@ -93,7 +94,7 @@ func (s *Store) flushNow() error {
 	return s.flush(true)
 }
 
-// flush writes queue entries and keys that are in memory only: what is much, or
+// flush writes queue entries, keys and timers that are in memory only: what is much, or
 // all. s.flushing is held. Whatever an error leaves unwritten stays in memory.
 func (s *Store) flush(all bool) error {
 	if err := s.failed(); err != nil {
@@ -112,6 +113,7 @@ func (s *Store) flush(all bool) error {
 	var tails []tail
 	var runs []keys
 	s.mu.RLock()
+	timers := all || len(s.timers.mem) >= timerFlush
 	all = all || s.pending > maxPending/16
 	for _, q := range s.queues {
 		if n := len(q.tail); n > 0 && (all || n >= tailBytes) {
@@ -150,6 +152,11 @@ func (s *Store) flush(all bool) error {
 	}
 	for _, r := range runs {
 		if err := s.flushKeys(r.g, r.mem, r.through); err != nil {
+			return s.local(err)
+		}
+	}
+	if timers {
+		if err := s.flushTimers(); err != nil {
 			return s.local(err)
 		}
 	}

@@ -12,6 +12,7 @@
 //	<position>.floor        the states at that position, from which a peer can start
 //	<position>.keys         keys of the segment's records: sorted runs
 //	<topic>@<id>.<offset>.q places of a queue's messages from that offset on
+//	<number>.timers         a sorted run of timers: records that wait for their time
 //	next.log                a segment prepared ahead
 //	trim                    below which position files may be missing
 //
@@ -59,7 +60,7 @@
 //	    28     4  checksum of the above
 //	    32   16n  entries: XXH64 of topic, '#' and key (8); position of the record (8)
 //
-// The layouts of state, floor and trim are above their code.
+// The layouts of state, floor, trim and runs of timers are above their code.
 //
 // # Durability
 //
@@ -87,12 +88,12 @@
 //
 // # Limits
 //
-// A store has one goroutine and one map, of its active segment: three quarters into
+// A store has one goroutine, another while runs of timers are merged, and one map, of its active segment: three quarters into
 // it another, of the next, and until the background has been there another of each
 // sealed one. It keeps at most 16 files open besides; sealed segments are read with
 // pread. It starts with 64 KiB on disk and reserves more ahead of the appender, as
 // much as there is, up to 8 MiB at a time; what is left when a segment is sealed is
 // given back. A queue takes 4 KiB more once it is synced. In memory wait at most
-// 64 KiB of places per queue and 64 Ki keys, 16 MiB together: then Append writes
+// 64 KiB of places per queue, 64 Ki keys and 16 Ki timers, 16 MiB together: then Append writes
 // them itself. A queue that is idle keeps nothing but its bounds.
 package store

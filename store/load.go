@@ -32,6 +32,7 @@ type listing struct {
 	starts []Position // of segments, in order
 	bases  map[message.Queue][]message.Offset
 	other  map[string]Position // floors and keys
+	timers []uint64            // numbers of runs
 	rest   []string            // what no version of this program needs again
 }
 
@@ -54,6 +55,8 @@ func (s *Store) list() (l listing, err error) {
 		case err != nil:
 		case kind == "log":
 			l.starts = append(l.starts, Position(pos))
+		case "."+kind == timerSuffix:
+			l.timers = append(l.timers, uint64(pos))
 		case kind == "keys" || kind == "floor":
 			l.other[n] = Position(pos)
 		}
@@ -126,6 +129,9 @@ func (s *Store) load(st state, fresh bool) error {
 		for _, base := range bases {
 			drop = append(drop, queueName(s.dir, q, base))
 		}
+	}
+	if err := s.loadTimers(have.timers, first, fresh); err != nil {
+		return err
 	}
 	for _, name := range drop {
 		if err := s.removeFile(name); err != nil {

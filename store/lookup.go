@@ -65,7 +65,7 @@ func (s *Store) recordOf(g *segment, p, end Position) (message.Record, error) {
 		return nil, err
 	}
 	r, err := message.ParseRecord(b)
-	if err != nil || len(r) != len(b) || r.PhysicalOffset() != message.PhysicalOffset(s.o.Number, int64(p)) {
+	if err != nil || len(r) != len(b) || r.PhysicalOffset() != message.PhysicalOffset(s.o.Number, int64(p)) || r.QueueOffset() < 0 {
 		return nil, ErrNotFound
 	}
 	s.mu.RLock()

@@ -37,6 +37,9 @@ type Mender struct {
 	Peers   []Peer // asked in this order
 	// Places says where records lie in an entry, and to which queue each goes.
 	Places func(Entry) ([]Place, error)
+	// Timers says what an entry, whose data lies at, did to timers. It is given those
+	// of a segment in order, with the last store time before them. nil: nothing.
+	Timers func(e Entry, at Position, lastMs int64) ([]TimerOp, error)
 
 	ready map[Position]Position // segments that Probe has, under probeName, and their ends
 }
@@ -152,7 +155,7 @@ func (o Options) mending() Options {
 }
 
 func mendRank(name string) int {
-	return slices.Index([]string{cutName, ".log", ".floor", ".keys", ".q"}, cmp.Or(filepath.Ext(name), name))
+	return slices.Index([]string{cutName, ".log", ".floor", ".keys", ".q", timerSuffix}, cmp.Or(filepath.Ext(name), name))
 }
 
 // file mends one file, by its kind.
@@ -162,6 +165,9 @@ func (m *Mender) file(ctx context.Context, st state, name string) error {
 	}
 	if name == cutName {
 		return m.cut(st)
+	}
+	if isTimerRun(name) {
+		return m.timers(ctx, st)
 	}
 	at, kind, _ := strings.Cut(name, ".")
 	n, err := strconv.ParseInt(at, 10, 64)
@@ -493,7 +499,7 @@ func (m *Mender) copyAll(ctx context.Context, st state, marks []Mark) error {
 		_, _, queue := parseQueueName(n)
 		switch ext := filepath.Ext(n); {
 		case keep[n]:
-		case queue, ext == ".log", ext == ".floor", ext == ".keys", n == cutName:
+		case queue, ext == ".log", ext == ".floor", ext == ".keys", ext == timerSuffix, n == cutName:
 			if err := m.Options.FS.Remove(m.path(n)); err != nil {
 				return err
 			}
@@ -507,5 +513,8 @@ func (m *Mender) copyAll(ctx context.Context, st state, marks []Mark) error {
 			return err
 		}
 	}
-	return m.allQueues(ctx, st)
+	if err := m.allQueues(ctx, st); err != nil {
+		return err
+	}
+	return m.timers(ctx, st)
 }

@@ -56,6 +56,14 @@ func (s *Store) Reset(storeState, keep []byte) error {
 	for n := range have.other {
 		s.discardLocked(filepath.Join(s.dir, n))
 	}
+	for _, n := range have.timers {
+		s.discardLocked(timerName(s.dir, n))
+	}
+	for _, r := range s.timers.runs {
+		r.leave()
+	}
+	s.timers.runs, s.timers.mem = nil, nil
+	s.timers.life++
 	for q, bases := range have.bases {
 		for _, base := range bases {
 			s.discardLocked(queueName(s.dir, q, base))

@@ -113,7 +113,8 @@ type Store struct {
 	digest   uint64
 	names    bool                // the directory is to be synced
 	trash    map[string]struct{} // files to remove once no state that may be opened needs them
-	pending  int                 // bytes of queue entries and keys that wait in memory
+	pending  int                 // bytes of queue entries, keys and timers that wait in memory
+	timers   timers
 	closed   bool
 }
 
@@ -294,7 +295,7 @@ func (s *Store) Segments() []Mark {
 	return ms
 }
 
-// DiskBytes is what log, queues and keys hold on disk, without what is reserved.
+// DiskBytes is what log, queues, keys and timers hold on disk, without what is reserved.
 func (s *Store) DiskBytes() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -306,6 +307,9 @@ func (s *Store) DiskBytes() int64 {
 		if len(q.bases) > 0 {
 			n += int64(q.max-q.bases[0]) * queueEntry
 		}
+	}
+	for _, r := range s.timers.runs {
+		n += r.size()
 	}
 	return n
 }

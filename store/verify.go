@@ -16,7 +16,7 @@ const verifyBytes = 1 << 20
 
 // Verify reads again, from the disk and not from memory where it can, what lies
 // there: the segments from position from on, but for those not sealed and synced
-// yet, with their floors and keys; then the queues and the trim file. It gives the
+// yet, with their floors and keys; then the queues, the timers and the trim file. It gives the
 // first damage in each file to found, and to OnDamage, and goes on. A damaged file
 // of keys is built again.
 //
@@ -52,6 +52,14 @@ func (s *Store) Verify(ctx context.Context, from Position, pace func(ctx context
 	}
 	for _, q := range queues {
 		if err := v.queue(q); err != nil {
+			return next, err
+		}
+	}
+	s.mu.RLock()
+	runs := s.timers.runs
+	s.mu.RUnlock()
+	for _, r := range runs {
+		if err := v.outcome(nil, v.timers(r)); err != nil {
 			return next, err
 		}
 	}
@@ -242,6 +250,37 @@ func (v *verifier) queueFile(q *queue, base, from, to message.Offset) error {
 		}
 		if _, ok := decodePlace(off, b); !ok {
 			return damaged(name, placeAt(base, off), "entry %d fails its checksum", off)
+		}
+	}
+	return nil
+}
+
+// timers checks a run.
+func (v *verifier) timers(r *timerRun) error {
+	f, err := v.s.disk.Open(r.name)
+	if err != nil {
+		r.use.RLock()
+		defer r.use.RUnlock()
+		if r.gone {
+			return nil
+		}
+		return unread(r.name, 0, err)
+	}
+	defer f.Close()
+	w := &window{v: v, f: f, name: r.name, size: r.size()}
+	b, err := w.at(0, timerHead)
+	if err != nil {
+		return err
+	}
+	if _, err := decodeTimerHead(r.name, b, r.size()); err != nil {
+		return err
+	}
+	for i := 0; i*timersPer < r.count; i++ {
+		if b, err = w.at(int64(1+i)*timerBlock, timerBlock); err != nil {
+			return err
+		}
+		if _, err := r.checkBlock(i, b); err != nil {
+			return err
 		}
 	}
 	return nil

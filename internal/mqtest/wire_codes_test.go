@@ -88,6 +88,13 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"search in no topic", remoting.SearchOffsetByTimestamp, with(search, "topic", "none"), nil, remoting.TopicNotExist},
 		{"search by no boundary", remoting.SearchOffsetByTimestamp, with(search, "boundaryType", "MIDDLE"), nil, remoting.InvalidParameter},
 
+		{"decision of no group", remoting.EndTransaction, fields{"tranStateTableOffset": "0", "commitLogOffset": "1", "commitOrRollback": "8"}, nil, remoting.InvalidParameter},
+		{"decision that is none", remoting.EndTransaction, fields{"producerGroup": "p", "tranStateTableOffset": "0", "commitLogOffset": "1", "commitOrRollback": "4"}, nil, remoting.InvalidParameter},
+		{"decision about nothing", remoting.EndTransaction, fields{"producerGroup": "p", "tranStateTableOffset": "0", "commitLogOffset": "1", "commitOrRollback": "8"}, nil, remoting.NoTransaction},
+		{"decision in no slot", remoting.EndTransaction, fields{"producerGroup": "p", "tranStateTableOffset": "9223372036854775807", "commitLogOffset": "1", "commitOrRollback": "12"}, nil, remoting.NoTransaction},
+		{"transactions of no topic", remoting.ListTransactions, fields{"topic": "none"}, nil, remoting.TopicNotExist},
+		{"transactions of what", remoting.ListTransactions, nil, nil, remoting.InvalidParameter},
+
 		{"no message there", remoting.ViewMessageByID, fields{"offset": "9223372036854775807"}, nil, remoting.SystemError},
 		{"message below zero", remoting.ViewMessageByID, fields{"offset": "-1"}, nil, remoting.InvalidParameter},
 		{"key in no topic", remoting.QueryMessage, with(key, "topic", "none"), nil, remoting.TopicNotExist},
@@ -155,15 +162,18 @@ func wireRefusals(t *testing.T, c *Cluster) {
 			row{"to a retry topic", x.code, with(good, n[0], "%RETRY%g"), body, remoting.NoPermission},
 			row{"where nobody may write", x.code, x.ext("readonly", 0), body, remoting.NoPermission},
 			row{"to a queue beyond", x.code, with(good, n[1], "2"), body, remoting.InvalidParameter},
-			row{"of a transaction", x.code, with(good, n[2], "4"), body, remoting.MessageIllegal},
+			row{"of a transaction that is decided", x.code, with(good, n[2], "8"), body, remoting.MessageIllegal},
 			row{"of a body above the limit", x.code, good, wrap("", big), remoting.MessageIllegal},
 		)
-		for name, p := range map[string]string{"delayed": "DELAY\x013\x02", "timed": "TIMER_DELAY_MS\x015\x02", "prepared": "TRAN_MSG\x01true\x02", "with long properties": "k\x01" + strings.Repeat("v", 32767)} {
+		for name, p := range map[string]string{"delayed": "DELAY\x013\x02", "timed": "TIMER_DELAY_MS\x015\x02", "prepared and delayed": "TRAN_MSG\x01true\x02DELAY\x013\x02", "with long properties": "k\x01" + strings.Repeat("v", 32767)} {
 			ext, b := props(p)
 			if x.wrapped && len(p) > 32767 {
 				continue // the layout has no room for them
 			}
 			rows = append(rows, row{name, x.code, ext, b, remoting.MessageIllegal})
+		}
+		if x.code == remoting.SendBatchMessage || x.wrapped {
+			rows = append(rows, row{"of a batch that is a transaction", x.code, with(good, n[2], "4"), body, remoting.MessageIllegal})
 		}
 		for _, pid := range []fields{{"pid": "zz"}, {"pid": strings.Repeat("a", 32), "pep": "x", "seq": "0"}, {"pid": strings.Repeat("a", 32), "pep": "0", "seq": "-1"}} {
 			ext := with(good)
@@ -871,10 +881,10 @@ func wireReset(t *testing.T, c *Cluster) {
 	})
 }
 
-// 36, 37, 39, 46: any reply counts as success with stock clients, so the
+// 36, 39, 46: any reply counts as success with stock clients, so the
 // connection ends.
 func wireClosing(t *testing.T, c *Cluster) {
-	for _, code := range []remoting.Code{remoting.ConsumerSendMessageBack, remoting.EndTransaction, remoting.CheckTransactionState, remoting.CheckClientConfig} {
+	for _, code := range []remoting.Code{remoting.ConsumerSendMessageBack, remoting.CheckTransactionState, remoting.CheckClientConfig} {
 		c.each(t, 0, func(t *testing.T, w *wire) {
 			w.send(code, fields{"offset": "0", "group": "g", "delayLevel": "0"}, nil)
 			w.closed()

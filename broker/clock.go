@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// The time that commands carry is the cluster's: the median of the clocks of the nodes
+// that are alive, of an even number the lower of the two. It is taken every half
+// second and goes on by the monotonic clock, so that a clock that jumps, this node's
+// own too, moves it no further than to the next sound one: no timer fires early, and
+// none stalls. With one node alive it is that node's clock.
+
+// kindClock asks a node for its clock. The answer: Unix ms, int64, big-endian.
+const kindClock = 24
+
+const (
+	clockEvery = 500 * time.Millisecond
+	clockWait  = 400 * time.Millisecond
+)
+
+// clock is the cluster's time, as this node has it.
+type clock struct {
+	mu    sync.Mutex
+	ms    int64 // at
+	at    time.Time
+	sound bool                // taken with answers of all nodes that were alive
+	peers map[string]readings // of the last answers
+}
+
+type readings struct {
+	ms int64
+	at time.Time
+}
+
+// time is the cluster's.
+func (b *Broker) time() time.Time {
+	b.clock.mu.Lock()
+	defer b.clock.mu.Unlock()
+	if b.clock.at.IsZero() {
+		return b.now()
+	}
+	return time.UnixMilli(b.clock.ms + time.Since(b.clock.at).Milliseconds())
+}
+
+func (b *Broker) atMs() int64 { return b.time().UnixMilli() }
+
+// timeIsSound reports whether the cluster's time was taken of all nodes that are
+// alive.
+func (b *Broker) timeIsSound() bool {
+	b.clock.mu.Lock()
+	defer b.clock.mu.Unlock()
+	return b.clock.sound
+}
+
+// keepTime asks the other nodes for their clocks.
+func (b *Broker) keepTime() {
+	tick := time.NewTicker(clockEvery)
+	defer tick.Stop()
+	for {
+		b.takeTime()
+		select {
+		case <-tick.C:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Broker) takeTime() {
+	var wg sync.WaitGroup
+	alive := 0
+	for _, n := range b.members.Nodes() {
+		if n.Name == b.id.Node || !b.transport.Alive(n.Name) {
+			continue
+		}
+		alive++
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(b.ctx, clockWait)
+			defer cancel()
+			answer, err := b.transport.Call(ctx, n.Name, kindClock, nil)
+			if err != nil || len(answer) != 8 {
+				return
+			}
+			at := time.Now()
+			b.clock.mu.Lock()
+			defer b.clock.mu.Unlock()
+			if b.clock.peers == nil {
+				b.clock.peers = make(map[string]readings)
+			}
+			// An answer that was long on its way makes it late, never early.
+			b.clock.peers[n.Name] = readings{int64(binary.BigEndian.Uint64(answer)), at}
+		})
+	}
+	wg.Wait()
+	at := time.Now()
+	all := []int64{b.now().UnixMilli()}
+	b.clock.mu.Lock()
+	defer b.clock.mu.Unlock()
+	for node, r := range b.clock.peers {
+		if !b.transport.Alive(node) {
+			delete(b.clock.peers, node)
+			continue
+		}
+		all = append(all, r.ms+at.Sub(r.at).Milliseconds())
+	}
+	slices.Sort(all)
+	b.clock.ms, b.clock.at, b.clock.sound = all[(len(all)-1)/2], at, len(all) > alive
+}
+
+// answerClock answers kindClock.
+func (b *Broker) answerClock(context.Context, string, []byte) ([]byte, error) {
+	if b.ctx.Err() != nil {
+		return nil, errors.New("broker: shutting down")
+	}
+	return binary.BigEndian.AppendUint64(nil, uint64(b.now().UnixMilli())), nil
+}

@@ -1,0 +1,208 @@
+package broker
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/raftlog"
+	"raftmq/remoting"
+	"raftmq/store"
+)
+
+// delayOf reads when m is to come from its properties, and makes those what consumers
+// are to see then. 0: at once.
+func (b *Broker) delayOf(r *request, m *message.Message, batch bool) (due int64, refusal *remoting.Command) {
+	now := b.atMs()
+	due, delayed, err := message.Due(m.Properties, now)
+	switch {
+	case err != nil:
+		return 0, r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err)
+	case !delayed:
+		return 0, nil
+	case batch:
+		return 0, r.refuse(remoting.MessageIllegal, "messages of a batch cannot be delayed; certainly not stored")
+	case b.cfg.MaxDelay > 0 && due-now > b.cfg.MaxDelay.Milliseconds():
+		return 0, r.refuse(remoting.MessageIllegal, "timer message illegal, the delay time should not be bigger than %v; certainly not stored", b.cfg.MaxDelay)
+	case due <= now:
+		return 0, nil
+	}
+	m.Properties = message.Waiting(m.Properties, due, now)
+	return due, nil
+}
+
+// waiting is a message of a request of which one is to come later.
+type waiting struct {
+	dueMs  int64 // 0: at once
+	unique string
+	size   int // of its record
+}
+
+// waitingBefore is of the records before the first that is to come later.
+func (b *Broker) waitingBefore(records []byte, room int) []waiting {
+	ws := make([]waiting, 0, room)
+	for len(records) > 0 {
+		rec, err := message.ParseRecord(records)
+		if err != nil {
+			panic(err) // it was made here
+		}
+		unique, _ := rec.Property(message.PropUniqueKey)
+		ws = append(ws, waiting{unique: unique, size: len(rec)})
+		records = records[len(rec):]
+	}
+	return ws
+}
+
+// sendDelayed stores messages of which at least one is to come later, each by itself:
+// clients of ours send several at once. If some are stored and others are not, nothing
+// is said of any, and a client that sends them again finds the same.
+func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHeader, p *partition, all fsm.Item, wait []waiting) (*remoting.Command, error) {
+	items := make([]fsm.Delayed, len(wait))
+	records := all.Records
+	for i, w := range wait {
+		it := fsm.Item{Queue: all.Queue, Producer: all.Producer, Records: records[:w.size:w.size], Count: 1}
+		it.Producer.Sequence += uint64(i)
+		items[i] = fsm.Delayed{Item: it, DueMs: w.dueMs}
+		records = records[w.size:]
+	}
+	results, err := p.delays.appendAll(ctx, items)
+	if err != nil {
+		return nil, err
+	}
+	one := results[0]
+	var ids, handles, offsets []string
+	for i, res := range results {
+		if res.Status != fsm.Stored && res.Status != fsm.Duplicate {
+			if i > 0 {
+				return nil, fmt.Errorf("%w: of %d messages %d are stored", raftlog.ErrUnknownOutcome, len(results), i)
+			}
+			return b.sent(r, h, res.ItemResult, wait[i].unique), nil
+		}
+		handle, off := "", int64(-1)
+		if res.Waits {
+			_, pos := message.SplitPhysicalOffset(res.Physical[0])
+			handle = recallHandle{h.Topic, brokerName(r.slot), store.TimerKey{DueMs: items[i].DueMs, ID: store.Position(pos)}, wait[i].unique}.encode()
+		} else {
+			off = int64(res.Offset)
+			if res.Status == fsm.Duplicate {
+				if _, err := firstReceipt(p, all.Queue, &res.ItemResult); err != nil {
+					return nil, unknownReceipt(err)
+				}
+			}
+		}
+		ids = append(ids, message.OffsetID(b.storeHost(r.slot), res.Physical[0]))
+		handles, offsets = append(handles, handle), append(offsets, itoa(off))
+	}
+	reply := r.ReplyWith(remoting.SendReply{MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: int64(one.Offset), TransactionID: wait[0].unique, Duplicate: one.Status == fsm.Duplicate}, nil)
+	reply.SetExt("recallHandle", strings.Join(handles, ","))
+	if r.ours() {
+		reply.SetExt(extOffsets, strings.Join(offsets, ","))
+	}
+	return reply, nil
+}
+
+// recallHandle names a message that waits. It is the URL-safe base64 of
+//
+//	v1 topic broker-name due-ms unique-key position
+//
+// of which RocketMQ's own have no position, and the due time plus one.
+type recallHandle struct {
+	topic, broker string
+	key           store.TimerKey
+	unique        string
+}
+
+func (h recallHandle) encode() string {
+	return base64.URLEncoding.EncodeToString(fmt.Appendf(nil, "v1 %s %s %d %s %d", h.topic, h.broker, h.key.DueMs+1, h.unique, h.key.ID))
+}
+
+// errHandle: it is not one of ours.
+var errHandle = errors.New("recall handle is invalid")
+
+func decodeRecallHandle(s string) (h recallHandle, err error) {
+	if len(s) > 2048 {
+		return h, errHandle
+	}
+	b, err := base64.URLEncoding.DecodeString(s)
+	if err != nil {
+		b, err = base64.RawURLEncoding.DecodeString(s)
+	}
+	parts := strings.Split(string(b), " ")
+	if err != nil || len(parts) != 6 || parts[0] != "v1" {
+		return h, errHandle
+	}
+	due, err1 := strconv.ParseInt(parts[3], 10, 64)
+	pos, err2 := strconv.ParseInt(parts[5], 10, 64)
+	if err1 != nil || err2 != nil || due < 1 || pos < 1 || message.CheckTopic(parts[1]) != nil {
+		return h, errHandle
+	}
+	return recallHandle{parts[1], parts[2], store.TimerKey{DueMs: due - 1, ID: store.Position(pos)}, parts[4]}, nil
+}
+
+// recall answers 370: it takes back a message that waits.
+func (b *Broker) recallMessage(ctx context.Context, r *request) *remoting.Command {
+	topic := r.Ext["topic"]
+	h, err := decodeRecallHandle(r.Ext["recallHandle"])
+	if err != nil {
+		return r.refuse(remoting.IllegalOperation, "recall failed, %v", err)
+	}
+	if topic != "" && topic != h.topic {
+		return r.refuse(remoting.IllegalOperation, "recall failed, topic not match")
+	}
+	slot, ok := parseBrokerName(h.broker)
+	if !ok {
+		return r.refuse(remoting.IllegalOperation, "recall failed, broker service not available")
+	}
+	r.slot = slot
+	_, part, refusal := b.locate(ctx, r, h.topic, 0)
+	if refusal != nil {
+		return refusal
+	}
+	return b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		done, err := p.takeBack(ctx, b, h.key)
+		switch {
+		case errors.Is(err, store.ErrNotFound) && p.decided(h.key):
+			return r.refuse(remoting.SystemError, "recall failed, the message is due or has come"), nil
+		case errors.Is(err, store.ErrNotFound):
+			return r.refuse(remoting.QueryNotFound, "recall failed, no such message waits"), nil
+		case err != nil:
+			return nil, err
+		case !done:
+			return r.refuse(remoting.SystemError, "recall failed, the message is due or has come"), nil
+		}
+		reply := r.ReplyWith(nil, nil)
+		reply.SetExt("msgId", h.unique)
+		return reply, nil
+	})
+}
+
+// takeBack recalls what waits under a key; store.ErrNotFound: nothing does. False: it
+// is due, and comes or has come.
+func (p *partition) takeBack(ctx context.Context, b *Broker, k store.TimerKey) (bool, error) {
+	p.timers.keeping.Lock()
+	defer p.timers.keeping.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, forwardWait)
+	defer cancel()
+	if err := p.replica.ReadIndex(ctx); err != nil {
+		return false, errNotHere
+	}
+	if t, err := p.store().TimerOf(k); err != nil || t.Size == 0 { // taken back before
+		return err == nil, err
+	}
+	v, err := p.propose(ctx, fsm.EncodeRecall(nil, b.atMs(), []store.TimerKey{k}))
+	if err != nil {
+		return false, err
+	}
+	return v.(fsm.RecallResult).Items[0], nil
+}
+
+// decided reports whether the time of a key has come.
+func (p *partition) decided(k store.TimerKey) bool {
+	_, now := p.machine.Timers()
+	return k.DueMs <= now
+}

@@ -1,0 +1,103 @@
+package mqtest
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
+)
+
+// arrivals reads a topic until n messages came, and returns for each body when it was
+// stored.
+func arrivals(ctx context.Context, t *testing.T, cl *client.Client, topic string, n int) map[string]time.Time {
+	t.Helper()
+	r, err := cl.NewReader(topic)
+	require.NoError(t, err)
+	defer r.Close()
+	got := make(map[string]time.Time)
+	for d, err := range r.All(ctx) {
+		require.NoError(t, err)
+		require.NotContains(t, got, string(d.Body), "once")
+		if got[string(d.Body)] = d.StoredAt; len(got) == n {
+			break
+		}
+	}
+	return got
+}
+
+// leaderOf is the node that leads a topic of one partition.
+func (c *Cluster) leaderOf(topic string) int {
+	c.t.Helper()
+	return c.leader(topic, c.of(0, topic).Slot)
+}
+
+// A message comes at its time, by level, delay or date, in no queue before, and once;
+// through the death of the leader that took it and a restart of all nodes.
+func TestMessagesComeAtTheirTime(t *testing.T) {
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "timed", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	due := make(map[string]time.Time)
+	send := func(m *client.Message, after time.Duration) client.Receipt {
+		m.Topic, m.Body = "timed", fmt.Appendf(nil, "%d", len(due))
+		due[string(m.Body)] = time.Now().Add(after)
+		r, err := p.Send(ctx, m)
+		require.NoError(t, err)
+		return r
+	}
+	r := send(&client.Message{DelayLevel: 1}, time.Second)
+	require.EqualValues(t, -1, r.Offset)
+	require.NotEmpty(t, r.Recall)
+	send(&client.Message{Delay: 300 * time.Millisecond}, 300*time.Millisecond)
+	send(&client.Message{DeliverAt: time.Now().Add(2500 * time.Millisecond)}, 2490*time.Millisecond)
+	r = send(&client.Message{DeliverAt: time.Now().Add(-time.Hour)}, -time.Hour)
+	require.EqualValues(t, 0, r.Offset, "what is past comes at once")
+	taken := send(&client.Message{Delay: 2 * time.Second}, 0)
+	far := send(&client.Message{DeliverAt: time.Now().AddDate(30, 0, 0)}, 0)
+	delete(due, "4")
+	delete(due, "5")
+	require.NoError(t, cl.Recall(ctx, taken.Recall))
+	require.NoError(t, cl.Recall(ctx, taken.Recall), "asked again")
+	require.ErrorIs(t, cl.Recall(ctx, "x"), client.ErrInvalid)
+
+	got := arrivals(ctx, t, cl, "timed", 2)
+	require.Contains(t, got, "1")
+	lead := c.leaderOf("timed")
+	c.Stop(lead)
+	c.Run(lead)
+	c.Await(lead)
+	got = arrivals(ctx, t, cl, "timed", 4)
+	for i := range c.Nodes {
+		c.Stop(i)
+	}
+	for i := range c.Nodes {
+		c.Run(i)
+	}
+	for i := range c.Nodes {
+		c.Await(i)
+	}
+	cl = c.Client()
+	got = arrivals(ctx, t, cl, "timed", 4)
+	for body, at := range due {
+		at = at.Add(-20 * time.Millisecond) // delays count from the cluster's time, which is a little late
+		require.False(t, got[body].Before(at), "%s came %v early", body, at.Sub(got[body]))
+	}
+	require.NoError(t, cl.Recall(ctx, far.Recall), "years ahead, after restarts")
+	lo, hi := bounds(ctx, t, cl, "timed")
+	require.EqualValues(t, [2]int64{0, 4}, [2]int64{lo, hi})
+	var order []string
+	for b := range got {
+		order = append(order, b)
+	}
+	sort.Slice(order, func(i, j int) bool { return got[order[i]].Before(got[order[j]]) })
+	require.Equal(t, []string{"3", "1", "0", "2"}, order)
+}
