@@ -103,6 +103,7 @@ var properties = []property{
 	{"P8", "a group's offset never goes back, nor past the end", false, commits},
 	{"P8r", "commits, moves and questions of a group's offset have one order", false, register},
 	{"P9", "each group has handled what was acknowledged", false, delivered},
+	{"P10", "a transaction has one fate, and its message shares it", false, fates},
 	{"P11", "who holds a queue's lock holds it alone, and it is handled in order", false, locks},
 	{"P14", "a topic that was created is there for everybody, and its messages go with it", false, topics},
 	{"P15", "a batch is stored together or not at all", false, batch},

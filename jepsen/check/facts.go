@@ -66,6 +66,8 @@ func gather(ops []history.Op) (*facts, error) {
 	for i := range ops {
 		op := &ops[i]
 		switch {
+		case (op.F == history.Prepared || op.F == history.Asked) && len(op.Values) != 1:
+			return nil, fmt.Errorf("line %d: %s of %d values", op.Index+1, op.F, len(op.Values))
 		case op.Request():
 		case op.F == history.Final:
 			f.addFinal(op)
@@ -122,7 +124,7 @@ func gather(ops []history.Op) (*facts, error) {
 func complete(op *history.Op) error {
 	ok := true
 	switch op.F {
-	case history.Resend, history.Note:
+	case history.Resend, history.Note, history.Decide:
 		ok = len(op.Values) == 1
 	case history.Commit, history.Reset:
 		ok = len(op.Places) == 1

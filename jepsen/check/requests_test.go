@@ -53,6 +53,20 @@ func (s *script) disk(t history.Type, from int64, values ...string) {
 	s.add(history.Op{Process: "run", Type: t, F: history.Disk, Node: "n1", Queue: "q", Messages: ms})
 }
 
+// transaction adds a send whose local transaction says fate, or nothing.
+func (s *script) transaction(process, value, fate string, answer history.Type) {
+	s.add(history.Op{Process: process, Type: history.Invoke, F: history.Send, Values: []string{value}})
+	s.add(history.Op{Process: "l", Type: history.Info, F: history.Prepared, Values: []string{value}})
+	if fate != "" {
+		s.decide("l", value, fate, answer)
+	}
+	s.add(history.Op{Process: process, Type: history.Info, F: history.Send})
+}
+
+func (s *script) decide(process, value, fate string, answer history.Type) {
+	s.call(history.Op{Process: process, F: history.Decide, Values: []string{value}, Fate: fate}, answer, history.Op{})
+}
+
 func (s *script) send(process, value string, offset int64) {
 	s.call(history.Op{Process: process, F: history.Send, Values: []string{value}}, history.OK, history.Op{Places: []history.Place{{Queue: "q", Offset: offset}}})
 }
@@ -323,6 +337,39 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.put(2, history.OK)
 			s.note(history.Fail, "x")
 			s.notes("x")
+			s.end(0)
+		}},
+
+		{"transactions that share their fate", "P10", Valid, "", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("2", "2-0", history.Committing, history.Info)
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.decide("c", "3-0", history.Committing, history.Info)
+			s.end(0, "0-0", "3-0")
+		}},
+		{"a rolled back message is there", "P10", Invalid, "is rolled back", func(s *script) {
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.decide("c", "1-0", history.Committing, history.Info)
+			s.end(0, "1-0")
+		}},
+		{"a message is there that nobody committed", "P10", Invalid, "nobody committed", func(s *script) {
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.end(0, "3-0")
+		}},
+		{"a committed message is nowhere", "P10", Invalid, "is nowhere", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.end(0)
+		}},
+		{"two fates", "P10", Invalid, "was answered that it is", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.decide("c", "0-0", history.RollingBack, history.OK)
+			s.end(0, "0-0")
+		}},
+		{"nobody was asked", "P10", Invalid, "nobody was asked", func(s *script) {
+			s.transaction("3", "3-0", "", "")
 			s.end(0)
 		}},
 

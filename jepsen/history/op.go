@@ -51,6 +51,10 @@ const (
 	// Note puts the value of Values into Topic, which comes and goes; the OK of Notes
 	// has the Values that are in it.
 	Note, Notes = "note", "notes"
+	// Prepared: a transaction's message, Values, is stored where nobody sees it, and its
+	// local transaction runs. Decide says what is to become of it, Fate; OK: that holds,
+	// Fail: the other does. Asked: a producer was asked about it.
+	Prepared, Decide, Asked = "prepared", "decide", "asked"
 	// Run describes the run, first in the history.
 	Run = "run"
 	// Fault is what was done to a node, or undone.
@@ -73,6 +77,12 @@ const (
 	Drained = "drained"
 )
 
+// Fates that a Decide asks for.
+const (
+	Committing  = "commit"
+	RollingBack = "rollback"
+)
+
 // Op is one line of a history.
 type Op struct {
 	Index   int64    `json:"i"` // place in the history: what ended at a lower index than another began was before it
@@ -86,6 +96,7 @@ type Op struct {
 	Group    string    `json:"group,omitempty"`
 	Topic    string    `json:"topic,omitempty"`
 	Count    int       `json:"count,omitempty"`
+	Fate     string    `json:"fate,omitempty"`  // of a decide: Committing or RollingBack
 	Loose    bool      `json:"loose,omitempty"` // of a send: the client may store it more than once
 	Node     string    `json:"node,omitempty"`
 	Queue    string    `json:"k,omitempty"`
@@ -157,7 +168,7 @@ type Plan struct {
 // Request reports whether op is a line of two, Invoke and an outcome.
 func (op *Op) Request() bool {
 	switch op.F {
-	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes:
+	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes, Decide:
 		return true
 	}
 	return false

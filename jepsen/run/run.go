@@ -56,6 +56,7 @@ type run struct {
 	lossy   []*client.Client // the same, with replies thrown away
 	pinned  []*client.Client // one per node, each speaking to that node alone
 	parts   []*part
+	ledger  *ledger // of transactions
 	history *history.Writer
 	begun   time.Time
 	process atomic.Int64
