@@ -1,12 +1,14 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 	"time"
 
 	"raftmq/jepsen/check"
@@ -19,7 +21,14 @@ var source string
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"first": func(v []contradiction) []contradiction { return v[:min(len(v), shown)] },
 	"rest":  func(v []contradiction) []contradiction { return v[min(len(v), shown):] },
-	"short": short, "seconds": func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }, "nobody": orNobody,
+	"kinds": func(nemesis string) string {
+		if n := strings.Count(nemesis, ",") + 1; n > namedKinds {
+			return fmt.Sprintf("of %d kinds", n)
+		}
+		return strings.ReplaceAll(cmp.Or(nemesis, "none"), ",", ", ")
+	},
+	"commas": func(names string) string { return strings.ReplaceAll(names, ",", ", ") },
+	"short":  short, "seconds": func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }, "nobody": orNobody,
 	"say": say, "moment": func(op history.Op) string { return fmt.Sprintf("%.3f s", float64(op.Time)/1e9) },
 	"class": func(v check.Verdict) string { return [...]string{"valid", "absent", "unknown", "invalid"}[v] },
 	"word":  func(v check.Verdict) string { return [...]string{"valid", "absent", "unknown", "invalid"}[v] },
@@ -61,6 +70,9 @@ func (f *figures) around(v check.Violation) (out []Fault) {
 
 // mostFaults is how many are shown with a contradiction.
 const mostFaults = 6
+
+// namedKinds is how many kinds of faults are named at the head of the page.
+const namedKinds = 8
 
 // short is a duration to three digits; a dash for none.
 func short(d time.Duration) string {
