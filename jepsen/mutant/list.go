@@ -99,8 +99,16 @@ var All = []Mutant{
 		File: "broker/offsets.go", Old: "OffsetReply{Offset: int64(lo)}", New: "OffsetReply{Offset: max(0, int64(lo)-b.now().UnixMilli()%2)}",
 	},
 	{
-		Name: "exit-on-loss", Bug: "a node ends when it is asked to propose and leads no more", Nemesis: "pause", Property: "P20",
-		File: "broker/batch.go", Old: "case errors.Is(err, raftlog.ErrNotLeader):", New: "case errors.Is(err, raftlog.ErrNotLeader) && []bool{}[0]:",
+		Name: "exit-on-loss", Bug: "a node ends when it loses its leadership while entries are under way", Nemesis: "pause-leader", Property: "P20",
+		File: "broker/batch.go", Old: "case err != nil:\n			answerAll(items, err)", New: "case err != nil && []bool{}[0]:\n			answerAll(items, err)",
+	},
+	{
+		Name: "rollback-commits", Bug: "a transaction that is rolled back is committed", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "client/transaction.go", Old: "return remoting.TransactionRollback", New: "return remoting.TransactionCommit",
+	},
+	{
+		Name: "nobody-asked", Bug: "producers are not asked about transactions that have no decision", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)<<20",
 	},
 	{
 		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",
