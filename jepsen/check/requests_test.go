@@ -67,6 +67,14 @@ func (s *script) decide(process, value, fate string, answer history.Type) {
 	s.call(history.Op{Process: process, F: history.Decide, Values: []string{value}, Fate: fate}, answer, history.Op{})
 }
 
+func (s *script) exit(node, how string) {
+	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
+}
+
+func (s *script) fault(node, kind string, lasted int64) {
+	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: kind, Lasted: lasted}})
+}
+
 func (s *script) send(process, value string, offset int64) {
 	s.call(history.Op{Process: process, F: history.Send, Values: []string{value}}, history.OK, history.Op{Places: []history.Place{{Queue: "q", Offset: offset}}})
 }
@@ -337,6 +345,32 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.put(2, history.OK)
 			s.note(history.Fail, "x")
 			s.notes("x")
+			s.end(0)
+		}},
+
+		{"a node ends when its disk fails", "P20", Valid, "under fsync-error", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n1", "fsync-error", 2e9)
+			s.end(0)
+		}},
+		{"a node ends when another's disk fails", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n2", "fsync-error", 2e9)
+			s.end(0)
+		}},
+		{"a node panics when its disk fails", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 2; its log ends: x")
+			s.fault("n1", "fsync-error", 2e9)
+			s.end(0)
+		}},
+		{"a node ends before its disk fails", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.end(0)
+			s.fault("n1", "fsync-error", 1e9)
+		}},
+		{"a node ends when it is stopped", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n1", "pause", 2e9)
 			s.end(0)
 		}},
 
