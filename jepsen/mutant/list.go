@@ -87,11 +87,11 @@ var All = []Mutant{
 		File: "broker/catalogue.go", Old: "return b.catalogue.replica.CatchUp(ctx)", New: "return ctx.Err()",
 	},
 	{
-		Name: "old-end", Bug: "a leader tells a queue's end without asking whether it still leads", Workload: "fresh", Nemesis: "pause-leader,pause", Property: "P17",
+		Name: "old-end", Bug: "a leader tells a queue's end without asking whether it still leads", Workload: "fresh", Nemesis: "isolate-leader", Property: "P17",
 		File: "broker/forward.go", Old: "if err := p.replica.ReadIndex(ctx); err != nil {", New: "if err := ctx.Err(); err != nil {",
 	},
 	{
-		Name: "old-pull", Bug: "a leader says that there is nothing to pull without asking whether it still leads", Workload: "fresh", Nemesis: "pause-leader,pause", Property: "P17",
+		Name: "old-pull", Bug: "a leader says that there is nothing to pull without asking whether it still leads", Workload: "fresh", Nemesis: "isolate-leader", Property: "P17",
 		File: "broker/pull.go", Old: "case wait == 0 && !waits && !checked:", New: "case wait == 0 && !waits && !checked && ctx.Err() != nil:",
 	},
 	{
