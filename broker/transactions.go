@@ -12,7 +12,6 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/message"
-	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
 )

@@ -13,6 +13,10 @@
 // A consumer delivers at least once: a message is delivered again when the
 // handler failed, or when its queue moved before its offset was committed.
 //
+// A TransactionProducer's messages are delivered if, and only if, a local
+// transaction says so. What it did not say, because its program died or an answer was
+// lost, the cluster asks the producers of its group.
+//
 // A topic's queues are numbered from 0, by queue id and then by broker name, so
 // that neighbours lie in different partitions and raising the queue count of a
 // topic only adds numbers.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"sync"
 	"time"
 
 	"raftmq/client"
@@ -47,6 +48,37 @@ func ExampleProducer_Send() {
 		fmt.Println("certainly not stored:", err)
 	default:
 		fmt.Println("stored at", r.Offset)
+	}
+}
+
+func ExampleTransactionProducer_Send() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close(ctx)
+	var payments sync.Map // a database, in which a payment has its message's id
+	p, err := c.NewTransactionProducer("payments", func(_ context.Context, t client.Transaction) client.Verdict {
+		if _, paid := payments.Load(t.ID); paid {
+			return client.Commit
+		}
+		return client.Undecided // it may still be at work: a database would say for sure
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	r, err := p.Send(ctx, &client.Message{Topic: "orders", Tag: "paid", Body: []byte(`{"id":"A-17"}`)}, func(_ context.Context, t client.Transaction) (client.Verdict, error) {
+		payments.Store(t.ID, "A-17") // the local transaction
+		return client.Commit, nil
+	})
+	switch {
+	case errors.Is(err, client.ErrUncertain):
+		fmt.Println("the cluster will ask:", err)
+	case err != nil:
+		fmt.Println("not delivered:", err)
+	default:
+		fmt.Println(r.Verdict)
 	}
 }
 

@@ -18,7 +18,7 @@ func TestExamples(t *testing.T) {
 	stdout := os.Stdout
 	os.Stdout = w
 	defer func() { os.Stdout = stdout }()
-	for _, run := range []func(){ExampleAdmin_CreateTopic, ExampleProducer_Send, ExampleConsumer_Run, ExampleReader_UntilEnd, ExampleAdmin_Lag} {
+	for _, run := range []func(){ExampleAdmin_CreateTopic, ExampleProducer_Send, ExampleConsumer_Run, ExampleReader_UntilEnd, ExampleAdmin_Lag, ExampleTransactionProducer_Send} {
 		run()
 	}
 	os.Stdout = stdout
@@ -30,5 +30,6 @@ stored at 0
 [A-17] {"id":"A-17"}
 0 created 13
 billing lags by 0
+committed
 `, string(printed))
 }

@@ -123,13 +123,6 @@ func TestWhatIsDeliveredIsWhatLocalTransactionsDid(t *testing.T) {
 		if i == senders*each/4 {
 			at := c.leader("t", 1)
 			c.Stop(at)
-			defer func() { c.Nodes[at] = nil }()
-			c.joins = nil
-			for n, b := range c.Nodes {
-				if b != nil && n != at {
-					c.joins = append(c.joins, b.Addresses().Gossip)
-				}
-			}
 			c.Run(at)
 		}
 	}
