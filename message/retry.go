@@ -78,3 +78,16 @@ func Buried(props, reason string) string {
 	}
 	return string(out)
 }
+
+// Unburied undoes Buried.
+func Unburied(props string) string {
+	out := make([]byte, 0, len(props))
+	for k, v := range Properties(props) {
+		switch k {
+		case PropDLQTopic, PropDLQID, PropDLQReason:
+			continue
+		}
+		out = AppendProperty(out, k, v)
+	}
+	return string(out)
+}
