@@ -3,14 +3,18 @@
 GO ?= go
 DATA ?= raftmq-data
 
-.PHONY: help build run test race lint conformance rows jepsen bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance rows jepsen bench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build bin/raftmq and bin/jepsen
+build: ## build bin/raftmq, bin/jepsen and the test build that it breaks, bin/raftmq-faults
 	$(GO) build -o bin/raftmq ./cmd/raftmq
+	$(GO) build -tags faults -o bin/raftmq-faults ./cmd/raftmq
 	$(GO) build -o bin/jepsen ./cmd/jepsen
+
+stockclient: ## build bin/stockclient, RocketMQ's own Go client for the suite's workload "stock"
+	cd conformance && $(GO) build -o ../bin/stockclient ./stockclient
 
 run: build ## three nodes on this machine, in the foreground; prints their addresses
 	bin/raftmq dev --data $(DATA)
@@ -28,9 +32,10 @@ lint: ## formatting and vet, for darwin too
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
+	$(GO) vet -tags faults ./cmd/raftmq
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 
-rows: build ## real processes killed, stopped, continued and wiped under load; full disks; power cuts of whole clusters
+rows: build ## real processes killed, stopped, continued and wiped under load; full disks; bytes that decay; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault pause
 	bin/raftmq bench failover --kills $${KILLS:-10} --fault suffix
@@ -38,14 +43,15 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	bin/raftmq bench restart --size $${RESTART_SIZE:-500MB} --restarts 3 --within 30s
 	RAFTMQ_PROGRAM=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealProcess -v ./raftlog
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
-	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk' -v ./internal/mqtest
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk|DamagedIndex' -v ./internal/mqtest
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -run DamagedFiles -v ./cmd/raftmq
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
-	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealRun -v ./cmd/jepsen
+	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
 
-jepsen: build ## three processes, leaders killed and stopped by a seed, every answer judged
-	bin/jepsen test --nemesis kill,pause --time-limit $${JEPSEN_TIME:-30s} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
+jepsen: build ## three nodes, broken in every way by a seed, every answer judged
+	bin/jepsen test --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
 
 bench: build ## micro-benchmarks of the engine
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting
@@ -54,7 +60,7 @@ demo: build ## the Go source tree through a cluster whose leaders are killed
 	bin/raftmq bench files --kills 3
 
 fuzz: ## each decoder for a while
-	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history; do \
+	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns; do \
 	  for f in $$($(GO) test ./$$p -list '^Fuzz' | grep ^Fuzz); do \
 	    $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} || exit 1; done; done
 

@@ -21,6 +21,8 @@ var mayImport = map[string][]string{
 	"internal/netcut":      {},
 	"internal/vfs":         {},
 	"internal/vfs/vfstest": {"internal/vfs"},
+	"internal/vfs/faultfs": {"internal/vfs"},
+	"internal/faults":      {"internal/vfs/faultfs"},
 	"store":                {"message", "internal/vfs"},
 	"fsm":                  {"message", "store"},
 	"raftlog":              {"internal/vfs"},
@@ -30,12 +32,16 @@ var mayImport = map[string][]string{
 	"client":               {"message", "remoting"},
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
-	"jepsen/cluster":       {},
+	"jepsen/link":          {},
+	"jepsen/proxy":         {"jepsen/cluster", "jepsen/link"},
+	"jepsen/netns":         {"jepsen/cluster", "jepsen/link"},
+	"jepsen/cluster":       {"internal/faults", "internal/vfs/faultfs", "jepsen/vclock"},
+	"jepsen/vclock":        {},
 	"jepsen/mutant":        {},
-	"jepsen/run":           {"client", "jepsen/history", "jepsen/cluster"},
+	"jepsen/run":           {"client", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
 	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
-	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs"}, // raftlog for bench engine
+	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
 
 func TestPackagesImportDownwardOnly(t *testing.T) {

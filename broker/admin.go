@@ -29,6 +29,8 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.listTransactions(ctx, r)
 	case remoting.ListQuarantined:
 		return b.listQuarantined(ctx, r)
+	case remoting.SettleDispute:
+		return b.settleDispute(ctx, r)
 	case remoting.GetKVConfig:
 		return b.value(ctx, r)
 	case remoting.GetKVListByNamespace:

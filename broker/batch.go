@@ -75,7 +75,7 @@ var delays = gathering[fsm.Delayed, fsm.DelayedResult]{
 // appender turns items into entries for one partition.
 type appender[I, R any] struct {
 	gathering[I, R]
-	propose func(cmd []byte) (*raftlog.Proposal, error)
+	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
 	in      chan *appendItem[I, R]
 	flying  chan struct{} // one token per entry in flight
@@ -84,7 +84,7 @@ type appender[I, R any] struct {
 	wg      sync.WaitGroup
 }
 
-func newAppender[I, R any](g gathering[I, R], propose func([]byte) (*raftlog.Proposal, error), now func() time.Time) *appender[I, R] {
+func newAppender[I, R any](g gathering[I, R], propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
 	a := &appender[I, R]{gathering: g, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
@@ -208,21 +208,16 @@ func (a *appender[I, R]) run() {
 	}
 }
 
-// send proposes one entry; its answer is waited for elsewhere.
+// send proposes one entry.
 func (a *appender[I, R]) send(items []*appendItem[I, R], bytes int) {
 	all := make([]I, len(items))
 	for i, it := range items {
 		all[i] = it.item
 	}
 	cmd := a.encode(make([]byte, 0, bytes+64*len(items)+64), a.now().UnixMilli(), all)
-	p, err := a.propose(cmd)
-	if err != nil {
-		<-a.flying
-		answerAll(items, errNotHere)
-		return
-	}
-	a.wg.Go(func() {
-		v, err := p.Wait(context.Background())
+	a.wg.Add(1)
+	err := a.propose(cmd, func(v any, err error) {
+		defer a.wg.Done()
 		<-a.flying
 		switch results, ok := a.split(v); {
 		case errors.Is(err, raftlog.ErrNotLeader):
@@ -237,6 +232,11 @@ func (a *appender[I, R]) send(items []*appendItem[I, R], bytes int) {
 			}
 		}
 	})
+	if err != nil {
+		a.wg.Done()
+		<-a.flying
+		answerAll(items, errNotHere)
+	}
 }
 
 func answerAll[I, R any](items []*appendItem[I, R], err error) {

@@ -14,7 +14,7 @@ import (
 // What nobody took when a partition closes is certainly not stored, whether it
 // came before or after.
 func TestAClosedAppenderAnswersEverybody(t *testing.T) {
-	a := newAppender(messages, func([]byte) (*raftlog.Proposal, error) { return nil, raftlog.ErrNotLeader }, time.Now)
+	a := newAppender(messages, func([]byte, func(any, error)) error { return raftlog.ErrNotLeader }, time.Now)
 	for range entriesFlying {
 		a.flying <- struct{}{} // as if entries were on their way
 	}

@@ -36,6 +36,8 @@ type Deps struct {
 	Now    func() time.Time
 	// Dial opens connections to other nodes.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// GossipVia is where gossip for another node's address goes in place of there.
+	GossipVia func(addr string) string
 }
 
 // Broker is one node.
@@ -47,6 +49,8 @@ type Broker struct {
 	disk    vfs.FS
 	now     func() time.Time
 	dial    func(ctx context.Context, addr string) (net.Conn, error)
+
+	gossipVia func(addr string) string
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -100,7 +104,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial,
+		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia,
 		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
@@ -157,7 +161,7 @@ func (b *Broker) open() error {
 	if err := ownWAL(b.disk, walDir, b.id); err != nil {
 		return err
 	}
-	if err := b.id.raise(b.disk, b.cfg.Data); err != nil {
+	if err := errors.Join(b.id.raise(b.disk, b.cfg.Data), b.peers.raise()); err != nil {
 		return err
 	}
 	opening := time.Now()
@@ -165,6 +169,7 @@ func (b *Broker) open() error {
 		FS: b.disk, SegmentBytes: b.cfg.WALSegmentBytes, Segments: b.cfg.WALSegments, WriteDeadline: b.cfg.WriteDeadline,
 		MaxEntry: int64(b.cfg.MaxBody) + entryHead,
 		Logger:   b.log.Named("wal"), OnFailure: func(err error) { b.fail(fmt.Errorf("write-ahead log: %w", err)) },
+		OnDamage: b.walDamaged, OnHealed: b.walHealed, OnLost: b.fail,
 	})
 	if err != nil {
 		return err
@@ -206,6 +211,7 @@ func (b *Broker) open() error {
 		},
 		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
 		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),
+		Now: b.now, Via: b.gossipVia,
 	})
 	if err != nil {
 		return fmt.Errorf("gossip: %w", err)
@@ -339,12 +345,15 @@ func (b *Broker) opened() {
 func (b *Broker) Addresses() Addresses { return b.addrs }
 
 // Failed delivers the error after which the node must not go on: a disk that
-// failed, or a state that could not be applied.
+// failed, a state that could not be applied, or raftlog.ErrWALDamaged: then Shutdown
+// still hands leadership over.
 func (b *Broker) Failed() <-chan error { return b.failed }
 
 func (b *Broker) fail(err error) {
 	b.log.Error("node must stop", "error", err)
-	b.broken.Store(true)
+	if !errors.Is(err, raftlog.ErrWALDamaged) {
+		b.broken.Store(true)
+	}
 	select {
 	case b.failed <- err:
 	default:

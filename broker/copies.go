@@ -25,6 +25,7 @@ const (
 	copyState              // of a checkpoint; which 0: a new one
 	copyDigest             // an index -> copyDigests
 	copyVerdict            // verdict -> nothing
+	copySettle             // the node whose replica counts -> nothing
 )
 
 const (
@@ -40,6 +41,8 @@ type copyLooks struct {
 	Starts     []store.Mark
 	Applied    uint64
 	Quarantine *quarantine
+	End        store.Mark // as of now
+	Digest     uint64     // of the log through End
 }
 
 // pinned is a checkpoint that is being read by a peer.
@@ -63,11 +66,15 @@ func (b *Broker) copies(ctx context.Context, from string, req []byte) ([]byte, e
 	switch what {
 	case copyLook:
 		looks := copyLooks{Starts: p.store().Segments(), Applied: p.replica.Applied()}
+		looks.End, looks.Digest = p.store().Digest()
 		if q, ok := b.sick.of(p.desc.ID); ok {
 			looks.Quarantine = &q
 		}
 		return json.Marshal(looks)
 	case copyDigest:
+		if q, ok := b.sick.of(p.desc.ID); ok && q.Whole && !q.Disputed {
+			return nil, errors.New("broker: the replica is to be copied whole")
+		}
 		return p.digestFor(rest)
 	case copyVerdict:
 		var v verdict
@@ -76,6 +83,8 @@ func (b *Broker) copies(ctx context.Context, from string, req []byte) ([]byte, e
 		}
 		b.judge(p, v)
 		return nil, nil
+	case copySettle:
+		return nil, b.agree(p.desc.ID, string(rest))
 	}
 	if len(rest) != 24 {
 		return nil, fmt.Errorf("broker: request of %d bytes", len(req))

@@ -43,7 +43,8 @@ func FuzzClientList(f *testing.F) {
 // node.json, peers.json and the write-ahead log's folder.json.
 func FuzzFolderFiles(f *testing.F) {
 	for _, s := range []string{"", "{}", "null", `{"Version":1,"Folders":{"n2":7}}`, `{"Version":2,"Nodes":{"n2":{"Folder":7,"Incarnation":1}}}`, `{"Version":99}`,
-		`{"Cluster":"raftmq","Node":"n1","Incarnation":1,"Folder":5,"Member":true,"Version":1}`, `{"folder":5}`, `{"Version":2,"Nodes":null}`} {
+		`{"Cluster":"raftmq","Node":"n1","Incarnation":1,"Folder":5,"Member":true,"Version":1}`, `{"folder":5}`, `{"Version":2,"Nodes":null}`,
+		string(appendSeal([]byte(`{"version":3,"cluster":"raftmq","node":"n1","incarnation":1,"folder":5,"member":true`))), `{"version":3,"crc32c":"00000000"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,30 +27,25 @@ type identity struct {
 
 const (
 	identityFile    = "node.json"
-	identityVersion = 2 // 1 did not say who is a member
+	identityVersion = 3 // 1 did not say who is a member, 2 had no checksum
 )
 
 // openIdentity reads the directory's identity, in the version that it has, or makes
-// it the given node's.
+// it the given node's. ErrFolderDamaged, ErrConfig: nothing was changed.
 func openIdentity(disk vfs.FS, c Config) (identity, error) {
 	name := filepath.Join(c.Data, identityFile)
-	b, err := vfs.ReadFile(disk, name, 4096)
+	var id identity
+	err := readSealed(disk, name, 4096, identityVersion, &id)
 	if errors.Is(err, fs.ErrNotExist) {
 		id := identity{Version: identityVersion, Cluster: c.Cluster, Node: c.Node, Incarnation: 1, Folder: 1 + rand.Uint64N(math.MaxUint64-1)}
 		return id, writeIdentity(disk, c.Data, id)
 	}
 	if err != nil {
-		return identity{}, fmt.Errorf("read %s: %w", name, err)
-	}
-	var id identity
-	if err := json.Unmarshal(b, &id); err != nil {
-		return identity{}, fmt.Errorf("read %s: %w", name, err)
+		return identity{}, err
 	}
 	switch {
 	case id.Folder == 0:
 		return id, fmt.Errorf("%s names no folder", name)
-	case id.Version > identityVersion:
-		return id, fmt.Errorf("%s has version %d, this program knows %d", name, id.Version, identityVersion)
 	case id.Cluster != c.Cluster:
 		return id, fmt.Errorf("%w: %s belongs to cluster %q, not %q", ErrConfig, c.Data, id.Cluster, c.Cluster)
 	case id.Node != c.Node:
@@ -71,11 +65,7 @@ func (id *identity) raise(disk vfs.FS, dir string) error {
 }
 
 func writeIdentity(disk vfs.FS, dir string, id identity) error {
-	b, err := json.Marshal(id)
-	if err != nil {
-		return err
-	}
-	if err := vfs.WriteFile(disk, filepath.Join(dir, identityFile), append(b, '\n')); err != nil {
+	if err := writeSealed(disk, filepath.Join(dir, identityFile), id); err != nil {
 		return fmt.Errorf("write the node's identity: %w", err)
 	}
 	return nil

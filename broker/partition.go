@@ -115,9 +115,9 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(messages, p.replica.Start, b.time)
-	p.delays = newAppender(delays, p.replica.Start, b.time)
-	p.txs.propose, p.txs.now = p.replica.Start, b.time
+	p.append = newAppender(messages, p.replica.StartFunc, b.time)
+	p.delays = newAppender(delays, p.replica.StartFunc, b.time)
+	p.txs.propose, p.txs.now = p.replica.StartFunc, b.time
 	p.commits = newCommitter(p, b.time)
 	return p, nil
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,10 +14,10 @@ import (
 
 // peersFile holds the lives of the other nodes, as they were when this node met
 // them first or as the catalogue changed them:
-// {"version":2,"nodes":{"n2":{"folder":12345,"incarnation":1}}}.
+// {"version":3,"nodes":{"n2":{"folder":12345,"incarnation":1}},"crc32c":"..."}.
 const (
 	peersFile    = "peers.json"
-	peersVersion = 2 // 1 held folders only, of first incarnations
+	peersVersion = 3 // 1 held folders only, of first incarnations, 2 had no checksum
 	maxPeers     = 1024
 )
 
@@ -39,8 +38,9 @@ type life struct {
 // peerLives is who this node has met. It is durable before a peer is let in, so
 // that a peer whose folder was emptied is told from one that starts.
 type peerLives struct {
-	disk vfs.FS
-	file string
+	disk    vfs.FS
+	file    string
+	version int // of the file; 0: there is none
 
 	mu       sync.Mutex
 	nodes    map[string]life
@@ -54,24 +54,19 @@ func openPeerLives(disk vfs.FS, dir string) (*peerLives, error) {
 		disk: disk, file: filepath.Join(dir, peersFile), nodes: make(map[string]life),
 		accepted: make(map[string]bool), changed: make(chan struct{}), told: make(map[string]life),
 	}
-	b, err := vfs.ReadFile(disk, p.file, 1<<20)
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", p.file, err)
-	}
 	var doc struct {
 		Version int
 		Nodes   map[string]life
 		Folders map[string]uint64 // version 1
 	}
-	if err := json.Unmarshal(b, &doc); err != nil {
-		return nil, fmt.Errorf("read %s: %w", p.file, err)
+	err := readSealed(disk, p.file, 1<<20, peersVersion, &doc)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
 	}
-	if doc.Version > peersVersion {
-		return nil, fmt.Errorf("%s has version %d, this program knows %d", p.file, doc.Version, peersVersion)
+	if err != nil {
+		return nil, err
 	}
+	p.version = doc.Version
 	for node, folder := range doc.Folders {
 		p.nodes[node] = life{folder, 1}
 	}
@@ -129,15 +124,22 @@ func (p *peerLives) replace(nodes map[string]life) error {
 }
 
 func (p *peerLives) saveLocked(nodes map[string]life) error {
-	b, err := json.Marshal(map[string]any{"version": peersVersion, "nodes": nodes})
-	if err != nil {
-		return err
-	}
-	if err := vfs.WriteFile(p.disk, p.file, append(b, '\n')); err != nil {
+	if err := writeSealed(p.disk, p.file, map[string]any{"version": peersVersion, "nodes": nodes}); err != nil {
 		return fmt.Errorf("note who was met: %w", err)
 	}
+	p.version = peersVersion
 	p.nodes = nodes
 	return nil
+}
+
+// raise writes a file of an earlier version again, as the present one.
+func (p *peerLives) raise() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.version == 0 || p.version == peersVersion {
+		return nil
+	}
+	return p.saveLocked(p.nodes)
 }
 
 // all are the lives that are known.

@@ -143,7 +143,16 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		p.commits.add(fsm.CommitOffset{Group: h.ConsumerGroup, Queue: q, Offset: message.Offset(commit), Owner: r.client}, make(chan commitDone, 1))
 	}
 	var timeout <-chan time.Time
-	checked := false
+	// What is said of the queue's bounds, others may have moved on from: a pull that
+	// waited has seen its leader step down meanwhile.
+	checked, waits := false, wait > 0
+	confirm := func() error {
+		if err := p.replica.ReadIndex(ctx); err != nil {
+			return errNotHere
+		}
+		checked = true
+		return nil
+	}
 	for {
 		turned := p.turned()
 		if !p.leads() {
@@ -163,14 +172,18 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 			}
 			continue
 		case from != hi || from < lo:
-			if !checked { // another leader may know more
-				if err := p.replica.ReadIndex(ctx); err != nil {
-					return nil, errNotHere
+			if !checked {
+				if err := confirm(); err != nil {
+					return nil, err
 				}
-				checked = true
 				continue
 			}
 			return r.emptyPull(remoting.PullOffsetMoved, int64(min(max(from, lo), hi)), int64(lo), int64(hi)), nil
+		case wait == 0 && !waits && !checked:
+			if err := confirm(); err != nil {
+				return nil, err
+			}
+			continue
 		case wait == 0:
 			return r.emptyPull(remoting.PullNotFound, h.QueueOffset, int64(lo), int64(hi)), nil
 		}

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,10 +18,11 @@ import (
 )
 
 // quarantineFile is in a partition's folder from when damage was found there until
-// it is repaired: {"version":1,"files":["00000000000000000000.log"],"reason":"..."}.
+// it is repaired: {"version":2,"files":["00000000000000000000.log"],"reason":"...",
+// "crc32c":"..."}.
 const (
 	quarantineFile    = "quarantine.json"
-	quarantineVersion = 1
+	quarantineVersion = 2 // 1 had no checksum
 )
 
 // quarantine is what is known to be wrong with a replica. Such a one does not stand
@@ -62,6 +62,7 @@ type ward struct {
 	broken  bool   // it cannot be opened as it is
 	told    bool   // the event file has it
 	alone   bool   // no other replica is better: it may stand for election
+	cleared bool   // an operator says that it counts: the quarantine ends
 }
 
 // infirmary is the replicas of this node that are in quarantine, open or not.
@@ -104,6 +105,13 @@ func (i *infirmary) admit(id uint64, q quarantine) bool {
 	default:
 	}
 	return true
+}
+
+// noted counts damage that needs no quarantine.
+func (i *infirmary) noted() {
+	i.mu.Lock()
+	i.found++
+	i.mu.Unlock()
 }
 
 // of returns what is wrong with a replica.
@@ -204,8 +212,10 @@ func (i *infirmary) counts() (inside int, found, repaired uint64) {
 // damaged notes a damaged file of a replica, which is open or about to be. It waits
 // for nothing.
 func (b *Broker) damaged(id uint64, d *store.Damage) {
-	if strings.HasSuffix(d.File, ".keys") { // built again from the log as it is found
+	if isIndex(d) {
 		b.log.Warn("an index of keys was damaged, and is built again", "partition", id, "file", d.File, "error", d.Err)
+		b.event("index built again", id, "file", filepath.Base(d.File), "error", d.Error())
+		b.sick.noted()
 		return
 	}
 	if b.sick.admit(id, quarantine{Files: []string{filepath.Base(d.File)}, Reason: d.Error()}) {
@@ -213,6 +223,9 @@ func (b *Broker) damaged(id uint64, d *store.Damage) {
 	}
 	b.withhold(id)
 }
+
+// isIndex: of keys, built again from the log as damage is found.
+func isIndex(d *store.Damage) bool { return strings.HasSuffix(d.File, ".keys") }
 
 // unopenable puts a replica that could not be opened into quarantine, if the reason
 // is its files.
@@ -256,10 +269,11 @@ func (b *Broker) recall(id uint64) error {
 	q := quarantine{Whole: true, Reason: name + " cannot be read"} // whatever it said
 	if err == nil {
 		var doc quarantine
-		if json.Unmarshal(raw, &doc) == nil {
-			if q = doc; q.Version > quarantineVersion {
-				return fmt.Errorf("%s has version %d, this program knows %d", name, q.Version, quarantineVersion)
-			}
+		switch err := unseal(raw, quarantineVersion, &doc); {
+		case err == nil:
+			q = doc
+		case !errors.Is(err, ErrFolderDamaged):
+			return fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 	if b.sick.admit(id, q) {
@@ -274,14 +288,11 @@ func (b *Broker) persist(id uint64) error {
 	if !ok {
 		return nil
 	}
-	raw, err := json.Marshal(q)
-	if err != nil {
-		return err
-	}
+	q.Version = quarantineVersion
 	if err := vfs.MakeDir(b.disk, b.partitionDir(id)); err != nil {
 		return err
 	}
-	if err := vfs.WriteFile(b.disk, b.quarantinePath(id), append(raw, '\n')); err != nil {
+	if err := writeSealed(b.disk, b.quarantinePath(id), q); err != nil {
 		return err
 	}
 	now, _ := b.sick.of(id)

@@ -49,6 +49,9 @@ func (b *Broker) repairs() {
 
 // treat makes one try to repair a replica.
 func (b *Broker) treat(id uint64) {
+	if b.clear(id) {
+		return
+	}
 	err := b.persist(id)
 	if errors.Is(err, vfs.ErrNoSpace) {
 		b.log.Error("note that a replica is damaged", "partition", id, "error", err)

@@ -12,7 +12,6 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/message"
-	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
 )
@@ -50,7 +49,7 @@ var (
 // transactions are a partition's ways into entries for halves and decisions, made
 // when they are first used: few partitions have any.
 type transactions struct {
-	propose func(cmd []byte) (*raftlog.Proposal, error)
+	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
 
 	mu      sync.Mutex

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -29,6 +30,38 @@ func open(t *testing.T, dir string) (stop func(), err error) {
 		defer cancel()
 		require.NoError(t, b.Shutdown(ctx))
 	}, nil
+}
+
+// A byte of a small file at the head of the data folder decays: the node does not start,
+// names the file, says what to do, and leaves it as it is.
+func TestADamagedFolderIsRefusedByName(t *testing.T) {
+	dir := founded(t)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "data/peers.json"), []byte(`{"version":2,"nodes":{}}`), 0o640))
+	stop, err := open(t, dir) // it is written again, with a checksum
+	require.NoError(t, err)
+	stop()
+	for _, name := range []string{"data/node.json", "data/peers.json", "wal/folder.json"} {
+		name = filepath.Join(dir, name)
+		sound, err := os.ReadFile(name)
+		require.NoError(t, err)
+		bad := bytes.Clone(sound)
+		at := bytes.IndexByte(bad, ':') + 1
+		bad[at] ^= 1 // the version: of an earlier one no checksum is asked for
+		require.NoError(t, os.WriteFile(name, bad, 0o640))
+		for range 2 {
+			_, err = open(t, dir)
+			require.ErrorIs(t, err, broker.ErrFolderDamaged)
+			require.ErrorContains(t, err, name)
+			require.ErrorContains(t, err, "it is replaced")
+			left, err := os.ReadFile(name)
+			require.NoError(t, err)
+			require.Equal(t, bad, left)
+		}
+		require.NoError(t, os.WriteFile(name, sound, 0o640))
+	}
+	stop, err = open(t, dir)
+	require.NoError(t, err)
+	stop()
 }
 
 // founded is the directory of a node that has voted, and was stopped.
@@ -91,8 +124,8 @@ func TestDataAndWriteAheadLogGoTogether(t *testing.T) {
 		name := filepath.Join(dir, "data/node.json")
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)
-		b = []byte(strings.NewReplacer(`"version":2`, `"version":1`, `,"member":true`, "").Replace(string(b)))
-		require.NoError(t, os.WriteFile(name, b, 0o640))
+		old, _, _ := strings.Cut(strings.NewReplacer(`"version":3`, `"version":1`, `,"member":true`, "").Replace(string(b)), `,"crc32c"`)
+		require.NoError(t, os.WriteFile(name, []byte(old+"}\n"), 0o640))
 		for range 2 {
 			stop, err := open(t, dir)
 			require.NoError(t, err)

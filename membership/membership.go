@@ -34,6 +34,9 @@ type Config struct {
 	Dir       string // where the last known peers are kept; "": nowhere
 	Logger    hclog.Logger
 	Now       func() time.Time // nil: time.Now
+	// Via is where packets and connections to another member's address go in place of
+	// there; nil: there.
+	Via func(addr string) string
 }
 
 // Members is this node's view of the cluster. Safe for concurrent use.
@@ -123,7 +126,15 @@ func Open(c Config) (*Members, error) {
 		now = time.Now
 	}
 	m.self = record{V: recordVersion, Seq: uint64(now().UnixNano()), Node: c.Self}
+	if c.Via != nil {
+		if err := openVia(mc, c.Via); err != nil {
+			return nil, fmt.Errorf("membership: %w", err)
+		}
+	}
 	if m.list, err = memberlist.Create(mc); err != nil {
+		if mc.Transport != nil {
+			mc.Transport.Shutdown()
+		}
 		return nil, fmt.Errorf("membership: %w", err)
 	}
 	m.mu.Lock()

@@ -144,7 +144,7 @@ func (w *WAL) segmentFor(n int64) (*walSegment, error) {
 	for {
 		w.mu.Lock()
 		s := w.live[w.active]
-		if s.end+n <= s.head.size {
+		if s.end+n <= s.head.size && s.head.number > w.sealed {
 			w.mu.Unlock()
 			return s, nil
 		}

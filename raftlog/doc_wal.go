@@ -49,12 +49,16 @@ package raftlog
 //
 //   - One frame at a time is unsynced. So a bad frame with nothing valid of a higher sequence behind it was never acknowledged: a torn
 //     tail, cut. A bad frame with a later valid frame header behind it, here or in a later segment, was synced once: damage, never cut
-//     (ErrWALDamaged). A last synced frame that rots is indistinguishable from a torn one; Raft's peers have it.
+//     (ErrWALDamaged). A last synced frame that rots is indistinguishable from a torn one; Raft's peers have
+//     it. After a Close the last frame is one of no records.
 //   - Segments low to the highest number must all be there. A file is given its next number by writing one header copy, syncing, then
 //     the other: one of them is always valid. A file appears under its name (rename) only after it is filled, headed and synced, so a
 //     file without a valid header is damage.
 //   - A file is given a new number only when nothing in it is needed, and that new header says so (low). So older segments are
 //     released by the same sector write that reuses one.
+//   - A running log is read again (Verify). A segment in which damage is found is emptied with those before it and written anew (wal_heal.go);
+//     the segment in use is sealed for it, so its rest stays unused, and the next begins with a frame of no records. Memory has what the
+//     damage took, or the archive and a checkpoint. Until the new header is durable the damage is there for a restart to find.
 //   - On open the last frame, the headers and the directory are written again and synced: after a failed sync they may be clean in memory
 //     and not on disk.
 //   - Replay is in order. An entry replaces the same index. StoreLogs over entries that are there puts a truncation before its first

@@ -131,8 +131,8 @@ func (g *GroupLog) LastIndex() (uint64, error) {
 // IsMonotonic says that gaps are allowed: true makes raft delete the whole log after installing a snapshot, or panic.
 func (g *GroupLog) IsMonotonic() bool { return false }
 
-// GetLog reads an entry: from memory, else the log, else the archive; raft.ErrLogNotFound if none has it. Slices of a cached entry
-// are those given to StoreLogs and must not be changed.
+// GetLog reads an entry: from memory, else the log, else, also if it is damaged there, the archive; raft.ErrLogNotFound if none has it.
+// Slices of a cached entry are those given to StoreLogs and must not be changed.
 func (g *GroupLog) GetLog(index uint64, out *raft.Log) error {
 	for {
 		g.mu.RLock()
@@ -156,7 +156,7 @@ func (g *GroupLog) GetLog(index uint64, out *raft.Log) error {
 				err = fmt.Errorf("%w: group %d: entry %d where %d was", ErrWALDamaged, g.id, out.Index, index)
 			}
 		}
-		if err == nil {
+		if err == nil || a != nil && errors.Is(err, ErrWALDamaged) && a.GetLog(index, out) == nil && out.Index == index && out.Term == s.term {
 			return nil
 		}
 		g.mu.RLock()

@@ -44,6 +44,7 @@ type applier struct {
 	logs     raft.LogStore
 	fault    func(error)
 	advanced func() // applied has grown
+	answer   func(logs []*raft.Log, results []any)
 
 	// Of a group with floors, which says what came with the one being restored, and
 	// makes it durable in the log.
@@ -81,13 +82,14 @@ func (a *applier) Apply(l *raft.Log) any { return a.ApplyBatch([]*raft.Log{l})[0
 
 // ApplyBatch implements raft.BatchingFSM.
 func (a *applier) ApplyBatch(logs []*raft.Log) []any {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	results := make([]any, len(logs))
 	for i := range results {
 		results[i] = errFault
 	}
+	a.mu.Lock()
 	a.applyLocked(logs, results)
+	a.mu.Unlock()
+	a.answer(logs, results)
 	return results
 }
 

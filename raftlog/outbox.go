@@ -6,17 +6,26 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 )
 
 var errOutboxFull = errors.New("raftlog: too much waits to be sent")
 
+// directBytes is the longest frame that is written by who puts it.
+const directBytes = 16 << 10
+
 // netOutbox is the bounded queue of frames in front of one connection, and its writer. Frames leave in the order in which they
-// were put. The writer flushes when the queue is empty, so frames put meanwhile share a write.
+// were put. The writer flushes when the queue is empty, so frames put meanwhile share a write. A short frame for which nothing waits
+// is written by who puts it, without waiting: to wake the writer takes longer than the write.
 type netOutbox struct {
 	maxBytes int
 
 	mu      sync.Mutex
+	direct  syscall.RawConn // nil: not a plain socket, or no writer yet
+	stats   *transportStats // with direct
+	busy    bool            // somebody is writing
+	rest    []byte          // of a frame that was begun, before all of frames
 	frames  []*outFrame
 	bytes   int
 	err     error         // set once: nothing more is accepted or begun
@@ -62,14 +71,59 @@ func (o *netOutbox) put(f *outFrame, stop <-chan struct{}) error {
 		o.mu.Lock()
 		o.waiters--
 	}
+	if o.direct != nil && !o.busy && o.rest == nil && len(o.frames) == 0 && f.size <= directBytes {
+		f.taken, o.busy = true, true
+		o.mu.Unlock()
+		o.writeNow(f)
+		return nil
+	}
 	o.frames = append(o.frames, f)
 	o.bytes += f.size
 	o.mu.Unlock()
+	o.poke()
+	return nil
+}
+
+func (o *netOutbox) poke() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
 	}
-	return nil
+}
+
+// writeNow writes what the socket takes of f at once, and leaves the rest to the writer. An error is left to it too: it will meet it.
+func (o *netOutbox) writeNow(f *outFrame) {
+	b := f.head
+	if len(f.parts) > 0 {
+		b = make([]byte, 0, f.size)
+		b = append(b, f.head...)
+		for _, p := range f.parts {
+			b = append(b, p...)
+		}
+	}
+	wrote := 0
+	o.direct.Control(func(fd uintptr) {
+		for {
+			n, err := syscall.Write(int(fd), b)
+			if err == nil {
+				wrote = n
+			}
+			if err != syscall.EINTR {
+				return
+			}
+		}
+	})
+	o.stats.framesOut.Add(1)
+	o.stats.bytesOut.Add(uint64(f.size))
+	o.stats.flushes.Add(1)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.busy = false; wrote < len(b) {
+		o.rest = b[wrote:]
+	}
+	if o.rest != nil || len(o.frames) > 0 {
+		o.poke()
+	}
 }
 
 // close ends the outbox; frames not begun stay unsent. Later calls change nothing.
@@ -90,18 +144,21 @@ func (o *netOutbox) begun(f *outFrame) bool {
 	return f.taken
 }
 
-// next takes everything queued; nil when closed or, without wait, when there is nothing.
-func (o *netOutbox) next(wait bool) []*outFrame {
+// take waits until there is something to write and nobody writes, and takes it: what is left of a frame that was begun, and the frames
+// after it. Until done only the caller writes. Nothing when closed.
+func (o *netOutbox) take() (rest []byte, batch []*outFrame) {
 	for {
 		o.mu.Lock()
-		if len(o.frames) > 0 || o.err != nil || !wait {
-			batch := o.frames
-			o.frames = nil
-			for _, f := range batch {
-				f.taken = true
-			}
+		if o.err != nil {
 			o.mu.Unlock()
-			return batch
+			return nil, nil
+		}
+		if !o.busy && (len(o.frames) > 0 || o.rest != nil) {
+			o.busy = true
+			rest, o.rest = o.rest, nil
+			batch = o.takeLocked()
+			o.mu.Unlock()
+			return rest, batch
 		}
 		o.mu.Unlock()
 		select {
@@ -109,6 +166,28 @@ func (o *netOutbox) next(wait bool) []*outFrame {
 		case <-o.gone:
 		}
 	}
+}
+
+// more takes what was put since.
+func (o *netOutbox) more() []*outFrame {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.takeLocked()
+}
+
+func (o *netOutbox) takeLocked() []*outFrame {
+	batch := o.frames
+	o.frames = nil
+	for _, f := range batch {
+		f.taken = true
+	}
+	return batch
+}
+
+func (o *netOutbox) done() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.busy = false
 }
 
 func (o *netOutbox) release(n int) {
@@ -124,12 +203,22 @@ func (o *netOutbox) release(n int) {
 // run writes until the outbox is closed or a write fails.
 func (o *netOutbox) run(conn net.Conn, s *transportStats) error {
 	w := bufio.NewWriterSize(conn, 64<<10)
+	if c, ok := conn.(syscall.Conn); ok {
+		if raw, err := c.SyscallConn(); err == nil {
+			o.mu.Lock()
+			o.direct, o.stats = raw, s
+			o.mu.Unlock()
+		}
+	}
 	for {
-		batch := o.next(true)
-		if batch == nil {
+		rest, batch := o.take()
+		if rest == nil && batch == nil {
 			return o.err
 		}
 		conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := w.Write(rest); err != nil {
+			return err
+		}
 		for batch != nil {
 			for _, f := range batch {
 				err := f.writeTo(w)
@@ -140,14 +229,15 @@ func (o *netOutbox) run(conn net.Conn, s *transportStats) error {
 				s.framesOut.Add(1)
 				s.bytesOut.Add(uint64(f.size))
 			}
-			if batch = o.next(false); batch == nil {
+			if batch = o.more(); batch == nil {
 				runtime.Gosched() // who was woken by the last frames may have more
-				batch = o.next(false)
+				batch = o.more()
 			}
 		}
 		if err := w.Flush(); err != nil {
 			return err
 		}
 		s.flushes.Add(1)
+		o.done()
 	}
 }

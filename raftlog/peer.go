@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -251,6 +252,14 @@ type heldConn struct {
 	t    *Transport
 	raw  net.Conn // what the transport holds
 	peer Peer
+}
+
+// SyscallConn gives the socket of a connection without TLS.
+func (c *heldConn) SyscallConn() (syscall.RawConn, error) {
+	if s, ok := c.raw.(syscall.Conn); ok && c.Conn == c.raw {
+		return s.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // PeerOf says who is at the other end of a connection from Dial or a Listener.

@@ -68,15 +68,16 @@ type Replica struct {
 	floors *floors // nil for the catalogue
 	log    hclog.Logger
 
-	ready   atomic.Uint64 // term in which a barrier of ours was applied
-	gate    gate
-	reads   readRounds
-	pushes  commitPush
-	asked   atomic.Bool // a trigger was asked for, and has not come
-	unsafe  error       // why there are no more checkpoints; guarded by apply.save
-	closing chan struct{}
-	closed  sync.Once
-	wg      sync.WaitGroup
+	ready     atomic.Uint64 // term in which a barrier of ours was applied
+	gate      gate
+	reads     readRounds
+	pushes    commitPush
+	proposals proposals
+	asked     atomic.Bool // a trigger was asked for, and has not come
+	unsafe    error       // why there are no more checkpoints; guarded by apply.save
+	closing   chan struct{}
+	closed    sync.Once
+	wg        sync.WaitGroup
 }
 
 // Open starts the replica. m holds the state of the group's latest checkpoint,
@@ -98,7 +99,8 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
 	r.logs = NewLog(cfg.Logs, r.faulted)
 	r.pushes.r = r
-	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, grown: make(chan struct{}), save: make(chan struct{}, 1),
+	r.proposals.r, r.proposals.open = r, make(map[*byte]*command)
+	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, answer: r.proposals.applied, grown: make(chan struct{}), save: make(chan struct{}, 1),
 		closing: r.closing, onStall: cfg.OnStall}
 	r.apply.applied.index, r.apply.applied.term = m.Applied()
 	snapshots := cfg.Snapshots
@@ -197,6 +199,7 @@ func (r *Replica) watch() {
 		case <-r.closing:
 			closing = true
 		}
+		r.proposals.ask(time.Now())
 		term := r.raft.CurrentTerm()
 		leads := r.raft.State() == raft.Leader && !closing
 		if led != 0 && (!leads || term != led) {
@@ -276,67 +279,6 @@ func (r *Replica) faulted(err error) {
 	if r.cfg.OnFault != nil {
 		go r.cfg.OnFault(err) // it will close the replica, which waits for this goroutine
 	}
-}
-
-// Proposal is a command on its way.
-type Proposal struct {
-	r    *Replica
-	f    raft.ApplyFuture
-	done chan struct{}
-	err  error
-}
-
-// Start proposes cmd without waiting for the outcome. Commands started one after
-// the other by one goroutine keep their order. cmd belongs to the log from now on.
-// An error is ErrNotLeader or ErrClosed: certainly no effect.
-func (r *Replica) Start(cmd []byte) (*Proposal, error) {
-	if err := r.gate.propose(); err != nil {
-		return nil, err
-	}
-	if r.raft.State() != raft.Leader {
-		r.gate.leave()
-		return nil, ErrNotLeader
-	}
-	p := &Proposal{r: r, f: r.raft.Apply(cmd, 0), done: make(chan struct{})}
-	go func() { // ends when Raft answers: see Close
-		p.err = outcome(p.f.Error())
-		r.gate.leave()
-		close(p.done)
-	}()
-	return p, nil
-}
-
-// Wait returns the machine's result for the command. ErrNotLeader: certainly no
-// effect. ErrUnknownOutcome: anything else that went wrong, an ended ctx
-// included.
-func (p *Proposal) Wait(ctx context.Context) (any, error) {
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
-	case <-p.r.closing:
-		select {
-		case <-p.done:
-		default:
-			return nil, fmt.Errorf("%w: replica closed", ErrUnknownOutcome)
-		}
-	}
-	if p.err != nil {
-		return nil, p.err
-	}
-	if v := p.f.Response(); v != errFault {
-		return v, nil
-	}
-	return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, errFault)
-}
-
-// Propose is Start and Wait.
-func (r *Replica) Propose(ctx context.Context, cmd []byte) (any, error) {
-	p, err := r.Start(cmd)
-	if err != nil {
-		return nil, err
-	}
-	return p.Wait(ctx)
 }
 
 // Leader returns the node that this replica believes to lead, "" if none, and
@@ -445,6 +387,7 @@ func (r *Replica) close() error {
 	r.noCheckpoints(ErrClosed)
 	r.reads.close()
 	close(r.closing)
+	r.proposals.end()
 	err = errors.Join(err, r.raft.Shutdown().Error())
 	r.wg.Wait()
 	return err

@@ -8,16 +8,21 @@ const (
 	walAskAgain = 20 * time.Millisecond
 	// walPatience is how long a group has for a checkpoint before its entries are copied forward.
 	walPatience = 500 * time.Millisecond
+	// walHealAgain is how often it is tried to empty a damaged segment.
+	walHealAgain = 100 * time.Millisecond
 )
 
 // trimmer releases the oldest segments once nobody needs them. When room runs short, it asks those that keep much for checkpoints, and
-// copies forward what is needed of the oldest segment: at once what is little, the rest when the checkpoints do not come.
+// copies forward what is needed of the oldest segment: at once what is little, the rest when the checkpoints do not come. It also empties
+// damaged segments.
 func (w *WAL) trimmer() {
 	for {
 		var again <-chan time.Time
 		switch p := w.pressure(); {
 		case p.waiting:
 			again = time.After(walAskAgain)
+		case p.damaged:
+			again = time.After(walHealAgain)
 		case p.hold || p.tight:
 			again = time.After(walPatience)
 		}
@@ -42,7 +47,7 @@ func (w *WAL) trimmer() {
 
 // trimOne releases what it can, and if room is short empties the oldest segment; true to try again.
 func (w *WAL) trimOne() bool {
-	if w.releaseOldest() {
+	if w.releaseOldest() || w.heal() {
 		return true
 	}
 	w.mu.Lock()

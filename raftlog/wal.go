@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -49,6 +50,7 @@ const (
 	walGroupCache  = 8 << 20
 	walNodeCache   = 128 << 20
 	walSmallPinned = 64 << 10
+	walLastFrame   = time.Second // that Close waits for the last frame
 )
 
 // WALOptions may be zero but for FS.
@@ -62,6 +64,12 @@ type WALOptions struct {
 	Yield         int           // 8; times the committer yields before it gathers
 	Logger        hclog.Logger  // nil: none
 	OnFailure     func(error)   // called once, on its own goroutine
+	HealWait      time.Duration // 1 min; how long a damaged segment may take to be emptied
+
+	// Damage in what a running process uses (wal_heal.go). Each may be nil.
+	OnDamage func(error)       // ErrWALDamaged, once for a segment. It must not wait
+	OnHealed func(file string) // the file is whole again, on a goroutine of its own
+	OnLost   func(error)       // ErrWALDamaged: it cannot be, and the process must end; the log goes on. On a goroutine of its own
 }
 
 // Check refuses sizes in which Raft could not make progress, as OpenWAL would.
@@ -92,6 +100,9 @@ func (o *WALOptions) fillSizes() error {
 	}
 	if o.Yield == 0 {
 		o.Yield = 8
+	}
+	if o.HealWait <= 0 {
+		o.HealWait = time.Minute
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -150,6 +161,8 @@ type WAL struct {
 	writing  int64      // bytes of frames let in and not yet written
 	pending  int64      // bytes of entries let in and not yet needed
 	sequence uint64     // of the next frame
+	sealed   uint64     // no frame is to be written to this segment and those before
+	bad      map[uint64]*walBad
 	groups   map[uint64]*GroupLog
 	cached   int64
 	cacheQ   []walCached
@@ -170,7 +183,7 @@ func OpenWAL(dir string, o WALOptions) (*WAL, error) {
 		return nil, fmt.Errorf("open write-ahead log: %w", err)
 	}
 	w := &WAL{o: o, dir: dir, log: o.Logger.Named("wal"), lock: lock, failed: make(chan struct{}), queue: make(chan *walRequest, 4096),
-		stop: make(chan struct{}), prep: make(chan struct{}, 1), trim: make(chan struct{}, 1), room: make(chan struct{}), groups: map[uint64]*GroupLog{}}
+		stop: make(chan struct{}), prep: make(chan struct{}, 1), trim: make(chan struct{}, 1), room: make(chan struct{}), groups: map[uint64]*GroupLog{}, bad: map[uint64]*walBad{}}
 	if err := w.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open write-ahead log: %w", err), w.closeFiles())
 	}
@@ -251,9 +264,21 @@ func (w *WAL) fail(err error) {
 	})
 }
 
-// Close ends the log; what was not answered is unknown. After a hung write the goroutine inside it is left behind.
+// Close ends the log; what was not answered is unknown. After a hung write the goroutine inside it is left behind. The last frame is one
+// of no records, so that damage in the last that matters is not taken for a torn tail.
 func (w *WAL) Close() error {
-	w.closed.Do(func() { close(w.stop) })
+	w.closed.Do(func() {
+		last := make(chan struct{})
+		go func() { // ends with stop
+			defer close(last)
+			w.goOn() // what it promises is for damage only
+		}()
+		select {
+		case <-last:
+		case <-time.After(walLastFrame):
+		}
+		close(w.stop)
+	})
 	done := make(chan struct{})
 	go func() { w.wg.Wait(); close(done) }()
 	select {
@@ -289,7 +314,7 @@ type walPos struct {
 	off, len uint32
 }
 
-// read returns the record at p, checked. Errors if the segment was reused meanwhile.
+// read returns the record at p, checked. Errors if the segment was reused meanwhile; else damage is noted.
 func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
 	w.mu.Lock()
 	var s *walSegment
@@ -302,16 +327,31 @@ func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
 	}
 	b := make([]byte, p.len)
 	if n, err := s.file.ReadAt(b, int64(p.off)); n < len(b) {
-		return walRecord{}, fmt.Errorf("read %s at %d: %w", s.name, p.off, err)
+		if err = w.unread(s.name, int64(p.off), err); errors.Is(err, ErrWALDamaged) {
+			w.condemn(p.seg, err)
+		}
+		return walRecord{}, err
 	}
 	r, err := walNext(b, 0)
 	if err == nil && (r.group != group || r.size != len(b)) {
 		err = errWALRecord
 	}
 	if err != nil {
-		return walRecord{}, fmt.Errorf("%w: %s at %d: %w", ErrWALDamaged, s.name, p.off, err)
+		err = fmt.Errorf("%w: %s at %d: %w", ErrWALDamaged, s.name, p.off, err)
+		w.condemn(p.seg, err)
+		return walRecord{}, err
 	}
 	return r, nil
+}
+
+// unread is what a failed read means: damage if the disk cannot give what was written.
+func (w *WAL) unread(file string, off int64, err error) error {
+	for _, bad := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.EIO, syscall.EBADMSG} {
+		if errors.Is(err, bad) {
+			return fmt.Errorf("%w: %s at %d: read: %w", ErrWALDamaged, file, off, err)
+		}
+	}
+	return fmt.Errorf("read %s at %d: %w", file, off, err)
 }
 
 // need says that the record at p is needed, or no longer. A segment without such records can be released.
@@ -346,6 +386,7 @@ func walPoke(c chan struct{}) {
 type WALStats struct {
 	Syncs, Requests, Bytes uint64
 	Segments, Files        int
+	Damaged, Healed        uint64     // segments in which damage was found, and of these that are whole again
 	SyncTimes              [64]uint64 // count of syncs by binary logarithm of nanoseconds
 }
 
@@ -365,6 +406,7 @@ func (s WALStats) SyncQuantile(q float64) time.Duration {
 
 type walCounters struct {
 	syncs, requests, bytes uint64
+	damaged, healed        uint64
 	times                  [64]uint64
 }
 
@@ -372,7 +414,7 @@ type walCounters struct {
 func (w *WAL) Stats() WALStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return WALStats{Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, SyncTimes: w.stats.times}
+	return WALStats{Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, Damaged: w.stats.damaged, Healed: w.stats.healed, SyncTimes: w.stats.times}
 }
 
 func walBucket(d time.Duration) int { return min(63, bits.Len64(uint64(max(0, d)))) }

@@ -62,7 +62,7 @@ func (c *walCopy) group(g *GroupLog) error {
 		if s.pos.seg != c.seg {
 			continue
 		}
-		if err := c.entry(g, first+uint64(i), s.pos); err != nil {
+		if err := c.entry(g, first+uint64(i), s); err != nil {
 			return err
 		}
 	}
@@ -86,11 +86,14 @@ func (c *walCopy) checkpoint(g *GroupLog, p walPos) error {
 	})
 }
 
-func (c *walCopy) entry(g *GroupLog, index uint64, p walPos) error {
-	r, err := c.w.read(p, g.id)
+// entry copies one, from memory if the disk has lost it.
+func (c *walCopy) entry(g *GroupLog, index uint64, s walSlot) error {
+	r, err := c.w.read(s.pos, g.id)
 	var l raft.Log
 	if err == nil {
 		err = r.log(&l)
+	} else if s.log != nil {
+		l, err = *s.log, nil
 	}
 	if err != nil {
 		return fmt.Errorf("copy entry %d: %w", index, err)

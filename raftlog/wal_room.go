@@ -175,6 +175,7 @@ type walPressure struct {
 	entries bool // entries for free bytes, or soon
 	control bool // control records for free bytes, or soon
 	tight   bool // entries will before long
+	damaged bool // nobody: a damaged segment is to be emptied
 }
 
 // pressureLocked: what it says is no longer so after the trimmer has gone round once.
@@ -186,6 +187,7 @@ func (w *WAL) pressureLocked() walPressure {
 		entries: free < b.control+b.largest,
 		control: free < b.copying+b.largest,
 		tight:   free < b.control+2*b.segment,
+		damaged: len(w.bad) > 0,
 	}
 	for _, n := range w.waiting {
 		switch {

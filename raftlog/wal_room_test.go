@@ -26,7 +26,7 @@ func smallWAL(t *testing.T, o raftlog.WALOptions) *raftlog.WAL {
 		o.SegmentBytes, o.Segments, o.MaxAppend = 64<<10, 8, 16<<10
 	}
 	if o.WriteDeadline == 0 {
-		o.WriteDeadline = time.Minute
+		o.WriteDeadline = 5 * time.Minute
 	}
 	w, err := raftlog.OpenWAL("wal", o)
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"raftmq/internal/vfs"
 )
@@ -30,7 +31,7 @@ func (w *WAL) prepare() {
 // prepareOne: true to go on. A disk without room for another file does not fail the log, which has what it needs.
 func (w *WAL) prepareOne() bool {
 	w.mu.Lock()
-	reuse := len(w.free) > 0 && len(w.live)-1-w.active < walSpares
+	reuse := len(w.free) > 0 && (len(w.live)-1-w.active < walSpares || w.releasedLocked() >= 0)
 	grow := !reuse && w.growsLocked() && w.shortLocked()
 	w.mu.Unlock()
 	if !reuse && !grow || w.Err() != nil { // a header whose sync failed has the number that would come next
@@ -62,7 +63,8 @@ func (w *WAL) growsLocked() bool { return w.files < w.o.Segments }
 // shortLocked says that the files there are have not room enough.
 func (w *WAL) shortLocked() bool {
 	p, b := w.pressureLocked(), w.budgetLocked()
-	return p.hold || p.entries || p.control || w.freeLocked() < b.control+b.segment || w.held.Load()+w.pending > b.grow()
+	seals := w.live[w.active].head.number <= w.worstLocked() && !w.maySealLocked()
+	return seals || p.hold || p.entries || p.control || w.freeLocked() < b.control+b.segment || w.held.Load()+w.pending > b.grow()
 }
 
 // addSegment makes a spare, from a released file or of a new one.
@@ -74,9 +76,15 @@ func (w *WAL) addSegment(reuse bool) error {
 		h.lowSequence = w.sequence
 	}
 	var s *walSegment
+	var was uint64 // its number before
 	if n := len(w.free); reuse {
-		s, w.free = w.free[n-1], w.free[:n-1]
-		h.size = s.head.size
+		i := w.releasedLocked()
+		if i < 0 {
+			i = n - 1
+		}
+		s = w.free[i]
+		w.free = slices.Delete(w.free, i, i+1)
+		h.size, was = s.head.size, s.head.number
 	}
 	w.mu.Unlock()
 	var err error
@@ -95,6 +103,7 @@ func (w *WAL) addSegment(reuse bool) error {
 	if !reuse {
 		w.files++
 	}
+	w.healedLocked(was)
 	w.roomLocked()
 	w.mu.Unlock()
 	return nil

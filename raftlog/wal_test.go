@@ -117,16 +117,22 @@ func TestWALSavesACheckpointWhileTheGroupWaitsForRoom(t *testing.T) {
 
 func TestWALCutsATornTailAndRefusesDamage(t *testing.T) {
 	for _, c := range []struct {
-		entry int
-		ok    bool
-	}{{3, true}, {2, false}, {1, false}} {
-		t.Run(fmt.Sprint(c.entry), func(t *testing.T) {
+		entry  int
+		killed bool
+		ok     bool
+	}{{3, true, true}, {3, false, false}, {2, true, false}, {1, true, false}} {
+		t.Run(fmt.Sprint(c.entry, " killed ", c.killed), func(t *testing.T) {
 			dir := t.TempDir()
 			w := walTestOpen(t, dir)
 			var at []int64
 			for i := range uint64(3) {
 				require.NoError(t, w.Group(1).StoreLog(walTestLog(i+1, 1, 100)))
 				at = append(at, int64(w.Group(1).slots[i].pos.off))
+			}
+			if c.killed {
+				left := t.TempDir()
+				require.NoError(t, os.CopyFS(left, os.DirFS(dir)))
+				dir = left
 			}
 			require.NoError(t, w.Close())
 			f, err := os.OpenFile(filepath.Join(dir, "0000.wal"), os.O_RDWR, 0)

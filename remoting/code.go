@@ -77,6 +77,8 @@ const (
 
 	// ListQuarantined is ours: 9001 and 9002 are between nodes.
 	ListQuarantined Code = 9003
+	// SettleDispute is ours: the replicas of a partition, and which of them counts.
+	SettleDispute Code = 9004
 	// ListTransactions is ours: those of a topic that wait for a decision, or one.
 	ListTransactions Code = 9014
 	RecallMessage    Code = 370

@@ -138,7 +138,7 @@ func (c *Conn) request(req *Command, _ int, _ error) {
 	default:
 		c.link.log.Warn("too many requests from the server", "code", req.Code, "limit", maxInbound)
 		if !req.IsOneway() {
-			c.link.send(req.Reply(SystemBusy, "[OVERLOAD] client is busy"))
+			c.link.send(req.Reply(SystemBusy, "[OVERLOAD] client is busy"), false)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (c *Conn) handle(req *Command) {
 	r := *reply
 	r.Opaque, r.Serial = opaque, serial
 	r.Flag = r.Flag&^FlagOneway | FlagReply
-	if err := c.link.send(&r); err != nil {
+	if err := c.link.send(&r, false); err != nil {
 		c.link.log.Debug("reply not sent", "code", req.Code, "error", err)
 	}
 }

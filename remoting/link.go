@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -43,6 +44,7 @@ const (
 // link is a connection both ends of which ask and answer.
 type link struct {
 	nc       net.Conn
+	raw      syscall.RawConn // nil: not a plain socket
 	maxFrame int
 	maxQueue int // bytes waiting to be written
 	requests *Budget
@@ -59,7 +61,9 @@ type link struct {
 	mu      sync.Mutex
 	out     []outFrame
 	outSize int
-	idle    bool // the writer holds nothing
+	busy    bool   // somebody is writing
+	rest    []byte // of a frame that was begun, before all of out
+	idle    bool   // nothing is held to be written
 	flushed chan struct{}
 	low     chan struct{} // closed when fairQueue or less is waiting; nil: nobody asked
 	calls   map[int32]*call
@@ -98,6 +102,9 @@ func newLink(nc net.Conn, maxFrame, maxQueue int, log hclog.Logger) *link {
 	l := &link{nc: nc, maxFrame: maxFrame, maxQueue: maxQueue, log: log, ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		idle: true, calls: make(map[int32]*call), done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	if s, ok := nc.(syscall.Conn); ok {
+		l.raw, _ = s.SyscallConn()
+	}
 	return l
 }
 
@@ -164,8 +171,8 @@ func (l *link) encode(c *Command, opaque int32) (outFrame, error) {
 }
 
 // put queues f. ok is false when there is no room; one frame always has room
-// in an empty queue.
-func (l *link) put(f outFrame, opaque int32) (ok bool, err error) {
+// in an empty queue. A short frame is written at once if nothing is being written and it is one of few.
+func (l *link) put(f outFrame, opaque int32, few bool) (ok bool, err error) {
 	l.mu.Lock()
 	if l.err != nil {
 		err = l.err
@@ -186,6 +193,9 @@ func (l *link) put(f outFrame, opaque int32) (ok bool, err error) {
 		}
 		l.outSize += f.cost()
 		l.out = append(l.out, f)
+		if (few || f.call != nil && len(l.calls) <= fewInFlight) && l.directLocked() {
+			return true, nil
+		}
 	}
 	l.mu.Unlock()
 	if ok {
@@ -194,13 +204,13 @@ func (l *link) put(f outFrame, opaque int32) (ok bool, err error) {
 	return ok, err
 }
 
-// send queues a command nobody waits for. A full queue ends the link.
-func (l *link) send(c *Command) error {
+// send queues a command nobody waits for; few as in put. A full queue ends the link.
+func (l *link) send(c *Command, few bool) error {
 	f, err := l.encode(c, c.Opaque)
 	if err != nil {
 		return err
 	}
-	ok, err := l.put(f, 0)
+	ok, err := l.put(f, 0, few)
 	if err != nil {
 		freeHead(f.head)
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
@@ -216,7 +226,7 @@ func (l *link) send(c *Command) error {
 // wait queues a frame as soon as there is room.
 func (l *link) wait(ctx context.Context, f outFrame, opaque int32) error {
 	for waited := false; ; waited = true {
-		ok, err := l.put(f, opaque)
+		ok, err := l.put(f, opaque, false)
 		if err == nil && ok {
 			if waited {
 				signal(l.room) // there may be room for another
@@ -291,7 +301,6 @@ func (l *link) answered(cmd *Command) {
 
 // write is the writer's goroutine: it gathers what is queued and writes it.
 func (l *link) write() {
-	_, plain := l.nc.(*net.TCPConn)
 	buf := make([]byte, 0, 4096)
 	var (
 		took []outFrame
@@ -308,7 +317,14 @@ func (l *link) write() {
 				l.mu.Unlock()
 				return
 			}
+			if l.busy { // who writes will give a sign
+				l.mu.Unlock()
+				break
+			}
 			took = took[:0]
+			rest := l.rest
+			l.rest = nil
+			n = len(rest)
 			i := 0
 			for ; i < len(l.out) && (i == 0 || n+l.out[i].size() <= writeStep); i++ {
 				f := l.out[i]
@@ -329,26 +345,23 @@ func (l *link) write() {
 				close(l.low)
 				l.low = nil
 			}
-			rest := copy(l.out, l.out[i:])
-			clear(l.out[rest:])
-			l.out = l.out[:rest]
-			if l.idle = len(took) == 0 && rest == 0; l.idle && l.flushed != nil {
-				close(l.flushed)
-				l.flushed = nil
-			}
-			idle := l.idle
+			left := copy(l.out, l.out[i:])
+			clear(l.out[left:])
+			l.out = l.out[:left]
+			idle := l.idleLocked(n == 0 && left == 0)
+			l.busy = n > 0
 			l.mu.Unlock()
 			signal(l.room)
 			if idle {
 				break
 			}
-			if len(took) == 0 {
+			if n == 0 {
 				continue
 			}
 			now := time.Now()
 			l.nc.SetWriteDeadline(now.Add(writeStall))
 			l.writing.Store(now.UnixNano())
-			buf, vec = buf[:0], vec[:0]
+			buf, vec = append(buf[:0], rest...), vec[:0]
 			var wrote int64
 			var err error
 			from := 0
@@ -376,8 +389,11 @@ func (l *link) write() {
 			l.writing.Store(0)
 			l.queued.give(cost) // not before: until it is written it is in memory
 			if err != nil {
-				l.unwritten(took, wrote, plain)
+				l.unwritten(took, wrote-int64(len(rest)))
 			}
+			l.mu.Lock()
+			l.busy = false
+			l.mu.Unlock()
 			for i := range took {
 				freeHead(took[i].head)
 			}
@@ -398,8 +414,8 @@ func (l *link) write() {
 
 // unwritten takes back the mark of calls whose first byte was not taken by
 // the kernel. Below TLS that cannot be known.
-func (l *link) unwritten(took []outFrame, wrote int64, plain bool) {
-	if !plain {
+func (l *link) unwritten(took []outFrame, wrote int64) {
+	if l.raw == nil {
 		return
 	}
 	l.mu.Lock()

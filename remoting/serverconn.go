@@ -62,7 +62,10 @@ func (c *ServerConn) Get(key any) any {
 // error says that cmd was certainly not sent; when the queue is full the
 // connection is closed (ErrSlowPeer).
 func (c *ServerConn) Send(cmd *Command) error {
-	err := c.link.send(cmd)
+	c.mu.Lock()
+	few := c.count <= fewInFlight
+	c.mu.Unlock()
+	err := c.link.send(cmd, few)
 	if cmd.IsReply() && !errors.Is(err, ErrTooLarge) {
 		c.answered(cmd.Opaque)
 	}
@@ -224,7 +227,7 @@ func (c *ServerConn) request(req *Command, size int, err error) {
 		c.release(size, 0)
 		if req != nil && !req.IsOneway() {
 			// Not Send: another request with its opaque may be in flight, which this does not answer.
-			c.link.send(req.Reply(SystemBusy, "[OVERLOAD] the node has too many bytes in flight; certainly not stored"))
+			c.link.send(req.Reply(SystemBusy, "[OVERLOAD] the node has too many bytes in flight; certainly not stored"), false)
 		}
 		return
 	}

@@ -21,6 +21,8 @@ const (
 	maxKeyRun = 64 << 10
 	// keySpan is how much log a checkpoint may leave to be indexed again.
 	keySpan = 1 << 20
+	// keyBlock is how many entries of a run are read, and checked, at once.
+	keyBlock = 1024
 )
 
 // keyPlace says that a record with a key of that hash is at pos.
@@ -34,7 +36,15 @@ type keyRun struct {
 	at      int64 // of its first entry
 	count   int
 	crc     uint32
-	checked bool // its checksum was compared
+	checked bool       // its checksum was compared, and blocks taken
+	blocks  []keyFence // of keyBlock entries each
+}
+
+// keyFence is what is known of a block from when its run was checked: a lookup reads
+// blocks, and what has decayed since is not taken for keys, or for none.
+type keyFence struct {
+	first uint64 // hash
+	crc   uint32
 }
 
 // keyIndex finds records of one segment by key. Guarded by Store.mu.
@@ -272,7 +282,7 @@ func (s *Store) flushKeys(g *segment, mem []keyPlace, through Position) error {
 	if _, err := f.WriteAt(b, k.size); err != nil {
 		return fmt.Errorf("write %s: %w", k.name, err)
 	}
-	run := keyRun{at: k.size + keyRunHead, count: n, crc: be.Uint32(b[24:]), checked: true}
+	run := keyRun{at: k.size + keyRunHead, count: n, crc: be.Uint32(b[24:])}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g.trimmed {
@@ -307,7 +317,7 @@ func (s *Store) find(k *keyIndex, runs []keyRun, hash uint64, max int) ([]Positi
 			for i := range k.runs {
 				if k.runs[i].at == run.at && k.runs[i].crc == run.crc {
 					k.runs = slices.Clone(k.runs)
-					k.runs[i].checked = true
+					k.runs[i] = run
 				}
 			}
 			s.mu.Unlock()
@@ -321,8 +331,8 @@ func (s *Store) find(k *keyIndex, runs []keyRun, hash uint64, max int) ([]Positi
 	return found, nil
 }
 
-// check compares the run's checksum.
-func (run keyRun) check(f *openFile) error {
+// check compares the run's checksum, and takes its blocks.
+func (run *keyRun) check(f *openFile) error {
 	all := make([]byte, run.count*keyEntry)
 	if _, err := f.ReadAt(all, run.at); err != nil {
 		return unread(f.Name(), run.at, err)
@@ -330,26 +340,31 @@ func (run keyRun) check(f *openFile) error {
 	if crc32.Checksum(all, castagnoli) != run.crc {
 		return damaged(f.Name(), run.at, "a run of %d keys fails its checksum", run.count)
 	}
+	run.checked, run.blocks = true, nil
+	for block := range slices.Chunk(all, keyBlock*keyEntry) {
+		run.blocks = append(run.blocks, keyFence{be.Uint64(block), crc32.Checksum(block, castagnoli)})
+	}
 	return nil
 }
 
-// find returns the positions under a hash, at most max.
+// find returns the positions under a hash, at most max. The run was checked.
 func (run keyRun) find(f *openFile, hash uint64, max int) (found []Position, err error) {
-	var b [keyEntry]byte
-	at := func(i int) (h uint64, p Position) {
-		off := run.at + int64(i)*keyEntry
-		if _, e := f.ReadAt(b[:], off); e != nil && err == nil {
-			err = unread(f.Name(), off, e)
+	i := sort.Search(len(run.blocks), func(i int) bool { return run.blocks[i].first >= hash })
+	var b []byte
+	for i = i - min(i, 1); i < len(run.blocks) && run.blocks[i].first <= hash && len(found) < max; i++ {
+		n := min(keyBlock, run.count-i*keyBlock)
+		off := run.at + int64(i)*keyBlock*keyEntry
+		b = slices.Grow(b[:0], n*keyEntry)[:n*keyEntry]
+		if _, err := f.ReadAt(b, off); err != nil {
+			return nil, unread(f.Name(), off, err)
 		}
-		return be.Uint64(b[:]), Position(be.Uint64(b[8:]))
-	}
-	first := sort.Search(run.count, func(i int) bool { h, _ := at(i); return h >= hash })
-	for i := first; i < run.count && len(found) < max; i++ {
-		h, pos := at(i)
-		if h != hash || err != nil {
-			break
+		if crc32.Checksum(b, castagnoli) != run.blocks[i].crc {
+			return nil, damaged(f.Name(), off, "%d keys are not those that were written", n)
 		}
-		found = append(found, pos)
+		at := func(j int) uint64 { return be.Uint64(b[j*keyEntry:]) }
+		for j := sort.Search(n, func(j int) bool { return at(j) >= hash }); j < n && at(j) == hash && len(found) < max; j++ {
+			found = append(found, Position(be.Uint64(b[j*keyEntry+8:])))
+		}
 	}
-	return found, err
+	return found, nil
 }

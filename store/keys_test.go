@@ -150,3 +150,65 @@ func TestLookupDoesNotMissADamagedRecord(t *testing.T) {
 		require.ErrorContains(t, err, log)
 	}
 }
+
+// A byte of a file of keys decays after the file was read and found good: nobody is
+// told that a key is not there. The index is built again.
+func TestKeysThatDecayAfterTheyWereCheckedAreBuiltAgain(t *testing.T) {
+	disk := vfs.NewMem(1)
+	o := small(disk)
+	var found []*Damage
+	o.OnDamage = func(d *Damage) { found = append(found, d) }
+	s, err := Open("p", o, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	fill(t, s, 1, 300, same)
+	require.NoError(t, s.Sync(s.Last()))
+	require.NoError(t, s.flushNow())
+	requireKeys(t, s, 300)
+	g := s.segments[0]
+	require.NotEmpty(t, g.keys.runs)
+	run := g.keys.runs[0]
+	for i := range run.count {
+		require.NoError(t, disk.Damage(g.keys.name, run.at+int64(i)*keyEntry, 1, func(b []byte) { b[0] ^= 0x80 }))
+	}
+	requireKeys(t, s, 300)
+	require.Len(t, found, 1)
+	require.Equal(t, g.keys.name, found[0].File)
+	require.NoError(t, s.flushNow())
+	require.NoError(t, s.checkKeys(g, func(int) error { return nil }))
+	requireKeys(t, s, 300)
+}
+
+// A run of many blocks gives every key, also one whose entries lie in more than one.
+func TestKeysAcrossBlocks(t *testing.T) {
+	disk := vfs.NewMem(1)
+	s, err := Open("p", small(disk), nil)
+	require.NoError(t, err)
+	defer s.Close()
+	var mem []keyPlace
+	for i := range Position(5 * keyBlock) {
+		h := uint64(i) << 40
+		if i >= 500 && i < 500+2*keyBlock {
+			h = 500 << 40
+		}
+		mem = append(mem, keyPlace{h, i})
+	}
+	g := s.active()
+	g.keys.mem, s.pending = mem, len(mem)*keyEntry
+	require.NoError(t, s.flushKeys(g, mem, 1<<20))
+	at := func(h uint64, max int) []Position {
+		ps, err := s.find(g.keys, g.keys.runs, h, max)
+		require.NoError(t, err)
+		return ps
+	}
+	for i := range Position(5 * keyBlock) {
+		if i < 500 || i >= 500+2*keyBlock {
+			require.Equal(t, []Position{i}, at(uint64(i)<<40, 10))
+		}
+		require.Empty(t, at(uint64(i)<<40+1, 10))
+	}
+	all := at(500<<40, maxLooked)
+	require.Len(t, all, 2*keyBlock)
+	require.Equal(t, Position(500), all[0])
+	require.Len(t, at(500<<40, keyBlock+7), keyBlock+7)
+}

@@ -194,6 +194,7 @@ func (s *Store) reindex(g *segment, damage error) error {
 		return nil
 	}
 	if damage != nil {
+		_ = s.tell(damage)
 		s.log.Warn("build the index of keys again", "file", k.name, "error", damage)
 	} else if err := s.loadKeys(g, end); err != nil {
 		return err

@@ -1,45 +1,55 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"raftmq/jepsen/check"
 	"raftmq/jepsen/history"
+	"raftmq/jepsen/report"
 )
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var page string
+	c := &cobra.Command{
 		Use: "check FILE", Short: "Judge a history", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := judge(cmd.OutOrStdout(), args[0])
+			ops, rep, err := judge(cmd.OutOrStdout(), args[0])
+			if rep != nil && page != "" {
+				err = errors.Join(err, writePage(page, ops, rep, ""))
+			}
 			return err
 		},
 	}
+	c.Flags().StringVar(&page, "page", "", "also write the report to this file, as HTML")
+	return c
 }
 
 // judge prints what a history file comes to. The error is nil only if it is valid.
-func judge(w io.Writer, file string) (*check.Report, error) {
+func judge(w io.Writer, file string) ([]history.Op, *check.Report, error) {
 	ops, err := history.Load(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rep, err := check.History(ops)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if err := show(w, rep); err != nil {
-		return rep, err
+		return ops, rep, err
 	}
 	if rep.Verdict > check.Absent {
-		return rep, verdictError{rep.Verdict}
+		return ops, rep, verdictError{rep.Verdict}
 	}
-	return rep, nil
+	return ops, rep, nil
 }
 
 // show prints the table of properties, then each contradiction with its lines.
@@ -73,13 +83,35 @@ func show(w io.Writer, rep *check.Report) error {
 	return err
 }
 
-// writeResults writes the report as JSON; a reader sees all of it or nothing.
-func writeResults(name string, rep *check.Report) error {
-	b, err := json.MarshalIndent(rep, "", "  ")
+// results is what a machine reads of a run.
+type results struct {
+	*check.Report
+	Run        *history.Plan      `json:"run"`
+	Operations []report.Operation `json:"operations"`
+	Faults     []report.Fault     `json:"faults"`
+}
+
+// conclude writes results.json and index.html into a run's folder.
+func conclude(dir string, ops []history.Op, rep *check.Report, again string) error {
+	operations, faults := report.Figures(ops)
+	b, err := json.MarshalIndent(results{rep, ops[0].Run, operations, faults}, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(name+".tmp", append(b, '\n'), 0o644); err != nil {
+	return errors.Join(writeWhole(filepath.Join(dir, "results.json"), append(b, '\n')), writePage(filepath.Join(dir, "index.html"), ops, rep, again))
+}
+
+func writePage(name string, ops []history.Op, rep *check.Report, again string) error {
+	var b bytes.Buffer
+	if err := report.Write(&b, ops, rep, again); err != nil {
+		return err
+	}
+	return writeWhole(name, b.Bytes())
+}
+
+// writeWhole writes a file; a reader sees all of it or nothing.
+func writeWhole(name string, b []byte) error {
+	if err := os.WriteFile(name+".tmp", b, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(name+".tmp", name)

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	plan = `{"i":0,"t":0,"p":"run","type":"info","f":"run","run":{"seed":1,"workload":"log","nemesis":"none","nodes":["n1"],"queues":["t/0"],"sends":1,"faults":0,"batches":false,"readers":0,"idempotent":true}}` + "\n"
+	plan = `{"i":0,"t":0,"p":"run","type":"info","f":"run","run":{"seed":1,"workload":"log","nemesis":"none","nodes":["n1"],"queues":["t/0"],"sends":1,"faults":0}}` + "\n"
 	sent = plan +
 		`{"i":1,"t":1,"p":"0","type":"invoke","f":"send","v":["0-0"]}` + "\n" +
 		`{"i":2,"t":2,"p":"0","type":"ok","f":"send","at":[{"k":"t/0","o":0}]}` + "\n" +

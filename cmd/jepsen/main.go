@@ -65,6 +65,6 @@ Exit codes:
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error { return errors.New("which command? See jepsen help") },
 	}
-	c.AddCommand(testCommand(), checkCommand(), mutantsCommand())
+	c.AddCommand(testCommand(), checkCommand(), mutantsCommand(), doctorCommand())
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/jepsen/history"
+	"raftmq/jepsen/run"
 )
 
 // A run on real processes is valid, and each lie that its history is then made to
@@ -95,9 +96,38 @@ func TestARealRunIsValidUntilItsHistoryLies(t *testing.T) {
 	}
 }
 
+// On each backend that there is here, nodes are cut off, lose their power and have a
+// wrong clock, each with its proof, and the run is valid.
+func TestARunOnEachBackend(t *testing.T) {
+	program := os.Getenv("RAFTMQ_JEPSEN")
+	if program == "" {
+		t.Skip("RAFTMQ_JEPSEN is not set to a raftmq program")
+	}
+	program += "-faults"
+	all, err := run.Backends(program)
+	require.NoError(t, err)
+	for _, b := range all {
+		if !b.Can || !b.Links {
+			continue
+		}
+		t.Run(b.Name, func(t *testing.T) {
+			var out bytes.Buffer
+			c := root()
+			c.SetOut(&out)
+			c.SetErr(&out)
+			c.SetArgs([]string{"test", "--nemesis", "isolate,torn,clock-jump,loss", "--backend", b.Name, "--time-limit", "15s", "--rate", "60", "--seed", "2",
+				"--store", t.TempDir(), "--binary", program})
+			require.Equal(t, exitValid, exitCode(c.Execute()), "%s", &out)
+			require.Contains(t, out.String(), "on "+b.Name)
+		})
+	}
+}
+
 func TestARunThatCannotBeIsASetUpError(t *testing.T) {
 	for _, args := range [][]string{
-		{"--workload", "nonsense"}, {"--nemesis", "kill,nonsense"}, {"--rate", "0"}, {"--time-limit", "0s"}, {"--binary", "/nowhere/raftmq"},
+		{"--workload", "nonsense"}, {"--workload", "log,log"}, {"--workload", "stock", "--stock", "", "--binary", os.Args[0]},
+		{"--nemesis", "kill,nonsense"}, {"--rate", "0"}, {"--time-limit", "0s"}, {"--backend", "nonsense"},
+		{"--nemesis", "isolate", "--backend", "loopback"}, {"--nemesis", "power", "--binary", os.Args[0]}, {"--binary", "/nowhere/raftmq"},
 		{"--binary", os.Args[0], "--nemesis", "kill", "--time-limit", "1s"}, // no room for a fault
 	} {
 		c := root()

@@ -108,16 +108,15 @@ func gatherEntries(leader *raftlog.Replica, in <-chan engineSend, done chan<- st
 				break gather
 			}
 		}
-		p, err := leader.Start(cmd)
-		go func() {
-			if err == nil {
-				_, err = p.Wait(context.Background())
-			}
+		then := func(_ any, err error) {
 			<-flying
 			for _, s := range batch {
 				s.answer <- err
 			}
-		}()
+		}
+		if err := leader.StartFunc(cmd, then); err != nil {
+			then(nil, err)
+		}
 	}
 	for range engineFlying {
 		flying <- struct{}{}

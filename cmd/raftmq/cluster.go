@@ -13,7 +13,7 @@ import (
 )
 
 func clusterCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "cluster", Short: "Look at the cluster"}
+	c := &cobra.Command{Use: "cluster", Short: "Look at the cluster, and settle what it cannot"}
 	c.AddCommand(&cobra.Command{Use: "status", Short: "Show each slot's addresses, the first its preferred leader, and damaged replicas", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		cl, err := g.dial(cmd.Context())
 		if err != nil {
@@ -33,7 +33,7 @@ func clusterCommand(g *globals) *cobra.Command {
 			return err
 		}
 		return printDamaged(cmd.Context(), cl)
-	}})
+	}}, clusterRepair(g))
 	return c
 }
 

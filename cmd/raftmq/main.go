@@ -42,7 +42,7 @@ const exitCodes = `  0  done
   7  exists already, or not in the right state
   8  a check did not hold
  70  the server stopped itself: a disk failed, or its state may not be trusted
- 71  the server did not start: its write-ahead log, or the catalogue's, is damaged
+ 71  the server did not start, or ended: its write-ahead log, the catalogue's, or a file that says who it is, is damaged
 130  interrupted`
 
 // exitError carries an exit code.

@@ -269,8 +269,8 @@ func (s *settings) logger() (hclog.Logger, error) {
 
 // damaged gives an error of a node's own files its exit code.
 func damaged(err error) error {
-	if errors.Is(err, raftlog.ErrWALDamaged) || errors.Is(err, broker.ErrCatalogueDamaged) {
-		return exitError{exitDamaged, fmt.Errorf("%w: nothing was changed; see \"A node stopped with exit code 71\" in the runbook", err)}
+	if errors.Is(err, raftlog.ErrWALDamaged) || errors.Is(err, broker.ErrCatalogueDamaged) || errors.Is(err, broker.ErrFolderDamaged) {
+		return exitError{exitDamaged, fmt.Errorf("%w: nothing of it was cut; see \"A node stopped with exit code 71\" in the runbook", err)}
 	}
 	return err
 }
@@ -290,7 +290,13 @@ func serve(ctx context.Context, s settings) error {
 		return err
 	}
 	warnOfLimits(log)
-	b, err := broker.Open(ctx, s.Config, broker.Deps{Logger: log})
+	deps, end, err := world()
+	if err != nil {
+		return err
+	}
+	defer end()
+	deps.Logger = log
+	b, err := broker.Open(ctx, s.Config, deps)
 	if err != nil {
 		return damaged(err)
 	}
@@ -305,6 +311,9 @@ func serve(ctx context.Context, s settings) error {
 	stop, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	err = b.Shutdown(stop)
+	if errors.Is(failed, raftlog.ErrWALDamaged) {
+		return damaged(failed)
+	}
 	if failed != nil {
 		return exitError{exitDisk, failed}
 	}

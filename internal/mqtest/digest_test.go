@@ -178,3 +178,58 @@ func TestWithoutAMajorityNobodyIsServed(t *testing.T) {
 		}
 	}
 }
+
+// An operator says whose replica of a disputed partition counts: that one serves again,
+// the others copy it. Before, nothing is taken back; what makes no sense is refused, and
+// what was said may be said again.
+func TestADisputeIsSettledByAnOperator(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, func(cfg *broker.Config) { cfg.DigestInterval = 200 * time.Millisecond })
+	id := s.replicaID()
+	admin := s.Client().Admin()
+	_, err := admin.SettleDispute(s.ctx, id, "n2")
+	require.ErrorIs(t, err, client.ErrInvalid, "nothing is disputed")
+	require.ErrorContains(t, err, "is sound, and counts")
+	s.divergent(0, time.Hour, 2*time.Hour)
+	for i := range 3 {
+		s.awaitDamage(i, "disputed")
+	}
+	admin = s.Client().Admin()
+	looks, err := admin.Replicas(s.ctx, id)
+	require.NoError(t, err)
+	require.Len(t, looks, 3)
+	digests := make(map[string]bool)
+	for i, l := range looks {
+		require.Equal(t, s.names[i], l.Node)
+		require.True(t, l.Disputed)
+		require.Contains(t, l.Reason, "no majority")
+		digests[l.Digest] = true
+	}
+	require.NotEmpty(t, digests)
+	_, err = admin.SettleDispute(s.ctx, id, "n7")
+	require.ErrorIs(t, err, client.ErrInvalid)
+	_, err = admin.SettleDispute(s.ctx, id+1000, "n2")
+	require.ErrorIs(t, err, client.ErrInvalid)
+	for i := range 3 {
+		s.awaitDamage(i, "disputed")
+	}
+
+	_, err = admin.SettleDispute(s.ctx, id, "n2")
+	require.NoError(t, err)
+	_, err = admin.SettleDispute(s.ctx, id, "n2")
+	if err != nil { // the others have been copied already
+		require.ErrorIs(t, err, client.ErrInvalid)
+	}
+	_, err = admin.SettleDispute(s.ctx, id, "n1")
+	require.ErrorIs(t, err, client.ErrInvalid)
+	for i := range 3 {
+		s.awaitSound(i, 1)
+	}
+	s.p = s.producer()
+	s.send(5)
+	for i := range 3 {
+		s.pullAll(i)
+	}
+	s.awaitSame(s.ctx, "t")
+	require.Zero(t, s.metric(0, "raftmq_partitions_quarantined")+s.metric(1, "raftmq_partitions_quarantined")+s.metric(2, "raftmq_partitions_quarantined"))
+}

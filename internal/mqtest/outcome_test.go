@@ -161,6 +161,25 @@ func TestALockSurvivesItsLeader(t *testing.T) {
 	require.Equal(t, 1, granted(w, "b"))
 }
 
+// Where a queue ends is not said by a leader that others may have replaced, also not
+// to a pull that does not wait: they may have acknowledged what it does not have.
+func TestALeaderThatIsCutOffDoesNotSayWhereAQueueEnds(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	leader := c.leader("t", 0)
+	w := dialWire(t, c.listener(leader, 0), 0)
+	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	r := w.ask(remoting.PullMessage, pullOf("t", 0, 1), nil)
+	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
+	require.EqualValues(t, 1, num(t, r, "maxOffset"))
+	c.cutOff(leader)
+	r = w.ask(remoting.PullMessage, pullOf("t", 0, 1), nil)
+	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
+	require.EqualValues(t, 1, num(t, r, "nextBeginOffset"))
+	require.Zero(t, num(t, r, "maxOffset"), "it cannot know")
+}
+
 // A pull held at a leader that stops, or is cut off, is answered so that the
 // client asks again at the same place.
 func TestAHeldPullIsAnsweredWhenItsLeaderGoes(t *testing.T) {

@@ -29,14 +29,14 @@ func agreement(f *facts, r *Result) {
 	for i := range f.ops {
 		op := &f.ops[i]
 		switch op.F {
-		case history.Send:
+		case history.Send, history.Resend:
 			if op.Type != history.OK {
 				continue
 			}
 			for i, v := range f.invoked[op].Values {
 				say(op, op.Places[i], v)
 			}
-		case history.Read, history.Deliver, history.Final:
+		case history.Read, history.Deliver, history.Look, history.Final:
 			for _, m := range op.Messages {
 				say(op, history.Place{Queue: m.Queue, Offset: m.Offset}, m.Value)
 			}
@@ -47,8 +47,10 @@ func agreement(f *facts, r *Result) {
 // who names the speaker of a line.
 func who(op *history.Op) string {
 	switch op.F {
-	case history.Send:
+	case history.Send, history.Resend:
 		return "its sender " + op.Process
+	case history.End, history.Look:
+		return op.Process + " through " + op.Node
 	case history.Final:
 		return op.Node
 	case history.Deliver:

@@ -25,6 +25,9 @@ func TestAHistoryThatKeepsEveryPromiseIsValid(t *testing.T) {
 		rep, err := History(modelHistory(seed))
 		require.NoError(t, err)
 		for _, r := range rep.Results {
+			if r.Verdict == Absent {
+				continue
+			}
 			require.Equal(t, Valid, r.Verdict, "seed %d, %s: %v %v", seed, r.ID, r.Violations, r.Notes)
 			require.Positive(t, r.Checked)
 		}

@@ -6,27 +6,49 @@ import (
 	"raftmq/jepsen/history"
 )
 
-// commits: a group's offset that was told is never told lower to who asks after
-// that, and never lies past the end.
+// commits: a group's offset that was told, or whose commit was acknowledged, is never
+// told lower to who asks after that, and never lies past the end. Groups that an
+// operator moved are for register.
 func commits(f *facts, r *Result) {
+	moved := make(map[string]bool)
+	for _, a := range f.asked[history.Reset] {
+		moved[a.invoke.Group+" "+a.invoke.Queue] = true
+	}
 	told := make(map[string]*highest)
 	for i := range f.ops {
 		op := &f.ops[i]
-		if op.F != history.Committed || op.Type != history.OK {
+		if op.Type != history.OK {
 			continue
 		}
-		inv := f.invoked[op]
-		for _, m := range op.Messages {
+		switch op.F {
+		case history.Commit:
+			p := f.invoked[op].Places[0]
 			r.Checked++
-			key, p := op.Group+" "+m.Queue, history.Place{Queue: m.Queue, Offset: m.Offset}
-			if h := told[key].before(inv.Index); h != nil && h.offset > m.Offset {
-				r.violate(fmt.Sprintf("group %s had offset %d of %s at %s, and %d at %s.", op.Group, h.offset, m.Queue, at(h.op), m.Offset, at(op)),
-					brief(h.op, history.Place{Queue: m.Queue, Offset: h.offset}), inv, brief(op, p))
+			if key := op.Group + " " + p.Queue; !moved[key] { // else it may have been passed over
+				record(told, key, op, "", p.Offset)
+				f.pastEnd(r, op, p)
 			}
-			if b := f.bounds[m.Queue]; b != nil && m.Offset > b.Range.End {
-				r.violate(fmt.Sprintf("group %s had offset %d of %s, whose end is %d.", op.Group, m.Offset, m.Queue, b.Range.End), brief(op, p), b)
+		case history.Committed:
+			inv := f.invoked[op]
+			for _, m := range op.Messages {
+				r.Checked++
+				key, p := op.Group+" "+m.Queue, history.Place{Queue: m.Queue, Offset: m.Offset}
+				f.pastEnd(r, op, p)
+				if moved[key] {
+					continue
+				}
+				if h := told[key].before(inv.Index); h != nil && h.offset > m.Offset {
+					r.violate(fmt.Sprintf("group %s had offset %d of %s at %s, and %d at %s.", op.Group, h.offset, m.Queue, at(h.op), m.Offset, at(op)),
+						brief(h.op, history.Place{Queue: m.Queue, Offset: h.offset}), inv, brief(op, p))
+				}
+				record(told, key, op, "", m.Offset)
 			}
-			record(told, key, op, "", m.Offset)
 		}
+	}
+}
+
+func (f *facts) pastEnd(r *Result, op *history.Op, p history.Place) {
+	if b := f.bounds[p.Queue]; b != nil && p.Offset > b.Range.End {
+		r.violate(fmt.Sprintf("group %s had offset %d of %s, whose end is %d.", op.Group, p.Offset, p.Queue, b.Range.End), brief(op, p), b)
 	}
 }

@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"raftmq/jepsen/history"
 )
@@ -31,7 +33,7 @@ func delivered(f *facts, r *Result) {
 			}
 		}
 	}
-	for _, g := range f.plan.Groups {
+	for _, g := range slices.Sorted(maps.Keys(f.plan.Groups)) {
 		end := drained[g]
 		if end == nil {
 			r.doubt("group %s did not come to the end", g)
@@ -43,7 +45,7 @@ func delivered(f *facts, r *Result) {
 			}
 			for i, v := range s.values {
 				p := s.outcome.Places[i]
-				if p.Offset < f.floor(p.Queue) {
+				if p.Offset < f.floor(p.Queue) || !slices.Contains(f.plan.Groups[g], p.Queue) {
 					continue
 				}
 				r.Checked++

@@ -17,7 +17,15 @@ type facts struct {
 	bounds  map[string]*history.Op      // of each queue, at the end
 	places  map[string][]sight          // of each value in the final dumps: each place once, with the first line that shows it
 	invoked map[*history.Op]*history.Op // the Invoke of an outcome
+	asked   map[string][]*asked         // all requests, by what they do
+	resent  map[string][]*asked         // those that sent a value again
 }
+
+// asked is a request. Without an outcome, or with Info, it is not known what became
+// of it.
+type asked struct{ invoke, outcome *history.Op }
+
+func (a *asked) is(t history.Type) bool { return a.outcome != nil && a.outcome.Type == t }
 
 type dumpKey struct{ node, queue string }
 
@@ -35,14 +43,11 @@ type sight struct {
 	op    *history.Op
 }
 
-// send is a request to store values. Without an outcome, or with Info, it is not
-// known what became of it.
+// send is a request to store values.
 type send struct {
-	values          []string
-	invoke, outcome *history.Op
+	values []string
+	*asked
 }
-
-func (s *send) is(t history.Type) bool { return s.outcome != nil && s.outcome.Type == t }
 
 // gather also refuses what no run can write: two sends of one value, an outcome
 // without an Invoke, a process with two operations at once, places that do not fit
@@ -52,23 +57,20 @@ func gather(ops []history.Op) (*facts, error) {
 		return nil, errors.New("the history does not begin with what the run was to be")
 	}
 	f := &facts{ops: ops, plan: ops[0].Run, byValue: make(map[string]*send), final: make(map[dumpKey]*dump), bounds: make(map[string]*history.Op),
-		places: make(map[string][]sight), invoked: make(map[*history.Op]*history.Op)}
+		places: make(map[string][]sight), invoked: make(map[*history.Op]*history.Op), asked: make(map[string][]*asked), resent: make(map[string][]*asked)}
 	if len(f.plan.Nodes) == 0 || len(f.plan.Queues) == 0 {
 		return nil, errors.New("the history does not name nodes and queues")
 	}
-	open := make(map[string]*history.Op)
-	running := make(map[string]*send)
+	open := make(map[string]*asked)
 	for i := range ops {
 		op := &ops[i]
-		switch op.F {
-		case history.Send, history.Read, history.Committed:
-		case history.Final:
+		switch {
+		case op.Request():
+		case op.F == history.Final:
 			f.addFinal(op)
 			continue
-		case history.Bounds:
-			if op.Range != nil {
-				f.bounds[op.Queue] = op
-			}
+		case op.F == history.Bounds && op.Range != nil:
+			f.bounds[op.Queue] = op
 			continue
 		default:
 			continue
@@ -77,12 +79,19 @@ func gather(ops []history.Op) (*facts, error) {
 			if open[op.Process] != nil {
 				return nil, fmt.Errorf("line %d: process %s does two things at once", op.Index+1, op.Process)
 			}
-			open[op.Process] = op
+			a := &asked{invoke: op}
+			open[op.Process] = a
+			f.asked[op.F] = append(f.asked[op.F], a)
+			if err := complete(op); err != nil {
+				return nil, err
+			}
+			if op.F == history.Resend {
+				f.resent[op.Values[0]] = append(f.resent[op.Values[0]], a)
+			}
 			if op.F != history.Send {
 				continue
 			}
-			s := &send{values: op.Values, invoke: op}
-			running[op.Process] = s
+			s := &send{values: op.Values, asked: a}
 			f.sends = append(f.sends, s)
 			for _, v := range op.Values {
 				if f.byValue[v] != nil {
@@ -92,20 +101,56 @@ func gather(ops []history.Op) (*facts, error) {
 			}
 			continue
 		}
-		inv := open[op.Process]
-		if inv == nil || inv.F != op.F {
+		a := open[op.Process]
+		if a == nil || a.invoke.F != op.F {
 			return nil, fmt.Errorf("line %d: an outcome without its beginning", op.Index+1)
 		}
 		delete(open, op.Process)
-		f.invoked[op] = inv
-		if op.F == history.Send {
-			if op.Type == history.OK && len(op.Places) != len(inv.Values) {
-				return nil, fmt.Errorf("line %d: %d values have %d places", op.Index+1, len(inv.Values), len(op.Places))
-			}
-			running[op.Process].outcome = op
+		if err := answers(a.invoke, op); err != nil {
+			return nil, err
 		}
+		a.outcome, f.invoked[op] = op, a.invoke
 	}
 	return f, nil
+}
+
+// complete reports what is missing of an Invoke that its property reads.
+func complete(op *history.Op) error {
+	ok := true
+	switch op.F {
+	case history.Resend, history.Note:
+		ok = len(op.Values) == 1
+	case history.Commit, history.Reset:
+		ok = len(op.Places) == 1
+	case history.Look:
+		ok = op.Range != nil
+	}
+	if !ok {
+		return fmt.Errorf("line %d: a %s without what it is about", op.Index+1, op.F)
+	}
+	return nil
+}
+
+// answers reports what is missing of an outcome.
+func answers(inv, op *history.Op) error {
+	if op.Type != history.OK {
+		return nil
+	}
+	switch op.F {
+	case history.Send, history.Resend:
+		if len(op.Places) != len(inv.Values) {
+			return fmt.Errorf("line %d: %d values have %d places", op.Index+1, len(inv.Values), len(op.Places))
+		}
+	case history.End:
+		if op.Range == nil {
+			return fmt.Errorf("line %d: an end without its bounds", op.Index+1)
+		}
+	case history.Committed:
+		if inv.Queue != "" && len(op.Messages) != 1 {
+			return fmt.Errorf("line %d: one queue has %d offsets", op.Index+1, len(op.Messages))
+		}
+	}
+	return nil
 }
 
 func (f *facts) addFinal(op *history.Op) {

@@ -14,11 +14,11 @@ type model struct {
 	rng   *rand.Rand
 	ops   []history.Op
 	log   map[string][]string
-	begun map[string]*asked // by process
+	begun map[string]*wanted // by process
 	next  int
 }
 
-type asked struct {
+type wanted struct {
 	values []string
 	places []history.Place // nil: not applied yet
 	dead   bool            // it will not be
@@ -34,8 +34,8 @@ func (m *model) add(op history.Op) {
 	m.ops = append(m.ops, op)
 }
 
-// apply stores what p asked for, if it is not yet.
-func (m *model) apply(a *asked) {
+// apply stores what p wanted for, if it is not yet.
+func (m *model) apply(a *wanted) {
 	if a.places != nil || a.dead {
 		return
 	}
@@ -55,9 +55,9 @@ func (m *model) messages(q string, from, to int) (out []history.Message) {
 }
 
 func modelHistory(seed uint64) []history.Op {
-	m := &model{rng: history.Seed(seed).Stream("model"), log: make(map[string][]string), begun: make(map[string]*asked)}
+	m := &model{rng: history.Seed(seed).Stream("model"), log: make(map[string][]string), begun: make(map[string]*wanted)}
 	m.add(history.Op{Process: "run", Type: history.Info, F: history.Run, Run: &history.Plan{
-		Seed: seed, Workload: "log", Nemesis: "kill", Nodes: modelNodes, Queues: modelQueues, Groups: []string{"g"}, Sends: 60, Faults: 1, Batches: true, Readers: 1, Idempotent: true}})
+		Seed: seed, Workload: "log", Nemesis: "kill", Nodes: modelNodes, Queues: modelQueues, Groups: map[string][]string{"g": modelQueues}, Proves: []string{"P7", "P8", "P9", "P15"}, Sends: 60, Faults: 1}})
 	read, given := make(map[string]int), make(map[string]int)
 	process, sent := [4]int{0, 1, 2, 3}, 0
 	for len(m.ops) < 400 || sent < 60 {
@@ -65,7 +65,7 @@ func modelHistory(seed uint64) []history.Op {
 		p := fmt.Sprint(process[w])
 		switch a := m.begun[p]; {
 		case a == nil:
-			a = &asked{}
+			a = &wanted{}
 			for range 1 + 2*m.rng.IntN(2) {
 				a.values = append(a.values, fmt.Sprintf("%s-%d", p, m.next))
 				m.next++

@@ -14,7 +14,7 @@ func phantom(f *facts, r *Result) {
 	for i := range f.ops {
 		op := &f.ops[i]
 		switch op.F {
-		case history.Read, history.Deliver, history.Final:
+		case history.Read, history.Deliver, history.Look, history.Final:
 		default:
 			continue
 		}
@@ -27,7 +27,7 @@ func phantom(f *facts, r *Result) {
 				r.violate(fmt.Sprintf("%s offset %d has bytes that nobody sent: %s.", m.Queue, m.Offset, m.Value[1:]), brief(op, p))
 			case s == nil:
 				r.violate(fmt.Sprintf("%s at %s offset %d was never sent.", m.Value, m.Queue, m.Offset), brief(op, p))
-			case s.is(history.Fail):
+			case s.is(history.Fail) && len(f.resent[m.Value]) == 0:
 				r.violate(fmt.Sprintf("%s certainly failed at %s (%s), and is at %s offset %d.", m.Value, at(s.outcome), s.outcome.Error, m.Queue, m.Offset), s.invoke, s.outcome, brief(op, p))
 			case op.Index < s.invoke.Index:
 				r.violate(fmt.Sprintf("%s was seen at %s, before it was sent at %s.", m.Value, at(op), at(s.invoke)), brief(op, p), s.invoke)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +16,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"raftmq/internal/faults"
+	"raftmq/jepsen/vclock"
 )
 
 // Node is one node. What is done to its process is done one after the other.
@@ -22,12 +26,16 @@ type Node struct {
 	Name       string
 	NameServer string
 	Listeners  []string // by slot
-	HTTP       string
 	Data, Log  string
 
-	c      *Cluster
-	base   int
-	gossip string
+	c            *Cluster
+	number       int // from 0
+	base         int
+	raft, gossip string
+	http         string            // on its own loopback
+	web          *http.Client      // that is where the node is
+	socket       string            // for orders; "": it takes none
+	via          map[string]string // see Network
 
 	turn sync.Mutex // of what ends, starts and signals the process
 
@@ -38,9 +46,19 @@ type Node struct {
 // process is one life of a node.
 type process struct {
 	cmd   *exec.Cmd
+	clock *vclock.Clock // nil: it has none of its own
 	ended chan struct{} // closes when it has been waited for
 	err   error         // of the wait; to be read after ended
 	asked bool          // it was told to end; guarded by Node.mu
+}
+
+// start starts it, with clocks of its own where that is possible.
+func (p *process) start() (err error) {
+	if vclock.Possible() != nil {
+		return p.cmd.Start()
+	}
+	p.clock, err = vclock.Start(p.cmd)
+	return err
 }
 
 const (
@@ -49,13 +67,30 @@ const (
 	seenWithin  = 5 * time.Second // a signal's effect
 )
 
-func newNode(c *Cluster, name string, base int) *Node {
-	n := &Node{Name: name, c: c, base: base, NameServer: loopback(base), gossip: loopback(base + 2), HTTP: loopback(base + 3),
-		Data: filepath.Join(c.o.Dir, name), Log: filepath.Join(c.o.Dir, name+".log")}
-	for s := range c.o.Slots {
-		n.Listeners = append(n.Listeners, loopback(base+firstListener+s*listenerStep))
+func newNode(c *Cluster, number, base int) *Node {
+	name := "n" + strconv.Itoa(number+1)
+	at := func(port int) string {
+		return net.JoinHostPort(c.o.Network.Address(number), strconv.Itoa(base+port))
 	}
+	n := &Node{Name: name, c: c, number: number, base: base, NameServer: at(0), raft: at(1), gossip: at(2),
+		http: net.JoinHostPort("127.0.0.1", strconv.Itoa(base+3)), Data: filepath.Join(c.o.Dir, name), Log: filepath.Join(c.o.Dir, name+".log")}
+	for s := range c.o.Slots {
+		n.Listeners = append(n.Listeners, at(firstListener+s*listenerStep))
+	}
+	if c.o.Faults {
+		n.socket = filepath.Join(c.sockets, name)
+	}
+	n.web = &http.Client{Transport: &http.Transport{DialContext: n.dialWeb, DisableKeepAlives: true}}
 	return n
+}
+
+func (n *Node) dialWeb(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	err = n.c.o.Network.Enter(n.number, func() (err error) {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, network, addr)
+		return err
+	})
+	return conn, err
 }
 
 // Start starts a process; that it serves is for AwaitReady to say.
@@ -73,16 +108,23 @@ func (n *Node) Start() error {
 	cmd := exec.Command(n.c.o.Program, append([]string{
 		"server", "--cluster", n.c.name, "--node", n.Name, "--data", n.Data, "--initial-nodes", n.c.names(), "--join", n.c.gossip(),
 		"--nameserver-port", strconv.Itoa(n.base), "--raft-port", strconv.Itoa(n.base + 1), "--gossip-port", strconv.Itoa(n.base + 2),
+		"--host", n.c.o.Network.Bind(n.number), "--advertise", n.c.o.Network.Address(n.number),
 		"--http-port", strconv.Itoa(n.base + 3), "--listen-port", strconv.Itoa(n.base + firstListener), "--slots", strconv.Itoa(n.c.o.Slots),
-		"--disk-clean-at", "100", "--disk-force-at", "100", "--disk-refuse-at", "100", "--disk-reserve", "-1", // the disk is not the run's own
+		"--disk-clean-at", "100", "--disk-force-at", "100", "--disk-refuse-at", n.refuseAt(), "--disk-reserve", "-1",
 	}, n.c.o.Args...)...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, childAttr()
+	if n.socket != "" {
+		if err := n.setUp(); err != nil {
+			return err
+		}
+		cmd.Env = append(os.Environ(), faults.Variable+"="+n.setupFile())
+	}
 	begun := make(chan error)
-	n.c.starts <- func() { begun <- cmd.Start() }
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	n.c.starts <- func() { begun <- n.c.o.Network.Enter(n.number, p.start) }
 	if err := <-begun; err != nil {
 		return err
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
 	n.mu.Lock()
 	n.proc = p
 	n.mu.Unlock()
@@ -97,6 +139,15 @@ func (n *Node) Start() error {
 		close(p.ended)
 	}()
 	return nil
+}
+
+// refuseAt is from how full a disk on the node takes no messages. The machine's disk is
+// not the run's own; the layer of a test build tells one that is.
+func (n *Node) refuseAt() string {
+	if n.socket != "" {
+		return "95"
+	}
+	return "100"
 }
 
 // running is the process, nil if it has ended or none was started.
@@ -181,8 +232,54 @@ func (n *Node) signal(sig syscall.Signal, want bool) (pid int, err error) {
 	}
 }
 
-// stop ends the process: SIGTERM, and -9 if that is not enough.
-func (n *Node) stop() error {
+// Paused reports whether the process is stopped by a signal; false if none runs.
+func (n *Node) Paused() (bool, error) {
+	if pid := n.PID(); pid != 0 {
+		return paused(pid)
+	}
+	return false, nil
+}
+
+// MayEnd says whether the process that runs may end by itself: then OnExit is not told.
+func (n *Node) MayEnd(may bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc != nil {
+		n.proc.asked = may
+	}
+}
+
+// AwaitEnd returns the exit code of the process when it has ended by itself.
+func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, err error) {
+	n.mu.Lock()
+	p := n.proc
+	n.mu.Unlock()
+	if p == nil {
+		return 0, fmt.Errorf("%s was never started", n.Name)
+	}
+	select {
+	case <-p.ended:
+		return p.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(within):
+		return 0, fmt.Errorf("%s still runs after %v", n.Name, within)
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// Wipe takes the node's folder away. The process must be gone.
+func (n *Node) Wipe() error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	if n.running() != nil {
+		return fmt.Errorf("%s runs", n.Name)
+	}
+	return errors.Join(os.RemoveAll(n.Data), os.RemoveAll(n.twin()))
+}
+
+// Stop ends the process, if one runs: SIGTERM, and -9 if that is not enough. Without an
+// error it ended by itself, with 0.
+func (n *Node) Stop() error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
 	p := n.running()
@@ -259,11 +356,11 @@ func (n *Node) Replicas(ctx context.Context, topic string) ([]Replica, error) {
 func (n *Node) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.http+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := n.web.Do(req)
 	if err != nil {
 		return nil, err
 	}

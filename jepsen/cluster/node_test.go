@@ -96,7 +96,7 @@ func TestAPauseIsSeen(t *testing.T) {
 func TestANodeThatEndsByItselfIsTold(t *testing.T) {
 	told := make(chan string, 1)
 	c := start(t, Options{OnExit: func(node, how string) { told <- node + " " + how }})
-	http.Get("http://" + c.Nodes[1].HTTP + "/end")
+	http.Get("http://" + c.Nodes[1].http + "/end")
 	select {
 	case how := <-told:
 		require.Contains(t, how, "n2 exit status 9")

@@ -38,12 +38,12 @@ func freePorts(nodes, slots int) (int, error) {
 }
 
 func free(port int) bool {
-	l, err := net.Listen("tcp", loopback(port))
+	l, err := net.Listen("tcp", local(port))
 	if err != nil {
 		return false
 	}
 	defer l.Close()
-	u, err := net.ListenPacket("udp", loopback(port))
+	u, err := net.ListenPacket("udp", local(port))
 	if err != nil {
 		return false
 	}
@@ -51,4 +51,4 @@ func free(port int) bool {
 	return true
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -28,6 +28,29 @@ const (
 	// Committed asks for the offsets of Group; its OK has a Message without a
 	// value for each queue in which the group has one.
 	Committed = "committed"
+	// Resend stores again what was sent, under the same identity: its OK has the
+	// Places that the first one has, or gave.
+	Resend = "resend"
+	// End asks Node for the bounds of Queue; its OK has Range.
+	End = "end"
+	// Look reads Queue through Node from Range.Min to its end as of then; its OK has
+	// Messages. Fail: what lies there is not kept any more; Range.Min is what is.
+	Look = "look"
+	// Commit raises the offset of Group to that of Places. Fail: it is refused.
+	Commit = "commit"
+	// Reset moves the offset of Group to that of Places, also back.
+	Reset = "reset"
+	// Lock asks for Queue for Group; OK: the process holds it. Fail: another does, or
+	// it is not known.
+	Lock = "lock"
+	// Unlock gives Queue back, whoever holds it by then.
+	Unlock = "unlock"
+	// PutTopic creates Topic with Count queues in each partition, or changes it;
+	// DropTopic deletes it; GetTopic asks Node for it: Count is 0 if there is none.
+	PutTopic, DropTopic, GetTopic = "put-topic", "drop-topic", "get-topic"
+	// Note puts the value of Values into Topic, which comes and goes; the OK of Notes
+	// has the Values that are in it.
+	Note, Notes = "note", "notes"
 	// Run describes the run, first in the history.
 	Run = "run"
 	// Fault is what was done to a node, or undone.
@@ -58,6 +81,9 @@ type Op struct {
 	// Places of a send's values, in their order. Offset -1: that one has none.
 	Places   []Place   `json:"at,omitempty"`
 	Group    string    `json:"group,omitempty"`
+	Topic    string    `json:"topic,omitempty"`
+	Count    int       `json:"count,omitempty"`
+	Loose    bool      `json:"loose,omitempty"` // of a send: the client may store it more than once
 	Node     string    `json:"node,omitempty"`
 	Queue    string    `json:"k,omitempty"`
 	Messages []Message `json:"msgs,omitempty"`
@@ -90,11 +116,14 @@ type Range struct {
 
 // Effect is a fault and the proof that it had one.
 type Effect struct {
-	Kind     string `json:"kind"`             // kill, pause, or what undoes them: start, resume; exit: the node ended by itself
+	Kind     string `json:"kind"`             // of package run's, or what undoes them: start, resume, heal; exit: the node ended by itself
 	PID      int    `json:"pid"`              // of the process that was hit
-	Verified bool   `json:"verified"`         // the process was seen gone or stopped, or ready again
+	Verified bool   `json:"verified"`         // it was seen to have its effect, or all was seen ready again
 	Before   string `json:"before,omitempty"` // who led the first partition before the fault
+	Lasted   int64  `json:"lasted,omitempty"` // ns, until this line
 	After    string `json:"after,omitempty"`  // and who did when the others had gone on; empty: nobody was seen to
+	Detail   string `json:"detail,omitempty"` // what exactly was done, in words
+	Count    int64  `json:"count,omitempty"`  // how much it did: packets struck, sectors lost, operations failed
 }
 
 // State is one replica of a partition.
@@ -106,15 +135,27 @@ type State struct {
 
 // Plan is what a run was to be.
 type Plan struct {
-	Seed       uint64   `json:"seed"`
-	Workload   string   `json:"workload"`
-	Nemesis    string   `json:"nemesis"`
-	Nodes      []string `json:"nodes"`
-	Queues     []string `json:"queues"`
-	Groups     []string `json:"groups,omitempty"` // each subscribed before the first send
-	Sends      int      `json:"sends"`            // how many the rate and the time allow
-	Faults     int      `json:"faults"`           // how many were planned
-	Batches    bool     `json:"batches"`          // some sends have several values
-	Readers    int      `json:"readers"`
-	Idempotent bool     `json:"idempotent"` // a send is stored at most once, however often it is tried
+	Seed     uint64   `json:"seed"`
+	Workload string   `json:"workload"` // names, joined by commas
+	Nemesis  string   `json:"nemesis"`
+	Nodes    []string `json:"nodes"`
+	Queues   []string `json:"queues"` // whose every replica is read at the end
+	// Proves are the properties, by id, that the workloads have the load for, beside
+	// those that every run has.
+	Proves []string `json:"proves,omitempty"`
+	// Groups are the consumer groups and the queues that each must come to the end of;
+	// it was there before the first send.
+	Groups map[string][]string `json:"groups,omitempty"`
+	Sends  int                 `json:"sends"`            // how many the rate and the time allow
+	Faults int                 `json:"faults"`           // how many were planned
+	Gentle bool                `json:"gentle,omitempty"` // none of them takes a leader away for sure
+}
+
+// Request reports whether op is a line of two, Invoke and an outcome.
+func (op *Op) Request() bool {
+	switch op.F {
+	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes:
+		return true
+	}
+	return false
 }

@@ -6,7 +6,8 @@ type Mutant struct {
 	Bug      string // in words
 	File     string // of the source tree
 	Old, New string // Old is there exactly once
-	Nemesis  string // that brings it out
+	Workload string // that brings it out; empty: log
+	Nemesis  string
 	Property string // by its id in package check, that must not be valid
 	Unknown  bool   // the property is to be unknown, not invalid: a bug of the suite itself
 }
@@ -42,11 +43,71 @@ var All = []Mutant{
 		File: "client/claim.go", Old: "if len(cl.held) > 0 {\n		return cl.held[0].d.Offset", New: "if false {\n		return cl.held[0].d.Offset",
 	},
 	{
+		Name: "batch-receipts", Bug: "all messages of a batch get the receipt of the first", Workload: "batch", Nemesis: "kill", Property: "P3",
+		File: "client/lane.go", Old: "			at++\n", New: "			at += 0\n",
+	},
+	{
+		Name: "read-loses-last", Bug: "a read of many messages leaves the last one out", Nemesis: "kill", Property: "P4",
+		File: "store/read.go", Old: "return chosen, next + message.Offset(len(chosen)), nil", New: "return chosen[:len(chosen)-len(chosen)/24], next + message.Offset(len(chosen)), nil",
+	},
+	{
+		Name: "receipt-ahead", Bug: "a receipt names a place further on, the more messages went together", Nemesis: "kill", Property: "P5",
+		File: "client/lane.go", Old: "at := h.QueueOffset", New: "at := h.QueueOffset + int64(8*len(batch[0].msgs))",
+	},
+	{
+		Name: "resend-elsewhere", Bug: "a send that comes again through another node gets the receipt of the place behind it", Workload: "idempotent", Nemesis: "kill", Property: "P6b",
+		File: "fsm/dedup.go", Old: "return Duplicate, w.runs[i].off + message.Offset(p.Sequence-w.runs[i].seq)", New: "return Duplicate, w.runs[i].off + message.Offset(p.Sequence-w.runs[i].seq) + 1",
+	},
+	{
+		Name: "commit-unwaited", Bug: "a commit is answered before it is one", Workload: "offsets", Nemesis: "kill", Property: "P8",
+		File: "broker/offsets.go", Old: "err != nil || !wait {", New: "err != nil || wait || !wait {",
+	},
+	{
+		Name: "commit-lowers", Bug: "a commit also lowers a group's offset", Workload: "offsets", Nemesis: "kill", Property: "P8",
+		File: "fsm/offsets.go", Old: "case there && o.Offset <= old.offset:", New: "case there && o.Offset == old.offset:",
+	},
+	{
+		Name: "reset-to-end", Bug: "an operator's move of a group goes to the queue's end, wherever it was to go", Workload: "offsets", Nemesis: "kill", Property: "P8r",
+		File: "fsm/offsets.go", Old: "off = min(max(off, 0), end)", New: "off = max(off, end)",
+	},
+	{
+		Name: "no-fence", Bug: "who does not hold a queue's lock may commit there", Workload: "ordered", Nemesis: "kill", Property: "P11",
+		File: "fsm/locks.go", Old: "return !there || l.expires <= now || l.client == owner", New: "return true",
+	},
+	{
+		Name: "lock-taken-away", Bug: "a queue that is locked is given to whoever asks", Workload: "ordered", Nemesis: "kill", Property: "P11",
+		File: "fsm/locks.go", Old: "case there && l.expires > now:\n		return 0, false", New: "case there && l.expires > now+1<<40:\n		return 0, false",
+	},
+	{
+		Name: "unlock-by-anyone", Bug: "a queue is given back by who does not hold it", Workload: "ordered", Nemesis: "kill", Property: "P11",
+		File: "fsm/locks.go", Old: "ok && r.err == nil && l.client == client {", New: "ok && r.err == nil {",
+	},
+	{
+		Name: "unheard-of", Bug: "a node says that a topic does not exist without asking the catalogue's leader", Workload: "topics", Nemesis: "pause", Property: "P14",
+		File: "broker/catalogue.go", Old: "return b.catalogue.replica.CatchUp(ctx)", New: "return ctx.Err()",
+	},
+	{
+		Name: "old-end", Bug: "a leader tells a queue's end without asking whether it still leads", Workload: "fresh", Nemesis: "pause", Property: "P17",
+		File: "broker/forward.go", Old: "if err := p.replica.ReadIndex(ctx); err != nil {", New: "if err := ctx.Err(); err != nil {",
+	},
+	{
+		Name: "old-pull", Bug: "a leader says that there is nothing to pull without asking whether it still leads", Workload: "fresh", Nemesis: "pause", Property: "P17",
+		File: "broker/pull.go", Old: "case wait == 0 && !waits && !checked:", New: "case wait == 0 && !waits && !checked && ctx.Err() != nil:",
+	},
+	{
+		Name: "minimum-goes-back", Bug: "the first offset that is told is at times one too low", Workload: "retention", Nemesis: "kill", Property: "P19",
+		File: "broker/offsets.go", Old: "OffsetReply{Offset: int64(lo)}", New: "OffsetReply{Offset: max(0, int64(lo)-b.now().UnixMilli()%2)}",
+	},
+	{
+		Name: "exit-on-loss", Bug: "a node ends when it is asked to propose and leads no more", Nemesis: "pause", Property: "P20",
+		File: "broker/batch.go", Old: "case errors.Is(err, raftlog.ErrNotLeader):", New: "case errors.Is(err, raftlog.ErrNotLeader) && []bool{}[0]:",
+	},
+	{
 		Name: "idle-nemesis", Bug: "the suite pauses nobody", Nemesis: "pause", Property: "faults", Unknown: true,
 		File: "jepsen/cluster/node.go", Old: "n.signal(syscall.SIGSTOP, true)", New: "n.signal(syscall.SIGCONT, true)",
 	},
 	{
 		Name: "blind-dump", Bug: "the suite reads one replica twice, and another not at all", Nemesis: "kill", Property: "P1", Unknown: true,
-		File: "jepsen/run/final.go", Old: "for _, n := range r.cluster.Nodes {\n		r.dump(ctx, n)", New: "for _, n := range []*cluster.Node{r.cluster.Nodes[0], r.cluster.Nodes[0], r.cluster.Nodes[1]} {\n		r.dump(ctx, n)",
+		File: "jepsen/run/final.go", Old: "for _, n := range r.cluster.Nodes {\n		for _, t := range r.topics() {\n			r.dump(", New: "for _, n := range []*cluster.Node{r.cluster.Nodes[0], r.cluster.Nodes[0], r.cluster.Nodes[1]} {\n		for _, t := range r.topics() {\n			r.dump(",
 	},
 }

@@ -27,13 +27,22 @@ func (r *run) end(ctx context.Context) error {
 		op.Type, op.Error = history.Info, strings.Join(r.healed, "; ")
 	}
 	r.history.Add(op)
+	for _, p := range r.parts {
+		if p.end != nil {
+			p.end(ctx, r)
+		}
+	}
 	r.o.Say("reading every replica")
-	if err := r.bounds(ctx); err != nil {
-		r.o.Say("the queues' bounds: %v", err) // without them the checker says unknown
-		return ctx.Err()
+	for _, t := range r.topics() {
+		if err := r.bounds(ctx, t); err != nil {
+			r.o.Say("the bounds of %s: %v", t.Name, err) // without them the checker says unknown
+			return ctx.Err()
+		}
 	}
 	for _, n := range r.cluster.Nodes {
-		r.dump(ctx, n)
+		for _, t := range r.topics() {
+			r.dump(ctx, n, t)
+		}
 	}
 	return ctx.Err()
 }
@@ -41,21 +50,27 @@ func (r *run) end(ctx context.Context) error {
 // alike waits until all nodes have applied the same in each partition, and writes
 // where each is.
 func (r *run) alike(ctx context.Context) bool {
+	want := 0
+	for _, t := range r.topics() {
+		want += t.Partitions
+	}
 	for end := time.Now().Add(alikeLimit); ; {
 		applied := make(map[uint64][]uint64)
 		var lines []history.Op
 		for _, n := range r.cluster.Nodes {
-			rs, err := n.Replicas(ctx, topic)
-			if err != nil {
-				continue
-			}
-			for _, x := range rs {
-				applied[x.ID] = append(applied[x.ID], x.Applied)
-				lines = append(lines, history.Op{Process: "run", Type: history.OK, F: history.Replica, Node: n.Name,
-					Replica: &history.State{Partition: x.ID, Applied: x.Applied, Digest: x.Digest}})
+			for _, t := range r.topics() {
+				rs, err := n.Replicas(ctx, t.Name)
+				if err != nil {
+					break
+				}
+				for _, x := range rs {
+					applied[x.ID] = append(applied[x.ID], x.Applied)
+					lines = append(lines, history.Op{Process: "run", Type: history.OK, F: history.Replica, Node: n.Name,
+						Replica: &history.State{Partition: x.ID, Applied: x.Applied, Digest: x.Digest}})
+				}
 			}
 		}
-		same := len(applied) == partitions
+		same := len(applied) == want
 		for _, all := range applied {
 			same = same && len(all) == nodes && slices.Min(all) == slices.Max(all)
 		}
@@ -65,16 +80,13 @@ func (r *run) alike(ctx context.Context) bool {
 			}
 			return same
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		sleep(ctx, 100*time.Millisecond)
 	}
 }
 
-// bounds writes the queues' bounds as their leaders say.
-func (r *run) bounds(ctx context.Context) error {
-	rd, err := r.clients[0].NewReader(topic)
+// bounds writes the bounds of a topic's queues as their leaders say.
+func (r *run) bounds(ctx context.Context, t Topic) error {
+	rd, err := r.clients[0].NewReader(t.Name)
 	if err != nil {
 		return err
 	}
@@ -84,19 +96,19 @@ func (r *run) bounds(ctx context.Context) error {
 		return err
 	}
 	for _, q := range slices.Sorted(maps.Keys(all)) {
-		r.history.Add(history.Op{Process: "run", Type: history.OK, F: history.Bounds, Queue: queueName(q), Range: &history.Range{Min: all[q].Min, End: all[q].Max}})
+		r.history.Add(history.Op{Process: "run", Type: history.OK, F: history.Bounds, Queue: t.Queue(q), Range: &history.Range{Min: all[q].Min, End: all[q].Max}})
 	}
 	return nil
 }
 
-// dump reads every queue through n alone, which serves from its own replica what
-// that has applied.
-func (r *run) dump(ctx context.Context, n *cluster.Node) {
+// dump reads every queue of a topic through n alone, which serves from its own
+// replica what that has applied.
+func (r *run) dump(ctx context.Context, n *cluster.Node, t Topic) {
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
 	lines := make(map[string]*history.Op)
-	for q := range partitions * queues {
-		lines[queueName(q)] = &history.Op{Process: "run", Type: history.Info, F: history.Final, Node: n.Name, Queue: queueName(q)}
+	for _, q := range t.names() {
+		lines[q] = &history.Op{Process: "run", Type: history.Info, F: history.Final, Node: n.Name, Queue: q}
 	}
 	err := func() error {
 		cl, err := client.Dial(ctx, client.WithEndpoints(n.NameServer), client.WithDialer(r.cluster.Only(n)))
@@ -104,7 +116,7 @@ func (r *run) dump(ctx context.Context, n *cluster.Node) {
 			return err
 		}
 		defer cl.Close(context.WithoutCancel(ctx))
-		rd, err := cl.NewReader(topic, client.FromPosition(client.Earliest()))
+		rd, err := cl.NewReader(t.Name, client.FromPosition(client.Earliest()))
 		if err != nil {
 			return err
 		}
@@ -113,7 +125,7 @@ func (r *run) dump(ctx context.Context, n *cluster.Node) {
 			if err != nil {
 				return err
 			}
-			op := lines[queueName(d.Queue)]
+			op := lines[t.Queue(d.Queue)]
 			if op == nil {
 				return fmt.Errorf("a message of queue %d, which the topic does not have", d.Queue)
 			}

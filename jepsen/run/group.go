@@ -21,20 +21,21 @@ const (
 	failOneOf           = 20
 )
 
-// member returns what runs the i-th member of the group until ctx ends.
-func (r *run) member(i int) (func(ctx context.Context) error, error) {
+// member returns what runs the i-th member of a group until ctx ends.
+func (r *run) member(group string, t Topic, i int, restless bool) (func(ctx context.Context) error, error) {
 	s, err := r.clients[i%len(r.clients)].NewConsumer(group, client.WithStartAt(client.Earliest()), client.WithDrainTimeout(5*time.Second))
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Subscribe(topic, client.All()); err != nil {
+	if err := s.Subscribe(t.Name, client.All()); err != nil {
 		return nil, err
 	}
-	h := handler{r: r, rng: r.o.Seed.Stream("handler/" + strconv.Itoa(i)), process: "member-" + strconv.Itoa(i)}
-	if i == 0 {
+	name := group + "/member-" + strconv.Itoa(i)
+	h := handler{r: r, group: group, topic: t, rng: r.o.Seed.Stream(name), process: name}
+	if !restless {
 		return func(ctx context.Context) error { return s.RunBatch(ctx, 32, h.handle) }, nil
 	}
-	rng := r.o.Seed.Stream("member/" + strconv.Itoa(i))
+	rng := r.o.Seed.Stream(name + "/stays")
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
 			stay, leave := context.WithTimeout(ctx, shortStay+time.Duration(rng.Int64N(int64(longStay-shortStay))))
@@ -43,10 +44,7 @@ func (r *run) member(i int) (func(ctx context.Context) error, error) {
 			if err != nil {
 				return err
 			}
-			select {
-			case <-time.After(awayFor):
-			case <-ctx.Done():
-			}
+			sleep(ctx, awayFor)
 		}
 		return nil
 	}, nil
@@ -55,6 +53,8 @@ func (r *run) member(i int) (func(ctx context.Context) error, error) {
 // handler writes down what a member is given, and fails some of it.
 type handler struct {
 	r       *run
+	group   string
+	topic   Topic
 	process string
 
 	mu  sync.Mutex
@@ -67,9 +67,9 @@ func (h *handler) handle(_ context.Context, ds []*client.Delivery) []error {
 	h.mu.Lock()
 	fails := h.rng.IntN(failOneOf) == 0
 	h.mu.Unlock()
-	op := history.Op{Process: h.process, Type: history.OK, F: history.Deliver, Group: group}
+	op := history.Op{Process: h.process, Type: history.OK, F: history.Deliver, Group: h.group}
 	for _, d := range ds {
-		op.Messages = append(op.Messages, history.Message{Queue: queueName(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
+		op.Messages = append(op.Messages, history.Message{Queue: h.topic.Queue(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
 	}
 	if !fails {
 		h.r.history.Add(op)
@@ -84,37 +84,34 @@ func (h *handler) handle(_ context.Context, ds []*client.Delivery) []error {
 	return errs
 }
 
-// ask asks for the group's offsets again and again until ctx ends.
-func (r *run) ask(ctx context.Context) {
+// ask asks for a group's offsets again and again until ctx ends.
+func (r *run) ask(ctx context.Context, group string, t Topic) {
 	for ctx.Err() == nil {
-		r.committed(ctx)
-		select {
-		case <-time.After(250 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		r.committed(ctx, group, t)
+		sleep(ctx, 250*time.Millisecond)
 	}
 }
 
 // committed asks once; left is how many queues have messages before the end, or
 // were not heard of.
-func (r *run) committed(ctx context.Context) (left int) {
+func (r *run) committed(ctx context.Context, group string, t Topic) (left int) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	// Askers do not share a process: each asks one thing at a time.
-	op := history.Op{Process: "asker-" + strconv.FormatInt(r.process.Add(1)-1, 10), Type: history.Invoke, F: history.Committed, Group: group}
+	op := history.Op{Process: "asker-" + r.nextProcess(), Type: history.Invoke, F: history.Committed, Group: group}
 	r.history.Add(op)
 	op.Type = history.OK
-	left = partitions * queues
+	left = t.count()
 	for l, err := range r.clients[2].Admin().Lag(ctx, group) {
 		if err != nil {
 			op.Type, op.Error, op.Messages = history.Fail, err.Error(), nil
 			r.history.Add(op)
-			return partitions * queues
+			return t.count()
 		}
-		if l.Topic != topic || l.Queue < 0 {
+		if l.Topic != t.Name || l.Queue < 0 {
 			continue // the client does not know the queue's number yet
 		}
-		op.Messages = append(op.Messages, history.Message{Queue: queueName(l.Queue), Offset: l.Committed})
+		op.Messages = append(op.Messages, history.Message{Queue: t.Queue(l.Queue), Offset: l.Committed})
 		if l.Committed >= l.End {
 			left--
 		}
@@ -123,11 +120,11 @@ func (r *run) committed(ctx context.Context) (left int) {
 	return left
 }
 
-// drain waits until the group has committed the end of each queue.
-func (r *run) drain(ctx context.Context) {
+// drain waits until a group has committed the end of each queue.
+func (r *run) drain(ctx context.Context, group string, t Topic) {
 	op := history.Op{Process: "run", Type: history.OK, F: history.Drained, Group: group}
 	for end := time.Now().Add(drainLimit); ; {
-		left := r.committed(ctx)
+		left := r.committed(ctx, group, t)
 		if left == 0 {
 			break
 		}
@@ -135,10 +132,7 @@ func (r *run) drain(ctx context.Context) {
 			op.Type, op.Error = history.Info, fmt.Sprintf("%d queues are not at their end after %v", left, drainLimit)
 			break
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		sleep(ctx, 100*time.Millisecond)
 	}
 	r.history.Add(op)
 }

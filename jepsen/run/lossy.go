@@ -16,13 +16,18 @@ var errLost = errors.New("the reply was thrown away, and the connection closed")
 // lossy connects, and now and then throws away what came and closes the
 // connection: what was asked was done, and the client is not told.
 type lossy struct {
+	to func(ctx context.Context, network, addr string) (net.Conn, error) // nil: there
+
 	mu  sync.Mutex
 	rng *rand.Rand
 }
 
 func (l *lossy) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, network, addr)
+	to := l.to
+	if to == nil {
+		to = new(net.Dialer).DialContext
+	}
+	c, err := to(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,10 @@ package run
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"strconv"
+	"sync"
 	"time"
 
 	"raftmq/jepsen/cluster"
@@ -10,59 +13,101 @@ import (
 )
 
 // nemesis does what the schedule says, each fault with its proof, and undoes the
-// last one also when ctx ends.
+// last ones also when ctx ends. What the cluster needs until it is well again puts off
+// what comes later.
 func (r *run) nemesis(ctx context.Context, plan []Planned) {
-	for _, p := range plan {
-		select {
-		case <-time.After(time.Until(r.begun.Add(p.At))):
-		case <-ctx.Done():
-			return
+	var late time.Duration
+	for _, round := range rounds(plan) {
+		if free := time.Since(r.begun) + shortQuiet; free > round[0].At+late {
+			late = free - round[0].At
 		}
-		n, before := r.target(ctx, p.Target)
-		if n == nil {
-			continue // the checker counts faults
+		var wg sync.WaitGroup
+		for _, p := range round {
+			select {
+			case <-time.After(time.Until(r.begun.Add(p.At + late))):
+			case <-ctx.Done():
+			}
+			if ctx.Err() == nil {
+				wg.Go(func() { r.strike(ctx, p, len(round) > 1) })
+			}
 		}
-		e := &history.Effect{Kind: p.Kind, Before: before}
-		op := history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: n.Name, Fault: e}
-		var err error
-		if p.Kind == "kill" {
-			e.PID, err = n.Kill()
-		} else {
-			e.PID, err = n.Pause()
-		}
-		if err != nil {
-			op.Error = err.Error()
-		} else {
-			e.Verified = true
-			e.After = r.follows(ctx, n, before, p.For)
-		}
-		r.history.Add(op)
-		r.o.Say("%6.1f s  %-5s %s for %v; leader %s, then %s", time.Since(r.begun).Seconds(), p.Kind, n.Name, p.For, before, e.After)
-		r.undo(context.WithoutCancel(ctx), n, p.Kind)
+		wg.Wait()
 	}
 }
 
-// undo starts or continues a node and waits until it is ready.
-func (r *run) undo(ctx context.Context, n *cluster.Node, kind string) {
-	e := &history.Effect{Kind: "resume"}
-	op := history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: n.Name, Fault: e}
-	var err error
-	if kind == "kill" {
-		e.Kind = "start"
-		if err = n.Start(); err == nil {
-			e.PID = n.PID()
+// strike is one fault from its beginning to its end.
+func (r *run) strike(ctx context.Context, p Planned, beside bool) {
+	n, before := r.target(ctx, p.Target)
+	if n == nil {
+		return // the checker counts faults
+	}
+	h := &hit{run: r, p: p, rng: rand.New(rand.NewPCG(p.Draw, 0)), node: n, beside: beside}
+	for _, x := range r.cluster.Nodes {
+		if x != n {
+			h.also = append(h.also, x)
 		}
-	} else {
-		e.PID, err = n.Resume()
 	}
+	h.rng.Shuffle(len(h.also), func(i, j int) { h.also[i], h.also[j] = h.also[j], h.also[i] })
+	e := &history.Effect{Kind: p.Kind, Before: before}
+	op := history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: n.Name, Fault: e}
+	undone := context.WithoutCancel(ctx)
+	struck := time.Now()
+	err := kindOf(p.Kind).begin(ctx, h)
 	if err == nil {
-		err = n.AwaitReady(ctx)
+		var lasting sync.WaitGroup
+		if h.lasts != nil {
+			lasting.Go(func() { h.lasts(ctx) })
+		}
+		e.After = r.follows(ctx, n, before, p.For)
+		lasting.Wait()
+		if h.proof != nil {
+			err = h.proof(undone)
+		}
 	}
+	e.PID, e.Detail, e.Count, e.Verified = h.pid, h.detail, h.count, err == nil
+	e.Lasted = int64(time.Since(struck))
 	if err != nil {
 		op.Error = err.Error()
 	}
-	e.Verified = err == nil
 	r.history.Add(op)
+	r.o.Say("%6.1f s  %-15s %s for %v; leader %s, then %s; %s (%d)%s", time.Since(r.begun).Seconds(), p.Kind, n.Name, p.For, before, e.After, e.Detail, e.Count, said(err))
+	if h.undo == nil {
+		return
+	}
+	u := &history.Effect{Kind: h.undone}
+	op = history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: n.Name, Fault: u}
+	err = h.undo(undone)
+	u.PID, u.Verified = n.PID(), err == nil
+	if err != nil {
+		op.Error = err.Error()
+		r.o.Say("%6.1f s  %-15s %s%s", time.Since(r.begun).Seconds(), h.undone, n.Name, said(err))
+	}
+	r.history.Add(op)
+}
+
+func said(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + err.Error()
+}
+
+// mend ends what a fault that failed may have left: links, clocks, disks, and nodes that
+// are paused or do not run.
+func (r *run) mend() (err error) {
+	if r.links != nil {
+		r.links.Heal()
+	}
+	for _, n := range r.cluster.Nodes {
+		switch is, e := n.Paused(); {
+		case !n.Running():
+			err = errors.Join(err, n.Start())
+		case e == nil && is:
+			_, e := n.Resume()
+			err = errors.Join(err, e)
+		}
+	}
+	return err
 }
 
 // target is the node that a fault is for, and who leads the first partition.
@@ -76,6 +121,9 @@ func (r *run) target(ctx context.Context, target string) (n *cluster.Node, leade
 		if target == strconv.Itoa(i) || target == "leader" && x.Name == leader {
 			n = x
 		}
+	}
+	if target == "leader" && leader == "" {
+		n = r.cluster.Nodes[0] // nobody leads: whoever it hits, that is for the checker to judge
 	}
 	return n, leader
 }

@@ -16,13 +16,13 @@ const (
 
 // read reads all queues from their beginning while the load runs. What is read when
 // ctx ends is written too.
-func (r *run) read(ctx context.Context) {
-	rd, err := r.clients[1].NewReader(topic, client.FromPosition(client.Earliest()))
+func (r *run) read(ctx context.Context, process string, t Topic) {
+	rd, err := r.clients[1].NewReader(t.Name, client.FromPosition(client.Earliest()))
 	if err != nil {
 		return // too few reads are found by the checker
 	}
 	defer rd.Close()
-	op := history.Op{Process: "reader", F: history.Read}
+	op := history.Op{Process: process, F: history.Read}
 	invoke := func() {
 		op.Type, op.Messages = history.Invoke, nil
 		r.history.Add(op)
@@ -39,16 +39,13 @@ func (r *run) read(ctx context.Context) {
 			if err != nil {
 				break
 			}
-			op.Messages = append(op.Messages, history.Message{Queue: queueName(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
+			op.Messages = append(op.Messages, history.Message{Queue: t.Queue(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
 			if len(op.Messages) >= lineMessages || time.Since(told) > lineEvery {
 				tell()
 				invoke()
 			}
 		}
-		select {
-		case <-time.After(20 * time.Millisecond): // an error: go on after the last one read
-		case <-ctx.Done():
-		}
+		sleep(ctx, 20*time.Millisecond) // an error: go on after the last one read
 	}
 	tell()
 }

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,27 +18,29 @@ import (
 	"raftmq/client"
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/history"
+	"raftmq/jepsen/link"
 )
 
 // Options are a run's.
 type Options struct {
 	Program string // the raftmq to run
+	Stock   string // RocketMQ's Go client, conformance/stockclient; "": it is not there
 	Store   string // where history.jsonl, schedule.json and the nodes' files go; must exist, without them
 	Seed    history.Seed
-	Faults  []string // kinds to draw from; empty: none
-	Limit   time.Duration
-	Rate    int // sends per second, all together
-	Say     func(format string, args ...any)
+	// Workloads are names, or "mixed" alone for all of them.
+	Workloads []string
+	Faults    []string      // kinds to draw from; empty: none
+	Backend   string        // one of Backends; "": the best that is possible here
+	Limit     time.Duration // of the load; longer, if the faults are not over
+	Rate      int           // operations per second, all workloads together
+	Say       func(format string, args ...any)
 }
 
 const (
 	topic      = "jepsen-log"
-	group      = "jepsen-group"
 	partitions = 3
-	queues     = 2 // of a partition
 	nodes      = 3
-	senders    = 12
-	members    = 2
+	overtime   = 3                // how many times its time a run takes at most, if the cluster needs long to be well after its faults
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second
 	alikeLimit = 60 * time.Second
@@ -45,15 +50,16 @@ const (
 type run struct {
 	o       Options
 	cluster *cluster.Cluster
+	links   *link.Net        // nil: they cannot be broken
 	clients []*client.Client // one per node, each naming all nodes, that one first
 	lossy   []*client.Client // the same, with replies thrown away
+	pinned  []*client.Client // one per node, each speaking to that node alone
+	parts   []*part
 	history *history.Writer
 	begun   time.Time
 	process atomic.Int64
 	healed  []string // what was not well after the last fault
 }
-
-func queueName(number int) string { return topic + "/" + strconv.Itoa(number) }
 
 // Run does it and returns when all processes are gone. An error says that the run
 // could not be made, or its history not be written to the end; that the cluster did
@@ -71,25 +77,34 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	r := &run{o: o}
+	workloads, err := choose(o.Workloads)
+	if err != nil {
+		return err
+	}
+	if o.Stock == "" && slices.ContainsFunc(workloads, func(w Workload) bool { return w.Apart }) {
+		return errors.New("the stock client's program is not there; make stockclient builds it")
+	}
+	backend, err := o.backend(slices.ContainsFunc(workloads, func(w Workload) bool { return w.Apart }))
+	if err != nil {
+		return err
+	}
 	if r.history, err = history.Create(filepath.Join(o.Store, "history.jsonl")); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.history.Close()) }()
-	p := history.Plan{Seed: uint64(o.Seed), Workload: "log", Nemesis: fmt.Sprint(o.Faults), Groups: []string{group}, Sends: int(float64(o.Rate) * o.Limit.Seconds()),
-		Faults: len(plan), Batches: true, Readers: 1, Idempotent: true}
-	for i := range nodes {
-		p.Nodes = append(p.Nodes, "n"+strconv.Itoa(i+1))
-	}
-	for q := range partitions * queues {
-		p.Queues = append(p.Queues, queueName(q))
-	}
-	r.history.Add(history.Op{Process: "run", Type: history.Info, F: history.Run, Run: &p})
+	p := r.plan(workloads, plan)
+	r.history.Add(history.Op{Process: "run", Type: history.Info, F: history.Run, Run: p})
 	data := filepath.Join(o.Store, "nodes")
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err
 	}
-	o.Say("starting %d nodes", nodes)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, OnExit: func(node, how string) {
+	net, err := r.open(backend)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, net.Close()) }()
+	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {
@@ -105,11 +120,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	all := r.cluster.Endpoints()
 	for i := range nodes {
 		endpoints := client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...)
-		l := &lossy{rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
+		l := &lossy{to: r.cluster.Dial, rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
 		for _, x := range []struct {
 			to   *[]*client.Client
 			opts []client.Option
-		}{{&r.clients, []client.Option{endpoints}}, {&r.lossy, []client.Option{endpoints, client.WithDialer(l.dial)}}} {
+		}{{&r.clients, []client.Option{endpoints, client.WithDialer(r.cluster.Dial)}}, {&r.lossy, []client.Option{endpoints, client.WithDialer(l.dial)}}} {
 			cl, err := dial(ctx, x.opts...)
 			if err != nil {
 				return err
@@ -118,7 +133,15 @@ func Run(ctx context.Context, o Options) (err error) {
 			*x.to = append(*x.to, cl)
 		}
 	}
-	if err := r.clients[0].Admin().CreateTopic(ctx, client.TopicConfig{Name: topic, Partitions: partitions, Queues: queues}); err != nil {
+	for _, n := range r.cluster.Nodes {
+		cl, err := dial(ctx, client.WithEndpoints(n.NameServer), client.WithDialer(r.cluster.Only(n)))
+		if err != nil {
+			return err
+		}
+		defer cl.Close(context.WithoutCancel(ctx))
+		r.pinned = append(r.pinned, cl)
+	}
+	if err := r.createTopics(ctx); err != nil {
 		return err
 	}
 	if err := r.load(ctx, plan); err != nil {
@@ -137,58 +160,117 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 	return cl, err
 }
 
-// load runs senders, readers and members under the faults, heals, and lets the
-// group come to the end.
+// plan divides the rate between the workloads and says what the run is to be.
+func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Groups: make(map[string][]string)}
+	var names []string
+	for _, w := range workloads {
+		names = append(names, w.Name)
+		rate := float64(r.o.Rate) / float64(len(workloads))
+		r.parts = append(r.parts, &part{Workload: w, rate: rate})
+		p.Sends += int(w.Sends * rate * r.o.Limit.Seconds())
+		for _, id := range w.Proves {
+			if !slices.Contains(p.Proves, id) {
+				p.Proves = append(p.Proves, id)
+			}
+		}
+		for g, t := range w.Groups {
+			p.Groups[g] = t.names()
+		}
+	}
+	p.Workload = strings.Join(names, ",")
+	for i := range nodes {
+		p.Nodes = append(p.Nodes, "n"+strconv.Itoa(i+1))
+	}
+	for _, t := range r.topics() {
+		p.Queues = append(p.Queues, t.names()...)
+	}
+	return p
+}
+
+// args are the servers' flags: a workload's stand in place of what all runs have.
+func (r *run) args() []string {
+	out := slices.Clone(serverArgs)
+	for _, p := range r.parts {
+		out = append(out, p.Args...)
+	}
+	return out
+}
+
+// load runs the workloads under the faults, heals, and lets the groups come to the
+// end.
 func (r *run) load(ctx context.Context, plan []Planned) error {
 	watch, stopWatching := context.WithCancel(ctx)
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
 	defer stopWatching()
-	failed := make(chan error, members)
-	for i := range members {
-		m, err := r.member(i)
-		if err != nil {
-			return err
+	var mu sync.Mutex
+	var failed error
+	for _, p := range r.parts {
+		if err := p.start(r, p); err != nil {
+			return fmt.Errorf("workload %s: %w", p.Name, err)
 		}
-		watchers.Go(func() { failed <- m(watch) })
+		for _, w := range p.watches {
+			watchers.Go(func() {
+				if err := w(watch); err != nil {
+					mu.Lock()
+					failed = errors.Join(failed, fmt.Errorf("workload %s: %w", p.Name, err))
+					mu.Unlock()
+				}
+			})
+		}
 	}
-	watchers.Go(func() { r.read(watch) })
-	watchers.Go(func() { r.ask(watch) })
-
-	r.o.Say("%d sends/s for %v, %d faults", r.o.Rate, r.o.Limit, len(plan))
+	r.o.Say("%d operations/s for %v, %d faults", r.o.Rate, r.o.Limit, len(plan))
 	r.begun = time.Now()
-	sending, stop := context.WithTimeout(ctx, r.o.Limit)
+	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
-	for i := range senders {
-		s, err := r.sender(i)
-		if err != nil {
-			return err
+	for _, p := range r.parts {
+		for _, l := range p.loads {
+			wg.Go(func() { l(loading) })
 		}
-		wg.Go(func() { s.run(sending) })
 	}
-	wg.Go(func() { r.nemesis(sending, plan) })
+	wg.Go(func() {
+		defer stop()
+		until, cancel := context.WithTimeout(loading, overtime*r.o.Limit)
+		defer cancel()
+		r.nemesis(until, plan)
+		select {
+		case <-time.After(time.Until(r.begun.Add(r.o.Limit))):
+		case <-loading.Done():
+		}
+	})
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	r.o.Say("healing")
+	if err := r.mend(); err != nil {
+		r.healed = append(r.healed, err.Error())
+	}
 	for _, n := range r.cluster.Nodes {
 		if err := n.AwaitReady(ctx); err != nil {
 			r.healed = append(r.healed, err.Error())
 		}
 	}
-	if err := r.probe(ctx); err != nil {
-		r.healed = append(r.healed, err.Error())
-	}
-	r.drain(ctx)
-	stopWatching()
-	watchers.Wait()
-	close(failed)
-	for err := range failed {
-		if err != nil {
-			return err
+	for _, t := range r.topics() {
+		if err := r.probe(ctx, t); err != nil {
+			r.healed = append(r.healed, err.Error())
 		}
 	}
-	return ctx.Err()
+	groups := r.groups()
+	for _, g := range slices.Sorted(maps.Keys(groups)) {
+		r.drain(ctx, g, groups[g])
+	}
+	stopWatching()
+	watchers.Wait()
+	for _, p := range r.parts {
+		if p.settle == nil {
+			continue
+		}
+		if err := p.settle(ctx, r); err != nil {
+			r.healed = append(r.healed, err.Error())
+		}
+	}
+	return errors.Join(failed, ctx.Err())
 }

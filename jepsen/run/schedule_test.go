@@ -11,7 +11,7 @@ import (
 
 func TestASeedGivesOneSchedule(t *testing.T) {
 	draw := func(seed history.Seed) []Planned {
-		p, err := schedule(seed.Stream("nemesis"), Kinds, nodes, 10*time.Minute)
+		p, err := schedule(seed.Stream("nemesis"), Kinds(), nodes, 20*time.Minute)
 		require.NoError(t, err)
 		return p
 	}
@@ -22,7 +22,7 @@ func TestASeedGivesOneSchedule(t *testing.T) {
 		kinds[p.Kind]++
 		targets[p.Target]++
 	}
-	require.Len(t, kinds, len(Kinds))
+	require.Len(t, kinds, len(Kinds()))
 	require.Len(t, targets, nodes+1)
 	require.Greater(t, targets["leader"], len(draw(1))/2)
 }
@@ -40,6 +40,48 @@ func TestFaultsFollowEachOtherAndEndInTime(t *testing.T) {
 			free = p.At + p.For
 			require.LessOrEqual(t, free+calm, limit)
 		}
+	}
+}
+
+// Every kind comes once before any comes again, but for those beside others, which are
+// of the network and begin while the other lasts.
+func TestEachFaultHasItsTurn(t *testing.T) {
+	ps, err := schedule(history.Seed(3).Stream("nemesis"), Kinds(), nodes, time.Hour)
+	require.NoError(t, err)
+	seen := make(map[string]int)
+	beside := 0
+	for _, round := range rounds(ps) {
+		for _, p := range round[1:] {
+			beside++
+			require.Equal(t, "network", kindOf(p.Kind).area)
+			require.Less(t, p.At, round[0].At+round[0].For)
+		}
+		seen[round[0].Kind]++
+	}
+	require.NotZero(t, beside)
+	for _, k := range Kinds() {
+		require.InDelta(t, seen["kill"], seen[k], 1, k)
+	}
+}
+
+func TestFaultsAreNamedOneByOneOrByArea(t *testing.T) {
+	all, err := Expand([]string{"all"})
+	require.NoError(t, err)
+	require.Equal(t, Kinds(), all)
+	some, err := Expand([]string{"pause", "process"})
+	require.NoError(t, err)
+	require.Equal(t, "pause", some[0])
+	require.Len(t, some, len(processFaults))
+	_, err = Expand([]string{"nonsense"})
+	require.Error(t, err)
+	links, build, timers := Needs([]string{"kill"})
+	require.False(t, links || build || timers)
+	links, build, timers = Needs([]string{"power", "flap", "timer-rate"})
+	require.True(t, links && build && timers)
+	for _, k := range kinds() {
+		require.Contains(t, Areas, k.area)
+		require.NotEmpty(t, k.says)
+		require.Positive(t, k.short)
 	}
 }
 

@@ -17,11 +17,14 @@ import (
 // one goes on.
 type sender struct {
 	r        *run
+	topic    Topic
 	rng      *rand.Rand
 	producer *client.Producer
-	place    int // among the senders
+	batches  int // one of so many sends is a batch
 	process  string
 	count    int
+	large    bool  // bodies near the largest size only
+	last     int64 // offset of the last value that was acknowledged
 }
 
 // Bounds of what is sent.
@@ -35,7 +38,7 @@ const (
 // sender returns the i-th. Every second one gives up early and does not try again
 // what may be stored, so that there are unknown outcomes; every second pair loses
 // replies, so that much is tried again that was stored.
-func (r *run) sender(i int) (*sender, error) {
+func (r *run) sender(t Topic, i int) (*sender, error) {
 	opts := []client.ProducerOption{client.WithSendTimeout(patient)}
 	if i%2 == 1 {
 		opts = []client.ProducerOption{client.WithSendTimeout(impatient), client.WithRetries(client.RetryPolicy{})}
@@ -44,47 +47,38 @@ func (r *run) sender(i int) (*sender, error) {
 	if i%4 >= 2 {
 		clients = r.lossy
 	}
-	p, err := clients[i%len(clients)].NewProducer("jepsen-sender-"+strconv.Itoa(i), opts...)
+	p, err := clients[i%len(clients)].NewProducer(t.Name+"-sender-"+strconv.Itoa(i), opts...)
 	if err != nil {
 		return nil, err
 	}
-	s := &sender{r: r, rng: r.o.Seed.Stream("sender/" + strconv.Itoa(i)), producer: p, place: i}
+	s := &sender{r: r, topic: t, rng: r.o.Seed.Stream(t.Name + "/sender/" + strconv.Itoa(i)), producer: p, batches: 8}
 	s.next()
 	return s, nil
 }
 
-func (s *sender) next() { s.process, s.count = strconv.FormatInt(s.r.process.Add(1)-1, 10), 0 }
+func (s *sender) next() { s.process, s.count = s.r.nextProcess(), 0 }
 
-// run sends at its share of the rate until ctx ends; what has begun comes to its
-// outcome.
-func (s *sender) run(ctx context.Context) {
-	every := time.Duration(senders) * time.Second / time.Duration(s.r.o.Rate)
-	due := time.Now().Add(every * time.Duration(s.place) / senders)
-	for {
-		select {
-		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			break
-		}
+// run sends at its pace until ctx ends; what has begun comes to its outcome.
+func (s *sender) run(ctx context.Context, pace *pace) {
+	for pace.next(ctx) {
 		count := 1
-		if s.rng.IntN(8) == 0 {
+		if s.rng.IntN(s.batches) == 0 {
 			count = 2 + s.rng.IntN(longestBatch-1)
 		}
-		queue := s.rng.IntN(partitions * queues)
+		queue := s.rng.IntN(s.topic.count())
 		if s.rng.IntN(2) == 0 {
 			queue = -1 // the client's choice
 		}
 		s.send(context.WithoutCancel(ctx), count, queue)
-		due = due.Add(every)
-		if late := time.Now().Add(-time.Second); due.Before(late) {
-			due = late // a pause is not made up for at once
-		}
 	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patient)
+	s.close()
+}
+
+// close waits for what is on its way, as long as a send may take.
+func (s *sender) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
-	s.producer.Close(closing)
+	s.producer.Close(ctx)
 }
 
 // send sends so many messages together and writes the two lines of it.
@@ -96,7 +90,10 @@ func (s *sender) send(ctx context.Context, count, queue int) history.Type {
 		s.count++
 		op.Values = append(op.Values, v)
 		size := int(smallest * math.Pow(float64(largest)/smallest, s.rng.Float64()))
-		ms = append(ms, &client.Message{Topic: topic, Body: encode(v, size)})
+		if s.large {
+			size = largest - size/2
+		}
+		ms = append(ms, &client.Message{Topic: s.topic.Name, Body: encode(v, size)})
 	}
 	s.r.history.Add(op)
 	op.Values = nil
@@ -115,7 +112,8 @@ func (s *sender) send(ctx context.Context, count, queue int) history.Type {
 	op.Type, op.Error = outcome(err)
 	if op.Type == history.OK {
 		for _, x := range rs {
-			op.Places = append(op.Places, history.Place{Queue: queueName(x.Queue), Offset: x.Offset})
+			op.Places = append(op.Places, history.Place{Queue: s.topic.Queue(x.Queue), Offset: x.Offset})
+			s.last = x.Offset
 		}
 	}
 	s.r.history.Add(op)
@@ -145,16 +143,16 @@ func outcome(err error) (history.Type, string) {
 }
 
 // probe sends to each queue until that is acknowledged.
-func (r *run) probe(ctx context.Context) error {
-	s, err := r.sender(0)
+func (r *run) probe(ctx context.Context, t Topic) error {
+	s, err := r.sender(t, 0)
 	if err != nil {
 		return err
 	}
 	end := time.Now().Add(probes)
-	for q := range partitions * queues {
+	for q := range t.count() {
 		for s.send(ctx, 1, q) != history.OK {
 			if time.Now().After(end) {
-				return fmt.Errorf("%s accepted no send within %v of the last fault", queueName(q), probes)
+				return fmt.Errorf("%s accepted no send within %v of the last fault", t.Queue(q), probes)
 			}
 		}
 	}

@@ -1,0 +1,8 @@
+//go:build !faults
+
+package main
+
+import "raftmq/broker"
+
+// world is what a node touches: the real thing.
+func world() (d broker.Deps, end func(), err error) { return d, func() {}, nil }

@@ -1,0 +1,143 @@
+package faultfs
+
+import (
+	"io/fs"
+	"sync"
+
+	"raftmq/internal/vfs"
+)
+
+// layered is an open file.
+type layered struct {
+	vfs.File
+	f *FS
+	c *content
+
+	mu     sync.Mutex
+	users  int // maps, and the handle itself until it is closed
+	closed bool
+}
+
+func (f *FS) layer(file vfs.File, c *content) *layered {
+	return &layered{File: file, f: f, c: c, users: 1}
+}
+
+// Close keeps the machine's file open for the sake of maps, whose syncs read it.
+func (l *layered) Close() error {
+	l.mu.Lock()
+	again := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if again {
+		return fs.ErrClosed
+	}
+	return l.release()
+}
+
+func (l *layered) release() error {
+	l.mu.Lock()
+	l.users--
+	last := l.users == 0
+	l.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return l.File.Close()
+}
+
+func (l *layered) ReadAt(b []byte, off int64) (int, error) {
+	if err := l.f.meet(OpRead, l.Name(), false); err != nil {
+		return 0, err
+	}
+	return l.File.ReadAt(b, off)
+}
+
+// beyond reports whether a file is shorter than to.
+func (l *layered) beyond(to int64) bool {
+	size, err := l.Size()
+	return err == nil && to > size
+}
+
+func (l *layered) WriteAt(b []byte, off int64) (int, error) {
+	if err := l.f.meet(OpWrite, l.Name(), l.beyond(off+int64(len(b)))); err != nil {
+		return 0, err
+	}
+	n, err := l.File.WriteAt(b, off)
+	if n > 0 {
+		l.c.wrote(off, off+int64(n))
+	}
+	return n, err
+}
+
+func (l *layered) Truncate(size int64) error {
+	if err := l.f.meet(OpWrite, l.Name(), false); err != nil {
+		return err
+	}
+	was, err := l.Size()
+	if err != nil {
+		return err
+	}
+	if err := l.File.Truncate(size); err != nil {
+		return err
+	}
+	l.c.wrote(size, max(size, was)) // should it grow again
+	return nil
+}
+
+func (l *layered) Allocate(off, n int64) error {
+	if err := l.f.meet(OpWrite, l.Name(), l.beyond(off+n)); err != nil {
+		return err
+	}
+	return l.File.Allocate(off, n)
+}
+
+func (l *layered) Sync() error { return l.SyncData() }
+
+func (l *layered) SyncData() error {
+	if err := l.f.meet(OpSync, l.Name(), false); err != nil {
+		if lost := l.c.lose(l.File); lost != nil {
+			return lost
+		}
+		return err
+	}
+	return l.c.sync(l.File)
+}
+
+func (l *layered) Map(size int64) (vfs.Mapping, error) {
+	m, err := l.File.Map(size)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.users++
+	l.mu.Unlock()
+	l.c.mapped(1)
+	return &layeredMap{Mapping: m, l: l}, nil
+}
+
+// layeredMap is a map of a file.
+type layeredMap struct {
+	vfs.Mapping
+	l *layered
+}
+
+func (m *layeredMap) Sync(off, n int64) error {
+	if err := m.l.f.meet(OpSync, m.l.Name(), false); err != nil {
+		if lost := m.l.c.lose(m.l.File); lost != nil {
+			return lost
+		}
+		return err
+	}
+	return m.l.c.syncMap(m.l.File, off, n)
+}
+
+func (m *layeredMap) Unmap() error {
+	if m.Bytes() == nil {
+		return nil
+	}
+	if err := m.Mapping.Unmap(); err != nil {
+		return err
+	}
+	m.l.c.mapped(-1)
+	return m.l.release()
+}

@@ -1,0 +1,368 @@
+package check
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/jepsen/history"
+)
+
+// script is a small history of requests, in the order of its lines.
+type script struct{ ops []history.Op }
+
+func (s *script) add(op history.Op) *history.Op {
+	op.Index, op.Time = int64(len(s.ops)), int64(len(s.ops))*1e9
+	s.ops = append(s.ops, op)
+	return &s.ops[len(s.ops)-1]
+}
+
+// call adds a request and its outcome, one right after the other.
+func (s *script) call(op history.Op, t history.Type, out history.Op) {
+	op.Type = history.Invoke
+	s.add(op)
+	out.Process, out.F, out.Type, out.Group, out.Queue, out.Topic, out.Node = op.Process, op.F, t, op.Group, op.Queue, op.Topic, op.Node
+	s.add(out)
+}
+
+func newScript(proves ...string) *script {
+	s := &script{}
+	s.add(history.Op{Process: "run", Type: history.Info, F: history.Run, Run: &history.Plan{Nodes: []string{"n1"}, Queues: []string{"q"}, Proves: proves}})
+	return s
+}
+
+// end adds what the queue holds at the end.
+func (s *script) end(from int64, values ...string) {
+	s.add(history.Op{Process: "run", Type: history.OK, F: history.Healed})
+	var ms []history.Message
+	for i, v := range values {
+		ms = append(ms, history.Message{Queue: "q", Offset: from + int64(i), Value: v})
+	}
+	s.add(history.Op{Process: "run", Type: history.OK, F: history.Bounds, Queue: "q", Range: &history.Range{Min: from, End: from + int64(len(values))}})
+	s.add(history.Op{Process: "run", Type: history.OK, F: history.Final, Node: "n1", Queue: "q", Messages: ms})
+	s.add(history.Op{Process: "run", Type: history.OK, F: history.Replica, Node: "n1", Replica: &history.State{Partition: 1, Applied: 9, Digest: "d"}})
+}
+
+func (s *script) send(process, value string, offset int64) {
+	s.call(history.Op{Process: process, F: history.Send, Values: []string{value}}, history.OK, history.Op{Places: []history.Place{{Queue: "q", Offset: offset}}})
+}
+
+func (s *script) again(process, value string, t history.Type, offset int64) {
+	out := history.Op{}
+	if t == history.OK {
+		out.Places = []history.Place{{Queue: "q", Offset: offset}}
+	}
+	s.call(history.Op{Process: process, F: history.Resend, Values: []string{value}}, t, out)
+}
+
+func (s *script) bounds(lo, hi int64) {
+	s.call(history.Op{Process: "asker", F: history.End, Queue: "q", Node: "n1"}, history.OK, history.Op{Range: &history.Range{Min: lo, End: hi}})
+}
+
+func (s *script) look(from int64, t history.Type, g *history.Range, values ...string) {
+	var ms []history.Message
+	for i, v := range values {
+		ms = append(ms, history.Message{Queue: "q", Offset: from + int64(i), Value: v})
+	}
+	s.call(history.Op{Process: "looker", F: history.Look, Queue: "q", Node: "n1", Range: &history.Range{Min: from}}, t, history.Op{Range: g, Messages: ms})
+}
+
+func (s *script) commit(process string, t history.Type, offset int64) {
+	s.call(history.Op{Process: process, F: history.Commit, Group: "g", Queue: "q", Places: []history.Place{{Queue: "q", Offset: offset}}}, t, history.Op{})
+}
+
+func (s *script) reset(offset int64) {
+	s.call(history.Op{Process: "operator", F: history.Reset, Group: "g", Queue: "q", Places: []history.Place{{Queue: "q", Offset: offset}}}, history.OK, history.Op{})
+}
+
+func (s *script) told(offset int64) {
+	s.call(history.Op{Process: "asker", F: history.Committed, Group: "g", Queue: "q"}, history.OK, history.Op{Messages: []history.Message{{Queue: "q", Offset: offset}}})
+}
+
+func (s *script) lock(process, f string, t history.Type) {
+	s.call(history.Op{Process: process, F: f, Group: "g", Queue: "q"}, t, history.Op{})
+}
+
+func (s *script) deliver(process string, offset int64, value string) {
+	s.add(history.Op{Process: process, Type: history.OK, F: history.Deliver, Group: "g", Messages: []history.Message{{Queue: "q", Offset: offset, Value: value}}})
+}
+
+func (s *script) put(count int, t history.Type) {
+	s.call(history.Op{Process: "p", F: history.PutTopic, Topic: "t", Count: count, Node: "n1"}, t, history.Op{})
+}
+
+func (s *script) dropTopic(t history.Type) {
+	s.call(history.Op{Process: "p", F: history.DropTopic, Topic: "t", Node: "n1"}, t, history.Op{})
+}
+
+func (s *script) get(node string, count int) {
+	s.call(history.Op{Process: "g", F: history.GetTopic, Topic: "t", Node: node}, history.OK, history.Op{Count: count})
+}
+
+func (s *script) note(t history.Type, value string) {
+	s.call(history.Op{Process: "p", F: history.Note, Topic: "t", Node: "n1", Values: []string{value}}, t, history.Op{})
+}
+
+func (s *script) notes(values ...string) {
+	s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n1"}, history.OK, history.Op{Values: values})
+}
+
+// Each property of requests, with histories that keep it and histories that break it
+// in one way each.
+func TestRequestsAreJudged(t *testing.T) {
+	for _, x := range []struct {
+		name, id string
+		want     Verdict
+		says     string
+		tell     func(s *script)
+	}{
+		{"sent again, one place", "P6b", Valid, "", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.again("1", "0-0", history.OK, 0)
+			s.again("1", "0-0", history.Fail, 0)
+			s.end(0, "0-0")
+		}},
+		{"unknown, then sent again", "P6b", Valid, "", func(s *script) {
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-0"}}, history.Info, history.Op{})
+			s.again("1", "0-0", history.OK, 0)
+			s.end(0, "0-0")
+		}},
+		{"sent again, another place", "P6b", Invalid, "sent again under the same identity", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.again("1", "0-0", history.OK, 1)
+			s.end(0, "0-0", "0-0")
+		}},
+		{"sent again, and not there", "P6b", Invalid, "on n1 it is not there", func(s *script) {
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-0"}}, history.Info, history.Op{})
+			s.again("1", "0-0", history.OK, 0)
+			s.end(0)
+		}},
+
+		{"ends that know everything", "P17", Valid, "", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.bounds(0, 1)
+			s.send("0", "0-1", 1)
+			s.look(1, history.OK, &history.Range{End: 2}, "0-1")
+			s.look(0, history.OK, nil, "0-0") // it stopped before the end
+			s.end(0, "0-0", "0-1")
+		}},
+		{"an old end", "P17", Invalid, "that the queue ends at 1", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.bounds(0, 1)
+			s.end(0, "0-0", "0-1")
+		}},
+		{"an end that goes back", "P17", Invalid, "that the queue ends at 1", func(s *script) {
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-0", "0-1"}}, history.Info, history.Op{})
+			s.bounds(0, 2)
+			s.bounds(0, 1)
+			s.end(0, "0-0", "0-1")
+		}},
+		{"an end of what was sent later", "P17", Invalid, "was sent later", func(s *script) {
+			s.bounds(0, 1)
+			s.send("0", "0-0", 0)
+			s.end(0, "0-0")
+		}},
+		{"an old read", "P17", Invalid, "that the queue ends at 1", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.look(0, history.OK, &history.Range{End: 1}, "0-0")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"a read with a hole", "P17", Invalid, "and gave 1 where 0 should be", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.look(1, history.OK, &history.Range{End: 2}, "0-1")
+			s.ops[len(s.ops)-2].Range = &history.Range{Min: 0}
+			s.end(0, "0-0", "0-1")
+		}},
+
+		{"commits and moves in one order", "P8r", Valid, "", func(s *script) {
+			s.told(-1)
+			s.commit("a", history.OK, 3)
+			s.commit("b", history.OK, 2)
+			s.told(3)
+			s.reset(1)
+			s.commit("a", history.OK, 2) // passed over
+			s.told(1)
+			s.commit("a", history.Info, 4)
+			s.told(1)
+			s.told(4)
+			s.end(0, "0-0", "0-1", "0-2", "0-3")
+		}},
+		{"a commit that is forgotten", "P8r", Invalid, "no order of the 3", func(s *script) {
+			s.commit("a", history.OK, 2)
+			s.commit("a", history.OK, 3)
+			s.told(2)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a move that is forgotten", "P8r", Invalid, "no order of the 3", func(s *script) {
+			s.commit("a", history.OK, 3)
+			s.reset(1)
+			s.told(3)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a refused commit counts", "P8r", Invalid, "no order of the 1", func(s *script) {
+			s.commit("a", history.Fail, 3)
+			s.told(3)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"an acknowledged commit is told lower", "P8", Invalid, "and 2 at", func(s *script) {
+			s.commit("a", history.OK, 3)
+			s.told(2)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a commit past the end is acknowledged", "P8", Invalid, "whose end is 1", func(s *script) {
+			s.commit("a", history.OK, 3)
+			s.end(0, "0-0")
+		}},
+
+		{"one holder after the other", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.Fail)
+			s.commit("b", history.Fail, 1)
+			s.deliver("a", 0, "0-0")
+			s.commit("a", history.OK, 1)
+			s.lock("a", history.Unlock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.deliver("b", 1, "0-1")
+			s.commit("b", history.Info, 2)
+			s.lock("b", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 1, "0-1")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"two holders", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"two holders, long after", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			for range 30 {
+				s.lock("c", history.Lock, history.Fail)
+			}
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"a commit under another's lock", "P11", Invalid, "b committed there", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.commit("b", history.OK, 1)
+			s.end(0, "0-0")
+		}},
+		{"handled out of order", "P11", Invalid, "nobody had handled 0", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 1, "0-1")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"handled again after a commit", "P11", Invalid, "though a commit of 1 was acknowledged", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 0, "0-0")
+			s.commit("a", history.OK, 1)
+			s.lock("a", history.Unlock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.deliver("b", 0, "0-0")
+			s.end(0, "0-0")
+		}},
+
+		{"topics that come and go", "P14", Valid, "", func(s *script) {
+			s.get("n1", 0)
+			s.put(2, history.OK)
+			s.get("n2", 2)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.get("n2", 2) // it has not heard of it
+			s.get("n1", 0)
+			s.put(3, history.OK)
+			s.notes()
+			s.get("n2", 2) // nor of this
+			s.dropTopic(history.Info)
+			s.get("n1", 0)
+			s.end(0)
+			s.get("n1", 0)
+			s.get("n2", 0)
+		}},
+		{"a topic that a node does not know", "P14", Invalid, "that there is none", func(s *script) {
+			s.put(2, history.OK)
+			s.get("n2", 0)
+			s.end(0)
+		}},
+		{"a topic as nobody wants it", "P14", Invalid, "nobody has asked for", func(s *script) {
+			s.put(2, history.OK)
+			s.put(4, history.Fail)
+			s.get("n2", 4)
+			s.end(0)
+		}},
+		{"nodes that do not agree at the end", "P14", Invalid, "at the end n1 says", func(s *script) {
+			s.put(2, history.OK)
+			s.put(3, history.OK)
+			s.end(0)
+			s.get("n1", 3)
+			s.get("n2", 2)
+		}},
+		{"a message outlives its topic", "P14", Invalid, "gives it again", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.notes("x")
+			s.end(0)
+		}},
+		{"a message that failed", "P14", Invalid, "certainly failed", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.Fail, "x")
+			s.notes("x")
+			s.end(0)
+		}},
+
+		{"a queue that is trimmed", "P19", Valid, "", func(s *script) {
+			s.bounds(0, 3)
+			s.look(0, history.OK, &history.Range{End: 3}, "0-0", "0-1", "0-2")
+			s.bounds(2, 3)
+			s.look(1, history.Fail, &history.Range{Min: 2})
+			s.look(2, history.OK, &history.Range{End: 3}, "0-2")
+			s.end(2, "0-2")
+		}},
+		{"nothing is trimmed", "P19", Unknown, "nothing was trimmed", func(s *script) {
+			s.bounds(0, 3)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a queue's beginning goes back", "P19", Invalid, "it begins at 1", func(s *script) {
+			s.bounds(2, 3)
+			s.bounds(1, 3)
+			s.end(2, "0-2")
+		}},
+		{"a queue's beginning is lower at the end", "P19", Invalid, "and at 1 at the end", func(s *script) {
+			s.bounds(2, 3)
+			s.end(1, "0-1", "0-2")
+		}},
+		{"what is kept is not served", "P19", Invalid, "is not kept any more", func(s *script) {
+			s.bounds(1, 3)
+			s.look(2, history.Fail, &history.Range{Min: 3})
+			s.end(1, "0-1", "0-2")
+		}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			s := newScript(x.id)
+			x.tell(s)
+			rep, err := History(s.ops)
+			require.NoError(t, err)
+			r := result(t, rep, x.id)
+			require.Equal(t, x.want, r.Verdict, "%v", r)
+			said := strings.Join(r.Notes, "\n")
+			for _, v := range r.Violations {
+				require.True(t, slices.IsSortedFunc(v.Ops, func(a, b history.Op) int { return int(a.Index - b.Index) }))
+				said += v.Text + "\n"
+			}
+			require.Contains(t, said, x.says)
+		})
+	}
+}
+
+func TestARunThatIsToProveWhatIsNoPropertyIsNotJudged(t *testing.T) {
+	_, err := History(newScript("P999").ops)
+	require.ErrorContains(t, err, "P999, which is no property")
+}

@@ -1,0 +1,127 @@
+package check
+
+import (
+	"fmt"
+
+	"raftmq/jepsen/history"
+)
+
+// topics: what was created is there for whoever asks after that, until it is deleted;
+// what was never wanted is never told; at the end all nodes tell the same; and the
+// messages of a topic are gone with it.
+func topics(f *facts, r *Result) {
+	puts, drops := byTopic(f.asked[history.PutTopic]), byTopic(f.asked[history.DropTopic])
+	for _, a := range f.asked[history.GetTopic] {
+		if !a.is(history.OK) {
+			continue
+		}
+		r.Checked++
+		if a.outcome.Count == 0 {
+			if p := standing(puts[a.invoke.Topic], drops[a.invoke.Topic], a); p != nil {
+				r.violate(fmt.Sprintf("topic %s was created at %s and not deleted since; %s said at %s that there is none.", a.invoke.Topic, at(p.outcome), a.invoke.Node, at(a.outcome)), p.invoke, p.outcome, a.invoke, a.outcome)
+			}
+			continue
+		}
+		wanted := false
+		for _, p := range puts[a.invoke.Topic] {
+			wanted = wanted || p.invoke.Count == a.outcome.Count && p.invoke.Index < a.outcome.Index && !p.is(history.Fail)
+		}
+		if !wanted {
+			r.violate(fmt.Sprintf("%s said at %s that topic %s has %d queues, which nobody has asked for.", a.invoke.Node, at(a.outcome), a.invoke.Topic, a.outcome.Count), a.invoke, a.outcome)
+		}
+	}
+	atTheEnd(f, r)
+	goneWithTheirTopic(f, r, puts, drops)
+}
+
+func byTopic(all []*asked) map[string][]*asked {
+	out := make(map[string][]*asked)
+	for _, a := range all {
+		out[a.invoke.Topic] = append(out[a.invoke.Topic], a)
+	}
+	return out
+}
+
+// standing is a creation that was over before a question began, and that no deletion
+// can have undone before the answer; nil: there is none.
+func standing(puts, drops []*asked, question *asked) *asked {
+	for _, p := range puts {
+		if !p.is(history.OK) || p.outcome.Index > question.invoke.Index {
+			continue
+		}
+		undone := false
+		for _, d := range drops {
+			over := d.is(history.Fail) || d.is(history.OK) && d.outcome.Index < p.invoke.Index
+			undone = undone || !over && d.invoke.Index < question.outcome.Index
+		}
+		if !undone {
+			return p
+		}
+	}
+	return nil
+}
+
+// atTheEnd: the answers after the last fault, when nobody changes anything, are one.
+func atTheEnd(f *facts, r *Result) {
+	healed := false
+	first := make(map[string]*asked)
+	next := make(map[*history.Op]*asked)
+	for _, a := range f.asked[history.GetTopic] {
+		next[a.invoke] = a
+	}
+	for i := range f.ops {
+		op := &f.ops[i]
+		healed = healed || op.F == history.Healed
+		a := next[op]
+		if !healed || a == nil || !a.is(history.OK) {
+			continue
+		}
+		r.Checked++
+		o := first[op.Topic]
+		if o == nil {
+			first[op.Topic] = a
+		} else if o.outcome.Count != a.outcome.Count {
+			r.violate(fmt.Sprintf("at the end %s says that topic %s has %d queues, and %s that it has %d.", o.invoke.Node, op.Topic, o.outcome.Count, op.Node, a.outcome.Count), o.invoke, o.outcome, a.invoke, a.outcome)
+		}
+	}
+}
+
+// goneWithTheirTopic: a node that has answered a creation gives no message of before a
+// deletion that was over when the creation began.
+func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
+	noted := make(map[string]*asked)
+	for _, a := range f.asked[history.Note] {
+		noted[a.invoke.Values[0]] = a
+	}
+	for _, a := range f.asked[history.Notes] {
+		if !a.is(history.OK) {
+			continue
+		}
+		r.Checked++
+		// The latest deletion that lies before a creation which this node answered
+		// before it was asked.
+		var gone, again *asked
+		for _, p := range puts[a.invoke.Topic] {
+			if !p.is(history.OK) || p.invoke.Node != a.invoke.Node || p.outcome.Index > a.invoke.Index {
+				continue
+			}
+			for _, d := range drops[a.invoke.Topic] {
+				if d.is(history.OK) && d.outcome.Index < p.invoke.Index && (gone == nil || d.invoke.Index > gone.invoke.Index) {
+					gone, again = d, p
+				}
+			}
+		}
+		for _, v := range a.outcome.Values {
+			n := noted[v]
+			switch {
+			case n == nil:
+				r.violate(fmt.Sprintf("topic %s has %s, which nobody put into it.", a.invoke.Topic, v), a.invoke, a.outcome)
+			case n.is(history.Fail):
+				r.violate(fmt.Sprintf("%s certainly failed at %s, and is in topic %s.", v, at(n.outcome), a.invoke.Topic), n.invoke, n.outcome, a.invoke, a.outcome)
+			case gone != nil && n.is(history.OK) && n.outcome.Index < gone.invoke.Index:
+				r.violate(fmt.Sprintf("%s was put into topic %s, which was then deleted at %s and created again at %s; at %s %s gives it again.", v, a.invoke.Topic, at(gone.outcome), at(again.outcome), at(a.outcome), a.invoke.Node),
+					n.invoke, n.outcome, gone.invoke, gone.outcome, again.invoke, again.outcome, a.invoke, a.outcome)
+			}
+		}
+	}
+}

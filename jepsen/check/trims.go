@@ -1,0 +1,57 @@
+package check
+
+import (
+	"fmt"
+
+	"raftmq/jepsen/history"
+)
+
+// trims: a queue's first offset only rises; a read below it is told where it is, and
+// a read at or above it is served, from where it was asked for. Something must have
+// been trimmed.
+func trims(f *facts, r *Result) {
+	first := make(map[string]*highest)
+	trimmed, below := false, 0
+	for i := range f.ops {
+		op := &f.ops[i]
+		if op.F != history.End || op.Type != history.OK {
+			continue
+		}
+		r.Checked++
+		inv := f.invoked[op]
+		trimmed = trimmed || op.Range.Min > 0
+		if h := first[op.Queue].before(inv.Index); h != nil && h.offset > op.Range.Min {
+			r.violate(fmt.Sprintf("%s began at offset %d at %s, and %s says at %s that it begins at %d.", op.Queue, h.offset, at(h.op), op.Node, at(op), op.Range.Min), h.op, inv, op)
+		}
+		record(first, op.Queue, op, "", op.Range.Min)
+		if b := f.bounds[op.Queue]; b != nil && b.Range.Min < op.Range.Min {
+			r.violate(fmt.Sprintf("%s began at offset %d at %s, and at %d at the end.", op.Queue, op.Range.Min, at(op), b.Range.Min), inv, op, b)
+		}
+	}
+	for _, a := range f.asked[history.Look] {
+		switch {
+		case a.is(history.OK):
+			f.unbroken(r, a)
+			if len(a.outcome.Messages) == 0 {
+				continue
+			}
+			if h := first[a.invoke.Queue].before(a.invoke.Index); h != nil && a.outcome.Messages[0].Offset < h.offset {
+				below++
+			}
+		case a.is(history.Fail) && a.outcome.Range != nil:
+			r.Checked++
+			b := f.bounds[a.invoke.Queue]
+			if from := a.invoke.Range.Min; b != nil && from >= b.Range.Min {
+				r.violate(fmt.Sprintf("%s said at %s that offset %d of %s is not kept any more; the queue begins at %d.", a.invoke.Node, at(a.outcome), from, a.invoke.Queue, b.Range.Min), a.invoke, a.outcome, b)
+			} else if b != nil && a.outcome.Range.Min > b.Range.Min {
+				r.violate(fmt.Sprintf("%s said at %s that %s begins at %d; it begins at %d at the end.", a.invoke.Node, at(a.outcome), a.invoke.Queue, a.outcome.Range.Min, b.Range.Min), a.invoke, a.outcome, b)
+			}
+		}
+	}
+	if below > 0 {
+		r.note("%d reads were served from below a beginning that was told before, by replicas that still had it", below)
+	}
+	if !trimmed {
+		r.doubt("nothing was trimmed")
+	}
+}

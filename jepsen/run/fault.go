@@ -1,0 +1,113 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"raftmq/jepsen/cluster"
+)
+
+// kind is one way to break a cluster.
+type kind struct {
+	name        string
+	area        string // process, network, disk, clock or recipe
+	says        string // in words
+	short, long time.Duration
+	unseats     bool // a leader that it is aimed at does not stay it, if it lasts
+	links       bool // needs a network whose links can be broken
+	build       bool // needs a test build
+	timers      bool // needs package vclock
+	begin       func(ctx context.Context, h *hit) error
+}
+
+// hit is a fault under way. What begin sets is done in this order: it lasts, it is
+// proved, it is undone.
+type hit struct {
+	*run
+	p      Planned
+	rng    *rand.Rand      // of p.Draw
+	node   *cluster.Node   // whom it is aimed at
+	also   []*cluster.Node // all others, in an order drawn
+	beside bool            // another fault is in force too
+
+	pid    int
+	detail string                          // what was done
+	count  int64                           // how much it did
+	lasts  func(ctx context.Context)       // nil: waits for as long as was planned
+	proof  func(ctx context.Context) error // that it had an effect; nil: begin saw it
+	undo   func(ctx context.Context) error
+	undone string // what undo is called
+}
+
+// draw is between low and high.
+func (h *hit) draw(low, high time.Duration) time.Duration {
+	return low + time.Duration(h.rng.Int64N(int64(high-low))).Round(time.Millisecond)
+}
+
+// number is a node's.
+func (h *hit) number(n *cluster.Node) int { return slices.Index(h.cluster.Nodes, n) }
+
+// Kinds are the names of the faults, by area.
+func Kinds() (names []string) {
+	for _, k := range kinds() {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// Areas are the groups that faults can be named by.
+var Areas = []string{"process", "network", "disk", "clock", "recipe"}
+
+// Describe is a table row of each fault: area, name, what it does.
+func Describe() (rows [][3]string) {
+	for _, k := range kinds() {
+		rows = append(rows, [3]string{k.area, k.name, k.says})
+	}
+	return rows
+}
+
+// Expand turns names of faults and areas, and "all", into names of faults, each once.
+func Expand(names []string) (out []string, err error) {
+	for _, name := range names {
+		some := false
+		for _, k := range kinds() {
+			if name == "all" || name == k.area || name == k.name {
+				some = true
+				if !slices.Contains(out, k.name) {
+					out = append(out, k.name)
+				}
+			}
+		}
+		if !some {
+			return nil, fmt.Errorf("no nemesis %q", name)
+		}
+	}
+	return out, nil
+}
+
+// Needs says what the named faults need: links that can be broken, a test build, a
+// process's own timers.
+func Needs(names []string) (links, build, timers bool) {
+	for _, name := range names {
+		if k := kindOf(name); k != nil {
+			links, build, timers = links || k.links, build || k.build, timers || k.timers
+		}
+	}
+	return links, build, timers
+}
+
+func kinds() []kind {
+	return slices.Concat(processFaults, networkFaults, diskFaults, clockFaults, recipes)
+}
+
+func kindOf(name string) *kind {
+	for _, k := range kinds() {
+		if k.name == name {
+			return &k
+		}
+	}
+	return nil
+}

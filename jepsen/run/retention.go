@@ -1,0 +1,83 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"raftmq/client"
+)
+
+// retentionTopic keeps little more than two segments of the shortest length.
+var retentionTopic = Topic{Name: "jepsen-retention", Partitions: partitions, Queues: 1, Attributes: map[string]string{"retention-bytes": "150000"}}
+
+// retentionLoad fills a topic that keeps little, and looks below, at and above its
+// minimum through all nodes.
+var retentionLoad = Workload{
+	Name: "retention", Does: "a topic that keeps little: what is trimmed, and that nothing else is",
+	Proves: []string{"P19"}, Topics: []Topic{retentionTopic}, Sends: 0.5, Args: []string{"--segment-bytes", "65536"},
+	start: func(r *run, p *part) error {
+		const senders, lookers = 4, 3
+		for i := range senders {
+			s, err := r.sender(retentionTopic, i)
+			if err != nil {
+				return err
+			}
+			s.batches, s.large = 1<<30, true
+			p.load(func(ctx context.Context) { s.run(ctx, newPace(p.rate/2, i, senders)) })
+		}
+		for i := range lookers {
+			name := fmt.Sprintf("retention-%d", i)
+			l := &looker{r: r, rng: r.o.Seed.Stream(name), name: name, wire: r.wire("jepsen-" + name)}
+			p.load(func(ctx context.Context) { l.run(ctx, newPace(p.rate/2, i, lookers)) })
+		}
+		return nil
+	},
+	settle: keepAll,
+}
+
+// keepAll ends the trimming, so that all replicas are read from one beginning on, and
+// returns when all nodes know of it.
+func keepAll(ctx context.Context, r *run) error {
+	unlimited := map[string]string{"retention-bytes": "unlimited"}
+	err := r.clients[0].Admin().UpdateTopic(ctx, client.TopicConfig{Name: retentionTopic.Name, Queues: retentionTopic.Queues, Attributes: unlimited})
+	for _, cl := range r.pinned {
+		for err == nil {
+			var t client.TopicConfig
+			t, err = cl.Admin().Topic(ctx, retentionTopic.Name)
+			if err != nil || t.Attributes["retention-bytes"] == unlimited["retention-bytes"] {
+				break
+			}
+			sleep(ctx, 20*time.Millisecond)
+		}
+	}
+	return err
+}
+
+type looker struct {
+	r    *run
+	rng  *rand.Rand
+	name string
+	wire *wire
+}
+
+func (l *looker) run(ctx context.Context, pace *pace) {
+	defer l.wire.close()
+	for pace.next(ctx) {
+		on := context.WithoutCancel(ctx)
+		q := l.rng.IntN(retentionTopic.count())
+		g, ok := l.wire.bounds(on, l.name, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes))
+		if !ok {
+			continue
+		}
+		from := g.Min
+		switch l.rng.IntN(3) {
+		case 0: // what lies below may be gone
+			from = l.rng.Int64N(g.Min + 1)
+		case 1:
+			from += l.rng.Int64N(g.End - g.Min + 1)
+		}
+		l.wire.look(on, l.name, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes), from, 64)
+	}
+}
