@@ -12,6 +12,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
 )
