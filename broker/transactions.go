@@ -285,6 +285,13 @@ func standing(p *partition, d fsm.Decide) fsm.DecideResult {
 func (b *Broker) decideHalf(ctx context.Context, p *partition, half fsm.HalfInfo, d fsm.Decide) (fsm.DecideResult, error) {
 	var none fsm.DecideResult
 	if d.Verdict == fsm.Commit {
+		ctx, cancel := context.WithTimeout(ctx, forwardWait)
+		leave, err := b.admission.commits.enter(ctx, int(half.Bytes))
+		cancel()
+		if err != nil {
+			return none, err
+		}
+		defer leave()
 		rec, err := p.machine.HalfRecord(half)
 		if errors.Is(err, store.ErrDamaged) {
 			return none, errNotHere // this replica is in quarantine now, and another will lead
