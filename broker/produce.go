@@ -26,7 +26,8 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	if err := message.CheckTopic(h.Topic); err != nil {
 		return r.failed(err)
 	}
-	if message.IsSystemTopic(h.Topic) {
+	group, retry := message.RetryGroup(h.Topic) // a client puts back what it could not have put back
+	if message.IsSystemTopic(h.Topic) && !retry {
 		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
 	}
 	topic, part, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
@@ -39,12 +40,18 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	switch {
 	case refusal != nil:
 		return refusal
+	case part.ID == 0 && retry:
+		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s belonged to a topic that was deleted; certainly not stored", h.QueueID, h.Topic)
 	case topic.Perm&permWrite == 0:
 		return r.refuse(remoting.NoPermission, "topic %s may not be written", h.Topic)
 	case h.QueueID < 0 && topic.WriteQueues > 0:
 		h.QueueID = rand.Int32N(topic.WriteQueues)
 	case topic.WriteQueues == 0:
 		return r.refuse(remoting.NoPermission, "topic %s has no queue to write", h.Topic)
+	}
+	if retry && b.toDeadLetters(&h, group) {
+		h.Topic = message.DLQTopic(group)
+		h.Properties = message.Buried(message.Undelayed(h.Properties), "")
 	}
 	producer, err := producerOf(r)
 	if err != nil {

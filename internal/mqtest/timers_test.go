@@ -101,3 +101,51 @@ func TestMessagesComeAtTheirTime(t *testing.T) {
 	sort.Slice(order, func(i, j int) bool { return got[order[i]].Before(got[order[j]]) })
 	require.Equal(t, []string{"3", "1", "0", "2"}, order)
 }
+
+// What waits outlives its topic's retention: the log goes, and it comes at its time, also
+// on a node that lost all it had meanwhile and leads in the end.
+func TestWhatWaitsOutlivesRetention(t *testing.T) {
+	c := Start(t, 3, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", map[string]string{"retention-bytes": "65536"})
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	due := time.Now().Add(8 * time.Second)
+	for i := range 20 {
+		_, err := p.Send(ctx, &client.Message{Topic: "kept", Body: fmt.Appendf(nil, "t%d", i), DeliverAt: due})
+		require.NoError(t, err)
+	}
+	gone, err := p.Send(ctx, &client.Message{Topic: "kept", Body: []byte("taken back"), DeliverAt: due})
+	require.NoError(t, err)
+	require.NoError(t, cl.Recall(ctx, gone.Recall))
+	first := c.of(c.leads("kept"), "kept").First
+	out := c.follower("kept")
+	c.Stop(out)
+	var end int64
+	for range 3 {
+		end = sendKiB(ctx, t, p, "kept", 100)
+	}
+	lead := c.leaderOf("kept")
+	c.until("the log below what waits is gone", func() bool { return c.of(lead, "kept").First > first+64<<10 })
+	c.Run(out) // it gets a floor above where they lay
+	c.Await(out)
+	c.until("it has caught up", func() bool { return c.of(out, "kept").Applied >= c.of(lead, "kept").Applied })
+	c.Stop(lead)
+	c.until("they have come", func() bool {
+		cl := c.Client()
+		_, hi := bounds(ctx, t, cl, "kept")
+		return hi == end+1+20
+	})
+	require.False(t, time.Now().Before(due))
+	r, err := c.Client().NewReader("kept", client.FromPosition(client.AtOffset(end+1)))
+	require.NoError(t, err)
+	got := make(map[string]bool)
+	for d, err := range r.UntilEnd(ctx) {
+		require.NoError(t, err)
+		got[string(d.Body)] = true
+	}
+	require.Len(t, got, 20)
+	require.NotContains(t, got, "taken back")
+}
