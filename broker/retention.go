@@ -250,11 +250,11 @@ var errNoGain = errors.New("broker: most of it is still to come")
 // keepAbove appends again what a trim would take and is still to come. errNoGain if
 // that is most of it, and it need not go.
 func (p *partition) keepAbove(b *Broker, to store.Position, must bool) error {
-	if p.store().TimerCount() == 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(b.ctx, keepWait)
 	defer cancel()
+	if err := p.keepLetters(ctx, b, to); err != nil || p.store().TimerCount() == 0 {
+		return err
+	}
 	n, err := p.timersBelow(to)
 	switch {
 	case err != nil || n == 0:
