@@ -10,8 +10,8 @@
 //	shown + (now - base) * rate
 //
 // with numbers of its own for the wall clock and for the monotonic one. The numbers stand
-// behind the stub, twice: a change is written where none is read, and then one word
-// tells which are read. Waits of the kernel keep their real length; Go looks at the clock
+// behind the stub, several times: a change is written where none is read, and then one
+// word tells which are read. Waits of the kernel keep their real length; Go looks at the clock
 // after each and waits on.
 //
 // Linux on amd64 only; elsewhere Possible says so.

@@ -18,8 +18,8 @@ import (
 )
 
 // stub is position independent. The data behind it: a word that is the offset of the
-// numbers in force (0 or slotBytes), then two slots of twice base, shown, rate<<16, for
-// the wall clock and for the monotonic one.
+// numbers in force, then slots of twice base, shown, rate<<16, for the wall clock and for
+// the monotonic one.
 //
 //	00  mov r9,[rip+0x69]              the word
 //	07  mov eax,0xe4                   clock_gettime
@@ -68,8 +68,9 @@ const (
 	wordAt    = 0x70
 	slotsAt   = 0x78
 	slotBytes = 48
+	slots     = 8       // taken in turn: who was stopped while it read one must go on before it is written again
 	one       = 1 << 16 // a rate of 1
-	needed    = slotsAt + 2*slotBytes
+	needed    = slotsAt + slots*slotBytes
 )
 
 // line is one clock: shown + (now-base)*rate/65536, in ns.
@@ -194,7 +195,7 @@ func (c *Clock) write(off int64, b []byte) error {
 
 // put writes the numbers where they are not read, and has them read.
 func (c *Clock) put() error {
-	c.slot = slotBytes - c.slot
+	c.slot = (c.slot + slotBytes) % (slots * slotBytes)
 	var b []byte
 	for _, l := range []line{c.wall, c.mono} {
 		for _, v := range []int64{l.base, l.shown, l.rate} {
