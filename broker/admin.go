@@ -27,6 +27,10 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		}
 	case remoting.ListTransactions:
 		return b.listTransactions(ctx, r)
+	case remoting.ListTimers:
+		return b.listTimers(ctx, r)
+	case remoting.DeadLetters:
+		return b.deadLetters(ctx, r)
 	case remoting.ListQuarantined:
 		return b.listQuarantined(ctx, r)
 	case remoting.SettleDispute:

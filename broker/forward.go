@@ -122,7 +122,7 @@ func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read
 		}
 		return reply, nil
 	})
-	if reply.Code == remoting.OutcomeUnknown && r.Code != remoting.InvokeBrokerToResetOffset && r.Code != codeDropGroup {
+	if reply.Code == remoting.OutcomeUnknown && r.Code != remoting.InvokeBrokerToResetOffset && r.Code != remoting.DeadLetters && r.Code != codeDropGroup {
 		return r.failed(errNotHere)
 	}
 	return reply

@@ -56,14 +56,15 @@ const forwardWait = 2500 * time.Millisecond
 
 // handler serves a listener. An unknown outcome is told to clients of ours only: a
 // stock client would read any code as "not stored", so it gets no answer, and its
-// own timeout speaks.
+// own timeout speaks. The same goes for a message that was not put back: stock clients
+// of Go would take the answer for success.
 func (b *Broker) handler(slot int) remoting.Handler {
 	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)}
 		opaque, ours := cmd.Opaque, r.ours()
 		reply := b.handle(ctx, r)
-		if reply != nil && reply.Code == remoting.OutcomeUnknown && !ours {
+		if reply != nil && !ours && (reply.Code == remoting.OutcomeUnknown || reply.Code != remoting.OK && cmd.Code == remoting.ConsumerSendMessageBack) {
 			c.Forget(opaque)
 			return nil
 		}
@@ -125,13 +126,15 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 		return b.endTransaction(ctx, r)
 	case remoting.CheckTransactionState:
 		if r.forwarded {
-			return b.relayCheck(r)
+			return b.relayCheck(ctx, r)
 		}
 		r.conn.Close() // servers ask it
 		return nil
-	case remoting.ConsumerSendMessageBack, remoting.CheckClientConfig:
-		// Stock clients take any answer to these for success, so there must be none
-		// while they are not served.
+	case remoting.ConsumerSendMessageBack:
+		return b.sendBack(ctx, r)
+	case remoting.CheckClientConfig:
+		// Stock clients take any answer to this for success, so there must be none
+		// while it is not served.
 		r.conn.Close()
 		return nil
 	}
@@ -207,11 +210,15 @@ func (b *Broker) locate(ctx context.Context, r *request, topic string, queue int
 	return t, part, nil
 }
 
-// find is locate by what this node knows. A group's retry queues are inside the
+// find is locate by what this node knows. A group's retry queues and dead letters are inside the
 // partitions of the topics it consumes, numbered per slot; one whose topic is gone
 // is in no partition, and empty for ever.
 func (b *Broker) find(topic string, slot int, queue int32) (t fsm.Topic, part fsm.Partition, ok bool) {
-	if group, retry := message.RetryGroup(topic); retry {
+	group, retry := message.RetryGroup(topic)
+	if !retry {
+		group, retry = message.DLQGroup(topic)
+	}
+	if retry {
 		g, known := b.catalogue.Group(group)
 		n := int32(len(g.Retry[slot]))
 		if !known || n == 0 {

@@ -26,7 +26,8 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	if err := message.CheckTopic(h.Topic); err != nil {
 		return r.failed(err)
 	}
-	if message.IsSystemTopic(h.Topic) {
+	group, retry := message.RetryGroup(h.Topic) // a client puts back what it could not have put back
+	if message.IsSystemTopic(h.Topic) && !retry {
 		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
 	}
 	topic, part, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
@@ -39,6 +40,8 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	switch {
 	case refusal != nil:
 		return refusal
+	case part.ID == 0 && retry:
+		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s belonged to a topic that was deleted; certainly not stored", h.QueueID, h.Topic)
 	case topic.Perm&permWrite == 0:
 		return r.refuse(remoting.NoPermission, "topic %s may not be written", h.Topic)
 	case h.QueueID < 0 && topic.WriteQueues > 0:
@@ -46,13 +49,17 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	case topic.WriteQueues == 0:
 		return r.refuse(remoting.NoPermission, "topic %s has no queue to write", h.Topic)
 	}
+	if retry && b.toDeadLetters(&h, group) {
+		h.Topic = message.DLQTopic(group)
+		h.Properties = message.Buried(message.Undelayed(h.Properties), "", b.atMs())
+	}
 	producer, err := producerOf(r)
 	if err != nil {
 		return r.failed(err)
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
 	half := isHalf(&h)
-	if half && batch {
+	if half && batch && !r.ours() {
 		return r.refuse(remoting.MessageIllegal, "a batch cannot be a transaction; certainly not stored")
 	}
 	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
@@ -65,7 +72,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 			return r.failed(errNoDisk), nil
 		}
 		if half {
-			return b.sendHalf(ctx, r, &h, p, item, unique)
+			return b.sendHalves(ctx, r, &h, p, item, unique)
 		}
 		if wait != nil {
 			return b.sendDelayed(ctx, r, &h, p, item, wait)
@@ -137,7 +144,7 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if len(m.Body) > b.cfg.MaxBody {
 			return "", nil, r.refuse(remoting.MessageIllegal, "message body of %d bytes, at most %d; certainly not stored", len(m.Body), b.cfg.MaxBody)
 		}
-		if _, ok := m.Property(message.PropTransaction); ok && batch {
+		if _, ok := m.Property(message.PropTransaction); ok && batch && !isHalf(h) {
 			return "", nil, r.refuse(remoting.MessageIllegal, "a message of a batch cannot be a transaction; certainly not stored")
 		}
 		due, refusal := b.delayOf(r, &m, batch && !r.ours())

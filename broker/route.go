@@ -37,6 +37,9 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 		data.BrokerDatas = append(data.BrokerDatas, b.brokerData(slot))
 	}
 	group, retry := message.RetryGroup(topic)
+	if !retry {
+		group, retry = message.DLQGroup(topic)
+	}
 	switch {
 	case topic == message.DefaultTopic && b.cfg.AutoCreateTopics:
 		n := int32(b.cfg.DefaultQueues)

@@ -3,11 +3,13 @@ package client
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -36,10 +38,7 @@ func compareQueues(a, b queueKey) int {
 // cannot be told, everything stays.
 func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.WaitGroup, jobs *jobs) error {
 	s.mu.Lock()
-	subs := make(map[string]subscription, len(s.subs))
-	for t, sub := range s.subs {
-		subs[t] = sub
-	}
+	subs := s.subscriptionsLocked()
 	s.mu.Unlock()
 	members := []string{s.c.id}
 	if !s.broadcast {
@@ -52,6 +51,9 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 	numbers := make(map[laneKey]int)
 	for t, sub := range subs {
 		r, err := s.c.routes.get(pulling, t)
+		if _, retry := message.RetryGroup(t); retry && errors.Is(err, ErrTopicNotFound) {
+			continue // the group is not known yet
+		}
 		if err != nil {
 			return err
 		}

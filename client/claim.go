@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -121,8 +122,12 @@ func (cl *claim) initial(ctx context.Context) (offset, saved int64, err error) {
 	if err != nil || found {
 		return offset, offset, err
 	}
+	start := cl.s.start
+	if _, ok := message.RetryGroup(cl.key.topic); ok { // whatever is there is the group's
+		start = Earliest()
+	}
 	// Committed soon, so that a group that starts at the end stays there.
-	offset, err = cl.s.c.resolve(ctx, cl.key, cl.s.start)
+	offset, err = cl.s.c.resolve(ctx, cl.key, start)
 	return offset, -1, err
 }
 
@@ -158,6 +163,7 @@ func (cl *claim) take(got pulled, version int) {
 	out := make([]*job, 0, len(got.messages))
 	for _, d := range got.messages {
 		d.Queue = cl.number
+		retried(d)
 		j := &job{claim: cl, d: d, size: int64(len(d.Body)) + 512, version: version}
 		cl.bytes += j.size
 		cl.held = append(cl.held, j)

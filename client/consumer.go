@@ -26,13 +26,17 @@ type Consumer struct {
 	prefetch      int
 	prefetchBytes int64
 	drain         time.Duration
-	first, most   time.Duration // back-off of failed messages
+	first, most   time.Duration // back-off of failed messages; 0: the broker's
+	attempts      int           // at most; 0: the group's
+	limit         time.Duration // of a handler
+	here          bool          // what fails is handled again here
 	commitEvery   time.Duration
 
 	again chan struct{} // one token: rebalance
 
 	mu      sync.Mutex
 	running bool
+	over    func() bool // the run is, but for handlers at work
 	subs    map[string]subscription
 	paused  map[string]bool
 	claims  map[laneKey]*claim
@@ -44,9 +48,13 @@ type subscription struct {
 	version int64
 }
 
-// Handler handles one message. Nil: done. An error or a panic: a failed
-// attempt, the message comes again after a back-off, or after RetryAfter's
-// delay. ctx ends when the queue is taken away or the drain time is over.
+// Handler handles one message. Nil: done. An error, a panic, or more time than
+// WithConsumeTimeout: a failed attempt. The message is put back and comes again, to
+// any member of the group, after a delay that grows with its attempts (10 s, 30 s,
+// 1 min to 2 h), WithBackoff's, or RetryAfter's; after the last attempt, or with
+// DeadLetter, it goes to the group's dead letters. A broadcast consumer handles it
+// again itself, as often as it takes. ctx ends when the queue is taken away, the time
+// is over, or the drain time is.
 type Handler func(ctx context.Context, d *Delivery) error
 
 // BatchHandler handles messages of one queue and returns an error, or nil, for
@@ -94,25 +102,41 @@ func WithPrefetch(messages int, bytes int64) ConsumerOption {
 // WithDrainTimeout is how long handlers may finish when Run ends. Default: 20 s.
 func WithDrainTimeout(d time.Duration) ConsumerOption { return func(s *Consumer) { s.drain = d } }
 
-// WithBackoff is the wait before a failed message comes again, doubling.
-// Default: 1 s to 1 min.
+// WithBackoff is the wait before a failed message comes again, doubling. Default: the
+// broker's, see Handler; of a broadcast consumer 1 s to 1 min.
 func WithBackoff(first, most time.Duration) ConsumerOption {
 	return func(s *Consumer) { s.first, s.most = first, most }
 }
+
+// WithMaxAttempts is how often a message is handled before it goes to the dead letters.
+// Default: 1 more than the group's setting, which is 16 retries.
+func WithMaxAttempts(n int) ConsumerOption { return func(s *Consumer) { s.attempts = n } }
+
+// WithConsumeTimeout is how long a handler may take: then its context ends, the attempt
+// has failed, and what it still returns counts for nothing. Default: 15 min.
+func WithConsumeTimeout(d time.Duration) ConsumerOption { return func(s *Consumer) { s.limit = d } }
+
+// WithLocalRetry has what fails handled again by this consumer, as often as it takes, as
+// a broadcast consumer does: nothing is put back, and nothing behind it in its queue
+// counts as handled until it is.
+func WithLocalRetry() ConsumerOption { return func(s *Consumer) { s.here = true } }
 
 // NewConsumer returns a consumer that does nothing until Run.
 func (c *Client) NewConsumer(group string, opts ...ConsumerOption) (*Consumer, error) {
 	if err := invalid(message.CheckGroup(group)); err != nil {
 		return nil, err
 	}
-	s := &Consumer{c: c, group: group, concurrency: 20, prefetch: 4096, prefetchBytes: 64 << 20, drain: 20 * time.Second, first: time.Second,
-		most: time.Minute, commitEvery: time.Second, again: make(chan struct{}, 1), subs: make(map[string]subscription),
+	s := &Consumer{c: c, group: group, concurrency: 20, prefetch: 4096, prefetchBytes: 64 << 20, drain: 20 * time.Second, limit: 15 * time.Minute,
+		commitEvery: time.Second, again: make(chan struct{}, 1), subs: make(map[string]subscription),
 		paused: make(map[string]bool), claims: make(map[laneKey]*claim)}
 	for _, o := range opts {
 		o(s)
 	}
-	if s.concurrency < 1 || s.prefetch < 1 || s.prefetchBytes < 1 || s.drain < 0 || s.first <= 0 {
-		return nil, fmt.Errorf("%w: concurrency, prefetch, drain and back-off must be positive", ErrInvalid)
+	if s.here = s.here || s.broadcast; s.here && s.first == 0 {
+		s.first, s.most = time.Second, time.Minute
+	}
+	if s.concurrency < 1 || s.prefetch < 1 || s.prefetchBytes < 1 || s.drain < 0 || s.first < 0 || s.most < s.first || s.attempts < 0 || s.limit <= 0 {
+		return nil, fmt.Errorf("%w: concurrency, prefetch, drain, back-off, attempts and time must be positive", ErrInvalid)
 	}
 	return s, nil
 }
@@ -232,6 +256,9 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 	defer endHandling()
 	pulling, endPulling := context.WithCancel(ctx)
 	defer endPulling()
+	s.mu.Lock()
+	s.over = func() bool { return pulling.Err() != nil }
+	s.mu.Unlock()
 	stop := context.AfterFunc(s.c.ctx, endPulling)
 	defer stop()
 
@@ -323,23 +350,46 @@ func (s *Consumer) work(jobs *jobs, limit int, h BatchHandler) {
 		if !ok {
 			return
 		}
-		cl := batch[0].claim
-		if cl.ctx.Err() == nil {
-			ds := make([]*Delivery, len(batch))
-			for i, j := range batch {
-				ds[i] = j.d
-			}
-			errs := s.handle(cl.ctx, h, ds)
-			for i, j := range batch {
-				if i < len(errs) && errs[i] != nil {
-					s.failed(jobs, j, errs[i])
-				} else {
-					cl.done(j)
-				}
-			}
+		if batch[0].claim.ctx.Err() == nil {
+			s.handleBatch(jobs, batch, h)
 		}
 		jobs.finished(len(batch))
 	}
+}
+
+// errTimeout: a handler took longer than it may.
+var errTimeout = errors.New("client: the handler took too long")
+
+// handleBatch has a batch handled, and what became of it noted once: by what the
+// handler returns, or when its time is over.
+func (s *Consumer) handleBatch(jobs *jobs, batch []*job, h BatchHandler) {
+	cl := batch[0].claim
+	ctx, cancel := context.WithCancel(cl.ctx)
+	defer cancel()
+	var once sync.Once
+	t := time.AfterFunc(s.limit, func() {
+		once.Do(func() {
+			for _, j := range batch {
+				s.failed(jobs, j, errTimeout)
+			}
+		})
+		cancel()
+	})
+	defer t.Stop()
+	ds := make([]*Delivery, len(batch))
+	for i, j := range batch {
+		ds[i] = j.d
+	}
+	errs := s.handle(ctx, h, ds)
+	once.Do(func() {
+		for i, j := range batch {
+			if i < len(errs) && errs[i] != nil {
+				s.failed(jobs, j, errs[i])
+			} else {
+				cl.done(j)
+			}
+		}
+	})
 }
 
 func (s *Consumer) handle(ctx context.Context, h BatchHandler, ds []*Delivery) (errs []error) {
@@ -356,34 +406,6 @@ func (s *Consumer) handle(ctx context.Context, h BatchHandler, ds []*Delivery) (
 	return h(ctx, ds)
 }
 
-// failed makes a message come again later, in this process: the queue's
-// committed offset stays below it.
-func (s *Consumer) failed(jobs *jobs, j *job, err error) {
-	wait := s.first
-	for range min(j.d.Attempt-1, 30) {
-		wait = min(2*wait, s.most)
-	}
-	if r, ok := errors.AsType[*retryAfter](err); ok {
-		wait = r.delay
-	}
-	s.c.log.Info("message failed", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "attempt", j.d.Attempt,
-		"again", wait, "error", err)
-	j.d.Attempt++
-	jobs.addLater(j, wait)
-}
-
-// RetryAfter is an error of a handler that chooses when the message comes
-// again.
-func RetryAfter(d time.Duration, err error) error { return &retryAfter{max(d, 0), err} }
-
-type retryAfter struct {
-	delay time.Duration
-	err   error
-}
-
-func (e *retryAfter) Error() string { return fmt.Sprintf("again in %v: %v", e.delay, e.err) }
-func (e *retryAfter) Unwrap() error { return e.err }
-
 // describe is the consumer in a heartbeat.
 func (s *Consumer) describe() remoting.ConsumerData {
 	d := remoting.ConsumerData{ConsumeFromWhere: remoting.FromFirstOffset, ConsumeType: remoting.ConsumePassively, GroupName: s.group,
@@ -396,8 +418,9 @@ func (s *Consumer) describe() remoting.ConsumerData {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range slices.Sorted(maps.Keys(s.subs)) {
-		sub := s.subs[t]
+	subs := s.subscriptionsLocked()
+	for _, t := range slices.Sorted(maps.Keys(subs)) {
+		sub := subs[t]
 		data := remoting.SubscriptionData{ExpressionType: "TAG", SubString: sub.filter.expression(), SubVersion: sub.version, Topic: t}
 		for _, tag := range sub.filter.tags {
 			data.TagsSet = append(data.TagsSet, tag)
@@ -406,6 +429,16 @@ func (s *Consumer) describe() remoting.ConsumerData {
 		d.SubscriptionDataSet = append(d.SubscriptionDataSet, data)
 	}
 	return d
+}
+
+// subscriptionsLocked are the topics, and the one in which what was put back comes
+// again.
+func (s *Consumer) subscriptionsLocked() map[string]subscription {
+	subs := maps.Clone(s.subs)
+	if !s.here {
+		subs[message.RetryTopic(s.group)] = subscription{All(), retryVersion}
+	}
+	return subs
 }
 
 func (s *Consumer) rebalanceSoon() {

@@ -87,6 +87,8 @@ type Delivery struct {
 	BornAt, StoredAt time.Time
 	BornHost         string // who sent it; empty if not known
 	BodyErr          error  // the body could not be decompressed: it is as stored
+
+	physical int64 // what the broker knows it by
 }
 
 // The order key's property, as Java and this client write it, and as the stock

@@ -42,6 +42,8 @@
 //	16  check         every ms u32, limit u32,                              CheckResult
 //	                  n × (position u64, checks u32)
 //	17  carry         n × (position u64, record bytes u32, the record)      int, halves carried
+//	18  unearth       group text, queue, n × (from u64, to u64, record      UnearthResult
+//	                       bytes u32, the record)
 //
 // A key is a due time, Unix ms, int64, and a position uint64.
 //

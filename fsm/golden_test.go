@@ -39,6 +39,7 @@ func commands() map[string][]byte {
 		"fire-1":          EncodeFire(nil, 11, store.TimerKey{DueMs: 1, ID: 2}, []Due{{store.TimerKey{DueMs: 3, ID: 4}, rec}}),
 		"keep-1":          EncodeKeep(nil, 12, 5, []Due{{store.TimerKey{DueMs: 1 << 41, ID: 4}, rec}}),
 		"recall-1":        EncodeRecall(nil, 13, []store.TimerKey{{DueMs: 1 << 41, ID: 4}}),
+		"unearth-1":       EncodeUnearth(nil, 18, "g", message.Queue{Topic: "%DLQ%g", ID: 3}, []Unearth{{5, 6, rec}, {From: 7, To: 9}}),
 		"tick-1":          EncodeTick(nil, 14),
 		"half-1":          EncodeHalves(nil, 10, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Producer: p, Group: "g", Record: rec}}),
 		"decide-1":        EncodeDecides(nil, 11, []Decide{{Position: 1 << 40, Verdict: Commit, By: ByProducer, Group: "g", Record: rec}, {Position: 7, Verdict: Rollback, By: ByOperator}}),
@@ -104,6 +105,8 @@ func timerState(t testing.TB) []byte {
 	h := &history{t: t, replica: r}
 	require.True(t, r.do(EncodeFire(nil, 2000, store.TimerKey{}, h.waiting(store.TimerKey{}, 2000, 9))).(FireResult).Done)
 	require.Equal(t, []bool{true}, r.do(EncodeRecall(nil, 2001, []store.TimerKey{h.waiting(store.TimerKey{}, 2500, 9)[1].Key})).(RecallResult).Items)
+	r.send(2002, item(t, message.Queue{Topic: "%DLQ%g"}, 9, Producer{}))
+	require.Equal(t, []UnearthStatus{TakenOut, TakenOut}, r.do(EncodeUnearth(nil, 2003, "g", message.Queue{Topic: "%DLQ%g"}, []Unearth{{From: 1, To: 3}, {From: 5, To: 6}})).(UnearthResult).Items)
 	state, _ := r.Checkpoint()
 	return state
 }

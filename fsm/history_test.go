@@ -120,7 +120,19 @@ func (h *history) command() []byte {
 // timing is a command on timers, by what waits here.
 func (h *history) timing() []byte {
 	cursor, now := h.Timers()
-	switch h.rnd.IntN(7) {
+	switch h.rnd.IntN(8) {
+	case 7:
+		q := h.queue()
+		_, end := h.Store().Bounds(q)
+		var us []Unearth
+		for range h.rnd.IntN(4) {
+			u := Unearth{From: message.Offset(h.rnd.IntN(int(end) + 1))}
+			if u.To = u.From + message.Offset(h.rnd.IntN(4)); h.rnd.IntN(2) == 0 {
+				u.To, u.Record = u.From+1, records(h.t, h.queue(), 1, 20)
+			}
+			us = append(us, u)
+		}
+		return EncodeUnearth(nil, h.at, h.group(), q, us)
 	case 0, 1, 2:
 		items := make([]Delayed, 1+h.rnd.IntN(4))
 		for i := range items {

@@ -34,6 +34,7 @@ type PartitionMachine struct {
 	offsets offsets
 	locks   locks
 	timers  timers
+	buried  buried
 	txs     transactions
 	digests []DigestResult // of the last digest entries, oldest first
 }
@@ -115,6 +116,8 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 		return m.keep(e)
 	case kindRecall:
 		return m.recall(e)
+	case kindUnearth:
+		return m.unearth(e)
 	case kindHalf:
 		return m.half(e)
 	case kindDecide:
@@ -159,6 +162,7 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 			return nil, err
 		}
 		m.locks.dropGroup(group)
+		m.buried.dropGroup(group)
 		return m.offsets.dropGroup(group), nil
 	case kindCheck:
 		return m.check(r)
@@ -178,7 +182,7 @@ func StoresMessages(cmd []byte) bool {
 		return false
 	}
 	switch kind(cmd[0]) {
-	case kindAppend, kindDelay, kindFire, kindHalf:
+	case kindAppend, kindDelay, kindFire, kindHalf, kindUnearth:
 		return true
 	}
 	return false

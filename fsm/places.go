@@ -26,6 +26,9 @@ func Places() func(store.Entry) ([]store.Place, error) {
 		case kindDelay:
 			_, err := m.parseDelay(e.Data)
 			return m.places, err
+		case kindUnearth:
+			_, _, err := m.parseUnearth(e.Data)
+			return m.places, err
 		case kindFire:
 			r := &reader{b: e.Data[commandHead:]}
 			r.timerKey()

@@ -37,6 +37,7 @@ const (
 const (
 	sectionTransactions = 1
 	sectionTimers       = 2
+	sectionBuried       = 3
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -49,6 +50,7 @@ type state struct {
 	locks   locks
 	txs     transactions
 	timers  timers
+	buried  buried
 	store   []byte
 }
 
@@ -82,6 +84,9 @@ func (m *PartitionMachine) appendSmall(b []byte) []byte {
 		if !m.timers.empty() {
 			b = appendSection(b, sectionTimers, m.timers.encode)
 		}
+		if !m.buried.empty() {
+			b = appendSection(b, sectionBuried, m.buried.encode)
+		}
 	}
 	return b
 }
@@ -92,6 +97,9 @@ func (m *PartitionMachine) sections() (n byte) {
 		n++
 	}
 	if !m.timers.empty() {
+		n++
+	}
+	if !m.buried.empty() {
 		n++
 	}
 	return n
@@ -129,6 +137,8 @@ func (st *state) sections(r *reader) {
 			st.txs.decode(section)
 		case sectionTimers:
 			st.timers.decode(section)
+		case sectionBuried:
+			st.buried.decode(section)
 		default:
 			section.fail("section %d", id)
 		}
@@ -140,7 +150,7 @@ func (st *state) sections(r *reader) {
 }
 
 func decodeState(b []byte) (state, error) {
-	st := state{dedup: newDedup(), offsets: newOffsets(), locks: newLocks(), txs: newTransactions()}
+	st := state{dedup: newDedup(), offsets: newOffsets(), locks: newLocks(), txs: newTransactions(), buried: newBuried()}
 	if len(b) == 0 {
 		return st, nil
 	}
@@ -168,7 +178,7 @@ func decodeState(b []byte) (state, error) {
 func (m *PartitionMachine) setState(st state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.now, m.dedup, m.offsets, m.locks, m.txs, m.timers, m.digests = st.now, st.dedup, st.offsets, st.locks, st.txs, st.timers, nil
+	m.now, m.dedup, m.offsets, m.locks, m.txs, m.timers, m.buried, m.digests = st.now, st.dedup, st.offsets, st.locks, st.txs, st.timers, st.buried, nil
 	m.store.ForgetTimers(st.timers.cursor)
 }
 

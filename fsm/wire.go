@@ -46,6 +46,7 @@ const (
 	kindDecide
 	kindCheck
 	kindCarry
+	kindUnearth
 	kindEnd // of a partition's, as far as they are known
 )
 

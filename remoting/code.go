@@ -81,8 +81,12 @@ const (
 	SettleDispute Code = 9004
 	// ListTransactions is ours: those of a topic that wait for a decision, or one.
 	ListTransactions Code = 9014
-	RecallMessage    Code = 370
-	QueryAssignment  Code = 400
+	// ListTimers is ours: what waits for its time in a topic, or one of that.
+	ListTimers Code = 9010
+	// DeadLetters is ours: a group's are listed, handled again, or dropped.
+	DeadLetters     Code = 9018
+	RecallMessage   Code = 370
+	QueryAssignment Code = 400
 )
 
 // Reply codes. 2101 and above are ours: they go only to clients that showed

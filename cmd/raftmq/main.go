@@ -113,7 +113,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUnknown
 	case errors.Is(err, client.ErrTopicNotFound), errors.Is(err, client.ErrGroupNotFound), errors.Is(err, client.ErrNoTransaction):
 		return exitNotFound
-	case errors.Is(err, client.ErrExists), errors.Is(err, client.ErrDecided):
+	case errors.Is(err, client.ErrExists), errors.Is(err, client.ErrTooLate), errors.Is(err, client.ErrDecided):
 		return exitConflict
 	case errors.Is(err, client.ErrInvalid), errors.Is(err, broker.ErrConfig):
 		return exitUsage
@@ -147,7 +147,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringSliceVar(&g.endpoint, "endpoint", strings.Split(env, ","), "name servers of any nodes, host:port (RAFTMQ_ENDPOINT)")
 	c.PersistentFlags().StringVarP(&g.output, "output", "o", "table", "table, json or jsonl")
 	c.RegisterFlagCompletionFunc("output", completeWith("table", "json", "jsonl"))
-	c.AddCommand(serverCommand(), configCommand(&g), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), clusterCommand(&g), txCommand(&g), benchCommand(&g),
+	c.AddCommand(serverCommand(), configCommand(&g), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), timerCommand(&g), dlqCommand(&g), clusterCommand(&g), txCommand(&g), benchCommand(&g),
 		versionCommand(&g),
 		&cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: exitCodes})
 	return c

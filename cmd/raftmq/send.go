@@ -21,7 +21,9 @@ import (
 func sendCommand(g *globals) *cobra.Command {
 	var key, tag string
 	var props, files []string
-	var timeout time.Duration
+	var timeout, delay time.Duration
+	var level int
+	var at string
 	c := &cobra.Command{
 		Use: "send TOPIC [TEXT | -]", Short: "Send text, each line of stdin (-), or files", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: g.completeTopic(),
 		Long:    "Send one message of TEXT, a message per line of stdin with -, or one per --file, keyed by its path. Exits 0 only if every message is stored.",
@@ -30,7 +32,13 @@ func sendCommand(g *globals) *cobra.Command {
 			if len(args) < 2 && len(files) == 0 {
 				return exitError{exitUsage, errors.New("nothing to send: give TEXT, - or --file")}
 			}
-			m := client.Message{Topic: args[0], Tag: tag}
+			m := client.Message{Topic: args[0], Tag: tag, Delay: delay, DelayLevel: level}
+			if at != "" {
+				var err error
+				if m.DeliverAt, err = time.Parse(time.RFC3339, at); err != nil {
+					return exitError{exitUsage, fmt.Errorf("time %q: one like 2026-01-31T15:04:05Z", at)}
+				}
+			}
 			if key != "" {
 				m.Keys = strings.Fields(key)
 			}
@@ -94,6 +102,9 @@ func sendCommand(g *globals) *cobra.Command {
 	c.Flags().StringVar(&tag, "tag", "", "tag that consumers filter by")
 	c.Flags().StringArrayVar(&props, "property", nil, "name=value; may be given several times")
 	c.Flags().StringArrayVar(&files, "file", nil, "a file, sent as one message; may be given several times")
+	c.Flags().DurationVar(&delay, "delay", 0, "have consumers get it so long after it is stored")
+	c.Flags().IntVar(&level, "delay-level", 0, "the same by RocketMQ's levels, 1 (1 s) to 18 (2 h)")
+	c.Flags().StringVar(&at, "at", "", "have consumers get it at a time (RFC 3339)")
 	c.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to try for each message")
 	return c
 }

@@ -101,3 +101,81 @@ func TestMessagesComeAtTheirTime(t *testing.T) {
 	sort.Slice(order, func(i, j int) bool { return got[order[i]].Before(got[order[j]]) })
 	require.Equal(t, []string{"3", "1", "0", "2"}, order)
 }
+
+// What waits outlives its topic's retention: the log goes, and it comes at its time, also
+// on a node that lost all it had meanwhile and leads in the end.
+func TestWhatWaitsOutlivesRetention(t *testing.T) {
+	c := Start(t, 3, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", map[string]string{"retention-bytes": "65536"})
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	due := time.Now().Add(8 * time.Second)
+	for i := range 20 {
+		_, err := p.Send(ctx, &client.Message{Topic: "kept", Body: fmt.Appendf(nil, "t%d", i), DeliverAt: due})
+		require.NoError(t, err)
+	}
+	gone, err := p.Send(ctx, &client.Message{Topic: "kept", Body: []byte("taken back"), DeliverAt: due})
+	require.NoError(t, err)
+	require.NoError(t, cl.Recall(ctx, gone.Recall))
+	first := c.of(c.leads("kept"), "kept").First
+	out := c.follower("kept")
+	c.Stop(out)
+	var end int64
+	for range 3 {
+		end = sendKiB(ctx, t, p, "kept", 100)
+	}
+	lead := c.leaderOf("kept")
+	c.until("the log below what waits is gone", func() bool { return c.of(lead, "kept").First > first+64<<10 })
+	c.Run(out) // it gets a floor above where they lay
+	c.Await(out)
+	c.until("it has caught up", func() bool { return c.of(out, "kept").Applied >= c.of(lead, "kept").Applied })
+	c.Stop(lead)
+	c.until("they have come", func() bool {
+		cl := c.Client()
+		_, hi := bounds(ctx, t, cl, "kept")
+		return hi == end+1+20
+	})
+	require.False(t, time.Now().Before(due))
+	r, err := c.Client().NewReader("kept", client.FromPosition(client.AtOffset(end+1)))
+	require.NoError(t, err)
+	got := make(map[string]bool)
+	for d, err := range r.UntilEnd(ctx) {
+		require.NoError(t, err)
+		got[string(d.Body)] = true
+	}
+	require.Len(t, got, 20)
+	require.NotContains(t, got, "taken back")
+}
+
+// One node's clock, the leader's too, neither makes messages come early, however far it
+// jumps ahead, nor keeps them back, however far behind.
+func TestAClockThatJumpsMovesNoTimer(t *testing.T) {
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "clocks", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	_, err = p.Send(ctx, &client.Message{Topic: "clocks", Body: []byte("in an hour"), Delay: time.Hour})
+	require.NoError(t, err)
+	n := 0
+	for _, jump := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
+		for i := range c.Nodes {
+			c.Ahead[i].Store(0)
+		}
+		c.Ahead[c.leaderOf("clocks")].Store(int64(jump))
+		due := time.Now().Add(1500 * time.Millisecond)
+		_, err := p.Send(ctx, &client.Message{Topic: "clocks", Body: fmt.Append(nil, jump), DeliverAt: due})
+		require.NoError(t, err)
+		n++
+		got := arrivals(ctx, t, cl, "clocks", n)
+		require.False(t, time.Now().Before(due.Truncate(time.Millisecond)), "with a clock that is %v ahead", jump)
+		require.NotContains(t, got, "in an hour")
+		at := got[fmt.Sprint(jump)]
+		require.WithinRange(t, at, due.Truncate(time.Millisecond), due.Add(30*time.Second))
+	}
+}

@@ -881,10 +881,10 @@ func wireReset(t *testing.T, c *Cluster) {
 	})
 }
 
-// 36, 39, 46: any reply counts as success with stock clients, so the
+// 39, 46: any reply counts as success with stock clients, so the
 // connection ends.
 func wireClosing(t *testing.T, c *Cluster) {
-	for _, code := range []remoting.Code{remoting.ConsumerSendMessageBack, remoting.CheckTransactionState, remoting.CheckClientConfig} {
+	for _, code := range []remoting.Code{remoting.CheckTransactionState, remoting.CheckClientConfig} {
 		c.each(t, 0, func(t *testing.T, w *wire) {
 			w.send(code, fields{"offset": "0", "group": "g", "delayLevel": "0"}, nil)
 			w.closed()

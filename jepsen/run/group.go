@@ -23,7 +23,7 @@ const (
 
 // member returns what runs the i-th member of a group until ctx ends.
 func (r *run) member(group string, t Topic, i int, restless bool) (func(ctx context.Context) error, error) {
-	s, err := r.clients[i%len(r.clients)].NewConsumer(group, client.WithStartAt(client.Earliest()), client.WithDrainTimeout(5*time.Second))
+	s, err := r.clients[i%len(r.clients)].NewConsumer(group, client.WithStartAt(client.Earliest()), client.WithDrainTimeout(5*time.Second), client.WithLocalRetry())
 	if err != nil {
 		return nil, err
 	}

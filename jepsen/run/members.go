@@ -49,7 +49,7 @@ func (r *run) cutOff(ctx context.Context) error {
 			sleep(ctx, awayFor)
 			continue
 		}
-		s, err := cl.NewConsumer(membersGroup, client.WithStartAt(client.Earliest()))
+		s, err := cl.NewConsumer(membersGroup, client.WithStartAt(client.Earliest()), client.WithLocalRetry())
 		if err == nil {
 			err = s.Subscribe(groupTopic.Name, client.All())
 		}

@@ -41,7 +41,7 @@ const (
 	topic      = "jepsen-log"
 	partitions = 3
 	nodes      = 3
-	overtime   = 3                // how many times its time a run takes at most, if the cluster needs long to be well after its faults
+	overtime   = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second
 	alikeLimit = 60 * time.Second
@@ -244,7 +244,7 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	}
 	wg.Go(func() {
 		defer stop()
-		until, cancel := context.WithTimeout(loading, overtime*r.o.Limit)
+		until, cancel := context.WithTimeout(loading, overtime*r.o.Limit+time.Minute)
 		defer cancel()
 		r.nemesis(until, plan)
 		select {

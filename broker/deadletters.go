@@ -1,0 +1,254 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/remoting"
+	"raftmq/store"
+)
+
+// listedLetters is how many dead letters a request is about if it is not said.
+const listedLetters = 1000
+
+// errGaps: a dead letter was not taken out, and its message not stored again.
+var errGaps = errors.New("broker: too many gaps in the dead letters of this partition are remembered: take out what lies beside those that are gone, or all")
+
+// deadLetters answers operators: it lists dead letters of a group, has them handled
+// again, or drops them. A request for one queue is answered by its leader; one for all
+// is put together of those.
+func (b *Broker) deadLetters(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.DeadLettersHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	if err := message.CheckGroup(h.Group); err != nil {
+		return r.failed(err)
+	}
+	if h.Max == 0 {
+		h.Max = listedLetters
+	}
+	if h.Slot >= 0 {
+		return b.deadLettersOf(ctx, r, &h)
+	}
+	if err := b.catchUp(ctx); err != nil {
+		return r.failed(errNotHere)
+	}
+	g, ok := b.catalogue.Group(h.Group)
+	if !ok {
+		return r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", h.Group)
+	}
+	all := remoting.DeadLetterList{Letters: []remoting.DeadLetter{}}
+	for _, s := range b.catalogue.Slots() {
+		for queue, id := range g.Retry[s.ID] {
+			if id == 0 || h.Max <= int32(all.Done)+int32(len(all.Letters)) {
+				continue
+			}
+			sub, its := *r, h
+			its.Slot, its.Queue, its.Max = int32(s.ID), int32(queue), h.Max-int32(all.Done)-int32(len(all.Letters))
+			sub.Command = remoting.NewRequest(r.Code, its)
+			sub.SetExt(extOurs, r.Ext[extOurs])
+			reply := b.deadLettersOf(ctx, &sub, &its)
+			if reply.Code == remoting.TopicNotExist {
+				continue // deleted meanwhile
+			}
+			if reply.Code != remoting.OK {
+				reply.Opaque = r.Opaque
+				return reply
+			}
+			var part remoting.DeadLetterList
+			if err := remoting.DecodeBody(reply.Body, &part); err != nil {
+				return r.failed(err)
+			}
+			all.Letters = append(all.Letters, part.Letters...)
+			all.Done, all.Gone = all.Done+part.Done, all.Gone+part.Gone
+		}
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(all))
+}
+
+// deadLettersOf is deadLetters of one queue.
+func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.DeadLettersHeader) *remoting.Command {
+	r.slot = int(h.Slot)
+	topic := message.DLQTopic(h.Group)
+	_, part, refusal := b.locate(ctx, r, topic, h.Queue)
+	if refusal != nil {
+		return refusal
+	}
+	if part.ID == 0 {
+		return r.refuse(remoting.TopicNotExist, "the topic of dead letters in queue %d was deleted", h.Queue)
+	}
+	q := message.Queue{Topic: topic, ID: h.Queue}
+	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		list := remoting.DeadLetterList{Letters: []remoting.DeadLetter{}}
+		var take []fsm.Unearth
+		bytes := 0
+		flush := func() error {
+			if len(take) == 0 {
+				return nil
+			}
+			v, err := p.propose(ctx, fsm.EncodeUnearth(nil, b.atMs(), h.Group, q, take))
+			if err != nil {
+				return err
+			}
+			for _, s := range v.(fsm.UnearthResult).Items {
+				switch s {
+				case fsm.TakenOut:
+					list.Done++
+				case fsm.GoneBefore:
+					list.Gone++
+				default:
+					return errGaps
+				}
+			}
+			take, bytes = nil, 0
+			return nil
+		}
+		err := p.eachDeadLetter(h, q, func(rec message.Record) (bool, error) {
+			switch h.Op {
+			case remoting.ListLetters:
+				list.Letters = append(list.Letters, remoting.DeadLetter{Slot: part.Slot, Queue: h.Queue, Offset: int64(rec.QueueOffset()), Record: rec})
+				bytes += len(rec)
+				return bytes < maxPullBytes, nil
+			case remoting.PurgeLetters:
+				take = append(take, fsm.Unearth{From: rec.QueueOffset(), To: rec.QueueOffset() + 1})
+			default:
+				again, err := redriven(rec, h.Group)
+				if err != nil {
+					return false, err
+				}
+				take = append(take, fsm.Unearth{From: rec.QueueOffset(), To: rec.QueueOffset() + 1, Record: again})
+				bytes += len(again)
+			}
+			if bytes += fsm.UnearthHead; bytes > fireBytes {
+				return true, flush()
+			}
+			return true, nil
+		})
+		if err == nil {
+			err = flush()
+		}
+		if err != nil {
+			return nil, err
+		}
+		return r.ReplyWith(nil, remoting.EncodeBody(list)), nil
+	})
+}
+
+// eachDeadLetter gives the dead letters that are asked for and are there to visit, until
+// that returns false.
+func (p *partition) eachDeadLetter(h *remoting.DeadLettersHeader, q message.Queue, visit func(message.Record) (bool, error)) error {
+	lo, hi := p.store().Bounds(q)
+	if h.Offset >= 0 {
+		lo, hi = max(lo, message.Offset(h.Offset)), min(hi, message.Offset(h.Offset)+1)
+	}
+	for n := int32(0); lo < hi; {
+		batch, err := p.store().Read(q, lo, 32, maxPullBytes, nil)
+		if errors.Is(err, store.ErrOffset) && batch.Min > lo { // trimmed meanwhile
+			lo = batch.Min
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for rest := batch.Records; len(rest) > 0 && lo < hi; {
+			rec, err := message.ParseRecord(rest)
+			if err != nil {
+				return err
+			}
+			rest = rest[len(rec):]
+			if lo = rec.QueueOffset() + 1; lo > hi || !p.machine.Buried(h.Group, q, rec.QueueOffset()) {
+				continue
+			}
+			if on, err := visit(rec); err != nil || !on {
+				return err
+			}
+			if n++; n >= h.Max {
+				return nil
+			}
+		}
+		lo = max(lo, batch.Next)
+	}
+	return nil
+}
+
+// redriven is a dead letter that its group handles again, with all its attempts.
+func redriven(rec message.Record, group string) ([]byte, error) {
+	m := rec.Message()
+	m.Topic, m.ReconsumeTimes = message.RetryTopic(group), 0
+	m.Properties = message.Unburied(m.Properties)
+	m.PhysicalOffset, m.QueueOffset, m.StoreTimestamp = 0, 0, 0
+	return m.AppendRecord(make([]byte, 0, m.RecordSize()))
+}
+
+// listTimers answers operators: what waits for its time in a topic's partitions, what
+// comes first first in each, or one of them.
+func (b *Broker) listTimers(ctx context.Context, r *request) *remoting.Command {
+	limit, _ := strconv.Atoi(r.Ext["max"])
+	if limit <= 0 || limit > listedLetters {
+		limit = listedLetters
+	}
+	topic := r.Ext["topic"]
+	var only *store.TimerKey
+	if name := r.Ext["recallHandle"]; name != "" {
+		h, err := decodeRecallHandle(name)
+		slot, ok := parseBrokerName(h.broker)
+		if err != nil || !ok {
+			return r.refuse(remoting.IllegalOperation, "%v", errHandle)
+		}
+		topic, only, r.slot = h.topic, &h.key, slot
+	}
+	all := remoting.TimerList{Timers: []remoting.Timer{}}
+	err := b.eachPartition(ctx, r, topic, func(_ context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
+		var part remoting.TimerList
+		if only != nil && p.desc.Slot != r.slot && !r.forwarded {
+			return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
+		}
+		part.Indexed = p.store().TimerCount()
+		after, until := store.TimerKey{}, int64(never)
+		if only != nil {
+			after, until = store.TimerKey{DueMs: only.DueMs, ID: only.ID - 1}, only.DueMs
+		} else {
+			after, _ = p.machine.Timers()
+		}
+		bytes := 0
+		var failed error
+		err := p.store().Timers(after, until, func(x store.Timer) bool {
+			if only != nil && x.TimerKey != *only {
+				return false
+			}
+			rec, err := p.store().TimerRecord(x)
+			if err != nil {
+				failed = err
+				return false
+			}
+			unique, _ := rec.Property(message.PropUniqueKey)
+			timer := remoting.Timer{
+				Name:  recallHandle{p.desc.Topic, brokerName(p.desc.Slot), x.TimerKey, unique}.encode(),
+				Topic: rec.Topic(), Slot: p.desc.Slot, Queue: rec.QueueID(), Due: x.DueMs, Bytes: int(x.Size), MsgID: unique,
+			}
+			if only != nil {
+				timer.Record = rec
+			}
+			part.Timers = append(part.Timers, timer)
+			bytes += 512 + len(timer.Record)
+			return only == nil && len(part.Timers) < limit && bytes < maxPullBytes
+		})
+		if err = errors.Join(err, failed); err != nil {
+			return nil, err
+		}
+		return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
+	}, func(body []byte) error {
+		var part remoting.TimerList
+		if err := remoting.DecodeBody(body, &part); err != nil {
+			return err
+		}
+		all.Indexed += part.Indexed
+		all.Timers = append(all.Timers, part.Timers[:min(len(part.Timers), limit-len(all.Timers))]...)
+		return nil
+	})
+	return r.orReply(err, all)
+}

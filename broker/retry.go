@@ -1,0 +1,163 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"raftmq/fsm"
+	"raftmq/message"
+	"raftmq/remoting"
+	"raftmq/store"
+)
+
+// A message that a group could not handle is stored once more, in the partition that it
+// is in: to come again after a delay in the group's retry queue there, or at once among
+// its dead letters. Both queues have the number that the catalogue gave the partition
+// among those of the group in the slot.
+
+const (
+	// firstRetryLevel is the delay level of the first retry; each further one is a level
+	// higher.
+	firstRetryLevel = 3
+	// maxRetryDelay is the longest delay that a client of ours may choose.
+	maxRetryDelay = 365 * 24 * time.Hour
+)
+
+// sendBack answers 36. Stock clients of Go take any answer for success, and the others
+// have something better to do than to believe a refusal: those get no answer but a good
+// one; see Broker.handler.
+func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.SendBackHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	if err := message.CheckGroup(h.Group); err != nil {
+		return r.failed(err)
+	}
+	r.slot = r.slotOf(h.BrokerName)
+	number, pos := message.SplitPhysicalOffset(h.Offset)
+	part, ok := b.partitionNumbered(r.slot, number)
+	if !ok {
+		if err := b.catchUp(ctx); err != nil {
+			return r.failed(errNotHere)
+		}
+		if part, ok = b.partitionNumbered(r.slot, number); !ok {
+			return r.refuse(remoting.SystemError, "no partition with number %d in %s", number, brokerName(r.slot))
+		}
+	}
+	group, queue, refusal := b.retryQueue(ctx, r, h.Group, part)
+	if refusal != nil {
+		return refusal
+	}
+	return b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		wait, cancel := context.WithTimeout(ctx, forwardWait)
+		defer cancel()
+		if err := p.replica.ReadIndex(wait); err != nil {
+			return nil, errNotHere
+		}
+		rec, err := p.store().Record(store.Position(pos))
+		if errors.Is(err, store.ErrNotFound) {
+			return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if p.refuses.Load() {
+			return r.failed(errNoDisk), nil
+		}
+		item, err := b.retried(rec, &h, group, queue, b.storeHost(r.slot))
+		if err != nil {
+			return r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err), nil
+		}
+		res, err := p.delays.append(ctx, item)
+		if err != nil {
+			return nil, err
+		}
+		if res.Status != fsm.Stored {
+			return r.refuse(remoting.SystemError, "status %d", res.Status), nil
+		}
+		return r.ReplyWith(nil, nil), nil
+	})
+}
+
+// partitionNumbered is a slot's partition by its number there.
+func (b *Broker) partitionNumbered(slot int, number uint32) (fsm.Partition, bool) {
+	for _, part := range b.catalogue.Partitions() {
+		if part.Number == number && part.Slot == slot {
+			return part, true
+		}
+	}
+	return fsm.Partition{}, false
+}
+
+// retryQueue is the number of a group's retry queue in a partition. A group that has
+// none is given one.
+func (b *Broker) retryQueue(ctx context.Context, r *request, name string, part fsm.Partition) (g fsm.Group, queue int32, refusal *remoting.Command) {
+	for try := range 2 {
+		g, ok := b.catalogue.Group(name)
+		if j := slices.Index(g.Retry[part.Slot], part.ID); ok && j >= 0 {
+			return g, int32(j), nil
+		}
+		if try == 0 {
+			req := &request{Command: remoting.NewRequest(codeSubscribe, nil), slot: 0}
+			req.SetExt("group", name)
+			req.SetExt("topics", part.Topic)
+			if reply := b.change(ctx, req); reply.Code != remoting.OK {
+				return g, 0, r.refuse(remoting.ServiceNotAvailable, "subscribe group %s to %s: %s; certainly not done", name, part.Topic, reply.Remark)
+			}
+			if err := b.catchUp(ctx); err != nil {
+				return g, 0, r.failed(errNotHere)
+			}
+		}
+	}
+	return g, 0, r.refuse(remoting.SubscriptionGroupNotExist, "group %s has no retry queue in partition %d of %s", name, part.ID, part.Topic)
+}
+
+// retried is a message that was put back, as it is to be stored.
+func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {
+	m := rec.Message()
+	limit := g.RetryMaxTimes
+	if h.MaxReconsumeTimes >= 0 {
+		limit = h.MaxReconsumeTimes
+	}
+	times := m.ReconsumeTimes
+	m.Properties = message.Retried(m.Properties, m.Topic, message.OffsetID(m.StoreHost, m.PhysicalOffset))
+	m.SysFlag &^= message.FlagTransactionMask
+	m.PreparedTransactionOffset, m.PhysicalOffset, m.QueueOffset, m.StoreTimestamp = 0, 0, 0, 0
+	m.QueueID, m.StoreHost, m.ReconsumeTimes = queue, host, times+1
+	var due int64
+	if times >= limit || h.DelayLevel < 0 {
+		m.Topic = message.DLQTopic(h.Group)
+		m.Properties = message.Buried(m.Properties, h.Reason, b.atMs())
+	} else {
+		m.Topic = message.RetryTopic(h.Group)
+		level := int(h.DelayLevel)
+		if level == 0 {
+			level = firstRetryLevel + int(min(times, 64))
+		}
+		delay := message.LevelDelay(level).Milliseconds()
+		if h.DelayMs >= 0 {
+			delay = min(h.DelayMs, maxRetryDelay.Milliseconds())
+		}
+		due = b.atMs() + delay
+	}
+	stored, err := m.AppendRecord(make([]byte, 0, m.RecordSize()))
+	if err != nil {
+		return fsm.Delayed{}, err
+	}
+	return fsm.Delayed{Item: fsm.Item{Queue: message.Queue{Topic: m.Topic, ID: queue}, Records: stored, Count: 1}, DueMs: due}, nil
+}
+
+// toDeadLetters decides on a message that a client itself sends to a retry topic: one
+// that was consumed as often as it may be goes to the dead letters.
+func (b *Broker) toDeadLetters(h *remoting.SendHeader, group string) bool {
+	g, _ := b.catalogue.Group(group)
+	limit := g.RetryMaxTimes
+	if h.MaxReconsumeTimes >= 0 {
+		limit = h.MaxReconsumeTimes
+	}
+	return h.ReconsumeTimes >= limit
+}

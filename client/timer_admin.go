@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"raftmq/remoting"
+)
+
+// TimerInfo is a message that waits for its time.
+type TimerInfo struct {
+	Name    string // by it Client.Recall takes it back
+	ID      string
+	Topic   string
+	Broker  string
+	QueueID int
+	Due     time.Time
+	Bytes   int
+	Message *Delivery // only where one is asked for
+}
+
+func (a *Admin) timers(ctx context.Context, topic, name string, max int) ([]TimerInfo, error) {
+	const op = "timers"
+	req := remoting.NewRequest(remoting.ListTimers, nil)
+	req.SetExt("topic", topic)
+	req.SetExt("recallHandle", name)
+	req.SetExt("max", fmt.Sprint(max))
+	r, addr, err := a.c.askBroker(ctx, op, "", req)
+	if err != nil {
+		return nil, err
+	}
+	if r.Code != remoting.OK {
+		return nil, refusal(op, topic, "", addr, r)
+	}
+	var l remoting.TimerList
+	if err := remoting.DecodeBody(r.Body, &l); err != nil {
+		return nil, fmt.Errorf("%s from %s: %w", op, addr, err)
+	}
+	var out []TimerInfo
+	for _, t := range l.Timers {
+		i := TimerInfo{Name: t.Name, ID: t.MsgID, Topic: t.Topic, Broker: fmt.Sprintf("raftmq-%d", t.Slot), QueueID: int(t.Queue), Due: time.UnixMilli(t.Due), Bytes: t.Bytes}
+		if len(t.Record) > 0 {
+			if d, _, err := decodeRecord(t.Record, &a.c.codecs); err == nil {
+				i.Message = d
+			}
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// Timers are messages that wait in a topic's partitions, retries of its messages among
+// them; of each partition the next to come first, at most max; 0: 1000.
+func (a *Admin) Timers(ctx context.Context, topic string, max int) ([]TimerInfo, error) {
+	return a.timers(ctx, topic, "", max)
+}
+
+// Timer is the message that waits under a name; ErrInvalid if none does.
+func (a *Admin) Timer(ctx context.Context, name string) (TimerInfo, error) {
+	all, err := a.timers(ctx, "", name, 1)
+	if err == nil && len(all) != 1 {
+		err = fmt.Errorf("%w: no message waits under %s", ErrInvalid, name)
+	}
+	if err != nil {
+		return TimerInfo{}, err
+	}
+	return all[0], nil
+}
+
+// DeadLetterInfo is a message that its group gave up.
+type DeadLetterInfo struct {
+	Name    string // SLOT-QUEUE-OFFSET
+	Message *Delivery
+}
+
+// Topic is where the message was sent to.
+func (d *DeadLetterInfo) Topic() string { return d.Message.Properties["DLQ_ORIGIN_TOPIC"] }
+
+// Reason is why it failed the last time, if its consumer said so.
+func (d *DeadLetterInfo) Reason() string { return d.Message.Properties["DLQ_REASON"] }
+
+func (a *Admin) deadLetters(ctx context.Context, h remoting.DeadLettersHeader) (l remoting.DeadLetterList, err error) {
+	op := "dead letters"
+	r, addr, err := a.c.askBroker(ctx, op, "", remoting.NewRequest(remoting.DeadLetters, h))
+	if err != nil {
+		return l, err
+	}
+	if r.Code != remoting.OK {
+		return l, refusal(op, "", h.Group, addr, r)
+	}
+	if err := remoting.DecodeBody(r.Body, &l); err != nil {
+		return l, fmt.Errorf("%s from %s: %w", op, addr, err)
+	}
+	return l, nil
+}
+
+// letter is the header for one dead letter, or, without a name, for at most max of all.
+func letter(group, name, op string, max int) (h remoting.DeadLettersHeader, err error) {
+	h = remoting.DeadLettersHeader{Group: group, Op: op, Slot: -1, Offset: -1, Max: int32(max)}
+	if name == "" {
+		return h, nil
+	}
+	if n, err := fmt.Sscanf(name, "%d-%d-%d", &h.Slot, &h.Queue, &h.Offset); n != 3 || err != nil || h.Slot < 0 || h.Queue < 0 || h.Offset < 0 {
+		return h, fmt.Errorf("%w: dead letter %q is not a slot, a queue and an offset, like 0-1-17", ErrInvalid, name)
+	}
+	return h, nil
+}
+
+// DeadLetters are a group's, at most max; 0: 1000. Those that were taken out are not
+// among them.
+func (a *Admin) DeadLetters(ctx context.Context, group string, max int) ([]DeadLetterInfo, error) {
+	h, _ := letter(group, "", remoting.ListLetters, max)
+	return a.listLetters(ctx, h)
+}
+
+func (a *Admin) listLetters(ctx context.Context, h remoting.DeadLettersHeader) (out []DeadLetterInfo, err error) {
+	l, err := a.deadLetters(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range l.Letters {
+		d, _, err := decodeRecord(x.Record, &a.c.codecs)
+		if err != nil {
+			return nil, fmt.Errorf("dead letters of %s: %w", h.Group, err)
+		}
+		d.Broker = fmt.Sprintf("raftmq-%d", x.Slot)
+		out = append(out, DeadLetterInfo{fmt.Sprintf("%d-%d-%d", x.Slot, x.Queue, x.Offset), d})
+	}
+	return out, nil
+}
+
+// DeadLetter is one; ErrInvalid if it is not there.
+func (a *Admin) DeadLetter(ctx context.Context, group, name string) (DeadLetterInfo, error) {
+	h, err := letter(group, name, remoting.ListLetters, 1)
+	if err != nil {
+		return DeadLetterInfo{}, err
+	}
+	all, err := a.listLetters(ctx, h)
+	if err == nil && len(all) != 1 {
+		err = fmt.Errorf("%w: group %s has no dead letter %s", ErrInvalid, group, name)
+	}
+	if err != nil {
+		return DeadLetterInfo{}, err
+	}
+	return all[0], nil
+}
+
+// Redrive has the group handle a dead letter again, with all its attempts; name "": at
+// most max of them, 0: 1000. Each comes again once, however often that is asked. It
+// returns how many come because of this call.
+func (a *Admin) Redrive(ctx context.Context, group, name string, max int) (int, error) {
+	return a.takeOut(ctx, group, name, remoting.RedriveLetters, max)
+}
+
+// Purge drops a dead letter; name "": at most max of them, 0: 1000. It returns how many
+// were dropped by this call.
+func (a *Admin) Purge(ctx context.Context, group, name string, max int) (int, error) {
+	return a.takeOut(ctx, group, name, remoting.PurgeLetters, max)
+}
+
+func (a *Admin) takeOut(ctx context.Context, group, name, op string, max int) (int, error) {
+	h, err := letter(group, name, op, max)
+	if err != nil {
+		return 0, err
+	}
+	l, err := a.deadLetters(ctx, h)
+	return l.Done, err
+}

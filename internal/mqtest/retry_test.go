@@ -1,0 +1,202 @@
+package mqtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
+)
+
+// handled counts deliveries by body.
+type handled struct {
+	mu       sync.Mutex
+	attempts map[string][]int
+	done     map[string]int
+}
+
+func newHandled() *handled {
+	return &handled{attempts: make(map[string][]int), done: make(map[string]int)}
+}
+
+func (h *handled) note(d *client.Delivery, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.attempts[string(d.Body)] = append(h.attempts[string(d.Body)], d.Attempt)
+	if ok {
+		h.done[string(d.Body)]++
+	}
+}
+
+func (h *handled) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.done)
+}
+
+// What a handler fails comes again, with its topic and one attempt more, after the
+// delay; after the last attempt, or when the handler says so, it is among the dead
+// letters, with the reason; also when the leader dies in between.
+func TestWhatFailsComesAgainAndEndsAmongTheDeadLetters(t *testing.T) {
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "work", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	for i := range 6 {
+		_, err := p.Send(ctx, &client.Message{Topic: "work", Body: fmt.Appendf(nil, "%d", i), Keys: []string{fmt.Sprint("k", i)}})
+		require.NoError(t, err)
+	}
+	h := newHandled()
+	cons, err := cl.NewConsumer("g", client.WithBackoff(200*time.Millisecond, time.Second), client.WithMaxAttempts(3))
+	require.NoError(t, err)
+	require.NoError(t, cons.Subscribe("work", client.All()))
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cons.Run(run, func(_ context.Context, d *client.Delivery) error {
+			require.Equal(t, "work", d.Topic)
+			switch body := string(d.Body); {
+			case body == "1" && d.Attempt < 3:
+				h.note(d, false)
+				return errors.New("not yet")
+			case body == "2":
+				h.note(d, false)
+				return errors.New("never")
+			case body == "3":
+				h.note(d, false)
+				return client.DeadLetter(errors.New("poison"))
+			case body == "4" && d.Attempt == 1:
+				h.note(d, false)
+				return client.RetryAfter(2*time.Second, errors.New("later"))
+			}
+			h.note(d, true)
+			return nil
+		})
+	}()
+	c.until("two are done and one is dead", func() bool { return h.count() >= 2 })
+	lead := c.leaderOf("work")
+	c.Stop(lead)
+	c.Run(lead)
+	c.Await(lead)
+	c.until("all but the dead are done", func() bool { return h.count() == 4 })
+	r, err := c.Client().NewReader("%DLQ%g")
+	require.NoError(t, err)
+	dead := make(map[string]*client.Delivery)
+	for d, err := range r.All(ctx) {
+		require.NoError(t, err)
+		require.NotContains(t, dead, string(d.Body))
+		if dead[string(d.Body)] = d; len(dead) == 2 {
+			break
+		}
+	}
+	require.Equal(t, 4, dead["2"].Attempt)
+	require.Contains(t, dead["2"].Properties["DLQ_REASON"], "never")
+	require.Contains(t, dead["3"].Properties["DLQ_REASON"], "poison")
+	require.Equal(t, "work", dead["3"].Properties["DLQ_ORIGIN_TOPIC"])
+	require.Equal(t, []string{"k3"}, dead["3"].Keys)
+	a := c.Client().Admin()
+	list, err := a.DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	name := map[string]string{string(list[0].Message.Body): list[0].Name, string(list[1].Message.Body): list[1].Name}
+	one, err := a.DeadLetter(ctx, "g", name["3"])
+	require.NoError(t, err)
+	require.Equal(t, "work", one.Topic())
+	for _, want := range []int{1, 0, 0} { // handled again once, and dead again
+		n, err := a.Redrive(ctx, "g", name["3"], 0)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	c.until("it is dead again", func() bool {
+		list, err = a.DeadLetters(ctx, "g", 0)
+		require.NoError(t, err)
+		return len(list) == 2
+	})
+	n, err := a.Purge(ctx, "g", name["2"], 0)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	n, err = a.Redrive(ctx, "g", name["2"], 0)
+	require.NoError(t, err)
+	require.Zero(t, n, "it was dropped")
+	list, err = a.DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	stop()
+	require.NoError(t, <-ended)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	require.Equal(t, []int{1, 2, 3}, h.attempts["1"])
+	require.Equal(t, []int{1, 2, 3}, h.attempts["2"])
+	require.Equal(t, []int{1, 1}, h.attempts["3"])
+	require.Equal(t, []int{1, 2}, h.attempts["4"])
+	require.Equal(t, []int{1}, h.attempts["5"])
+}
+
+// Dead letters that nobody has consumed, and retries that their group has not, outlive
+// their topic's retention, once each.
+func TestDeadLettersAndRetriesOutliveRetention(t *testing.T) {
+	c := Start(t, 3, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", map[string]string{"retention-bytes": "65536"})
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	for i := range 6 {
+		_, err := p.Send(ctx, &client.Message{Topic: "kept", Body: fmt.Appendf(nil, "%d", i)})
+		require.NoError(t, err)
+	}
+	consume := func(ctx context.Context, handle func(*client.Delivery) error) {
+		cons, err := cl.NewConsumer("g")
+		require.NoError(t, err)
+		require.NoError(t, cons.Subscribe("kept", client.All()))
+		require.NoError(t, cons.Run(ctx, func(_ context.Context, d *client.Delivery) error { return handle(d) }))
+	}
+	run, stop := context.WithCancel(ctx)
+	h := newHandled()
+	consume(run, func(d *client.Delivery) error {
+		h.note(d, true)
+		if h.count() == 6 {
+			defer stop()
+		}
+		if d.Body[0] < '3' {
+			return client.DeadLetter(errors.New("poison"))
+		}
+		return client.RetryAfter(time.Millisecond, errors.New("again, by another run"))
+	})
+	first := c.of(0, "kept").First
+	lead := c.leaderOf("kept")
+	require.Eventually(t, func() bool {
+		sendKiB(ctx, t, p, "kept", 50)
+		return c.of(lead, "kept").First > first+256<<10
+	}, 40*time.Second, time.Millisecond)
+	a := cl.Admin()
+	list, err := a.DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	require.Greater(t, list[0].Message.Offset, int64(2), "they lie at the queue's end")
+	n, err := a.Redrive(ctx, "g", "", 0)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	run, stop = context.WithCancel(ctx)
+	again := newHandled()
+	consume(run, func(d *client.Delivery) error {
+		if len(d.Body) == 1 {
+			again.note(d, true)
+		}
+		if again.count() == 6 {
+			stop()
+		}
+		return nil
+	})
+	require.Equal(t, map[string]int{"0": 1, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1}, again.done)
+}
