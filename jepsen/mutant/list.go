@@ -115,14 +115,6 @@ var All = []Mutant{
 		File: "store/read.go", Old: "if crc32.Checksum(out[n:], castagnoli) != p.crc {", New: "if crc32.Checksum(out[n:], castagnoli) != p.crc && p.size == 0 {",
 	},
 	{
-		Name: "wal-unsynced", Bug: "the write-ahead log is not synced", Nemesis: "power-all", Property: "P1",
-		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "if err := error(nil); err != nil {",
-	},
-	{
-		Name: "sync-error-passed-over", Bug: "a sync that fails is logged, and all goes on", Nemesis: "fsync-error", Property: "faults", Unknown: true,
-		File: "raftlog/committer.go", Old: `return 0, fmt.Errorf("sync %s at %d: %w", s.name, s.end, err)`, New: `w.o.Logger.Warn("sync", "error", fmt.Errorf("sync %s at %d: %w", s.name, s.end, err))`,
-	},
-	{
 		Name: "idle-links", Bug: "the suite cuts nobody off", Nemesis: "isolate", Property: "faults", Unknown: true,
 		File: "jepsen/run/fault_network.go", Old: "	set(r)\n	h.detail", New: "	h.detail",
 	},
