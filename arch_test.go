@@ -32,15 +32,17 @@ var mayImport = map[string][]string{
 	"client":               {"message", "remoting"},
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
+	"jepsen/report":        {"jepsen/history", "jepsen/check"},
 	"jepsen/link":          {},
 	"jepsen/proxy":         {"jepsen/cluster", "jepsen/link"},
 	"jepsen/netns":         {"jepsen/cluster", "jepsen/link"},
 	"jepsen/cluster":       {"internal/faults", "internal/vfs/faultfs", "jepsen/vclock"},
 	"jepsen/vclock":        {},
 	"jepsen/mutant":        {},
-	"jepsen/run":           {"client", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
-	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/mutant", "jepsen/run"},
+	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
+	"examples/payment":     {"client"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
 

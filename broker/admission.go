@@ -33,7 +33,7 @@ const connectionCost = 64 << 10
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + int64(c.MaxConnections)*connectionCost
 }
 
 // Places in the gates.
@@ -74,6 +74,48 @@ func (g *gate) enter(ctx context.Context) error {
 
 func (g *gate) leave() { <-g.places }
 
+// decisionBytes bounds the messages that decisions, which are small requests, have read
+// from disk and are under way.
+const decisionBytes = 64 << 20
+
+// byteGate lets so many bytes through at once; who comes first goes first.
+type byteGate struct {
+	first  chan struct{} // held by the one that takes places
+	places chan struct{} // of placeBytes
+}
+
+const placeBytes = 64 << 10
+
+func newByteGate(bytes int) byteGate {
+	return byteGate{make(chan struct{}, 1), make(chan struct{}, bytes/placeBytes)}
+}
+
+// enter waits for room for n bytes, or for all there is; leave gives it back. errBusy:
+// ctx ended.
+func (g byteGate) enter(ctx context.Context, n int) (leave func(), err error) {
+	taken, want := 0, min(1+n/placeBytes, cap(g.places))
+	leave = func() {
+		for range taken {
+			<-g.places
+		}
+	}
+	select {
+	case g.first <- struct{}{}:
+		defer func() { <-g.first }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))
+	}
+	for ; taken < want; taken++ {
+		select {
+		case g.places <- struct{}{}:
+		case <-ctx.Done():
+			leave()
+			return nil, fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))
+		}
+	}
+	return leave, nil
+}
+
 // admission is what a node's requests share.
 type admission struct {
 	requests *remoting.Budget // bytes in flight, on all listeners
@@ -82,6 +124,7 @@ type admission struct {
 	pulls    *gate            // reads of queues
 	lookups  *gate            // other reads of a partition
 	lists    *gate            // lists of the catalogue
+	commits  byteGate         // messages of transactions that are being committed
 	maxHeld  int32
 	held     atomic.Int32
 }
@@ -89,7 +132,7 @@ type admission struct {
 func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
-		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting),
+		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes),
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}
 }

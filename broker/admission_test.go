@@ -39,6 +39,47 @@ func TestAGateLetsSomeThroughSomeWaitAndRefusesTheRest(t *testing.T) {
 	})
 }
 
+// Large and small ones share the room, none is let in beyond it, and none waits for ever.
+func TestAByteGateIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		g := newByteGate(10 * placeBytes)
+		large, err := g.enter(ctx, 8*placeBytes)
+		require.NoError(t, err)
+		small, err := g.enter(ctx, 1)
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		in := make(chan func(), 2)
+		for range 2 {
+			wg.Go(func() {
+				leave, err := g.enter(ctx, 100*placeBytes)
+				require.NoError(t, err)
+				in <- leave
+			})
+		}
+		synctest.Wait()
+		require.Empty(t, in, "all of it is not free")
+		small()
+		large()
+		(<-in)()
+		(<-in)()
+		wg.Wait()
+		require.Empty(t, g.places)
+		large, err = g.enter(ctx, 100*placeBytes)
+		require.NoError(t, err)
+		wg.Go(func() {
+			_, err := g.enter(ctx, 1)
+			require.ErrorIs(t, err, errBusy)
+		})
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+		large()
+		require.Empty(t, g.places)
+		require.Empty(t, g.first)
+	})
+}
+
 func TestHeldPullsAreBoundedPerConnectionAndNode(t *testing.T) {
 	var c Config
 	c.fillBounds()

@@ -17,8 +17,10 @@ import (
 const (
 	checksAtOnce = 256
 	checkBytes   = 8 << 20 // of records that are sent
-	// checkWait bounds how long one producer, or one node, is waited for.
-	checkWait = time.Second
+	// checkWait bounds how long one producer, or one node, is waited for, and checkRound
+	// all of them: who is not asked by then is asked the next time.
+	checkWait  = time.Second
+	checkRound = 5 * time.Second
 )
 
 // asker is who can be asked about a group's transactions: a client here, or another
@@ -81,10 +83,13 @@ func (b *Broker) checkBack(p *partition, askers map[string][]asker) {
 		}
 		return // what was counted all the same is due again later
 	}
+	round, end := context.WithTimeout(b.ctx, checkRound)
+	defer end()
+	silent := make(map[asker]bool) // did not take a question in this round
 	for i, s := range v.(fsm.CheckResult).Items {
 		switch s {
 		case fsm.Asked:
-			b.check(p, due[i], askers[due[i].Group])
+			b.check(round, p, due[i], askers[due[i].Group], silent)
 		case fsm.Parked:
 			b.log.Warn("a transaction is parked: its producers were asked as often as they are to be", "topic", p.desc.Topic, "transaction", transactionID(p, due[i].Position), "group", due[i].Group, "checks", due[i].Checks)
 		}
@@ -92,7 +97,7 @@ func (b *Broker) checkBack(p *partition, askers map[string][]asker) {
 }
 
 // check asks one of askers about a half: another each time.
-func (b *Broker) check(p *partition, h fsm.HalfInfo, askers []asker) {
+func (b *Broker) check(ctx context.Context, p *partition, h fsm.HalfInfo, askers []asker, silent map[asker]bool) {
 	rec, err := p.machine.HalfRecord(h)
 	if err != nil {
 		if !errors.Is(err, store.ErrNotFound) {
@@ -109,17 +114,21 @@ func (b *Broker) check(p *partition, h fsm.HalfInfo, askers []asker) {
 	}
 	for i := range askers {
 		a := askers[(int(h.Checks)+int(h.Number)+i)%len(askers)]
-		if b.ask(a, h.Group, header, rec) {
+		if silent[a] {
+			continue
+		}
+		if b.ask(ctx, a, h.Group, header, rec) {
 			b.tx.checks.Add(1)
 			return
 		}
+		silent[a] = true
 	}
 	b.tx.unasked.Add(1)
 }
 
 // ask sends a check to a, and reports whether it left.
-func (b *Broker) ask(a asker, group string, header remoting.CheckTransactionHeader, rec message.Record) bool {
-	ctx, cancel := context.WithTimeout(b.ctx, checkWait)
+func (b *Broker) ask(ctx context.Context, a asker, group string, header remoting.CheckTransactionHeader, rec message.Record) bool {
+	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
 	if a.conn != nil {
 		cmd := remoting.NewOneway(remoting.CheckTransactionState, header)
@@ -138,7 +147,7 @@ func (b *Broker) ask(a asker, group string, header remoting.CheckTransactionHead
 const extGroup = "_group"
 
 // relayCheck answers 39 of another node: it asks a producer that is connected here.
-func (b *Broker) relayCheck(r *request) *remoting.Command {
+func (b *Broker) relayCheck(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.CheckTransactionHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
@@ -146,7 +155,7 @@ func (b *Broker) relayCheck(r *request) *remoting.Command {
 	group := r.Ext[extGroup]
 	here := b.clients.askersHere()[group]
 	for i := range here {
-		if b.ask(here[(int(h.CommitLogOffset>>3)+i)%len(here)], group, h, r.Body) {
+		if b.ask(ctx, here[(int(h.CommitLogOffset>>3)+i)%len(here)], group, h, r.Body) {
 			return r.ReplyWith(nil, nil)
 		}
 	}

@@ -126,7 +126,7 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 		return b.endTransaction(ctx, r)
 	case remoting.CheckTransactionState:
 		if r.forwarded {
-			return b.relayCheck(r)
+			return b.relayCheck(ctx, r)
 		}
 		r.conn.Close() // servers ask it
 		return nil

@@ -59,7 +59,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
 	half := isHalf(&h)
-	if half && batch {
+	if half && batch && !r.ours() {
 		return r.refuse(remoting.MessageIllegal, "a batch cannot be a transaction; certainly not stored")
 	}
 	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
@@ -72,7 +72,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 			return r.failed(errNoDisk), nil
 		}
 		if half {
-			return b.sendHalf(ctx, r, &h, p, item, unique)
+			return b.sendHalves(ctx, r, &h, p, item, unique)
 		}
 		if wait != nil {
 			return b.sendDelayed(ctx, r, &h, p, item, wait)
@@ -144,7 +144,7 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if len(m.Body) > b.cfg.MaxBody {
 			return "", nil, r.refuse(remoting.MessageIllegal, "message body of %d bytes, at most %d; certainly not stored", len(m.Body), b.cfg.MaxBody)
 		}
-		if _, ok := m.Property(message.PropTransaction); ok && batch {
+		if _, ok := m.Property(message.PropTransaction); ok && batch && !isHalf(h) {
 			return "", nil, r.refuse(remoting.MessageIllegal, "a message of a batch cannot be a transaction; certainly not stored")
 		}
 		due, refusal := b.delayOf(r, &m, batch && !r.ours())

@@ -178,7 +178,8 @@ func (b *Broker) retainRound(now time.Time, at hours) {
 		switch {
 		case why != "":
 			b.trim(trim{p: p, to: to, why: why})
-		case disk >= membership.DiskForce && len(segments) > 1 && !p.store().Trimmed():
+		case disk >= membership.DiskForce && b.cfg.DiskForceAt < 100 && len(segments) > 1 && // a full disk is above it, switched off or not
+			!p.store().Trimmed():
 			forced = append(forced, trim{p: p, to: segments[1].Start, why: "a replica's disk fills up", age: segments[0].LastMs})
 		}
 	}

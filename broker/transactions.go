@@ -12,6 +12,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
 )
@@ -110,52 +111,81 @@ func isHalf(h *remoting.SendHeader) bool {
 	return h.SysFlag&message.FlagTransactionMask == message.FlagPrepared
 }
 
-// sendHalf stores a half at the leader.
-func (b *Broker) sendHalf(ctx context.Context, r *request, h *remoting.SendHeader, p *partition, item fsm.Item, unique string) (*remoting.Command, error) {
-	rec := message.Record(item.Records)
-	half := fsm.Half{Producer: item.Producer, Group: h.ProducerGroup, CheckAfter: uint32(b.cfg.TransactionTimeout.Milliseconds()), Record: rec}
-	if half.Producer.Ordered {
+// sendHalves stores halves at the leader, each by itself: clients of ours send several
+// at once. If some are stored and others are not, nothing is said of any, and a client
+// that sends them again finds the same.
+func (b *Broker) sendHalves(ctx context.Context, r *request, h *remoting.SendHeader, p *partition, all fsm.Item, unique string) (*remoting.Command, error) {
+	if all.Producer.Ordered {
 		return r.refuse(remoting.InvalidParameter, "halves of transactions are not ordered; certainly not stored"), nil
 	}
-	for name := range message.Properties(rec.Properties()) {
-		switch name {
-		case message.PropDelayLevel, "TIMER_DELIVER_MS", "TIMER_DELAY_SEC", "TIMER_DELAY_MS":
-			return r.refuse(remoting.MessageIllegal, "property %s: a transactional message cannot be delayed; certainly not stored", name), nil
+	items := make([]fsm.Half, 0, all.Count)
+	for rest := all.Records; len(rest) > 0; {
+		rec, err := message.ParseRecord(rest)
+		if err != nil {
+			return nil, err
 		}
-	}
-	if group, ok := rec.Property(message.PropProducerGroup); ok {
-		half.Group = group
-	}
-	if err := message.CheckGroup(half.Group); err != nil {
-		return r.refuse(remoting.InvalidParameter, "%v; certainly not stored", err), nil
-	}
-	if v, ok := rec.Property(propCheckImmunity); ok {
-		if s, err := strconv.ParseInt(v, 10, 32); err == nil && s >= 0 { // else the default, as RocketMQ does
-			half.CheckAfter = uint32(min(s*1000, 1<<32-1))
+		half := fsm.Half{Producer: all.Producer, Group: h.ProducerGroup, CheckAfter: uint32(b.cfg.TransactionTimeout.Milliseconds()), Record: rec}
+		half.Producer.Sequence += uint64(len(items))
+		if group, ok := rec.Property(message.PropProducerGroup); ok {
+			half.Group = group
 		}
+		if err := message.CheckGroup(half.Group); err != nil {
+			return r.refuse(remoting.InvalidParameter, "%v; certainly not stored", err), nil
+		}
+		if v, ok := rec.Property(propCheckImmunity); ok {
+			if s, err := strconv.ParseInt(v, 10, 32); err == nil && s >= 0 { // else the default, as RocketMQ does
+				half.CheckAfter = uint32(min(s*1000, 1<<32-1))
+			}
+		}
+		items, rest = append(items, half), rest[len(rec):]
 	}
 	way, _, err := p.txs.ways()
 	if err != nil {
 		return nil, err
 	}
-	res, err := way.append(ctx, half)
+	results, err := way.appendAll(ctx, items)
 	if err != nil {
 		return nil, err
 	}
-	switch res.Status {
-	case fsm.Stored:
-		b.tx.halves.Add(1)
-	case fsm.Duplicate:
-	case fsm.TooManyHalves:
-		b.tx.refused.Add(1)
-		return r.failed(errHalves), nil
-	default:
-		return b.sent(r, h, fsm.ItemResult{Status: res.Status}, unique), nil
+	return b.preparedReply(r, h, p, results, unique)
+}
+
+// preparedReply answers a send of halves.
+func (b *Broker) preparedReply(r *request, h *remoting.SendHeader, p *partition, results []fsm.HalfResult, unique string) (*remoting.Command, error) {
+	var ids, numbers []string
+	refused := fsm.Stored
+	for _, res := range results {
+		switch res.Status {
+		case fsm.Stored:
+			b.tx.halves.Add(1)
+		case fsm.Duplicate:
+		case fsm.TooManyHalves:
+			b.tx.refused.Add(1)
+			refused = res.Status
+			continue
+		default:
+			refused = res.Status
+			continue
+		}
+		ids = append(ids, message.OffsetID(b.storeHost(r.slot), p.machine.PhysicalOffset(res.Position)))
+		numbers = append(numbers, itoa(stateOffset(p.desc.Slot, res.Number)))
 	}
-	return r.ReplyWith(remoting.SendReply{
-		MsgID:   message.OffsetID(b.storeHost(r.slot), p.machine.PhysicalOffset(res.Position)),
-		QueueID: h.QueueID, QueueOffset: stateOffset(p.desc.Slot, res.Number), TransactionID: unique, Duplicate: res.Status == fsm.Duplicate,
-	}, nil), nil
+	switch {
+	case refused != fsm.Stored && len(ids) > 0:
+		return nil, fmt.Errorf("%w: of %d messages %d are stored", raftlog.ErrUnknownOutcome, len(results), len(ids))
+	case refused == fsm.TooManyHalves:
+		return r.failed(errHalves), nil
+	case refused != fsm.Stored:
+		return b.sent(r, h, fsm.ItemResult{Status: refused}, unique), nil
+	}
+	reply := r.ReplyWith(remoting.SendReply{
+		MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: stateOffset(p.desc.Slot, results[0].Number),
+		TransactionID: unique, Duplicate: results[0].Status == fsm.Duplicate,
+	}, nil)
+	if r.ours() {
+		reply.SetExt(extOffsets, strings.Join(numbers, ","))
+	}
+	return reply, nil
 }
 
 // endTransaction answers 37, which stock clients send one-way: a decision about a
@@ -255,6 +285,13 @@ func standing(p *partition, d fsm.Decide) fsm.DecideResult {
 func (b *Broker) decideHalf(ctx context.Context, p *partition, half fsm.HalfInfo, d fsm.Decide) (fsm.DecideResult, error) {
 	var none fsm.DecideResult
 	if d.Verdict == fsm.Commit {
+		ctx, cancel := context.WithTimeout(ctx, forwardWait)
+		leave, err := b.admission.commits.enter(ctx, int(half.Bytes))
+		cancel()
+		if err != nil {
+			return none, err
+		}
+		defer leave()
 		rec, err := p.machine.HalfRecord(half)
 		if errors.Is(err, store.ErrDamaged) {
 			return none, errNotHere // this replica is in quarantine now, and another will lead

@@ -175,7 +175,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 			l.size -= u.size
 			continue
 		}
-		if len(batch) > 0 && (l.p.transactions != nil || size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed) {
+		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed) {
 			break
 		}
 		n++
@@ -423,9 +423,9 @@ func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Co
 func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	var h remoting.SendReply
 	err := h.Decode(r.Ext)
-	var half halfName
+	var halves []halfName
 	if err == nil && l.p.transactions != nil {
-		half, err = nameOf(&h)
+		halves, err = namesOf(&h, r, len(batch))
 	}
 	if err != nil {
 		// It is stored, but nobody can say where.
@@ -439,11 +439,14 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 		return
 	}
 	at := h.QueueOffset
-	for _, u := range batch {
+	for n, u := range batch {
 		rs := make([]Receipt, len(u.msgs))
 		for i, m := range u.msgs {
-			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate, half: half}
+			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
 			at++
+		}
+		if halves != nil {
+			rs[0].half = halves[n]
 		}
 		u.finish(rs, nil)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"raftmq/message"
@@ -162,10 +164,26 @@ const stateSlotBits = 48
 // String is the name that operators use.
 func (n halfName) String() string { return fmt.Sprintf("%d-%d", n.state>>stateSlotBits, n.offset) }
 
-// nameOf is the half of a send's reply.
-func nameOf(h *remoting.SendReply) (halfName, error) {
-	_, physical, err := message.ParseOffsetID(h.MsgID)
-	return halfName{h.QueueOffset, physical}, err
+// namesOf are the n halves of a send's reply.
+func namesOf(h *remoting.SendReply, r *remoting.Command, n int) ([]halfName, error) {
+	ids, states := strings.Split(h.MsgID, ","), []string{strconv.FormatInt(h.QueueOffset, 10)}
+	if n > 1 {
+		states = strings.Split(r.Ext["offsets"], ",")
+	}
+	if len(ids) != n || len(states) != n {
+		return nil, fmt.Errorf("%d ids and %d offsets of %d transactions", len(ids), len(states), n)
+	}
+	names := make([]halfName, n)
+	for i := range names {
+		var err error
+		if _, names[i].offset, err = message.ParseOffsetID(ids[i]); err != nil {
+			return nil, err
+		}
+		if names[i].state, err = strconv.ParseInt(states[i], 10, 64); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 // endTransaction delivers a verdict, and returns the one that holds. The error is

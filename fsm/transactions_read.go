@@ -58,11 +58,6 @@ func (m *PartitionMachine) Halves(max int, want func(*HalfInfo) bool) []HalfInfo
 	return all
 }
 
-// DueHalves returns the first max halves whose next check is due at T.
-func (m *PartitionMachine) DueHalves(at int64, max int) []HalfInfo {
-	return m.Halves(max, func(h *HalfInfo) bool { return !h.Parked && h.NextCheck <= at })
-}
-
 // HalvesBelow returns the first max halves whose records lie below before: those to
 // be carried before it is trimmed.
 func (m *PartitionMachine) HalvesBelow(before store.Position, max int) []HalfInfo {

@@ -310,12 +310,7 @@ func serve(ctx context.Context, s settings) error {
 		log.Info("stopping")
 	case failed = <-b.Failed():
 	}
-	stop, cancel := context.WithTimeout(context.Background(), drain)
-	defer cancel()
-	err = b.Shutdown(stop)
-	if errors.Is(failed, raftlog.ErrWALDamaged) {
-		return damaged(failed)
-	}
+	err = shutDown(b.Shutdown, failed != nil)
 	if failed != nil {
 		return exitError{exitDisk, failed}
 	}
@@ -323,4 +318,22 @@ func serve(ctx context.Context, s settings) error {
 		log.Warn("stopped uncleanly", "error", err)
 	}
 	return nil
+}
+
+// shutDown gives a stop the time that it has. Of a node whose disk failed parts may wait
+// for what hangs, one after the other: it ends when the time is over.
+func shutDown(stop func(context.Context) error, failed bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	if !failed {
+		return stop(ctx)
+	}
+	done := make(chan error, 1)
+	go func() { done <- stop(ctx) }() // ends with the process
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+	"raftmq/internal/mqtest"
+)
+
+// child has this test be the program.
+const child = "RAFTMQ_EXAMPLE_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(child) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// Shop and warehouse are killed with -9 at random moments, and started again, until both
+// are done: the books are balanced.
+func TestTheBooksAreBalancedWhoeverDies(t *testing.T) {
+	c := mqtest.Start(t, 3, func(cfg *broker.Config) {
+		cfg.TransactionTimeout, cfg.TransactionCheckInterval, cfg.TransactionChecks = 500*time.Millisecond, 500*time.Millisecond, 1000
+	})
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	t.Logf("seed %d", seed)
+	dir := t.TempDir()
+	const orders, kills = 40, 4
+	program := func(what string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0], what, "-db", filepath.Join(dir, what+".db"), "-orders", fmt.Sprint(orders))
+		cmd.Env = append(os.Environ(), child+"=1", "RAFTMQ_ENDPOINT="+strings.Join(c.Endpoints(), ","))
+		return cmd
+	}
+	errs := make(chan error, 2)
+	for _, what := range []string{"shop", "warehouse"} {
+		waits := make([]time.Duration, kills)
+		for i := range waits {
+			waits[i] = time.Duration(50+rnd.IntN(700)) * time.Millisecond
+		}
+		go func() {
+			for i := 0; ; i++ {
+				cmd := program(what)
+				var out bytes.Buffer
+				cmd.Stdout, cmd.Stderr = &out, &out
+				if err := cmd.Start(); err != nil {
+					errs <- err
+					return
+				}
+				if i < kills {
+					kill := time.AfterFunc(waits[i], func() { cmd.Process.Kill() })
+					cmd.Wait()
+					kill.Stop()
+					continue
+				}
+				err := cmd.Wait()
+				if err != nil {
+					err = fmt.Errorf("%s: %w\n%s", what, err, out.String())
+				}
+				errs <- err
+				return
+			}
+		}()
+	}
+	for range 2 {
+		select {
+		case err := <-errs:
+			require.NoError(t, err)
+		case <-time.After(time.Minute):
+			t.Fatal("shop and warehouse do not come to an end")
+		}
+	}
+	require.NoError(t, balance(filepath.Join(dir, "shop.db"), filepath.Join(dir, "warehouse.db")))
+}
