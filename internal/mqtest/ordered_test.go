@@ -142,7 +142,9 @@ func TestTheOldHolderOfAQueueIsFenced(t *testing.T) {
 		require.Len(t, reply.Epochs, 1)
 		return strconv.FormatUint(reply.Epochs[0], 10)
 	}
-	held := func(client, epoch string, offset int64) fields { return with(pullOf("t", 0, offset), "owner", client, "epoch", epoch) }
+	held := func(client, epoch string, offset int64) fields {
+		return with(pullOf("t", 0, offset), "owner", client, "epoch", epoch)
+	}
 	commit := func(client, epoch string, offset int) fields {
 		return fields{"consumerGroup": "g", "topic": "t", "queueId": "0", "commitOffset": strconv.Itoa(offset), "owner": client, "epoch": epoch}
 	}
