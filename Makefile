@@ -45,13 +45,14 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
 	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk|DamagedIndex' -v ./internal/mqtest
 	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -run DamagedFiles -v ./cmd/raftmq
+	RAFTMQ_TIMERS=$${TIMERS:-10000000} $(GO) test -count=1 -timeout 10m -run ManyMessagesWait -v ./fsm
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
 
 jepsen: build ## three nodes, broken in every way by a seed, every answer judged
-	bin/jepsen test --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
+	bin/jepsen test --workload $${JEPSEN_WORKLOAD:-mixed} --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
 
 bench: build ## micro-benchmarks of the engine
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting
@@ -60,7 +61,7 @@ demo: build ## the Go source tree through a cluster whose leaders are killed
 	bin/raftmq bench files --kills 3
 
 fuzz: ## each decoder for a while
-	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns; do \
+	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns jepsen/run; do \
 	  for f in $$($(GO) test ./$$p -list '^Fuzz' | grep ^Fuzz); do \
 	    $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} || exit 1; done; done
 

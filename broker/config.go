@@ -49,6 +49,7 @@ type Config struct {
 	WALSegmentBytes int64         // write-ahead log segment; default 64 MiB
 	WALSegments     int           // of the write-ahead log, at most; default 8
 	Retention       time.Duration // how long messages are kept, at least; default 72 h; below 0: for ever
+	RetentionDead   time.Duration // how long dead letters are kept that no group has consumed, at least; default 720 h; below 0: for ever
 	RetentionBytes  int64         // of a partition's log that are kept, at least, and not much more; 0: no limit
 	DeleteWhen      string        // hours of the day, local, at which expired messages are deleted: "04", "04;16", or "any"; default "04"
 	RetainEvery     time.Duration // how often it is looked for what is to be deleted; default 10 s
@@ -139,6 +140,9 @@ func (c *Config) check() error {
 	str(&c.DeleteWhen, "04")
 	if c.Retention == 0 {
 		c.Retention = 72 * time.Hour
+	}
+	if c.RetentionDead == 0 {
+		c.RetentionDead = 720 * time.Hour
 	}
 	if c.RetainEvery == 0 {
 		c.RetainEvery = 10 * time.Second

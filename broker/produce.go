@@ -51,7 +51,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	}
 	if retry && b.toDeadLetters(&h, group) {
 		h.Topic = message.DLQTopic(group)
-		h.Properties = message.Buried(message.Undelayed(h.Properties), "")
+		h.Properties = message.Buried(message.Undelayed(h.Properties), "", b.atMs())
 	}
 	producer, err := producerOf(r)
 	if err != nil {

@@ -178,7 +178,8 @@ func (b *Broker) retainRound(now time.Time, at hours) {
 		switch {
 		case why != "":
 			b.trim(trim{p: p, to: to, why: why})
-		case disk >= membership.DiskForce && len(segments) > 1 && !p.store().Trimmed():
+		case disk >= membership.DiskForce && b.cfg.DiskForceAt < 100 && len(segments) > 1 && // a full disk is above it, switched off or not
+			!p.store().Trimmed():
 			forced = append(forced, trim{p: p, to: segments[1].Start, why: "a replica's disk fills up", age: segments[0].LastMs})
 		}
 	}
@@ -249,11 +250,11 @@ var errNoGain = errors.New("broker: most of it is still to come")
 // keepAbove appends again what a trim would take and is still to come. errNoGain if
 // that is most of it, and it need not go.
 func (p *partition) keepAbove(b *Broker, to store.Position, must bool) error {
-	if p.store().TimerCount() == 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(b.ctx, keepWait)
 	defer cancel()
+	if err := p.keepLetters(ctx, b, to); err != nil || p.store().TimerCount() == 0 {
+		return err
+	}
 	n, err := p.timersBelow(to)
 	switch {
 	case err != nil || n == 0:

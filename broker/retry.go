@@ -131,7 +131,7 @@ func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.G
 	var due int64
 	if times >= limit || h.DelayLevel < 0 {
 		m.Topic = message.DLQTopic(h.Group)
-		m.Properties = message.Buried(m.Properties, h.Reason)
+		m.Properties = message.Buried(m.Properties, h.Reason, b.atMs())
 	} else {
 		m.Topic = message.RetryTopic(h.Group)
 		level := int(h.DelayLevel)

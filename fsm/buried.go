@@ -8,9 +8,10 @@ import (
 	"raftmq/store"
 )
 
-// What an operator takes out of a group's dead letters, to be handled again or to be
-// dropped, stays in their queue, whose offsets never change; the state remembers which
-// are gone, so that each is taken out once.
+// What is taken out of a group's dead letters or retries, to be handled again, to be
+// dropped, or to be kept beyond a trim at the queue's end, stays in its queue, whose
+// offsets never change; the state remembers which are gone, so that each is taken out
+// once.
 
 const (
 	// buriedBytes bounds the encoding of what is remembered: one gap more is refused.

@@ -1,10 +1,13 @@
 package message
 
+import "strconv"
+
 // Properties of messages that were put back.
 const (
 	PropDLQTopic  = "DLQ_ORIGIN_TOPIC"
 	PropDLQID     = "DLQ_ORIGIN_MESSAGE_ID"
 	PropDLQReason = "DLQ_REASON" // ours: why it failed the last time
+	PropDLQTime   = "DLQ_TIME"   // ours: since when it is there, Unix ms
 )
 
 // MaxReason is how many bytes of a reason are kept.
@@ -50,13 +53,13 @@ func Undelayed(props string) string {
 }
 
 // Buried returns the properties of a message that goes to the dead letters: props, as
-// Retried gives them, with where it is from and why it is there.
-func Buried(props, reason string) string {
+// Retried gives them, with where it is from, why it is there, and since when (Unix ms).
+func Buried(props, reason string, now int64) string {
 	out := make([]byte, 0, len(props)+256)
 	topic, id := "", ""
 	for k, v := range Properties(props) {
 		switch k {
-		case PropDLQTopic, PropDLQID, PropDLQReason:
+		case PropDLQTopic, PropDLQID, PropDLQReason, PropDLQTime:
 			continue
 		case PropRetryTopic:
 			topic = v
@@ -71,7 +74,7 @@ func Buried(props, reason string) string {
 			clean = append(clean, c)
 		}
 	}
-	for _, p := range [...][2]string{{PropDLQTopic, topic}, {PropDLQID, id}, {PropDLQReason, string(clean)}} {
+	for _, p := range [...][2]string{{PropDLQTopic, topic}, {PropDLQID, id}, {PropDLQReason, string(clean)}, {PropDLQTime, strconv.FormatInt(now, 10)}} {
 		if ValidProperty(p[0], p[1]) {
 			out = AppendProperty(out, p[0], p[1])
 		}
@@ -84,7 +87,7 @@ func Unburied(props string) string {
 	out := make([]byte, 0, len(props))
 	for k, v := range Properties(props) {
 		switch k {
-		case PropDLQTopic, PropDLQID, PropDLQReason:
+		case PropDLQTopic, PropDLQID, PropDLQReason, PropDLQTime:
 			continue
 		}
 		out = AppendProperty(out, k, v)

@@ -78,6 +78,9 @@ not run again. Exits with 1 if a mutant survives.`,
 	return c
 }
 
+// maxSetups is how often a run may fail to begin.
+const maxSetups = 2
+
 // hunt runs one mutant until it is found, or all seeds are used up.
 func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir string, seeds, rate int, limit time.Duration) (s score, err error) {
 	dir, err = filepath.Abs(dir)
@@ -95,7 +98,7 @@ func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir strin
 		return s, err
 	}
 	s = score{Mutant: m.Name, Property: m.Property}
-	begun := time.Now()
+	begun, setups := time.Now(), 0
 	for s.Seed = 1; ; s.Seed++ {
 		fmt.Fprintf(say, "%s, seed %d\n", m.Name, s.Seed)
 		runs := filepath.Join(dir, "seed-"+strconv.Itoa(s.Seed))
@@ -112,7 +115,11 @@ func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir strin
 		}
 		found, _ := filepath.Glob(filepath.Join(runs, "*", "results.json"))
 		if len(found) != 1 {
-			return s, fmt.Errorf("no results; the run said: %s", out)
+			if setups++; setups > maxSetups {
+				return s, fmt.Errorf("no results; the run said: %s", out)
+			}
+			s.Seed--
+			continue
 		}
 		b, err := os.ReadFile(found[0])
 		if err != nil {

@@ -56,6 +56,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.WALSegments, "wal-segments", 8, "segments of the write-ahead log, at most")
 	f.DurationVar(&c.MaxDelay, "max-delay", 0, "how long messages may wait for their time; 0: as long as they like")
 	f.DurationVar(&c.Retention, "retention", 72*time.Hour, "how long messages are kept, at least; below 0: for ever. A topic may say otherwise")
+	f.DurationVar(&c.RetentionDead, "retention-dead", 720*time.Hour, "how long dead letters are kept that no group has consumed, at least; below 0: for ever")
 	f.Int64Var(&c.RetentionBytes, "retention-bytes", 0, "bytes of a partition's log that are kept, at least, and not much more; 0: no limit. A topic may say otherwise")
 	f.StringVar(&c.DeleteWhen, "delete-when", "04", "hours of the day, local time, at which expired messages are deleted: 04, 04;16, or any")
 	f.DurationVar(&c.TransactionTimeout, "transaction-timeout", 6*time.Second, "until the producers of a transaction without a decision are asked about it")
@@ -309,12 +310,7 @@ func serve(ctx context.Context, s settings) error {
 		log.Info("stopping")
 	case failed = <-b.Failed():
 	}
-	stop, cancel := context.WithTimeout(context.Background(), drain)
-	defer cancel()
-	err = b.Shutdown(stop)
-	if errors.Is(failed, raftlog.ErrWALDamaged) {
-		return damaged(failed)
-	}
+	err = shutDown(b.Shutdown, failed != nil)
 	if failed != nil {
 		return exitError{exitDisk, failed}
 	}
@@ -322,4 +318,22 @@ func serve(ctx context.Context, s settings) error {
 		log.Warn("stopped uncleanly", "error", err)
 	}
 	return nil
+}
+
+// shutDown gives a stop the time that it has. Of a node whose disk failed parts may wait
+// for what hangs, one after the other: it ends when the time is over.
+func shutDown(stop func(context.Context) error, failed bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	if !failed {
+		return stop(ctx)
+	}
+	done := make(chan error, 1)
+	go func() { done <- stop(ctx) }() // ends with the process
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -31,6 +31,7 @@ type Cluster struct {
 	Nodes []*broker.Broker // nil while stopped
 	Disks []vfs.FS         // nil: the real one. The catalogue's log is always on the real one
 	Net   *netcut.Net      // the links between nodes, all but gossip's
+	Ahead []atomic.Int64   // how far each node's clock is, ns
 	joins []string
 
 	mu    sync.Mutex
@@ -52,7 +53,7 @@ func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
 func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster {
 	t.Helper()
 	n := len(disks)
-	c := &Cluster{Name: fmt.Sprintf("test-%d-%d", os.Getpid(), clusters.Add(1)), t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), at: make(map[string]string), known: make(chan struct{})}
+	c := &Cluster{Name: fmt.Sprintf("test-%d-%d", os.Getpid(), clusters.Add(1)), t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), Ahead: make([]atomic.Int64, n), at: make(map[string]string), known: make(chan struct{})}
 	for i := range n {
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 		c.dirs = append(c.dirs, t.TempDir())
@@ -87,7 +88,10 @@ func (c *Cluster) Run(i int) {
 	if os.Getenv("RAFTMQ_TEST_LOG") == "" {
 		log = hclog.NewNullLogger()
 	}
-	b, err := broker.Open(context.Background(), cfg, broker.Deps{Logger: log, Disk: c.Disks[i], Dial: c.dial(c.names[i])})
+	b, err := broker.Open(context.Background(), cfg, broker.Deps{
+		Logger: log, Disk: c.Disks[i], Dial: c.dial(c.names[i]),
+		Now: func() time.Time { return time.Now().Add(time.Duration(c.Ahead[i].Load())) },
+	})
 	require.NoError(c.t, err)
 	c.Nodes[i] = b
 	c.mu.Lock()

@@ -188,6 +188,32 @@ func TestMessagesAreRefusedWhenAMajorityLacksRoom(t *testing.T) {
 	c.sound()
 }
 
+// Where that is switched off nothing goes of what has not expired, however full a disk
+// is.
+func TestAFullDiskDeletesNothingIfItIsNotTo(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 3, func(cfg *broker.Config) {
+		smallSegments(cfg)
+		cfg.DiskRefuseAt = 90
+	})
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	topic(ctx, t, cl, "old", map[string]string{"retention": "1s"})
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "t", 200)
+	sendKiB(ctx, t, p, "old", 200)
+	f := c.follower("t")
+	fillTo(t, mems[f], c.dirs[f], 95)
+	eventually(ctx, t, "it tells the others", func() bool { return c.metric(f, "raftmq_disk_level") == 3 })
+	eventually(ctx, t, "rounds have passed: what has expired goes", func() bool { lo, _ := bounds(ctx, t, cl, "old"); return lo > 100 })
+	lo, _ := bounds(ctx, t, cl, "t")
+	require.Zero(t, lo)
+	c.sound()
+}
+
 // Above its watermark a disk is cleaned: of what has expired at any hour, and above
 // the next of the oldest, expired or not; on all replicas, since they are the same. The
 // newest segment stays.

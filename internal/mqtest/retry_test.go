@@ -140,3 +140,63 @@ func TestWhatFailsComesAgainAndEndsAmongTheDeadLetters(t *testing.T) {
 	require.Equal(t, []int{1, 2}, h.attempts["4"])
 	require.Equal(t, []int{1}, h.attempts["5"])
 }
+
+// Dead letters that nobody has consumed, and retries that their group has not, outlive
+// their topic's retention, once each.
+func TestDeadLettersAndRetriesOutliveRetention(t *testing.T) {
+	c := Start(t, 3, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", map[string]string{"retention-bytes": "65536"})
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	for i := range 6 {
+		_, err := p.Send(ctx, &client.Message{Topic: "kept", Body: fmt.Appendf(nil, "%d", i)})
+		require.NoError(t, err)
+	}
+	consume := func(ctx context.Context, handle func(*client.Delivery) error) {
+		cons, err := cl.NewConsumer("g")
+		require.NoError(t, err)
+		require.NoError(t, cons.Subscribe("kept", client.All()))
+		require.NoError(t, cons.Run(ctx, func(_ context.Context, d *client.Delivery) error { return handle(d) }))
+	}
+	run, stop := context.WithCancel(ctx)
+	h := newHandled()
+	consume(run, func(d *client.Delivery) error {
+		h.note(d, true)
+		if h.count() == 6 {
+			defer stop()
+		}
+		if d.Body[0] < '3' {
+			return client.DeadLetter(errors.New("poison"))
+		}
+		return client.RetryAfter(time.Millisecond, errors.New("again, by another run"))
+	})
+	first := c.of(0, "kept").First
+	lead := c.leaderOf("kept")
+	require.Eventually(t, func() bool {
+		sendKiB(ctx, t, p, "kept", 50)
+		return c.of(lead, "kept").First > first+256<<10
+	}, 40*time.Second, time.Millisecond)
+	a := cl.Admin()
+	list, err := a.DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	require.Greater(t, list[0].Message.Offset, int64(2), "they lie at the queue's end")
+	n, err := a.Redrive(ctx, "g", "", 0)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	run, stop = context.WithCancel(ctx)
+	again := newHandled()
+	consume(run, func(d *client.Delivery) error {
+		if len(d.Body) == 1 {
+			again.note(d, true)
+		}
+		if again.count() == 6 {
+			stop()
+		}
+		return nil
+	})
+	require.Equal(t, map[string]int{"0": 1, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1}, again.done)
+}

@@ -149,3 +149,33 @@ func TestWhatWaitsOutlivesRetention(t *testing.T) {
 	require.Len(t, got, 20)
 	require.NotContains(t, got, "taken back")
 }
+
+// One node's clock, the leader's too, neither makes messages come early, however far it
+// jumps ahead, nor keeps them back, however far behind.
+func TestAClockThatJumpsMovesNoTimer(t *testing.T) {
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "clocks", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	_, err = p.Send(ctx, &client.Message{Topic: "clocks", Body: []byte("in an hour"), Delay: time.Hour})
+	require.NoError(t, err)
+	n := 0
+	for _, jump := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
+		for i := range c.Nodes {
+			c.Ahead[i].Store(0)
+		}
+		c.Ahead[c.leaderOf("clocks")].Store(int64(jump))
+		due := time.Now().Add(1500 * time.Millisecond)
+		_, err := p.Send(ctx, &client.Message{Topic: "clocks", Body: fmt.Append(nil, jump), DeliverAt: due})
+		require.NoError(t, err)
+		n++
+		got := arrivals(ctx, t, cl, "clocks", n)
+		require.False(t, time.Now().Before(due.Truncate(time.Millisecond)), "with a clock that is %v ahead", jump)
+		require.NotContains(t, got, "in an hour")
+		at := got[fmt.Sprint(jump)]
+		require.WithinRange(t, at, due.Truncate(time.Millisecond), due.Add(30*time.Second))
+	}
+}

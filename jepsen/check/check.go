@@ -103,6 +103,7 @@ var properties = []property{
 	{"P8", "a group's offset never goes back, nor past the end", false, commits},
 	{"P8r", "commits, moves and questions of a group's offset have one order", false, register},
 	{"P9", "each group has handled what was acknowledged", false, delivered},
+	{"P10", "a transaction has one fate, and its message shares it", false, fates},
 	{"P11", "who holds a queue's lock holds it alone, and it is handled in order", false, locks},
 	{"P14", "a topic that was created is there for everybody, and its messages go with it", false, topics},
 	{"P15", "a batch is stored together or not at all", false, batch},
@@ -110,6 +111,7 @@ var properties = []property{
 	{"P17", "ends and reads know of all that was acknowledged before", false, fresh},
 	{"P19", "a queue's first offset only rises, and nothing above it goes", false, trims},
 	{"P20", "all is well again soon after the last fault", true, recovery},
+	{"disk", "what a node gave at the end is on its disk when it has stopped", false, disk},
 	{"load", "enough was done to mean something", true, load},
 	{"faults", "each planned fault happened and had its effect", false, faults},
 }

@@ -14,6 +14,7 @@ type facts struct {
 	sends   []*send // by Invoke
 	byValue map[string]*send
 	final   map[dumpKey]*dump           // what each node holds at the end
+	onDisk  map[dumpKey]*dump           // what lies on each disk when the nodes have stopped
 	bounds  map[string]*history.Op      // of each queue, at the end
 	places  map[string][]sight          // of each value in the final dumps: each place once, with the first line that shows it
 	invoked map[*history.Op]*history.Op // the Invoke of an outcome
@@ -56,7 +57,7 @@ func gather(ops []history.Op) (*facts, error) {
 	if len(ops) == 0 || ops[0].Run == nil {
 		return nil, errors.New("the history does not begin with what the run was to be")
 	}
-	f := &facts{ops: ops, plan: ops[0].Run, byValue: make(map[string]*send), final: make(map[dumpKey]*dump), bounds: make(map[string]*history.Op),
+	f := &facts{ops: ops, plan: ops[0].Run, byValue: make(map[string]*send), final: make(map[dumpKey]*dump), onDisk: make(map[dumpKey]*dump), bounds: make(map[string]*history.Op),
 		places: make(map[string][]sight), invoked: make(map[*history.Op]*history.Op), asked: make(map[string][]*asked), resent: make(map[string][]*asked)}
 	if len(f.plan.Nodes) == 0 || len(f.plan.Queues) == 0 {
 		return nil, errors.New("the history does not name nodes and queues")
@@ -65,9 +66,14 @@ func gather(ops []history.Op) (*facts, error) {
 	for i := range ops {
 		op := &ops[i]
 		switch {
+		case (op.F == history.Prepared || op.F == history.Asked) && len(op.Values) != 1:
+			return nil, fmt.Errorf("line %d: %s of %d values", op.Index+1, op.F, len(op.Values))
 		case op.Request():
 		case op.F == history.Final:
 			f.addFinal(op)
+			continue
+		case op.F == history.Disk:
+			add(f.onDisk, op)
 			continue
 		case op.F == history.Bounds && op.Range != nil:
 			f.bounds[op.Queue] = op
@@ -118,7 +124,7 @@ func gather(ops []history.Op) (*facts, error) {
 func complete(op *history.Op) error {
 	ok := true
 	switch op.F {
-	case history.Resend, history.Note:
+	case history.Resend, history.Note, history.Decide:
 		ok = len(op.Values) == 1
 	case history.Commit, history.Reset:
 		ok = len(op.Places) == 1
@@ -154,17 +160,8 @@ func answers(inv, op *history.Op) error {
 }
 
 func (f *facts) addFinal(op *history.Op) {
-	k := dumpKey{op.Node, op.Queue}
-	d := f.final[k]
-	if d == nil {
-		d = &dump{at: make(map[int64]int)}
-		f.final[k] = d
-	}
-	d.whole = op.Type == history.OK
+	add(f.final, op)
 	for _, m := range op.Messages {
-		d.at[m.Offset] = len(d.messages)
-		d.messages = append(d.messages, m)
-		d.lines = append(d.lines, op)
 		p := history.Place{Queue: m.Queue, Offset: m.Offset}
 		known := false
 		for _, s := range f.places[m.Value] {
@@ -173,6 +170,22 @@ func (f *facts) addFinal(op *history.Op) {
 		if !known {
 			f.places[m.Value] = append(f.places[m.Value], sight{p, op})
 		}
+	}
+}
+
+// add adds a line to the dump that it is of.
+func add(to map[dumpKey]*dump, op *history.Op) {
+	k := dumpKey{op.Node, op.Queue}
+	d := to[k]
+	if d == nil {
+		d = &dump{at: make(map[int64]int)}
+		to[k] = d
+	}
+	d.whole = op.Type == history.OK
+	for _, m := range op.Messages {
+		d.at[m.Offset] = len(d.messages)
+		d.messages = append(d.messages, m)
+		d.lines = append(d.lines, op)
 	}
 }
 

@@ -68,9 +68,10 @@ func register(f *facts, r *Result) {
 	model := groupRegister.ToModel()
 	for _, k := range slices.Sorted(maps.Keys(keys)) {
 		var calls []porcupine.Operation
-		lost := 0
+		lost, moved := 0, false
 		for _, a := range keys[k] {
 			c := groupCall{f: a.invoke.F}
+			moved = moved || c.f == history.Reset
 			op := porcupine.Operation{Call: a.invoke.Index, Return: int64(len(f.ops)), Output: int64(-1)}
 			switch {
 			case a.is(history.Fail):
@@ -90,6 +91,10 @@ func register(f *facts, r *Result) {
 			op.Input = c
 			calls = append(calls, op)
 			r.Checked++
+		}
+		if lost > maxLost && !moved { // whether it went back needs no search: commits says
+			r.note("%s: of %d commits nobody knows what became; no order was searched", k, lost)
+			continue
 		}
 		if lost > maxLost {
 			r.doubt("%s: of %d changes nobody knows what became", k, lost)

@@ -45,6 +45,36 @@ func (s *script) end(from int64, values ...string) {
 	s.add(history.Op{Process: "run", Type: history.OK, F: history.Replica, Node: "n1", Replica: &history.State{Partition: 1, Applied: 9, Digest: "d"}})
 }
 
+func (s *script) disk(t history.Type, from int64, values ...string) {
+	var ms []history.Message
+	for i, v := range values {
+		ms = append(ms, history.Message{Queue: "q", Offset: from + int64(i), Value: v})
+	}
+	s.add(history.Op{Process: "run", Type: t, F: history.Disk, Node: "n1", Queue: "q", Messages: ms})
+}
+
+// transaction adds a send whose local transaction says fate, or nothing.
+func (s *script) transaction(process, value, fate string, answer history.Type) {
+	s.add(history.Op{Process: process, Type: history.Invoke, F: history.Send, Values: []string{value}})
+	s.add(history.Op{Process: "l", Type: history.Info, F: history.Prepared, Values: []string{value}})
+	if fate != "" {
+		s.decide("l", value, fate, answer)
+	}
+	s.add(history.Op{Process: process, Type: history.Info, F: history.Send})
+}
+
+func (s *script) decide(process, value, fate string, answer history.Type) {
+	s.call(history.Op{Process: process, F: history.Decide, Values: []string{value}, Fate: fate}, answer, history.Op{})
+}
+
+func (s *script) exit(node, how string) {
+	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
+}
+
+func (s *script) fault(node, kind string, lasted int64) {
+	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: kind, Lasted: lasted}})
+}
+
 func (s *script) send(process, value string, offset int64) {
 	s.call(history.Op{Process: process, F: history.Send, Values: []string{value}}, history.OK, history.Op{Places: []history.Place{{Queue: "q", Offset: offset}}})
 }
@@ -316,6 +346,88 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.note(history.Fail, "x")
 			s.notes("x")
 			s.end(0)
+		}},
+
+		{"a node ends when its disk fails", "P20", Valid, "under fsync-error", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n1", "fsync-error", 2e9)
+			s.end(0)
+		}},
+		{"a node ends when another's disk fails", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n2", "fsync-error", 2e9)
+			s.end(0)
+		}},
+		{"a node panics when its disk fails", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 2; its log ends: x")
+			s.fault("n1", "fsync-error", 2e9)
+			s.end(0)
+		}},
+		{"a node ends before its disk fails", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.end(0)
+			s.fault("n1", "fsync-error", 1e9)
+		}},
+		{"a node ends when it is stopped", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n1", "pause", 2e9)
+			s.end(0)
+		}},
+
+		{"transactions that share their fate", "P10", Valid, "", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("2", "2-0", history.Committing, history.Info)
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.decide("c", "3-0", history.Committing, history.Info)
+			s.end(0, "0-0", "3-0")
+		}},
+		{"a rolled back message is there", "P10", Invalid, "is rolled back", func(s *script) {
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.decide("c", "1-0", history.Committing, history.Info)
+			s.end(0, "1-0")
+		}},
+		{"a message is there that nobody committed", "P10", Invalid, "nobody committed", func(s *script) {
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.end(0, "3-0")
+		}},
+		{"a committed message is nowhere", "P10", Invalid, "is nowhere", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.end(0)
+		}},
+		{"two fates", "P10", Invalid, "was answered that it is", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.decide("c", "0-0", history.RollingBack, history.OK)
+			s.end(0, "0-0")
+		}},
+		{"nobody was asked", "P10", Invalid, "nobody was asked", func(s *script) {
+			s.transaction("3", "3-0", "", "")
+			s.end(0)
+		}},
+
+		{"disks that have what was given", "disk", Valid, "", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.call(history.Op{Process: "1", F: history.Send, Values: []string{"1-0"}}, history.Info, history.Op{})
+			s.end(1, "1-0")
+			s.disk(history.OK, 0, "0-0", "1-0") // what is below the floor is not gone yet
+		}},
+		{"a disk that lacks what was given", "disk", Invalid, "has nothing there on its disk", func(s *script) {
+			s.end(0, "0-0", "0-1")
+			s.disk(history.OK, 0, "0-0")
+		}},
+		{"a disk that has something else", "disk", Invalid, "has 0-9 there on its disk", func(s *script) {
+			s.end(0, "0-0")
+			s.disk(history.OK, 0, "0-9")
+		}},
+		{"a disk that has more", "disk", Invalid, "did not give it", func(s *script) {
+			s.end(0, "0-0")
+			s.disk(history.OK, 0, "0-0", "0-1")
+		}},
+		{"a disk that was not read", "disk", Unknown, "was not read", func(s *script) {
+			s.end(0, "0-0")
+			s.disk(history.Info, 0, "0-0")
 		}},
 
 		{"a queue that is trimmed", "P19", Valid, "", func(s *script) {

@@ -51,6 +51,10 @@ const (
 	// Note puts the value of Values into Topic, which comes and goes; the OK of Notes
 	// has the Values that are in it.
 	Note, Notes = "note", "notes"
+	// Prepared: a transaction's message, Values, is stored where nobody sees it, and its
+	// local transaction runs. Decide says what is to become of it, Fate; OK: that holds,
+	// Fail: the other does. Asked: a producer was asked about it.
+	Prepared, Decide, Asked = "prepared", "decide", "asked"
 	// Run describes the run, first in the history.
 	Run = "run"
 	// Fault is what was done to a node, or undone.
@@ -62,12 +66,21 @@ const (
 	// Final is a part of a queue as a node reads it at the end, Info; OK: its last
 	// part.
 	Final = "final"
+	// Disk is a part of a queue as it lies on a node's disk when all have stopped, Info;
+	// OK: its last part.
+	Disk = "disk"
 	// Bounds are a queue's first offset and its end at the end, by its leader.
 	Bounds = "bounds"
 	// Replica is one node's replica of a partition at the end.
 	Replica = "replica"
 	// Drained: Group was given what there is, OK; or was not in time, Info.
 	Drained = "drained"
+)
+
+// Fates that a Decide asks for.
+const (
+	Committing  = "commit"
+	RollingBack = "rollback"
 )
 
 // Op is one line of a history.
@@ -83,6 +96,7 @@ type Op struct {
 	Group    string    `json:"group,omitempty"`
 	Topic    string    `json:"topic,omitempty"`
 	Count    int       `json:"count,omitempty"`
+	Fate     string    `json:"fate,omitempty"`  // of a decide: Committing or RollingBack
 	Loose    bool      `json:"loose,omitempty"` // of a send: the client may store it more than once
 	Node     string    `json:"node,omitempty"`
 	Queue    string    `json:"k,omitempty"`
@@ -154,7 +168,7 @@ type Plan struct {
 // Request reports whether op is a line of two, Invoke and an outcome.
 func (op *Op) Request() bool {
 	switch op.F {
-	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes:
+	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes, Decide:
 		return true
 	}
 	return false

@@ -18,7 +18,7 @@ func (m Mutant) Mutate(text string) (string, error) {
 	return strings.Replace(text, m.Old, m.New, 1), nil
 }
 
-// Build builds bin/raftmq and bin/jepsen of the tree at source with the bug in them,
+// Build builds bin/raftmq-faults and bin/jepsen of the tree at source with the bug in them,
 // into dir, which must exist. Imports that the bug needs are added.
 func (m Mutant) Build(ctx context.Context, source, dir string) error {
 	source, err := filepath.Abs(source)
@@ -48,7 +48,11 @@ func (m Mutant) Build(ctx context.Context, source, dir string) error {
 		return err
 	}
 	for _, program := range []string{"raftmq", "jepsen"} {
-		c := exec.CommandContext(ctx, "go", "build", "-overlay", file, "-o", filepath.Join(dir, program), "./cmd/"+program)
+		as, tags := program, ""
+		if program == "raftmq" {
+			as, tags = "raftmq-faults", "faults" // its disk and clock can be broken
+		}
+		c := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-overlay", file, "-o", filepath.Join(dir, as), "./cmd/"+program)
 		c.Dir = source
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s with %s: %w: %s", program, m.Name, err, out)

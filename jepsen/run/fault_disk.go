@@ -52,18 +52,19 @@ var diskFaults = []kind{
 	disk("fsync-hang", "a sync of a node's write-ahead log never returns: the node must end", 2*time.Second, 4*time.Second, func(_ context.Context, h *hit) error {
 		return h.mustEnd(faultfs.Rule{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour})
 	}),
-	disk("read-error", "some of a node's reads fail, while all is read from it", 2*time.Second, 5*time.Second, func(ctx context.Context, h *hit) error {
+	disk("read-error", "some reads of a node's partitions fail, while all is read from it", 2*time.Second, 5*time.Second, func(ctx context.Context, h *hit) error {
 		if err := h.awaitSealed(ctx); err != nil {
 			return err
 		}
 		h.lasts = h.readAll
-		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Times: 1 + h.rng.Int64N(20), Error: "EIO"})
+		return h.disk(faultfs.Rule{Ops: []string{faultfs.OpRead}, Name: "partitions/*/*", Times: 1 + h.rng.Int64N(20), Error: "EIO"})
 	}),
 	disk("disk-full", "a node's disk is full", 2*time.Second, 6*time.Second, func(_ context.Context, h *hit) error {
 		return h.disk(faultfs.Rule{Full: true, Error: "ENOSPC"})
 	}),
 	{name: "flip", area: "disk", says: "a bit of a file changes while the node is down", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: flipDown},
 	{name: "flip-live", area: "disk", says: "a bit of a file changes while the node runs", short: time.Second, long: 3 * time.Second, begin: flipLive},
+	{name: "flip-wal", area: "disk", says: "a bit of a node's write-ahead log changes while it is down: it starts, or ends with 71 and is replaced", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: flipWAL},
 	{name: "wipe", area: "disk", says: "a node loses its folder and is replaced", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: wipe},
 }
 
@@ -92,6 +93,9 @@ func (h *hit) cutPower(keep float64, nodes ...*cluster.Node) (err error) {
 	}
 	h.count = int64(all.Sectors + all.Names)
 	h.detail = fmt.Sprintf("%d nodes, %v", len(nodes), all)
+	if !all.Any() {
+		return errors.New("all was durable: nothing was lost")
+	}
 	return nil
 }
 
@@ -158,7 +162,7 @@ func (h *hit) readAll(ctx context.Context) {
 
 // endsWithin is how long a node has to see a failed disk and end: its write deadline,
 // and to hand leadership on.
-const endsWithin = 20 * time.Second
+const endsWithin = 30 * time.Second
 
 // exitDisk is the exit code of a node whose disk failed.
 const exitDisk = 70
@@ -195,8 +199,8 @@ var damaged = []string{".log", ".q", ".keys", ".floor"}
 
 // flip changes a bit of a byte that is not zero, in a file of a kind drawn; kinds of
 // which there is none yet are passed over.
-func (h *hit) flip() error {
-	kinds := slices.Clone(damaged)
+func (h *hit) flip(kinds ...string) error {
+	kinds = slices.Clone(kinds)
 	h.rng.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	for _, ext := range kinds {
 		var names []string
@@ -238,14 +242,40 @@ func flipDown(ctx context.Context, h *hit) error {
 	if err := killOne(ctx, h); err != nil {
 		return err
 	}
-	return h.flip()
+	return h.flip(damaged...)
 }
 
 func flipLive(_ context.Context, h *hit) error {
 	h.pid = h.node.PID()
 	h.undone = "heal"
 	h.undo = h.ready
-	return h.flip()
+	return h.flip(damaged...)
+}
+
+// exitDamaged is the exit code of a node that cannot trust its own votes any more.
+const exitDamaged = 71
+
+func flipWAL(ctx context.Context, h *hit) error {
+	if err := killOne(ctx, h); err != nil {
+		return err
+	}
+	h.undo = func(ctx context.Context) error {
+		if err := h.node.Start(); err != nil {
+			return err
+		}
+		h.node.MayEnd(true)
+		err := h.node.AwaitReady(ctx)
+		if err == nil {
+			h.node.MayEnd(false)
+			return nil
+		}
+		code, ended := h.node.AwaitEnd(ctx, endsWithin)
+		if ended != nil || code != exitDamaged {
+			return errors.Join(err, ended, fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDamaged))
+		}
+		return errors.Join(h.node.Wipe(), h.node.Start(), h.node.AwaitReady(ctx))
+	}
+	return h.flip(".wal")
 }
 
 func wipe(ctx context.Context, h *hit) error {

@@ -16,7 +16,7 @@ var processFaults = []kind{
 	{name: "kill-all", area: "process", says: "all nodes are killed together", short: 200 * time.Millisecond, long: time.Second, begin: killAll},
 	{name: "pause-majority", area: "process", says: "all nodes but one are stopped and go on", short: time.Second, long: 4 * time.Second, begin: pauseMajority},
 	{name: "restart", area: "process", says: "a node is told to end, must end with 0, and is started again", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: restartOne},
-	{name: "storm", area: "process", says: "nodes are killed as fast as they are up again", short: 3 * time.Second, long: 6 * time.Second, begin: storm},
+	{name: "storm", area: "process", says: "nodes are killed as fast as they are up again", short: 2 * time.Second, long: 4 * time.Second, begin: storm},
 }
 
 // killOne also is what others begin with.

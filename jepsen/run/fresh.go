@@ -4,68 +4,70 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"raftmq/client"
-	"raftmq/jepsen/history"
 )
 
 var freshTopic = Topic{Name: "jepsen-fresh", Partitions: partitions, Queues: 1}
 
-// freshLoad sends through one node and asks another at once what there is.
+// freshLoad sends through each node, and asks each node what there is. Who asks gives up
+// soon, so that at any moment somebody has just asked: a leader that was stopped and
+// replaced meanwhile must not answer them from what it had.
 var freshLoad = Workload{
-	Name: "fresh", Does: "sends through one node; ends and reads through another must know of them",
+	Name: "fresh", Does: "sends through each node; ends and reads through any other must know of them",
 	Proves: []string{"P17"}, Topics: []Topic{freshTopic}, Sends: 0.5,
 	start: func(r *run, p *part) error {
-		const clients = 6
-		for i := range clients {
-			f, err := newFresh(r, i)
+		const lookers = 8
+		for i := range nodes {
+			s, err := newFreshSender(r, i)
 			if err != nil {
 				return err
 			}
-			p.load(func(ctx context.Context) { f.run(ctx, newPace(p.rate/2, i, clients)) })
+			p.load(func(ctx context.Context) { s.run(ctx, newPace(p.rate/2, i, nodes)) })
+		}
+		for i := range lookers {
+			name := fmt.Sprintf("fresh-%d", i)
+			f := &fresh{r: r, rng: r.o.Seed.Stream(name), wire: r.wire("jepsen-" + name), process: name}
+			f.wire.wait = freshPatience
+			p.load(func(ctx context.Context) { f.run(ctx, newPace(p.rate/2, i, lookers)) })
 		}
 		return nil
 	},
 }
 
-// fresh is a client that has a sender at one node and looks through all of them.
-type fresh struct {
-	r       *run
-	rng     *rand.Rand
-	sender  *sender
-	wire    *wire
-	process string // of what is looked at
-}
+const freshPatience = time.Second
 
-func newFresh(r *run, i int) (*fresh, error) {
-	name := fmt.Sprintf("fresh-%d", i)
-	p, err := r.pinned[i%nodes].NewProducer("jepsen-"+name, client.WithSendTimeout(impatient), client.WithRetries(client.RetryPolicy{}))
+// newFreshSender sends through one node only.
+func newFreshSender(r *run, node int) (*sender, error) {
+	name := fmt.Sprintf("fresh-sender-%d", node)
+	p, err := r.pinned[node].NewProducer("jepsen-"+name, client.WithSendTimeout(impatient), client.WithRetries(client.RetryPolicy{}))
 	if err != nil {
 		return nil, err
 	}
-	s := &sender{r: r, topic: freshTopic, rng: r.o.Seed.Stream(name + "/sizes"), producer: p}
+	s := &sender{r: r, topic: freshTopic, rng: r.o.Seed.Stream(name), producer: p, batches: 1 << 30}
 	s.next()
-	return &fresh{r: r, rng: r.o.Seed.Stream(name), sender: s, wire: r.wire("jepsen-" + name), process: name}, nil
+	return s, nil
+}
+
+// fresh asks nodes for ends, and for what lies before them.
+type fresh struct {
+	r       *run
+	rng     *rand.Rand
+	wire    *wire
+	process string
 }
 
 func (f *fresh) run(ctx context.Context, pace *pace) {
 	defer f.wire.close()
-	defer f.sender.close()
 	ends := make(map[int]int64)
 	for pace.next(ctx) {
 		on := context.WithoutCancel(ctx)
-		q := f.rng.IntN(freshTopic.count())
-		if t := f.sender.send(on, 1, q); t == history.OK {
-			ends[q] = max(ends[q], f.sender.last+1)
-		}
-		n := pick(f.rng, f.r.cluster.Nodes)
-		switch f.rng.IntN(3) {
-		case 0:
+		q, n := f.rng.IntN(freshTopic.count()), pick(f.rng, f.r.cluster.Nodes)
+		if f.rng.IntN(3) == 0 {
 			f.wire.look(on, f.process, freshTopic, q, n, max(0, ends[q]-8), 64)
-		default:
-			if g, ok := f.wire.bounds(on, f.process, freshTopic, q, n); ok {
-				ends[q] = max(ends[q], g.End)
-			}
+		} else if g, ok := f.wire.bounds(on, f.process, freshTopic, q, n); ok {
+			ends[q] = max(ends[q], g.End)
 		}
 	}
 }

@@ -21,6 +21,7 @@ func (r *run) nemesis(ctx context.Context, plan []Planned) {
 		if free := time.Since(r.begun) + shortQuiet; free > round[0].At+late {
 			late = free - round[0].At
 		}
+		r.revive(ctx)
 		var wg sync.WaitGroup
 		for _, p := range round {
 			select {
@@ -32,6 +33,26 @@ func (r *run) nemesis(ctx context.Context, plan []Planned) {
 			}
 		}
 		wg.Wait()
+	}
+}
+
+// revive starts nodes that ended by themselves, which the history has already, so that
+// what comes has whom to strike.
+func (r *run) revive(ctx context.Context) {
+	for _, n := range r.cluster.Nodes {
+		if n.Running() || ctx.Err() != nil {
+			continue
+		}
+		e := &history.Effect{Kind: "start"}
+		op := history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: n.Name, Fault: e}
+		err := n.Start()
+		if err == nil {
+			err = n.AwaitReady(ctx)
+		}
+		if e.PID, e.Verified = n.PID(), err == nil; err != nil {
+			op.Error = err.Error()
+		}
+		r.history.Add(op)
 	}
 }
 

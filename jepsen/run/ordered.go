@@ -20,7 +20,7 @@ var orderedLoad = Workload{
 	Name: "ordered", Does: "a group that locks each queue before it consumes; who holds none tries to commit",
 	Proves: []string{"P8", "P11"}, Topics: []Topic{orderedTopic}, Sends: 0.5,
 	start: func(r *run, p *part) error {
-		const clients = 4
+		const clients = 6
 		s, err := r.sender(orderedTopic, 0)
 		if err != nil {
 			return err
@@ -29,7 +29,7 @@ var orderedLoad = Workload{
 		for i := range clients {
 			name := fmt.Sprintf("ordered-%d", i)
 			o := &orderly{r: r, rng: r.o.Seed.Stream(name), name: name, wire: r.wire("jepsen-" + name)}
-			p.load(func(ctx context.Context) { o.run(ctx, newPace(p.rate/8, i, clients)) })
+			p.load(func(ctx context.Context) { o.run(ctx, newPace(p.rate/4, i, clients)) })
 		}
 		return nil
 	},
@@ -60,7 +60,7 @@ func (o *orderly) run(ctx context.Context, pace *pace) {
 			}
 			sleep(ctx, time.Duration(o.rng.Int64N(int64(longestHold))))
 			o.consume(on, q)
-		} else if o.rng.IntN(3) == 0 {
+		} else if o.rng.IntN(3) > 0 {
 			// It was not given the queue, but may have been.
 			o.lock(on, q, history.Unlock)
 			o.wire.commit(on, o.name, orderedGroup, orderedTopic, q, pick(o.rng, o.r.cluster.Nodes), o.rng.Int64N(1<<8))

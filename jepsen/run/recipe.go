@@ -91,7 +91,7 @@ func flipThenLead(ctx context.Context, h *hit) error {
 	}
 	what := h.detail
 	for range 2 {
-		if err := h.flip(); err != nil {
+		if err := h.flip(damaged...); err != nil {
 			return err
 		}
 		what += "; " + h.detail

@@ -30,6 +30,7 @@ type Options struct {
 	// Workloads are names, or "mixed" alone for all of them.
 	Workloads []string
 	Faults    []string      // kinds to draw from; empty: none
+	Schedule  []Planned     // the faults; nil: drawn by the seed
 	Backend   string        // one of Backends; "": the best that is possible here
 	Limit     time.Duration // of the load; longer, if the faults are not over
 	Rate      int           // operations per second, all workloads together
@@ -40,7 +41,7 @@ const (
 	topic      = "jepsen-log"
 	partitions = 3
 	nodes      = 3
-	overtime   = 3                // how many times its time a run takes at most, if the cluster needs long to be well after its faults
+	overtime   = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second
 	alikeLimit = 60 * time.Second
@@ -55,6 +56,7 @@ type run struct {
 	lossy   []*client.Client // the same, with replies thrown away
 	pinned  []*client.Client // one per node, each speaking to that node alone
 	parts   []*part
+	ledger  *ledger // of transactions
 	history *history.Writer
 	begun   time.Time
 	process atomic.Int64
@@ -65,9 +67,16 @@ type run struct {
 // could not be made, or its history not be written to the end; that the cluster did
 // not hold is for the history to say.
 func Run(ctx context.Context, o Options) (err error) {
-	plan, err := schedule(o.Seed.Stream("nemesis"), o.Faults, nodes, o.Limit)
-	if err != nil {
-		return err
+	plan := o.Schedule
+	if plan == nil {
+		if plan, err = schedule(o.Seed.Stream("nemesis"), o.Faults, nodes, o.Limit); err != nil {
+			return err
+		}
+	}
+	for _, p := range plan {
+		if kindOf(p.Kind) == nil {
+			return fmt.Errorf("the schedule has no fault %q", p.Kind)
+		}
 	}
 	b, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
@@ -116,6 +125,9 @@ func Run(ctx context.Context, o Options) (err error) {
 			op.Type, op.Error = history.Info, stop.Error()
 		}
 		r.history.Add(op)
+		if err == nil {
+			r.witness()
+		}
 	}()
 	all := r.cluster.Endpoints()
 	for i := range nodes {
@@ -162,7 +174,7 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 
 // plan divides the rate between the workloads and says what the run is to be.
 func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
-	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Groups: make(map[string][]string)}
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk"}, Groups: make(map[string][]string)}
 	var names []string
 	for _, w := range workloads {
 		names = append(names, w.Name)
@@ -232,7 +244,7 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	}
 	wg.Go(func() {
 		defer stop()
-		until, cancel := context.WithTimeout(loading, overtime*r.o.Limit)
+		until, cancel := context.WithTimeout(loading, overtime*r.o.Limit+time.Minute)
 		defer cancel()
 		r.nemesis(until, plan)
 		select {

@@ -23,8 +23,7 @@ type sender struct {
 	batches  int // one of so many sends is a batch
 	process  string
 	count    int
-	large    bool  // bodies near the largest size only
-	last     int64 // offset of the last value that was acknowledged
+	large    bool // bodies near the largest size only
 }
 
 // Bounds of what is sent.
@@ -113,7 +112,6 @@ func (s *sender) send(ctx context.Context, count, queue int) history.Type {
 	if op.Type == history.OK {
 		for _, x := range rs {
 			op.Places = append(op.Places, history.Place{Queue: s.topic.Queue(x.Queue), Offset: x.Offset})
-			s.last = x.Offset
 		}
 	}
 	s.r.history.Add(op)

@@ -17,15 +17,16 @@ import (
 // tries nothing again. It is one client to all nodes. Not safe for concurrent use.
 type wire struct {
 	r     *run
-	id    string // its client id
+	id    string        // its client id
+	wait  time.Duration // for an answer, until it counts as none
 	conns map[string]*remoting.Conn
 }
 
-// wireWait is how long an answer may take until it counts as none.
+// wireWait is how long most clients wait for an answer.
 const wireWait = 3 * time.Second
 
 func (r *run) wire(id string) *wire {
-	return &wire{r: r, id: id, conns: make(map[string]*remoting.Conn)}
+	return &wire{r: r, id: id, wait: wireWait, conns: make(map[string]*remoting.Conn)}
 }
 
 // close hangs up.
@@ -52,7 +53,7 @@ func (t Topic) wireQueue(number int) wireQueue {
 // ask sends a request to a node's listener of a slot. OK: it was done. Fail: the
 // node refused, or never had it. Info: nobody knows.
 func (w *wire) ask(ctx context.Context, n *cluster.Node, slot int, req *remoting.Command) (reply *remoting.Command, t history.Type, why string) {
-	ctx, cancel := context.WithTimeout(ctx, wireWait)
+	ctx, cancel := context.WithTimeout(ctx, w.wait)
 	defer cancel()
 	c, err := w.conn(ctx, n, n.Listeners[slot])
 	if err != nil {

@@ -2,12 +2,14 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"raftmq/client"
 )
@@ -73,7 +75,7 @@ func (p *part) load(f func(ctx context.Context)) { p.loads = append(p.loads, f) 
 func (p *part) watch(f func(ctx context.Context) error) { p.watches = append(p.watches, f) }
 
 // all are the workloads, in the order of help.
-var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, stockLoad}
+var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, transactionsLoad, stockLoad}
 
 // Workloads are the names that a run can have, with what they do.
 func Workloads() (names []string, does map[string]string) {
@@ -137,11 +139,22 @@ func (r *run) groups() map[string]Topic {
 	return out
 }
 
+// readyWithin is how long the new cluster may take until topics have leaders.
+const readyWithin = 60 * time.Second
+
 func (r *run) createTopics(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
 	for _, t := range r.topics() {
 		c := client.TopicConfig{Name: t.Name, Partitions: t.Partitions, Queues: t.Queues, Attributes: t.Attributes}
-		if err := r.clients[0].Admin().CreateTopic(ctx, c); err != nil {
-			return err
+		for {
+			err := r.clients[0].Admin().CreateTopic(ctx, c)
+			if err == nil || errors.Is(err, client.ErrExists) { // an earlier try made it
+				break
+			}
+			if !sleep(ctx, 100*time.Millisecond) {
+				return err
+			}
 		}
 	}
 	return nil

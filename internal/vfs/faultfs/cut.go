@@ -1,6 +1,7 @@
 package faultfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -197,6 +198,9 @@ func (c *cut) name(rel, twin string, inodes map[uint64]uint64) error {
 // leave writes what is left of a file: its twin's bytes, with those of is by chance; is
 // may be empty.
 func (c *cut) leave(twin, is, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
+		return err
+	}
 	b, err := os.ReadFile(twin)
 	if err != nil {
 		return err
@@ -206,14 +210,20 @@ func (c *cut) leave(twin, is, to string) error {
 		if now, err = os.ReadFile(is); err != nil {
 			return err
 		}
+		if bytes.Equal(b, now) {
+			return os.Link(is, to)
+		}
 	}
 	if is != "" && len(now) != len(b) && c.coin() {
 		b = append(b, make([]byte, max(0, len(now)-len(b)))...)[:len(now)]
 	}
 	for at := 0; is != "" && at < max(len(b), len(now)); at += vfs.SectorSize {
 		was, will := sector(b, at), sector(now, at)
-		if string(pad(was)) == string(pad(will)) {
+		if bytes.Equal(was, will) {
 			continue
+		}
+		if bytes.Equal(pad(was), pad(will)) {
+			continue // where one is longer, by zeros
 		}
 		if c.coin() && at < len(b) {
 			copy(was, pad(will))
@@ -221,9 +231,6 @@ func (c *cut) leave(twin, is, to string) error {
 		} else {
 			c.lost.Sectors++
 		}
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
-		return err
 	}
 	return os.WriteFile(to, b, 0o640)
 }

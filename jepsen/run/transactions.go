@@ -1,0 +1,199 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"raftmq/client"
+	"raftmq/jepsen/history"
+)
+
+var transactionsTopic = Topic{Name: "jepsen-transactions", Partitions: partitions, Queues: 1}
+
+// Checks of transactions in a run.
+const (
+	transactionTimeout = 2 * time.Second
+	checkInterval      = 2 * time.Second
+	checkLimit         = 1000
+	owedWithin         = 30 * time.Second // after the last fault
+)
+
+// transactionsLoad sends transactions, of which local transactions say at once what is
+// to become, or nothing, and then whoever is asked.
+var transactionsLoad = Workload{
+	Name: "transactions", Does: "transactions that are committed, rolled back, or decided when a producer is asked",
+	Proves: []string{"P10"}, Topics: []Topic{transactionsTopic}, Sends: 1,
+	Args: []string{"--transaction-timeout", transactionTimeout.String(), "--transaction-check-interval", checkInterval.String(), "--transaction-checks", strconv.Itoa(checkLimit)},
+	start: func(r *run, p *part) error {
+		const clients, lanes = 3, 2
+		l := &ledger{r: r, rng: r.o.Seed.Stream("transactions/fates"), entries: make(map[string]*entry)}
+		r.ledger = l
+		for i := range clients {
+			opts := []client.ProducerOption{client.WithSendTimeout(impatient)}
+			cl := r.clients[i]
+			if i == 1 {
+				cl = r.lossy[i]
+			}
+			tp, err := cl.NewTransactionProducer("jepsen-transactions", l.check, opts...)
+			if err != nil {
+				return err
+			}
+			for j := range lanes {
+				t := &transactor{l: l, rng: r.o.Seed.Stream(fmt.Sprintf("transactions-%d-%d", i, j)), producer: tp, process: r.nextProcess()}
+				p.load(func(ctx context.Context) { t.run(ctx, newPace(p.rate, i*lanes+j, clients*lanes)) })
+			}
+		}
+		return nil
+	},
+	settle: func(ctx context.Context, r *run) error { return r.ledger.settle(ctx) },
+}
+
+// ledger is what the local transactions have come to, of all producers: each of them may
+// be asked about each.
+type ledger struct {
+	r *run
+
+	mu      sync.Mutex
+	rng     *rand.Rand
+	entries map[string]*entry // by value
+}
+
+// entry is one local transaction.
+type entry struct {
+	fate  client.Verdict // what it comes to
+	quiet bool           // its program did not say so, and has to be asked
+	asked int
+}
+
+// open draws what becomes of a transaction.
+func (l *ledger) open(value string) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := &entry{fate: client.Commit, quiet: l.rng.IntN(5) == 0}
+	if l.rng.IntN(3) == 0 {
+		e.fate = client.Rollback
+	}
+	l.entries[value] = e
+	return e
+}
+
+// check answers a node's question.
+func (l *ledger) check(_ context.Context, t client.Transaction) client.Verdict {
+	value := decode(t.Message.Body)
+	process := "checker-" + l.r.nextProcess()
+	l.r.history.Add(history.Op{Process: process, Type: history.Info, F: history.Asked, Values: []string{value}})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[value]
+	if e == nil {
+		return client.Undecided // the checker calls it a phantom
+	}
+	if e.asked++; e.asked == 1 && e.quiet && len(value)%2 == 0 {
+		return client.Undecided // it is still at work
+	}
+	op := history.Op{Process: process, Type: history.Invoke, F: history.Decide, Values: []string{value}, Fate: fateOf(e.fate)}
+	l.r.history.Add(op)
+	op.Type, op.Values = history.Info, nil // no answer comes back
+	l.r.history.Add(op)
+	return e.fate
+}
+
+func fateOf(v client.Verdict) string {
+	if v == client.Commit {
+		return history.Committing
+	}
+	return history.RollingBack
+}
+
+// settle waits until somebody was asked about each transaction that its program said
+// nothing of.
+func (l *ledger) settle(ctx context.Context) error {
+	left := func() (n int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, e := range l.entries {
+			if e.quiet && e.asked < 2 {
+				n++
+			}
+		}
+		return n
+	}
+	for end := time.Now().Add(owedWithin); left() > 0 && time.Now().Before(end); {
+		if !sleep(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	return nil // what is missing is for the checker to say
+}
+
+// transactor is one program after the other that sends transactions.
+type transactor struct {
+	l        *ledger
+	rng      *rand.Rand
+	producer *client.TransactionProducer
+	process  string
+	count    int
+}
+
+func (t *transactor) run(ctx context.Context, pace *pace) {
+	for pace.next(ctx) {
+		value := t.process + "-" + strconv.Itoa(t.count)
+		t.count++
+		if t.send(context.WithoutCancel(ctx), value) == history.Info {
+			t.process, t.count = t.l.r.nextProcess(), 0
+		}
+	}
+}
+
+// send makes one transaction. Its message is a send: acknowledged when it is committed,
+// certainly not stored when it is rolled back.
+func (t *transactor) send(ctx context.Context, value string) history.Type {
+	h := t.l.r.history
+	e := t.l.open(value)
+	op := history.Op{Process: t.process, Type: history.Invoke, F: history.Send, Values: []string{value}}
+	h.Add(op)
+	op.Values = nil
+	decide := history.Op{Process: t.process + "/local", F: history.Decide, Fate: fateOf(e.fate)}
+	ran := false
+	rec, err := t.producer.Send(ctx, &client.Message{Topic: transactionsTopic.Name, Body: encode(value, smallest+t.rng.IntN(1<<10))},
+		func(context.Context, client.Transaction) (client.Verdict, error) {
+			ran = true
+			h.Add(history.Op{Process: "local-" + t.process, Type: history.Info, F: history.Prepared, Values: []string{value}})
+			if e.quiet {
+				return client.Undecided, nil
+			}
+			decide.Type, decide.Values = history.Invoke, []string{value}
+			h.Add(decide)
+			return e.fate, nil
+		})
+	if decide.Type == history.Invoke {
+		decide.Type, decide.Values = history.Info, nil
+		switch {
+		case errors.Is(err, client.ErrDecided):
+			decide.Type = history.Fail
+		case err == nil && rec.Verdict == e.fate:
+			decide.Type = history.OK
+		}
+		h.Add(decide)
+	}
+	op.Type = history.Info
+	switch {
+	case !ran:
+		op.Type, op.Error = outcome(err)
+	case err == nil && rec.Verdict == client.Commit:
+		op.Type, op.Places = history.OK, []history.Place{{Queue: transactionsTopic.Queue(rec.Receipt.Queue), Offset: rec.Receipt.Offset}}
+	case (err == nil || errors.Is(err, client.ErrDecided)) && rec.Verdict == client.Rollback:
+		op.Type, op.Error = history.Fail, "rolled back"
+	case err != nil:
+		op.Error = err.Error()
+	default:
+		op.Error = "undecided"
+	}
+	h.Add(op)
+	return op.Type
+}
