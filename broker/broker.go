@@ -83,6 +83,9 @@ type Broker struct {
 	scrubbed  scrubber
 	digested  digester
 	clock     clock
+	fired     atomic.Uint64 // messages whose time had come
+	putBack   atomic.Uint64 // retries
+	buried    atomic.Uint64 // dead letters
 	tx        txCounts
 	reshape   sync.Mutex // held while partitions are opened or closed; before mu
 	keys      *message.UniqueKeys

@@ -13,7 +13,7 @@ import (
 // that are alive, of an even number the lower of the two. It is taken every half
 // second and goes on by the monotonic clock, so that a clock that jumps, this node's
 // own too, moves it no further than to the next sound one: no timer fires early, and
-// none stalls. With one node alive it is that node's clock.
+// none stalls. Without a majority what was taken before goes on.
 
 // kindClock asks a node for its clock. The answer: Unix ms, int64, big-endian.
 const kindClock = 24
@@ -28,7 +28,7 @@ type clock struct {
 	mu    sync.Mutex
 	ms    int64 // at
 	at    time.Time
-	sound bool                // taken with answers of all nodes that were alive
+	sound bool                // taken of a majority of the cluster's nodes, once; kept since
 	peers map[string]readings // of the last answers
 }
 
@@ -37,11 +37,12 @@ type readings struct {
 	at time.Time
 }
 
-// time is the cluster's.
+// time is the cluster's. Until a majority of the clocks is known, which is before a
+// leader can be elected or milliseconds after, it is this node's.
 func (b *Broker) time() time.Time {
 	b.clock.mu.Lock()
 	defer b.clock.mu.Unlock()
-	if b.clock.at.IsZero() {
+	if !b.clock.sound {
 		return b.now()
 	}
 	return time.UnixMilli(b.clock.ms + time.Since(b.clock.at).Milliseconds())
@@ -49,36 +50,54 @@ func (b *Broker) time() time.Time {
 
 func (b *Broker) atMs() int64 { return b.time().UnixMilli() }
 
-// timeIsSound reports whether the cluster's time was taken of all nodes that are
-// alive.
+// timeIsSound reports whether the cluster's time has been taken of a majority of its
+// nodes.
 func (b *Broker) timeIsSound() bool {
 	b.clock.mu.Lock()
 	defer b.clock.mu.Unlock()
 	return b.clock.sound
 }
 
-// keepTime asks the other nodes for their clocks.
+// keepTime asks the other nodes for their clocks, and those that come at once.
 func (b *Broker) keepTime() {
+	came := make(chan struct{}, 1)
+	b.transport.Watch(func(_ string, up bool) {
+		if up {
+			select {
+			case came <- struct{}{}:
+			default:
+			}
+		}
+	})
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
 	for {
 		b.takeTime()
 		select {
 		case <-tick.C:
+		case <-came:
 		case <-b.ctx.Done():
 			return
 		}
 	}
 }
 
+// clusterSize is how many nodes the cluster has.
+func (b *Broker) clusterSize() int {
+	if b.begun.Load() {
+		if n := len(b.catalogue.Nodes()); n > 0 {
+			return n
+		}
+	}
+	return max(1, len(b.cfg.InitialNodes))
+}
+
 func (b *Broker) takeTime() {
 	var wg sync.WaitGroup
-	alive := 0
 	for _, n := range b.members.Nodes() {
 		if n.Name == b.id.Node || !b.transport.Alive(n.Name) {
 			continue
 		}
-		alive++
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(b.ctx, clockWait)
 			defer cancel()
@@ -108,8 +127,11 @@ func (b *Broker) takeTime() {
 		}
 		all = append(all, r.ms+at.Sub(r.at).Milliseconds())
 	}
+	if len(all) <= b.clusterSize()/2 { // what was taken before goes on
+		return
+	}
 	slices.Sort(all)
-	b.clock.ms, b.clock.at, b.clock.sound = all[(len(all)-1)/2], at, len(all) > alive
+	b.clock.ms, b.clock.at, b.clock.sound = all[(len(all)-1)/2], at, true
 }
 
 // answerClock answers kindClock.

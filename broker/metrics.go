@@ -79,6 +79,18 @@ func (b *Broker) metrics() *prometheus.Registry {
 	counter("raftmq_transactions_refused_total", "Halves that were refused, since too many have no decision.", b.tx.refused.Load)
 	counter("raftmq_transactions_checks_total", "Questions to producers that left.", b.tx.checks.Load)
 	counter("raftmq_transactions_checks_lost_total", "Questions that were counted and reached no producer.", b.tx.unasked.Load)
+	gauge("raftmq_timers_indexed", "Messages that wait for their time in partitions led here, some that came not long ago among them.", func() (sum float64) {
+		for _, p := range b.local() {
+			if p.leads() {
+				sum += float64(p.store().TimerCount())
+			}
+		}
+		return sum
+	})
+	counter("raftmq_timers_fired_total", "Messages whose time had come and that were put into their queues by this node.", b.fired.Load)
+	counter("raftmq_messages_retried_total", "Messages that were put back through this node.", b.putBack.Load)
+	counter("raftmq_messages_buried_total", "Messages that went to dead letters through this node.", b.buried.Load)
+	gauge("raftmq_clock_ahead_seconds", "How far this node's clock is ahead of the cluster's time.", func() float64 { return b.now().Sub(b.time()).Seconds() })
 	gauge("raftmq_disk_free_bytes", "Bytes free on the data folder's disk, what the reserve holds included.", func() float64 { return float64(b.room.last().free) })
 	gauge("raftmq_disk_used_ratio", "Share of the data folder's disk that is used, without the reserve.", func() float64 { return b.room.last().used() / 100 })
 	gauge("raftmq_disk_level", "What the disk asks for: 0 nothing, 1 delete what has expired, 2 delete also what has not, 3 take no messages.", func() float64 { return float64(b.room.last().level) })

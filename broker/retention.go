@@ -124,7 +124,7 @@ func (b *Broker) retain() {
 			return
 		}
 		if i%sweeps == 0 {
-			b.retainRound(b.now(), at)
+			b.retainRound(b.time(), at)
 		}
 		for _, p := range b.local() {
 			if p.store().Trimmed() {

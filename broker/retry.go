@@ -79,6 +79,11 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 		if res.Status != fsm.Stored {
 			return r.refuse(remoting.SystemError, "status %d", res.Status), nil
 		}
+		if item.DueMs > 0 {
+			b.putBack.Add(1)
+		} else {
+			b.buried.Add(1)
+		}
 		return r.ReplyWith(nil, nil), nil
 	})
 }

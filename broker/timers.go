@@ -35,8 +35,6 @@ type timers struct {
 	// keeping is held while what waits is appended again, and while something is
 	// taken back: each would have the other done again.
 	keeping sync.Mutex
-
-	fired atomic.Int64 // messages, since the start
 }
 
 // watchTimers looks for what is due in partitions that are led here.
@@ -115,7 +113,7 @@ func (p *partition) fire(b *Broker, term uint64) error {
 		if res := v.(fsm.FireResult); !res.Done {
 			return errors.New("broker: the replicas did not take what is due")
 		}
-		p.timers.fired.Add(int64(len(dues)))
+		b.fired.Add(uint64(len(dues)))
 	}
 }
 
