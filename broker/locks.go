@@ -40,6 +40,7 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 		}
 	}
 	granted := []remoting.MessageQueue{}
+	var epochs []uint64
 	var failed *remoting.Command
 	for id, part := range parts {
 		sub, its := *r, body
@@ -47,6 +48,9 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 		if len(parts) > 1 {
 			sub.Command = remoting.NewRequest(r.Code, nil)
 			sub.Command.Body = remoting.EncodeBody(its)
+			if r.ours() {
+				sub.Command.SetExt(extOurs, "1")
+			}
 		}
 		reply := b.atPartition(ctx, &sub, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 			return p.lockQueues(ctx, &sub, &its, b.time())
@@ -59,12 +63,12 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 		case reply.Code != remoting.OK:
 			failed = reply
 		case r.Code == remoting.LockBatchMQ && remoting.DecodeBody(reply.Body, &got) == nil:
-			granted = append(granted, got.LockOKMQSet...)
+			granted, epochs = append(granted, got.LockOKMQSet...), append(epochs, got.Epochs...)
 		}
 	}
 	switch {
 	case r.Code == remoting.LockBatchMQ:
-		return r.ReplyWith(nil, remoting.EncodeBody(remoting.LockReply{LockOKMQSet: granted}))
+		return r.ReplyWith(nil, remoting.EncodeBody(remoting.LockReply{LockOKMQSet: granted, Epochs: epochs}))
 	case failed != nil:
 		return failed
 	}
@@ -88,9 +92,13 @@ func (p *partition) lockQueues(ctx context.Context, r *request, body *remoting.L
 	if err != nil {
 		return nil, err
 	}
-	granted := []remoting.MessageQueue{}
-	for _, q := range v.(fsm.LockResult).Granted {
-		granted = append(granted, names[q])
+	res := v.(fsm.LockResult)
+	reply := remoting.LockReply{LockOKMQSet: []remoting.MessageQueue{}}
+	for _, q := range res.Granted {
+		reply.LockOKMQSet = append(reply.LockOKMQSet, names[q])
 	}
-	return r.ReplyWith(nil, remoting.EncodeBody(remoting.LockReply{LockOKMQSet: granted})), nil
+	if r.ours() {
+		reply.Epochs = res.Epochs
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(reply)), nil
 }

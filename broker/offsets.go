@@ -72,20 +72,28 @@ func (b *Broker) commitOffset(ctx context.Context, r *request) *remoting.Command
 	if err := message.CheckGroup(h.ConsumerGroup); err != nil {
 		return r.failed(err)
 	}
-	return b.commit(ctx, r, h.ConsumerGroup, part, q, h.CommitOffset, !r.IsOneway())
+	return b.commit(ctx, r, part, r.offset(h.ConsumerGroup, q, h.CommitOffset, h.Owner, h.Epoch), !r.IsOneway())
+}
+
+// offset is a commit of r's client, or of the holder of a lock that it names.
+func (r *request) offset(group string, q message.Queue, off int64, owner string, epoch uint64) fsm.CommitOffset {
+	o := fsm.CommitOffset{Group: group, Queue: q, Offset: message.Offset(off), Owner: r.client}
+	if epoch != 0 {
+		o.Owner, o.Epoch = owner, epoch
+	}
+	return o
 }
 
 // commit raises a group's offset; without wait it is only queued.
-func (b *Broker) commit(ctx context.Context, r *request, group string, part fsm.Partition, q message.Queue, off int64, wait bool) *remoting.Command {
+func (b *Broker) commit(ctx context.Context, r *request, part fsm.Partition, o fsm.CommitOffset, wait bool) *remoting.Command {
 	send := *r
 	if r.Code != remoting.UpdateConsumerOffset { // the commit inside a pull
 		send.Command = remoting.NewRequest(remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{
-			ConsumerGroup: group, Topic: q.Topic, QueueID: q.ID, CommitOffset: off,
+			ConsumerGroup: o.Group, Topic: o.Queue.Topic, QueueID: o.Queue.ID, CommitOffset: int64(o.Offset),
 		})
 	}
 	return b.atPartition(ctx, &send, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		done := make(chan commitDone, 1)
-		o := fsm.CommitOffset{Group: group, Queue: q, Offset: message.Offset(off), Owner: r.client}
 		if err := p.commits.add(o, done); err != nil || !wait {
 			return r.ReplyWith(nil, nil), err
 		}

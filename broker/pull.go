@@ -72,7 +72,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	}
 	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
 	copied := r.forwarded && r.Ext[extCopy] == "1"
-	if p, ok := b.partition(part.ID); ok && (copied || !p.leads()) {
+	if p, ok := b.partition(part.ID); ok && (copied || !p.leads() && h.Epoch == 0) { // who holds the lock the leader knows
 		if reply := b.pullInside(ctx, r, &h, p, q, match); reply != nil {
 			return reply
 		}
@@ -103,7 +103,7 @@ func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHea
 		return nil
 	}
 	if commit, ok := h.Commit(); ok && !r.forwarded && b.led(p.desc.ID) {
-		b.commit(ctx, r, h.ConsumerGroup, p.desc, q, commit, false)
+		b.commit(ctx, r, p.desc, r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), false)
 	}
 	reply, err := b.readQueue(ctx, r, h, p, q, match)
 	if errors.Is(err, errBusy) {
@@ -130,8 +130,27 @@ func (b *Broker) pullHole(ctx context.Context, r *request, h *remoting.PullHeade
 	return r.emptyPull(remoting.PullNotFound, 0, 0, 0)
 }
 
+// holds reports whether a pull is of the holder of the queue's lock: nobody has had it
+// since its epoch, even if it expired.
+func (p *partition) holds(h *remoting.PullHeader, q message.Queue) bool {
+	client, epoch, _, ok := p.machine.LockOwner(h.ConsumerGroup, q)
+	return ok && client == h.Owner && epoch == h.Epoch
+}
+
+func (r *request) fenced() *remoting.Command {
+	return r.refuse(remoting.IllegalOperation, "another client holds the queue's lock, or held it since")
+}
+
 // hold answers at the leader, and waits at the queue's end.
 func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool, wait time.Duration) (*remoting.Command, error) {
+	if h.Epoch != 0 { // another leader may know of another holder
+		if err := p.replica.ReadIndex(ctx); err != nil {
+			return nil, errNotHere
+		}
+		if !p.holds(h, q) {
+			return r.fenced(), nil
+		}
+	}
 	if off, ok := p.machine.PendingReset(h.ConsumerGroup, q); ok {
 		if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off)); err != nil {
 			return nil, err
@@ -140,7 +159,7 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
 	}
 	if commit, ok := h.Commit(); ok { // as soon as it fits: the client commits again
-		p.commits.add(fsm.CommitOffset{Group: h.ConsumerGroup, Queue: q, Offset: message.Offset(commit), Owner: r.client}, make(chan commitDone, 1))
+		p.commits.add(r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), make(chan commitDone, 1))
 	}
 	var timeout <-chan time.Time
 	// What is said of the queue's bounds, others may have moved on from: a pull that
@@ -157,6 +176,9 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		turned := p.turned()
 		if !p.leads() {
 			return nil, errNotHere
+		}
+		if h.Epoch != 0 && !p.holds(h, q) { // lost while it was held
+			return r.fenced(), nil
 		}
 		grown := p.store().Appended(q) // before reading, so that no append slips between
 		lo, hi := p.store().Bounds(q)

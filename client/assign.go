@@ -67,24 +67,33 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 			numbers[laneKey{t, q}] = r.numbers[q]
 		}
 	}
+	var epochs map[laneKey]uint64
+	if s.ordered {
+		epochs = s.lock(pulling, want)
+	}
 	var lost []*claim
 	s.mu.Lock()
 	for k, cl := range s.claims {
-		if sub, ok := want[k]; !ok || sub.version != cl.sub.version {
+		if sub, ok := want[k]; !ok || sub.version != cl.sub.version || s.ordered && epochs[k] != cl.epoch {
 			cl.cancel()
 			lost = append(lost, cl)
 			delete(s.claims, k)
 		}
 	}
 	s.mu.Unlock()
-	s.commit(handling, lost)
+	if s.ordered {
+		s.giveBack(handling, lost, loops)
+	} else {
+		s.commit(handling, lost)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, sub := range want {
-		if s.claims[k] != nil {
+		if s.claims[k] != nil || s.leaving[k] {
 			continue
 		}
 		cl := newClaim(s, k, numbers[k], sub, handling, jobs)
+		cl.epoch = epochs[k]
 		s.claims[k] = cl
 		loops.Go(func() { cl.pull(pulling) })
 	}
@@ -136,7 +145,7 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 			if s.broadcast {
 				err = s.store.Store(ctx, cl.key.topic, cl.number, offset)
 			} else {
-				err = s.c.commitOffset(ctx, s.group, cl.key, offset)
+				err = s.c.commitOffset(ctx, s.group, cl.key, offset, cl.epoch)
 			}
 			if err != nil {
 				s.c.log.Warn("offset not committed", "group", s.group, "topic", cl.key.topic, "queue", cl.number, "offset", offset, "error", err)
@@ -148,9 +157,9 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 	wg.Wait()
 }
 
-func (c *Client) commitOffset(ctx context.Context, group string, k laneKey, offset int64) error {
+func (c *Client) commitOffset(ctx context.Context, group string, k laneKey, offset int64, epoch uint64) error {
 	r, addr, err := c.askBroker(ctx, "commit", k.queue.broker, remoting.NewRequest(remoting.UpdateConsumerOffset,
-		remoting.UpdateOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, CommitOffset: offset, BrokerName: k.queue.broker}))
+		remoting.UpdateOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, CommitOffset: offset, BrokerName: k.queue.broker, Owner: c.id, Epoch: epoch}))
 	if err == nil && r.Code != remoting.OK {
 		err = refusal("commit", k.topic, group, addr, r)
 	}

@@ -20,6 +20,7 @@ type claim struct {
 	ctx    context.Context // of handlers
 	cancel context.CancelFunc
 	room   chan struct{} // one token: look again
+	epoch  uint64        // of the queue's lock; 0: there is none
 
 	mu       sync.Mutex
 	version  int   // raised when the place is moved from outside
@@ -31,6 +32,7 @@ type claim struct {
 	started  bool
 	limit    int
 	maxBytes int64
+	order    inOrder
 }
 
 // job is a message on its way to a handler and back.
@@ -86,7 +88,7 @@ func (cl *claim) pull(pulling context.Context) {
 			return
 		}
 	}
-	puller := puller{c: cl.s.c, group: cl.s.group, key: cl.key, filter: cl.sub.filter, subVersion: cl.sub.version}
+	puller := puller{c: cl.s.c, group: cl.s.group, key: cl.key, filter: cl.sub.filter, subVersion: cl.sub.version, epoch: cl.epoch}
 	for {
 		from, version, n := cl.waitRoom(ctx)
 		if n == 0 {
@@ -98,6 +100,9 @@ func (cl *claim) pull(pulling context.Context) {
 			return
 		case err != nil:
 			log.Warn("pull", "offset", from, "error", err)
+			if cl.epoch != 0 { // perhaps another holds the lock
+				cl.s.rebalanceSoon()
+			}
 			if sleep(ctx, time.Second) != nil {
 				return
 			}
@@ -169,6 +174,9 @@ func (cl *claim) take(got pulled, version int) {
 		cl.held = append(cl.held, j)
 		out = append(out, j)
 	}
+	if cl.s.ordered {
+		out = cl.headLocked()
+	}
 	cl.mu.Unlock()
 	cl.jobs.add(out)
 }
@@ -196,6 +204,7 @@ func (cl *claim) moveTo(offset int64) {
 	cl.version++
 	cl.next, cl.saved, cl.started = offset, -1, true
 	cl.held, cl.bytes = nil, 0
+	cl.order.out = cl.order.idle != nil
 	cl.mu.Unlock()
 	cl.signal()
 }

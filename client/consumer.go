@@ -30,6 +30,8 @@ type Consumer struct {
 	attempts      int           // at most; 0: the group's
 	limit         time.Duration // of a handler
 	here          bool          // what fails is handled again here
+	ordered       bool          // each queue under its lock, one after the other
+	batch         int           // of the run
 	commitEvery   time.Duration
 
 	again chan struct{} // one token: rebalance
@@ -40,7 +42,8 @@ type Consumer struct {
 	subs    map[string]subscription
 	paused  map[string]bool
 	claims  map[laneKey]*claim
-	jobs    *jobs // of the current run
+	leaving map[laneKey]bool // lost, and a handler is at work
+	jobs    *jobs            // of the current run
 }
 
 type subscription struct {
@@ -132,7 +135,10 @@ func (c *Client) NewConsumer(group string, opts ...ConsumerOption) (*Consumer, e
 	for _, o := range opts {
 		o(s)
 	}
-	if s.here = s.here || s.broadcast; s.here && s.first == 0 {
+	if s.ordered && s.broadcast {
+		return nil, fmt.Errorf("%w: a broadcasting consumer has no locks to keep an order by", ErrInvalid)
+	}
+	if s.here = s.here || s.broadcast || s.ordered; s.here && s.first == 0 {
 		s.first, s.most = time.Second, time.Minute
 	}
 	if s.concurrency < 1 || s.prefetch < 1 || s.prefetchBytes < 1 || s.drain < 0 || s.first < 0 || s.most < s.first || s.attempts < 0 || s.limit <= 0 {
@@ -229,7 +235,7 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 		}
 		return fmt.Errorf("%w: consumer of group %s subscribes to nothing", ErrInvalid, s.group)
 	}
-	s.running = true
+	s.running, s.batch, s.leaving = true, limit, make(map[laneKey]bool)
 	jobs := newJobs()
 	s.jobs = jobs
 	topics := slices.Collect(maps.Keys(s.subs))
@@ -325,6 +331,9 @@ func (s *Consumer) leave() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.c.ctx), 3*time.Second)
 	defer cancel()
 	s.commit(ctx, claims)
+	if s.ordered {
+		s.unlock(ctx, claims)
+	}
 	s.mu.Lock()
 	for _, cl := range claims {
 		cl.cancel()
@@ -350,7 +359,11 @@ func (s *Consumer) work(jobs *jobs, limit int, h BatchHandler) {
 		if !ok {
 			return
 		}
-		if batch[0].claim.ctx.Err() == nil {
+		switch {
+		case batch[0].claim.ctx.Err() != nil:
+		case s.ordered:
+			s.handleInOrder(jobs, batch, h)
+		default:
 			s.handleBatch(jobs, batch, h)
 		}
 		jobs.finished(len(batch))

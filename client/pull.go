@@ -24,6 +24,7 @@ type puller struct {
 	key        laneKey
 	filter     Filter
 	subVersion int64
+	epoch      uint64 // of the queue's lock; 0: there is none
 }
 
 type pulled struct {
@@ -39,7 +40,7 @@ func (p *puller) pull(ctx context.Context, from int64, most int) (pulled, error)
 	req := remoting.NewRequest(remoting.PullMessage, remoting.PullHeader{ConsumerGroup: p.group, Topic: p.key.topic, QueueID: p.key.queue.id,
 		QueueOffset: from, MaxMsgNums: int32(min(most, pullMost)), SysFlag: remoting.PullSuspend | remoting.PullSubscription,
 		SuspendTimeout: pullHold, SubVersion: p.subVersion, Subscription: p.filter.expression(), ExpressionType: "TAG",
-		MaxMsgBytes: pullBytes, BrokerName: p.key.queue.broker})
+		MaxMsgBytes: pullBytes, BrokerName: p.key.queue.broker, Owner: p.c.id, Epoch: p.epoch})
 	req.SetExt("rmq", "1")
 	wait := newBackoff(20*time.Millisecond, time.Second)
 	name := p.key.queue.broker

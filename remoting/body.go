@@ -145,6 +145,8 @@ func (l *LockBatch) decodeBody(b []byte) error {
 // field by field to those asked for.
 type LockReply struct {
 	LockOKMQSet list[MessageQueue] `json:"lockOKMQSet"`
+	// Epochs of the holds, of each queue; for clients of ours. No two holders share one.
+	Epochs []uint64 `json:"epochs,omitempty"`
 }
 
 // TopicConfig is the body of a reply to GetTopicConfig.

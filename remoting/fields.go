@@ -109,6 +109,16 @@ func tf(b bool) string {
 	return "false"
 }
 
+// epoch is that of a lock, 0 if none is named.
+func (f *fields) epoch() uint64 { return uint64(f.int("epoch", false, 0, 0, math.MaxInt64)) }
+
+// holder names a lock's holder, if there is one.
+func holder(m map[string]string, owner string, epoch uint64) {
+	if epoch != 0 {
+		m["owner"], m["epoch"] = owner, strconv.FormatUint(epoch, 10)
+	}
+}
+
 // optional sets key unless v is empty.
 func optional(m map[string]string, key, v string) {
 	if v != "" {

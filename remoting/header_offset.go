@@ -34,11 +34,14 @@ type UpdateOffsetHeader struct {
 	QueueID       int32
 	CommitOffset  int64 // not negative
 	BrokerName    string
+	// Ours: who commits, under which epoch of the queue's lock; 0: it names none.
+	Owner string
+	Epoch uint64
 }
 
 func (h *UpdateOffsetHeader) Decode(ext map[string]string) error {
 	f := fields{ext: ext}
-	*h = UpdateOffsetHeader{f.must("consumerGroup"), f.must("topic"), f.queue("queueId"), f.bounded("commitOffset", 0, 1<<63-1), f.text("bname")}
+	*h = UpdateOffsetHeader{f.must("consumerGroup"), f.must("topic"), f.queue("queueId"), f.bounded("commitOffset", 0, 1<<63-1), f.text("bname"), f.text("owner"), f.epoch()}
 	return f.err
 }
 
@@ -50,6 +53,7 @@ func (h *UpdateOffsetHeader) Queue() (topic string, id int32, broker string) {
 func (h UpdateOffsetHeader) Encode() map[string]string {
 	m := map[string]string{"consumerGroup": h.ConsumerGroup, "topic": h.Topic, "queueId": i32(h.QueueID), "commitOffset": i64(h.CommitOffset)}
 	optional(m, "bname", h.BrokerName)
+	holder(m, h.Owner, h.Epoch)
 	return m
 }
 

@@ -29,6 +29,10 @@ type PullHeader struct {
 	ExpressionType string // empty: TAG
 	MaxMsgBytes    int32  // 0: not given
 	BrokerName     string
+	// Ours: who pulls, under which epoch of the queue's lock; 0: it names none. A pull
+	// that names one is answered to the holder only.
+	Owner string
+	Epoch uint64
 }
 
 func (h *PullHeader) Decode(ext map[string]string) error {
@@ -47,6 +51,8 @@ func (h *PullHeader) Decode(ext map[string]string) error {
 		ExpressionType: f.text("expressionType"),
 		MaxMsgBytes:    int32(f.int("maxMsgBytes", false, 0, math.MinInt32, math.MaxInt32)),
 		BrokerName:     f.text("bname"),
+		Owner:          f.text("owner"),
+		Epoch:          f.epoch(),
 	}
 	return f.err
 }
@@ -72,6 +78,7 @@ func (h PullHeader) Encode() map[string]string {
 	if h.MaxMsgBytes > 0 {
 		m["maxMsgBytes"] = i32(h.MaxMsgBytes)
 	}
+	holder(m, h.Owner, h.Epoch)
 	optional(m, "bname", h.BrokerName)
 	return m
 }

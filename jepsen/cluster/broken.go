@@ -61,6 +61,8 @@ func (n *Node) Order(o faults.Order) (faults.Answer, error) {
 // SetClock changes the clocks of the process: those that its kernel shows it, or, where
 // that is not possible, the wall clock that a test build is given.
 func (n *Node) SetClock(ch vclock.Change) error {
+	n.turn.Lock() // no pause meanwhile
+	defer n.turn.Unlock()
 	p := n.running()
 	if p == nil {
 		return fmt.Errorf("%s does not run", n.Name)

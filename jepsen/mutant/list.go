@@ -111,14 +111,6 @@ var All = []Mutant{
 		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)<<20",
 	},
 	{
-		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",
-		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "if err := w.Err(); err != nil {",
-	},
-	{
-		Name: "sync-error-passed-over", Bug: "a sync of the write-ahead log that fails is taken for one that did not", Nemesis: "fsync-error", Property: "faults", Unknown: true, // the node does not end
-		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "s.file.SyncData()\n	if err := w.Err(); err != nil {",
-	},
-	{
 		Name: "unchecked-read", Bug: "records are served without a look at their checksum", Nemesis: "flip-live", Property: "P2",
 		File: "store/read.go", Old: "if crc32.Checksum(out[n:], castagnoli) != p.crc {", New: "if crc32.Checksum(out[n:], castagnoli) != p.crc && p.size == 0 {",
 	},

@@ -17,8 +17,8 @@ import (
 )
 
 // setUp is three hosts, a, b and the clients' c, of which b has a server that sends all
-// back.
-func setUp(t *testing.T) (*Network, *link.Net) {
+// back, and tells how a connection broke.
+func setUp(t *testing.T) (*Network, *link.Net, <-chan error) {
 	t.Helper()
 	if err := Possible(); err != nil {
 		t.Skipf("no network namespaces here: %v", err)
@@ -33,16 +33,25 @@ func setUp(t *testing.T) (*Network, *link.Net) {
 		return err
 	}))
 	t.Cleanup(func() { ln.Close() })
+	broken := make(chan error, 1)
 	go func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go func() { io.Copy(c, c); c.Close() }()
+			go func() {
+				if _, err := io.Copy(c, c); err != nil {
+					select {
+					case broken <- err:
+					default:
+					}
+				}
+				c.Close()
+			}()
 		}
 	}()
-	return n, links
+	return n, links, broken
 }
 
 const server = "10.77.0.2:7000"
@@ -66,7 +75,7 @@ func (n *Network) dialFrom(i int, wait time.Duration) (c net.Conn, err error) {
 }
 
 func TestHostsReachEachOtherThroughTheSwitchOnly(t *testing.T) {
-	n, links := setUp(t)
+	n, links, _ := setUp(t)
 	c, err := n.Dial(t.Context(), 1, server)
 	require.NoError(t, err)
 	defer c.Close()
@@ -76,7 +85,7 @@ func TestHostsReachEachOtherThroughTheSwitchOnly(t *testing.T) {
 }
 
 func TestOneWayIsCutForOneHostOfTwo(t *testing.T) {
-	n, links := setUp(t)
+	n, links, _ := setUp(t)
 	a, err := n.dialFrom(0, time.Second)
 	require.NoError(t, err)
 	defer a.Close()
@@ -102,7 +111,7 @@ func TestOneWayIsCutForOneHostOfTwo(t *testing.T) {
 }
 
 func TestABadLinkDeliversAllTheSame(t *testing.T) {
-	n, links := setUp(t)
+	n, links, _ := setUp(t)
 	bad := link.Rule{Delay: time.Millisecond, Jitter: 2 * time.Millisecond, Loss: 0.02, Duplicate: 0.05, Corrupt: 0.02}
 	links.Link(2, 1).Set(bad)
 	links.Link(1, 2).Set(bad)
@@ -125,7 +134,7 @@ func TestABadLinkDeliversAllTheSame(t *testing.T) {
 }
 
 func TestConnectionsAreReset(t *testing.T) {
-	n, links := setUp(t)
+	n, links, broken := setUp(t)
 	c, err := n.Dial(t.Context(), 1, server)
 	require.NoError(t, err)
 	defer c.Close()
@@ -135,6 +144,7 @@ func TestConnectionsAreReset(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Read(make([]byte, 1))
 	require.ErrorContains(t, err, "reset")
+	require.ErrorContains(t, <-broken, "reset", "at the other end too")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err = n.Dial(ctx, 1, server)
@@ -142,7 +152,7 @@ func TestConnectionsAreReset(t *testing.T) {
 }
 
 func TestPortsHaveClasses(t *testing.T) {
-	n, links := setUp(t)
+	n, links, _ := setUp(t)
 	_, err := n.Via(0, []cluster.Peer{{Node: 1, Raft: server, Gossip: "10.77.0.2:7001"}})
 	require.NoError(t, err)
 	links.Link(0, 1).Set(link.Rule{Cut: true, Only: link.Gossip})

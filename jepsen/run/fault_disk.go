@@ -37,7 +37,7 @@ func disk(name, says string, short, long time.Duration, begin func(ctx context.C
 var diskFaults = []kind{
 	power("power", "a node loses its power, and all that was not synced", false, oneOf),
 	power("power-majority", "all nodes but one lose their power", false, (*hit).majority),
-	power("power-all", "all nodes lose their power together", false, allOf),
+	power("power-all", "R4: all nodes lose their power together", false, allOf),
 	power("torn", "a node loses its power; of what was not synced each sector is there or not", true, oneOf),
 	power("torn-all", "the same for all nodes together", true, allOf),
 	disk("fsync-error", "a sync of a node's write-ahead log fails once, its bytes are gone, and the next one would succeed: the node must end", time.Second, 2*time.Second, func(_ context.Context, h *hit) error {
@@ -194,6 +194,10 @@ func (h *hit) mustEnd(r faultfs.Rule) error {
 	return nil
 }
 
+// walHead is more than a segment of the write-ahead log has before its entries: only a
+// segment that was never used ends there.
+const walHead = 8 << 10
+
 // damaged are the kinds of files that a bit is flipped in.
 var damaged = []string{".log", ".q", ".keys", ".floor"}
 
@@ -217,10 +221,13 @@ func (h *hit) flip(kinds ...string) error {
 				continue // it went meanwhile
 			}
 			end := len(bytes.TrimRight(b, "\x00"))
-			if end == 0 {
+			if end == 0 || ext == ".wal" && end <= walHead {
 				continue
 			}
 			at, bit := h.rng.IntN(end), byte(1)<<h.rng.IntN(8)
+			for b[at] == 0 || ext == ".wal" && at < walHead {
+				at = (at + 1) % end
+			}
 			f, err := os.OpenFile(name, os.O_RDWR, 0)
 			if err != nil {
 				continue

@@ -26,7 +26,7 @@ const (
 )
 
 // schedule draws the faults of a run: one at a time, and now and then one of the network
-// beside another. Two thirds are at a leader, the first one always. If the kinds are all
+// beside another. Two thirds are at a leader, the first one and recipes always. If the kinds are all
 // to happen (all) each of them comes once before any comes again.
 func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([]Planned, error) {
 	var out []Planned
@@ -41,7 +41,7 @@ func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([
 		if k.long > k.short {
 			p.For += time.Duration(rng.Int64N(int64(k.long - k.short))).Round(time.Millisecond)
 		}
-		if rng.IntN(3) == 0 && len(out) > 0 {
+		if rng.IntN(3) == 0 && len(out) > 0 && k.area != "recipe" {
 			p.Target = fmt.Sprint(rng.IntN(nodes))
 		}
 		return p

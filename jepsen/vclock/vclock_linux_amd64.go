@@ -21,58 +21,56 @@ import (
 // numbers in force (0 or slotBytes), then two slots of twice base, shown, rate<<16, for
 // the wall clock and for the monotonic one.
 //
-//	00  mov  eax, 228                clock_gettime
-//	05  syscall
-//	07  test eax, eax
-//	09  jne  33
-//	0b  mov  rdx, [rip+0x56]         the word
-//	12  lea  rcx, [rip+0x57]         the slots
-//	19  add  rcx, rdx
-//	1c  test edi, edi                CLOCK_REALTIME
-//	1e  je   34
-//	20  cmp  edi, 5                  CLOCK_REALTIME_COARSE
-//	23  je   34
-//	25  add  rcx, 24
-//	29  cmp  edi, 1                  CLOCK_MONOTONIC
-//	2c  je   34
-//	2e  cmp  edi, 6                  CLOCK_MONOTONIC_COARSE
-//	31  je   34
-//	33  ret
-//	34  imul rax, [rsi], 1000000000  seconds
-//	3b  add  rax, [rsi+8]            nanoseconds
-//	3f  sub  rax, [rcx]              base
-//	42  imul qword [rcx+16]          rate
-//	46  shrd rax, rdx, 16
-//	4b  add  rax, [rcx+8]            shown
-//	4f  xor  edx, edx
-//	51  mov  r8d, 1000000000
-//	57  div  r8
-//	5a  mov  [rsi], rax
-//	5d  mov  [rsi+8], rdx
-//	61  xor  eax, eax
-//	63  ret
-//	64  nop
+//	00  mov r9,[rip+0x69]              the word
+//	07  mov eax,0xe4                   clock_gettime
+//	0c  syscall
+//	0e  test eax,eax
+//	10  jne 3c
+//	12  cmp r9,[rip+0x57]              it changed meanwhile: again
+//	19  jne 0
+//	1b  lea rcx,[rip+0x56]             the slots
+//	22  add rcx,r9
+//	25  test edi,edi                   CLOCK_REALTIME
+//	27  je 3d
+//	29  cmp edi,0x5                    CLOCK_REALTIME_COARSE
+//	2c  je 3d
+//	2e  add rcx,0x18
+//	32  cmp edi,0x1                    CLOCK_MONOTONIC
+//	35  je 3d
+//	37  cmp edi,0x6                    CLOCK_MONOTONIC_COARSE
+//	3a  je 3d
+//	3c  ret
+//	3d  imul rax,[rsi],1000000000      seconds
+//	44  add rax,[rsi+0x8]              nanoseconds
+//	48  sub rax,[rcx]                  base
+//	4b  imul [rcx+0x10]                rate
+//	4f  shrd rax,rdx,0x10
+//	54  add rax,[rcx+0x8]              shown
+//	58  xor edx,edx
+//	5a  mov r8d,1000000000
+//	60  div r8
+//	63  mov [rsi],rax
+//	66  mov [rsi+0x8],rdx
+//	6a  xor eax,eax
+//	6c  ret
+//	6d  nop DWORD PTR [rax]
 var stub = []byte{
-	0xb8, 0xe4, 0x00, 0x00, 0x00, 0x0f, 0x05, 0x85, 0xc0, 0x75, 0x28, 0x48, 0x8b, 0x15, 0x56, 0x00,
-	0x00, 0x00, 0x48, 0x8d, 0x0d, 0x57, 0x00, 0x00, 0x00, 0x48, 0x01, 0xd1, 0x85, 0xff, 0x74, 0x14,
-	0x83, 0xff, 0x05, 0x74, 0x0f, 0x48, 0x83, 0xc1, 0x18, 0x83, 0xff, 0x01, 0x74, 0x06, 0x83, 0xff,
-	0x06, 0x74, 0x01, 0xc3, 0x48, 0x69, 0x06, 0x00, 0xca, 0x9a, 0x3b, 0x48, 0x03, 0x46, 0x08, 0x48,
-	0x2b, 0x01, 0x48, 0xf7, 0x69, 0x10, 0x48, 0x0f, 0xac, 0xd0, 0x10, 0x48, 0x03, 0x41, 0x08, 0x31,
-	0xd2, 0x41, 0xb8, 0x00, 0xca, 0x9a, 0x3b, 0x49, 0xf7, 0xf0, 0x48, 0x89, 0x06, 0x48, 0x89, 0x56,
-	0x08, 0x31, 0xc0, 0xc3, 0x0f, 0x1f, 0x40, 0x00,
+	0x4c, 0x8b, 0x0d, 0x69, 0x00, 0x00, 0x00, 0xb8, 0xe4, 0x00, 0x00, 0x00, 0x0f, 0x05, 0x85, 0xc0,
+	0x75, 0x2a, 0x4c, 0x3b, 0x0d, 0x57, 0x00, 0x00, 0x00, 0x75, 0xe5, 0x48, 0x8d, 0x0d, 0x56, 0x00,
+	0x00, 0x00, 0x4c, 0x01, 0xc9, 0x85, 0xff, 0x74, 0x14, 0x83, 0xff, 0x05, 0x74, 0x0f, 0x48, 0x83,
+	0xc1, 0x18, 0x83, 0xff, 0x01, 0x74, 0x06, 0x83, 0xff, 0x06, 0x74, 0x01, 0xc3, 0x48, 0x69, 0x06,
+	0x00, 0xca, 0x9a, 0x3b, 0x48, 0x03, 0x46, 0x08, 0x48, 0x2b, 0x01, 0x48, 0xf7, 0x69, 0x10, 0x48,
+	0x0f, 0xac, 0xd0, 0x10, 0x48, 0x03, 0x41, 0x08, 0x31, 0xd2, 0x41, 0xb8, 0x00, 0xca, 0x9a, 0x3b,
+	0x49, 0xf7, 0xf0, 0x48, 0x89, 0x06, 0x48, 0x89, 0x56, 0x08, 0x31, 0xc0, 0xc3, 0x0f, 0x1f, 0x00,
 }
 
 const (
-	wordAt    = 0x68
-	slotsAt   = 0x70
+	wordAt    = 0x70
+	slotsAt   = 0x78
 	slotBytes = 48
 	one       = 1 << 16 // a rate of 1
 	needed    = slotsAt + 2*slotBytes
 )
-
-// slack is what a monotonic clock is set ahead when its rate changes, so that the time
-// that the change takes never turns it back.
-const slack = 2 * time.Millisecond
 
 // line is one clock: shown + (now-base)*rate/65536, in ns.
 type line struct{ base, shown, rate int64 }
@@ -83,6 +81,7 @@ func (l line) at(now int64) int64 {
 
 // Clock is a process's.
 type Clock struct {
+	pid int
 	mem string // file of its memory
 	at  int64  // of the stub
 
@@ -169,7 +168,7 @@ func seize(pid int) (*Clock, error) {
 		return nil, fmt.Errorf("it is not stopped: %#x", ws)
 	}
 	proc := fmt.Sprintf("/proc/%d", pid)
-	c := &Clock{mem: proc + "/mem", wall: line{rate: one}, mono: line{rate: one}}
+	c := &Clock{pid: pid, mem: proc + "/mem", wall: line{rate: one}, mono: line{rate: one}}
 	at, err := find(proc)
 	if err != nil {
 		return nil, err
@@ -222,10 +221,23 @@ func rate(r float64) int64 {
 }
 
 // Do changes the clocks. The monotonic one never goes back; it is never right again
-// either, only its rate is.
+// either, only its rate is. For a change of that rate the process is stopped by SIGSTOP
+// for a moment, unless it is stopped already; nobody else may stop it meanwhile.
 func (c *Clock) Do(ch Change) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if r := rate(ch.Timers); r != c.mono.rate {
+		goOn, err := c.stop()
+		if err != nil {
+			return err
+		}
+		defer goOn()
+		mono, err := now(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return err
+		}
+		c.mono = line{mono, c.mono.at(mono), r}
+	}
 	wall, err := now(unix.CLOCK_REALTIME)
 	if err != nil {
 		return err
@@ -238,12 +250,51 @@ func (c *Clock) Do(ch Change) error {
 	if ch.Right && ch.Jump == 0 && rate(ch.Wall) == one {
 		c.wall = line{rate: one} // exactly
 	}
-	if r := rate(ch.Timers); r != c.mono.rate {
-		mono, err := now(unix.CLOCK_MONOTONIC)
-		if err != nil {
-			return err
-		}
-		c.mono = line{mono, c.mono.at(mono) + int64(slack)*max(one, c.mono.rate)/one, r}
-	}
 	return c.put()
+}
+
+// stopsWithin is how long a stop may take.
+const stopsWithin = 5 * time.Second
+
+// stop returns when no thread of the process runs, and what lets it go on.
+func (c *Clock) stop() (goOn func(), err error) {
+	is, err := c.stopped()
+	if err != nil || is {
+		return func() {}, err
+	}
+	if err := unix.Kill(c.pid, unix.SIGSTOP); err != nil {
+		return nil, err
+	}
+	goOn = func() { unix.Kill(c.pid, unix.SIGCONT) }
+	for end := time.Now().Add(stopsWithin); ; time.Sleep(100 * time.Microsecond) { // nothing tells a stop
+		switch is, err := c.stopped(); {
+		case is:
+			return goOn, nil
+		case err != nil || time.Now().After(end):
+			goOn()
+			return nil, errors.Join(fmt.Errorf("process %d does not stop", c.pid), err)
+		}
+	}
+}
+
+// stopped reports whether all threads are stopped by a signal: state T in
+// /proc/PID/task/TID/stat, proc(5).
+func (c *Clock) stopped() (bool, error) {
+	dir := fmt.Sprintf("/proc/%d/task", c.pid)
+	threads, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, t := range threads {
+		b, err := os.ReadFile(dir + "/" + t.Name() + "/stat")
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return false, err
+		}
+		if i := bytes.LastIndexByte(b, ')'); i < 0 || i+2 >= len(b) || b[i+2] != 'T' {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -136,6 +136,15 @@ func TestStoresThroughAMapAreDurableWhenSynced(t *testing.T) {
 	require.NoError(t, f.SyncData(), "of the file, for stores of a map that was")
 	d.cut(0)
 	require.Equal(t, "four", d.bytes("a")[:4])
+
+	f = d.reopen("a")
+	m, err = f.Map(3 * vfs.PageSize)
+	require.NoError(t, err)
+	copy(m.Bytes()[2*vfs.PageSize:], "five")
+	require.NoError(t, f.SyncData())
+	d.cut(0)
+	require.Equal(t, "five", d.bytes("a")[2*vfs.PageSize:][:4], "while it is mapped")
+	require.NoError(t, m.Unmap())
 }
 
 func TestSizesAreDurableWhenSynced(t *testing.T) {

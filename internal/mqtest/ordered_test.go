@@ -1,0 +1,177 @@
+package mqtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
+	"raftmq/remoting"
+)
+
+// order notes what members of a group are given, and that no two are at work on one
+// queue at once.
+type order struct {
+	mu    sync.Mutex
+	busy  map[int]string
+	last  map[string]int // by key
+	fails map[string]int // by body, how often it is to fail yet
+	wrong []string
+	count int
+}
+
+// handle is a member's handler.
+func (o *order) handle(member string) client.Handler {
+	return func(_ context.Context, d *client.Delivery) error {
+		o.mu.Lock()
+		if other := o.busy[d.Queue]; other != "" {
+			o.wrong = append(o.wrong, fmt.Sprintf("%s and %s are at work on queue %d at once", other, member, d.Queue))
+		}
+		o.busy[d.Queue] = member
+		o.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.busy[d.Queue] = ""
+		if body := string(d.Body); o.fails[body] > 0 {
+			o.fails[body]--
+			return client.RetryAfter(50*time.Millisecond, errors.New("not yet"))
+		}
+		n, err := strconv.Atoi(string(d.Body[len(d.OrderKey)+1:]))
+		switch last := o.last[d.OrderKey]; {
+		case err != nil || n > last+1:
+			o.wrong = append(o.wrong, fmt.Sprintf("%s after %d", d.Body, last))
+		case n == last+1:
+			o.last[d.OrderKey] = n
+			o.count++
+		}
+		return nil
+	}
+}
+
+// Messages of a key are handled in their order, by one member at a time, through
+// failures that block their queue, members that come and go, and a leader that stops.
+func TestAQueueIsHandledInOrderByOneMemberAtATime(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := Start(t, 3, nil)
+	cl := c.Client()
+	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Queues: 2}))
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	const keys, each = 12, 30
+	o := &order{busy: make(map[int]string), last: make(map[string]int), fails: make(map[string]int)}
+	send := func(from, to int) {
+		for n := from; n <= to; n++ {
+			for k := range keys {
+				key := fmt.Sprint("k", k)
+				_, err := p.Send(ctx, &client.Message{Topic: "t", OrderKey: key, Body: fmt.Appendf(nil, "%s-%d", key, n)})
+				require.NoError(t, err)
+			}
+		}
+	}
+	for k := range keys {
+		o.fails[fmt.Sprintf("k%d-%d", k, 5+k)] = 2
+	}
+	var wg sync.WaitGroup
+	member := func(name string) (stop func()) {
+		s, err := c.Client().NewConsumer("g", client.WithOrder())
+		require.NoError(t, err)
+		require.NoError(t, s.Subscribe("t", client.All()))
+		run, stop := context.WithCancel(ctx)
+		wg.Go(func() {
+			if err := s.Run(run, o.handle(name)); err != nil && ctx.Err() == nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+		return stop
+	}
+	handled := func(n int) {
+		eventually(ctx, t, fmt.Sprintf("%d are handled", n), func() bool {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			return o.count >= n
+		})
+	}
+	first := member("first")
+	send(1, 10)
+	handled(keys)
+	second := member("second")
+	send(11, 20)
+	handled(10 * keys)
+	first()
+	third := member("third")
+	send(21, 25)
+	handled(20 * keys)
+	at := c.leader("t", 0)
+	c.Stop(at)
+	send(26, each)
+	handled(each * keys)
+	c.Run(at)
+	second()
+	third()
+	wg.Wait()
+	require.Empty(t, o.wrong)
+	_, err = cl.NewConsumer("g", client.WithOrder(), client.WithBroadcast(nil))
+	require.ErrorIs(t, err, client.ErrInvalid)
+}
+
+// From the new holder's entry on, the old one's pulls and commits are refused by every
+// node, also those that it sent before and that wait, and when another node leads.
+func TestTheOldHolderOfAQueueIsFenced(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	const slot = 0
+	leader := c.leader("t", slot)
+	w := dialWire(t, c.listener((leader+1)%3, slot), remoting.JSON)
+	for range 3 {
+		w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	}
+	mq := remoting.MessageQueue{Topic: "t", BrokerName: "raftmq-0", QueueID: 0}
+	lock := func(client string) string {
+		var reply remoting.LockReply
+		require.NoError(t, remoting.DecodeBody(w.ok(remoting.LockBatchMQ, fields{"rmq": "1"}, lockOf(client, "g", mq)).Body, &reply))
+		require.Len(t, reply.Epochs, 1)
+		return strconv.FormatUint(reply.Epochs[0], 10)
+	}
+	held := func(client, epoch string, offset int64) fields {
+		return with(pullOf("t", 0, offset), "owner", client, "epoch", epoch)
+	}
+	commit := func(client, epoch string, offset int) fields {
+		return fields{"consumerGroup": "g", "topic": "t", "queueId": "0", "commitOffset": strconv.Itoa(offset), "owner": client, "epoch": epoch}
+	}
+	old := lock("old")
+	require.Equal(t, old, lock("old"), "prolonged under the same epoch")
+	w.ok(remoting.PullMessage, held("old", old, 0), nil)
+	w.ok(remoting.UpdateConsumerOffset, commit("old", old, 1), nil)
+	waits := dialWire(t, c.listener(leader, slot), remoting.Binary)
+	waiting := waits.send(remoting.PullMessage, with(held("old", old, 3), "sysFlag", "6", "suspendTimeoutMillis", "20000"), nil)
+	w.ok(remoting.UnlockBatchMQ, nil, lockOf("old", "g", mq))
+	next := lock("new")
+	fenced := func() {
+		for i := range c.Nodes {
+			if c.Nodes[i] == nil {
+				continue
+			}
+			x := dialWire(t, c.listener(i, slot), byte(i%2))
+			require.Equal(t, remoting.IllegalOperation, x.led(remoting.PullMessage, held("old", old, 0), nil).Code)
+			require.Equal(t, remoting.IllegalOperation, x.led(remoting.PullMessage, held("old", next, 0), nil).Code)
+			require.Equal(t, remoting.IllegalOperation, x.led(remoting.UpdateConsumerOffset, commit("old", old, 2), nil).Code)
+			x.ok(remoting.PullMessage, held("new", next, 0), nil)
+		}
+	}
+	fenced()
+	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	require.Equal(t, remoting.IllegalOperation, waits.reply(waiting).Code, "it waited since before")
+	c.Stop(leader)
+	fenced()
+	w.ok(remoting.UpdateConsumerOffset, commit("new", next, 2), nil)
+}
