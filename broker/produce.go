@@ -31,6 +31,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
 	}
 	topic, part, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
+	if refusal != nil && refusal.Code == remoting.TopicNotExist && retry {
+		return r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist, or consumes nothing in %s; certainly not stored", group, brokerName(r.slot))
+	}
 	if refusal != nil && refusal.Code == remoting.TopicNotExist && !r.forwarded && b.cfg.AutoCreateTopics && h.DefaultTopic == message.DefaultTopic {
 		if refusal := b.autoCreate(ctx, r, h.Topic); refusal != nil {
 			return refusal

@@ -95,6 +95,16 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"transactions of no topic", remoting.ListTransactions, fields{"topic": "none"}, nil, remoting.TopicNotExist},
 		{"transactions of what", remoting.ListTransactions, nil, nil, remoting.InvalidParameter},
 
+		{"delay that is no number", remoting.SendMessageV2, with(sendShort("t", 0), "i", "DELAY\x01x\x02"), text("x"), remoting.MessageIllegal},
+		{"time that is no number", remoting.SendMessageV2, with(sendShort("t", 0), "i", "TIMER_DELIVER_MS\x011e9\x02"), text("x"), remoting.MessageIllegal},
+		{"time that runs over", remoting.SendMessageV2, with(sendShort("t", 0), "i", "TIMER_DELAY_SEC\x019223372036854775807\x02"), text("x"), remoting.MessageIllegal},
+		{"recall of what is no handle", remoting.RecallMessage, fields{"topic": "t", "recallHandle": "x"}, nil, remoting.IllegalOperation},
+		{"recall in another topic", remoting.RecallMessage, fields{"topic": "u", "recallHandle": "djEgdCByYWZ0bXEtMCA5IGsgNjQ="}, nil, remoting.IllegalOperation},
+		{"recall of nothing", remoting.RecallMessage, fields{"topic": "t", "recallHandle": "djEgdCByYWZ0bXEtMCA5MDAwMDAwMDAwMDAwIGsgNjQ="}, nil, remoting.QueryNotFound},
+		{"timers of no topic", remoting.ListTimers, fields{"topic": "none"}, nil, remoting.TopicNotExist},
+		{"dead letters of nobody", remoting.DeadLetters, fields{"group": "nobody", "op": "list"}, nil, remoting.SubscriptionGroupNotExist},
+		{"dead letters and what else", remoting.DeadLetters, fields{"group": "g", "op": "eat"}, nil, remoting.InvalidParameter},
+		{"send to dead letters", remoting.SendMessageV2, sendShort("%DLQ%g", 0), text("x"), remoting.NoPermission},
 		{"no message there", remoting.ViewMessageByID, fields{"offset": "9223372036854775807"}, nil, remoting.SystemError},
 		{"message below zero", remoting.ViewMessageByID, fields{"offset": "-1"}, nil, remoting.InvalidParameter},
 		{"key in no topic", remoting.QueryMessage, with(key, "topic", "none"), nil, remoting.TopicNotExist},
@@ -159,13 +169,13 @@ func wireRefusals(t *testing.T, c *Cluster) {
 			row{"to an illegal name", x.code, with(good, n[0], "a b"), body, remoting.InvalidParameter},
 			row{"to a long name", x.code, with(good, n[0], long), body, remoting.InvalidParameter},
 			row{"to the broker's topic", x.code, with(good, n[0], "SCHEDULE_TOPIC_XXXX"), body, remoting.NoPermission},
-			row{"to a retry topic", x.code, with(good, n[0], "%RETRY%g"), body, remoting.NoPermission},
+			row{"to the retry topic of nobody", x.code, with(good, n[0], "%RETRY%nobody"), body, remoting.SubscriptionGroupNotExist},
 			row{"where nobody may write", x.code, x.ext("readonly", 0), body, remoting.NoPermission},
 			row{"to a queue beyond", x.code, with(good, n[1], "2"), body, remoting.InvalidParameter},
 			row{"of a transaction that is decided", x.code, with(good, n[2], "8"), body, remoting.MessageIllegal},
 			row{"of a body above the limit", x.code, good, wrap("", big), remoting.MessageIllegal},
 		)
-		for name, p := range map[string]string{"delayed": "DELAY\x013\x02", "timed": "TIMER_DELAY_MS\x015\x02", "prepared and delayed": "TRAN_MSG\x01true\x02DELAY\x013\x02", "with long properties": "k\x01" + strings.Repeat("v", 32767)} {
+		for name, p := range map[string]string{"with a delay that is no number": "DELAY\x01x\x02", "with a time that is no number": "TIMER_DELAY_MS\x015s\x02", "prepared and delayed": "TRAN_MSG\x01true\x02DELAY\x013\x02", "with long properties": "k\x01" + strings.Repeat("v", 32767)} {
 			ext, b := props(p)
 			if x.wrapped && len(p) > 32767 {
 				continue // the layout has no room for them
