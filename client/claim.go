@@ -219,7 +219,16 @@ func (j *job) live() bool {
 	return j.version == j.claim.version
 }
 
-// floor is the lowest offset not handled. cl.mu is held.
+// again makes it the next attempt's: the handler may still have the delivery of this one.
+func (j *job) again() {
+	j.claim.mu.Lock() // who commits looks at what is held
+	defer j.claim.mu.Unlock()
+	d := *j.d
+	d.Attempt++
+	j.d = &d
+}
+
+// floorLocked is the lowest offset not handled. cl.mu is held.
 func (cl *claim) floorLocked() int64 {
 	if len(cl.held) > 0 {
 		return cl.held[0].d.Offset

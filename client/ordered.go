@@ -112,9 +112,7 @@ func (s *Consumer) handleInOrder(jobs *jobs, batch []*job, h BatchHandler) {
 		wait = r.delay
 	}
 	s.c.log.Info("message failed, and its queue waits", "group", s.group, "topic", failed.d.Topic, "queue", failed.d.Queue, "offset", failed.d.Offset, "attempt", failed.d.Attempt, "again", wait, "error", err)
-	d := *failed.d // the handler may still have it
-	d.Attempt++
-	failed.d = &d
+	failed.again()
 	jobs.addLater(failed, wait)
 }
 

@@ -65,9 +65,7 @@ func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 	if wait < 0 {
 		wait = time.Second << min(j.d.Attempt-1, 6)
 	}
-	d := *j.d // the handler may still have it
-	d.Attempt++
-	j.d = &d
+	j.again()
 	jobs.addLater(j, wait)
 }
 
