@@ -165,9 +165,13 @@ func (s *sender) print(output string) error {
 		}
 		return json.NewEncoder(os.Stdout).Encode(out)
 	}
-	if one {
+	switch {
+	case one && s.first.Recall != "": // it has no offset until it comes
+		fmt.Fprintf(os.Stderr, "stored, and waits for its time for %s queue %d, id %s; raftmq timer cancel %s takes it back\n",
+			s.first.Broker, s.first.QueueID, s.first.ID, s.first.Recall)
+	case one:
 		fmt.Fprintf(os.Stderr, "stored in %s queue %d at offset %d, id %s\n", s.first.Broker, s.first.QueueID, s.first.Offset, s.first.ID)
-	} else {
+	default:
 		fmt.Fprintf(os.Stderr, "%d stored, %d not stored, %d unknown\n", stored, failed, unknown)
 	}
 	return nil
