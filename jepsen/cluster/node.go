@@ -50,6 +50,7 @@ type process struct {
 	ended chan struct{} // closes when it has been waited for
 	err   error         // of the wait; to be read after ended
 	asked bool          // it was told to end; guarded by Node.mu
+	alone bool          // it ended without having been asked; to be read after ended
 }
 
 // start starts it, with clocks of its own where that is possible.
@@ -131,9 +132,9 @@ func (n *Node) Start() error {
 	go func() { // ends with the process, which Stop waits for
 		p.err = cmd.Wait()
 		n.mu.Lock()
-		asked := p.asked
+		p.alone = !p.asked
 		n.mu.Unlock()
-		if !asked && n.c.o.OnExit != nil {
+		if p.alone && n.c.o.OnExit != nil {
 			n.c.o.OnExit(n.Name, cmd.ProcessState.String()+"; its log ends: "+n.lastLines(3))
 		}
 		close(p.ended)
@@ -293,7 +294,7 @@ func (n *Node) Stop() error {
 	p.cmd.Process.Signal(syscall.SIGCONT)
 	select {
 	case <-p.ended:
-		if p.err != nil {
+		if p.err != nil && !p.alone { // else there was nothing left to stop, and OnExit was told
 			return fmt.Errorf("%s: %w", n.Name, p.err)
 		}
 		return nil

@@ -95,7 +95,10 @@ func TestAPauseIsSeen(t *testing.T) {
 
 func TestANodeThatEndsByItselfIsTold(t *testing.T) {
 	told := make(chan string, 1)
-	c := start(t, Options{OnExit: func(node, how string) { told <- node + " " + how }})
+	c := start(t, Options{OnExit: func(node, how string) {
+		told <- node + " " + how
+		time.Sleep(50 * time.Millisecond) // so that Stop finds the node ended and not yet seen to be
+	}})
 	http.Get("http://" + c.Nodes[1].http + "/end")
 	select {
 	case how := <-told:
