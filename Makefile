@@ -48,6 +48,7 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	RAFTMQ_TIMERS=$${TIMERS:-10000000} $(GO) test -count=1 -timeout 10m -run ManyMessagesWait -v ./fsm
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
+	RAFTMQ_FEATURES=$(CURDIR)/bin/raftmq $(GO) test -count=1 -timeout 15m -run Features -v ./internal/features
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
 

@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"jepsen/mutant":        {},
 	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
 	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
+	"internal/features":    {}, // tests only
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
