@@ -60,10 +60,15 @@ func TestAFilteredReadMissesNothing(t *testing.T) {
 	all, err := s.Read(q, 0, 4096, 64<<20, nil)
 	require.NoError(t, err)
 	offset := func(r []byte) int64 { return int64(message.Record(r).QueueOffset()) }
-	for _, every := range []int64{1, 3, 500, 1 << 40} {
+	for name, wanted := range map[string]func(i int64) bool{
+		"all": func(int64) bool { return true }, "some": func(i int64) bool { return i%3 == 0 }, "bursts": func(i int64) bool { return i%10 > 6 },
+		"few": func(i int64) bool { return i%500 == 0 }, "none": func(int64) bool { return false },
+	} {
 		var want []int64
-		for i := int64(0); i < int64(all.Count); i += every {
-			want = append(want, i)
+		for i := range int64(all.Count) {
+			if wanted(i) {
+				want = append(want, i)
+			}
 		}
 		for _, c := range []struct{ messages, bytes int }{{1, 1}, {7, 1000}, {32, 256 << 10}, {1024, 4 << 20}} {
 			seen := int64(-1)
@@ -72,7 +77,7 @@ func TestAFilteredReadMissesNothing(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, r, len(rec))
 				seen = offset(r)
-				return seen%every == 0
+				return wanted(seen)
 			}}
 			var got []int64
 			for next := message.Offset(0); next < all.Max; {
@@ -94,7 +99,7 @@ func TestAFilteredReadMissesNothing(t *testing.T) {
 				}
 				next = b.Next
 			}
-			require.Equal(t, want, got, "every %d, %v", every, c)
+			require.Equal(t, want, got, "%s, %v", name, c)
 		}
 	}
 }
