@@ -93,10 +93,21 @@ func (s *Store) run(q *queue, segments []*segment, from, end message.Offset, max
 
 // sift reads what is wanted.
 func (s *Store) sift(q *queue, segments []*segment, from, end message.Offset, maxMessages, maxBytes int, want *Filter) (Batch, error) {
-	got := Batch{Next: from}
+	buf := spans.Get().(*[]byte)
+	defer spans.Put(buf)
+	got, err := s.look(q, segments, Batch{Next: from, Records: (*buf)[:0]}, end, maxMessages, maxBytes, want)
+	if c := cap(got.Records); c > cap(*buf) && c <= 2*maxSpan {
+		*buf = got.Records
+	}
+	got.Records = slices.Clone(got.Records) // as long as it is, however much was looked into
+	return got, err
+}
+
+// look is sift, from got.Next on, into got's bytes.
+func (s *Store) look(q *queue, segments []*segment, got Batch, end message.Offset, maxMessages, maxBytes int, want *Filter) (Batch, error) {
 	looked := 0 // bytes
-	for got.Next < end {
-		places, err := s.places(q, got.Next, min(examineStep, int(end-got.Next)))
+	for step := min(maxMessages, examineStep); got.Next < end; step = min(2*step, examineStep) {
+		places, err := s.places(q, got.Next, min(step, int(end-got.Next)))
 		if err != nil {
 			return Batch{}, err
 		}
