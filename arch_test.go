@@ -24,12 +24,13 @@ var mayImport = map[string][]string{
 	"internal/vfs/faultfs": {"internal/vfs"},
 	"internal/faults":      {"internal/vfs/faultfs"},
 	"store":                {"message", "internal/vfs"},
+	"filter":               {"message"},
 	"fsm":                  {"message", "store"},
 	"raftlog":              {"internal/vfs"},
 	"membership":           {},
 	"remoting":             {"message"},
-	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
-	"client":               {"message", "remoting"},
+	"broker":               {"message", "filter", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
+	"client":               {"filter", "message", "remoting"},
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
 	"jepsen/report":        {"jepsen/history", "jepsen/check"},
@@ -44,7 +45,7 @@ var mayImport = map[string][]string{
 	"internal/features":    {}, // tests only
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},
-	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
+	"cmd/raftmq":           {"broker", "client", "filter", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
 
 func TestPackagesImportDownwardOnly(t *testing.T) {
