@@ -109,7 +109,7 @@ func (b *Broker) changeOf(r *request) (change, *remoting.Command) {
 		if err := h.Decode(r.Ext); err != nil {
 			return change{}, r.failed(err)
 		}
-		if message.IsSystemTopic(h.Topic) {
+		if b.ownTopic(h.Topic) {
 			return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 		}
 		return one(fsm.EncodeDeleteTopic(nil, h.Topic)), nil
@@ -164,7 +164,7 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	if err := message.CheckTopic(h.Topic); err != nil {
 		return change{}, r.failed(err)
 	}
-	if message.IsSystemTopic(h.Topic) {
+	if b.ownTopic(h.Topic) {
 		return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 	}
 	if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {

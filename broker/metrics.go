@@ -90,6 +90,8 @@ func (b *Broker) metrics() *prometheus.Registry {
 	counter("raftmq_timers_fired_total", "Messages whose time had come and that were put into their queues by this node.", b.fired.Load)
 	counter("raftmq_messages_retried_total", "Messages that were put back through this node.", b.putBack.Load)
 	counter("raftmq_messages_buried_total", "Messages that went to dead letters through this node.", b.buried.Load)
+	counter("raftmq_replies_total", "Replies that this node handed to their requesters, or had handed over.", b.replies.Load)
+	counter("raftmq_replies_unanswered_total", "Replies whose requesters were connected to no node.", b.unanswered.Load)
 	gauge("raftmq_clock_ahead_seconds", "How far this node's clock is ahead of the cluster's time.", func() float64 { return b.now().Sub(b.time()).Seconds() })
 	gauge("raftmq_disk_free_bytes", "Bytes free on the data folder's disk, what the reserve holds included.", func() float64 { return float64(b.room.last().free) })
 	gauge("raftmq_disk_used_ratio", "Share of the data folder's disk that is used, without the reserve.", func() float64 { return b.room.last().used() / 100 })

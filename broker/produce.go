@@ -27,7 +27,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		return r.failed(err)
 	}
 	group, retry := message.RetryGroup(h.Topic) // a client puts back what it could not have put back
-	if message.IsSystemTopic(h.Topic) && !retry {
+	if b.ownTopic(h.Topic) && !retry {
 		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
 	}
 	topic, part, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
@@ -135,7 +135,9 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		}
 	}
 	size := 0
-	for _, x := range all {
+	for i, x := range all {
+		x.Properties = message.InCluster(x.Properties, b.cfg.Cluster)
+		all[i].Properties = x.Properties
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}
 	if size > fsm.MaxItem {

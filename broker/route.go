@@ -46,6 +46,10 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 		for _, s := range b.catalogue.Slots() {
 			add(s.ID, n, n, permRead|permWrite|permInherit)
 		}
+	case topic == b.replyTopic():
+		for _, s := range b.catalogue.Slots() {
+			add(s.ID, 1, 1, permRead|permWrite)
+		}
 	case retry:
 		g, _ := b.catalogue.Group(group)
 		for _, s := range b.catalogue.Slots() {

@@ -109,7 +109,7 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, client.ErrUncertain):
+	case errors.Is(err, client.ErrUncertain), errors.Is(err, client.ErrNoReply):
 		return exitUnknown
 	case errors.Is(err, client.ErrTopicNotFound), errors.Is(err, client.ErrGroupNotFound), errors.Is(err, client.ErrNoTransaction):
 		return exitNotFound
@@ -147,7 +147,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringSliceVar(&g.endpoint, "endpoint", strings.Split(env, ","), "name servers of any nodes, host:port (RAFTMQ_ENDPOINT)")
 	c.PersistentFlags().StringVarP(&g.output, "output", "o", "table", "table, json or jsonl")
 	c.RegisterFlagCompletionFunc("output", completeWith("table", "json", "jsonl"))
-	c.AddCommand(serverCommand(), configCommand(&g), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), timerCommand(&g), dlqCommand(&g), clusterCommand(&g), txCommand(&g), benchCommand(&g),
+	c.AddCommand(serverCommand(), configCommand(&g), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), requestCommand(&g), replyCommand(&g), timerCommand(&g), dlqCommand(&g), clusterCommand(&g), txCommand(&g), benchCommand(&g),
 		versionCommand(&g),
 		&cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: exitCodes})
 	return c

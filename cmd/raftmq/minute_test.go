@@ -109,6 +109,18 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	}
 	require.Contains(t, run("", "completion", "bash"), "__start_raftmq")
 
+	run("", "topic", "create", "quotes")
+	fails(exitUnknown, "request", "quotes", "nobody", "--timeout", "300ms")
+	fails(exitUsage, "reply", "quotes")
+	replies := make(chan int, 1)
+	go func() {
+		code, _, _ := raftmq(t, "reply", "quotes", "--exec", "tr a-z A-Z", "--count", "2", "--timeout", "50s")
+		replies <- code
+	}()
+	require.Equal(t, "HOW MUCH\n", run("how much", "request", "quotes", "-", "--timeout", "50s"))
+	require.Contains(t, run("", "request", "quotes", "and now", "--timeout", "50s", "-o", "json"), `"body":"AND NOW"`)
+	require.Zero(t, <-replies)
+
 	var e2e map[string]float64
 	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "e2e", "--duration", "1s", "--rate", "100", "-o", "json")), &e2e))
 	require.EqualValues(t, 100, e2e["sent"])
