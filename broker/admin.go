@@ -29,6 +29,8 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.listTransactions(ctx, r)
 	case remoting.ListTimers:
 		return b.listTimers(ctx, r)
+	case remoting.ExplainMessage:
+		return b.explainMessage(ctx, r)
 	case remoting.DeadLetters:
 		return b.deadLetters(ctx, r)
 	case remoting.ListQuarantined:

@@ -237,7 +237,7 @@ func (b *Broker) sent(r *request, h *remoting.SendHeader, res fsm.ItemResult, un
 	for i, p := range res.Physical {
 		ids[i] = message.OffsetID(host, p)
 	}
-	return r.ReplyWith(remoting.SendReply{
+	return r.ReplyWith(remoting.SendReply{Trace: true,
 		MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: int64(res.Offset), TransactionID: unique,
 		Duplicate: res.Status == fsm.Duplicate,
 	}, nil)

@@ -91,7 +91,7 @@ func (b *Broker) replied(r *request, h *remoting.SendHeader, id string, what pus
 	switch what {
 	case delivered:
 		b.replies.Add(1)
-		return r.ReplyWith(remoting.SendReply{MsgID: "0", QueueID: h.QueueID}, nil)
+		return r.ReplyWith(remoting.SendReply{Trace: true, MsgID: "0", QueueID: h.QueueID}, nil)
 	case unwanted:
 		return r.refuse(code, "the requester %s waits no longer; certainly not delivered", id)
 	case unheard:

@@ -24,6 +24,12 @@ func (b *Broker) route(ctx context.Context, r *request) *remoting.Command {
 		}
 		data, ok = b.routeOf(h.Topic)
 	}
+	if !ok && h.Topic == message.TraceTopic && b.cfg.AutoCreateTopics { // stock clients that trace do not ask for it otherwise
+		if refusal := b.autoCreate(ctx, r, h.Topic); refusal != nil {
+			return refusal
+		}
+		data, ok = b.routeOf(h.Topic)
+	}
 	if !ok {
 		return r.refuse(remoting.TopicNotExist, "No topic route info in name server for the topic: %s", h.Topic)
 	}

@@ -84,7 +84,9 @@ const (
 	// ListTimers is ours: what waits for its time in a topic, or one of that.
 	ListTimers Code = 9010
 	// DeadLetters is ours: a group's are listed, handled again, or dropped.
-	DeadLetters     Code = 9018
+	DeadLetters Code = 9018
+	// ExplainMessage is ours: what became of a message.
+	ExplainMessage  Code = 9030
 	RecallMessage   Code = 370
 	QueryAssignment Code = 400
 )

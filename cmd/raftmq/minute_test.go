@@ -109,6 +109,25 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	}
 	require.Contains(t, run("", "completion", "bash"), "__start_raftmq")
 
+	var life []struct {
+		What, ID, Broker string
+		Queue, Offset    int
+		Groups           []struct {
+			Group   string
+			Handled bool
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(run("", "message", "explain", receipt.ID, "-o", "json")), &life))
+	require.Len(t, life, 1)
+	require.Equal(t, []any{"stored", receipt.ID, receipt.Broker, receipt.Offset, true}, []any{life[0].What, life[0].ID, life[0].Broker, life[0].Offset, life[0].Groups[0].Handled})
+	require.Contains(t, run("", "message", "explain", receipt.ID, "--topic", "orders"), "group g")
+	require.Contains(t, run("", "message", "find", "orders", "k2", "--last", "1h"), receipt.ID)
+	require.Contains(t, run("", "message", "show", receipt.ID, "-o", "json"), `"body": "first"`)
+	code, _, errs = raftmq(t, "message", "find", "orders", "no such key")
+	require.Equal(t, exitNotFound, code, errs)
+	fails(exitNotFound, "message", "explain", "none")
+	fails(exitNotFound, "message", "trace", receipt.ID)
+
 	run("", "topic", "create", "quotes")
 	fails(exitUnknown, "request", "quotes", "nobody", "--timeout", "300ms")
 	fails(exitUsage, "reply", "quotes")
