@@ -96,7 +96,7 @@ func (s *routes) get(ctx context.Context, topic string) (*route, error) {
 	s.mu.Lock()
 	r := s.topics[topic]
 	s.mu.Unlock()
-	if r != nil && !(r.template && time.Since(r.fetched) > time.Second) {
+	if r != nil && !r.template {
 		return r, nil
 	}
 	return s.refresh(ctx, topic)
@@ -124,7 +124,7 @@ func (s *routes) refreshSoon(topic string) { s.begin(topic) }
 func (s *routes) begin(topic string) (*asking, *route, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.topics[topic]; r != nil && time.Since(r.fetched) < routeFresh {
+	if r := s.topics[topic]; r != nil && !r.template && time.Since(r.fetched) < routeFresh {
 		return nil, r, nil
 	}
 	a := s.asking[topic]
@@ -173,8 +173,15 @@ func (s *routes) fetch(ctx context.Context, topic string) (*route, error) {
 }
 
 // forSending is get, but a topic that is missing and may be created by its
-// first message has the template's queues.
+// first message has the template's queues, for a second; only to send to: whether
+// that has made the topic is for the next get to ask.
 func (s *routes) forSending(ctx context.Context, topic string) (*route, error) {
+	s.mu.Lock()
+	r := s.topics[topic]
+	s.mu.Unlock()
+	if r != nil && r.template && time.Since(r.fetched) < time.Second {
+		return r, nil
+	}
 	r, err := s.get(ctx, topic)
 	if !errors.Is(err, ErrTopicNotFound) {
 		return r, err
