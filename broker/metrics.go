@@ -90,6 +90,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 	counter("raftmq_timers_fired_total", "Messages whose time had come and that were put into their queues by this node.", b.fired.Load)
 	counter("raftmq_messages_retried_total", "Messages that were put back through this node.", b.putBack.Load)
 	counter("raftmq_messages_buried_total", "Messages that went to dead letters through this node.", b.buried.Load)
+	counter("raftmq_messages_placed_total", "Messages of stock clients that a topic's rules put into another queue than they were sent to.", b.placed.Load)
 	counter("raftmq_replies_total", "Replies that this node handed to their requesters, or had handed over.", b.replies.Load)
 	counter("raftmq_replies_unanswered_total", "Replies whose requesters were connected to no node.", b.unanswered.Load)
 	gauge("raftmq_clock_ahead_seconds", "How far this node's clock is ahead of the cluster's time.", func() float64 { return b.now().Sub(b.time()).Seconds() })

@@ -60,6 +60,11 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	if err != nil {
 		return r.failed(err)
 	}
+	if !retry {
+		if part, refusal = b.place(r, &h, topic, part, r.ours()); refusal != nil {
+			return refusal
+		}
+	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
 	half := isHalf(&h)
 	if half && batch && !r.ours() {

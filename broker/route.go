@@ -33,6 +33,9 @@ func (b *Broker) route(ctx context.Context, r *request) *remoting.Command {
 	if !ok {
 		return r.refuse(remoting.TopicNotExist, "No topic route info in name server for the topic: %s", h.Topic)
 	}
+	if t, ok := b.catalogue.Topic(h.Topic); ok && r.ours() {
+		data.Placement = t.Attributes[attrPlacement]
+	}
 	return r.ReplyWith(nil, remoting.EncodeBody(data))
 }
 

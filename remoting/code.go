@@ -140,6 +140,7 @@ const (
 	UnknownProducer Code = 2102 // not stored as new; the identity is not known
 	SequenceGap     Code = 2103 // certainly not stored
 	StaleEpoch      Code = 2104 // certainly not stored
+	WrongQueue      Code = 2106 // certainly not stored: by the topic's rules it goes to another queue
 	NoTransaction   Code = 2105 // decided so long ago that it is forgotten, or never there; certainly nothing was done
 )
 
