@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"remoting":             {"message"},
 	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"message", "remoting"},
+	"client/once":          {"client"},
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
 	"jepsen/report":        {"jepsen/history", "jepsen/check"},
@@ -43,6 +44,9 @@ var mayImport = map[string][]string{
 	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},
+	"examples/signup":      {"client"},
+	"examples/logs":        {"client"},
+	"examples/flashsale":   {"client"},
 	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
 
