@@ -141,6 +141,19 @@ func (r *request) fenced() *remoting.Command {
 	return r.refuse(remoting.IllegalOperation, "another client holds the queue's lock, or held it since")
 }
 
+// tellReset answers that an operator has moved the group, if that has not been told.
+func (b *Broker) tellReset(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue) (*remoting.Command, error) {
+	off, ok := p.machine.PendingReset(h.ConsumerGroup, q)
+	if !ok {
+		return nil, nil
+	}
+	if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off)); err != nil {
+		return nil, err
+	}
+	lo, hi := p.store().Bounds(q)
+	return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
+}
+
 // hold answers at the leader, and waits at the queue's end.
 func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool, wait time.Duration) (*remoting.Command, error) {
 	if h.Epoch != 0 { // another leader may know of another holder
@@ -151,12 +164,8 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 			return r.fenced(), nil
 		}
 	}
-	if off, ok := p.machine.PendingReset(h.ConsumerGroup, q); ok {
-		if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off)); err != nil {
-			return nil, err
-		}
-		lo, hi := p.store().Bounds(q)
-		return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
+	if reply, err := b.tellReset(ctx, r, h, p, q); reply != nil || err != nil {
+		return reply, err
 	}
 	if commit, ok := h.Commit(); ok { // as soon as it fits: the client commits again
 		p.commits.add(r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), make(chan commitDone, 1))
@@ -179,6 +188,9 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		}
 		if h.Epoch != 0 && !p.holds(h, q) { // lost while it was held
 			return r.fenced(), nil
+		}
+		if reply, err := b.tellReset(ctx, r, h, p, q); reply != nil || err != nil {
+			return reply, err
 		}
 		grown := p.store().Appended(q) // before reading, so that no append slips between
 		lo, hi := p.store().Bounds(q)
