@@ -85,6 +85,7 @@ type Broker struct {
 	clock     clock
 	fired     atomic.Uint64 // messages whose time had come
 	putBack   atomic.Uint64 // retries
+	rules     placements
 	placed    atomic.Uint64 // messages of stock clients that rules moved
 	replies   atomic.Uint64 // that their requesters have
 	// unanswered are replies whose requesters were connected nowhere.

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"slices"
+	"sync"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -12,16 +13,37 @@ import (
 // attrPlacement is the attribute of a topic that holds its placement rules.
 const attrPlacement = "placement"
 
-// placementOf are a topic's rules; nil: it has none. They were checked when they were set.
-func placementOf(t fsm.Topic) *message.Placement {
+// maxRead is how many texts of rules are kept as they were read.
+const maxRead = 1024
+
+// placements keeps rules by their text, so that they are read once.
+type placements struct {
+	mu   sync.RWMutex
+	read map[string]*message.Placement // nil: it cannot be read, or has no rule
+}
+
+// of are a topic's rules; nil: it has none. They were checked when they were set.
+func (s *placements) of(t fsm.Topic) *message.Placement {
 	text := t.Attributes[attrPlacement]
 	if text == "" {
 		return nil
 	}
+	s.mu.RLock()
+	p, known := s.read[text]
+	s.mu.RUnlock()
+	if known {
+		return p
+	}
 	p, err := message.ParsePlacement(text)
 	if err != nil || p.Rules() == 0 {
-		return nil
+		p = nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.read == nil || len(s.read) >= maxRead { // rules that were replaced are among them
+		s.read = make(map[string]*message.Placement)
+	}
+	s.read[text] = p
 	return p
 }
 
@@ -62,7 +84,7 @@ func (b *Broker) place(r *request, h *remoting.SendHeader, t fsm.Topic, part fsm
 		h.QueueID %= t.WriteQueues
 		remoting.PlaceSend(r.Ext, h.QueueID, brokerName(part.Slot))
 	}
-	rules := placementOf(t)
+	rules := b.rules.of(t)
 	if rules == nil {
 		return part, nil
 	}

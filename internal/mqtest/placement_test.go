@@ -86,6 +86,16 @@ func TestRulesChooseTheQueue(t *testing.T) {
 	require.Equal(t, remoting.MessageIllegal, r.Code)
 	require.Contains(t, r.Remark, "several queues")
 
+	// A stock transaction: its half goes where the message would, and is decided there.
+	r = w.ok(remoting.SendMessage, with(sendLong("t", 0), "sysFlag", "4", "properties", "TRAN_MSG\x01true\x02PGROUP\x01shop\x02TAGS\x01vip\x02UNIQ_KEY\x01TX\x02"), []byte("half"))
+	_, half, err := message.ParseOffsetID(r.Ext["msgId"])
+	require.NoError(t, err)
+	w.oneway(remoting.EndTransaction, fields{"producerGroup": "shop", "tranStateTableOffset": r.Ext["queueOffset"], "commitLogOffset": strconv.FormatInt(half, 10), "commitOrRollback": "8", "fromTransactionCheck": "false", "msgId": "TX"}, nil)
+	c.until("the transaction is committed", func() bool {
+		life, err := a.Explain(ctx, "t", "TX")
+		return err == nil && len(life.Steps) == 2 && life.Steps[1].Broker == "raftmq-2" && life.Steps[1].QueueID == 1
+	})
+
 	for bad, want := range map[string]string{"key : all; tag : x": "rule 2, at character 17", "tag=vip : 6": "rule 1 names queue 6", "keys : 1": "rule 1, at character 1"} {
 		err = a.UpdateTopic(ctx, client.TopicConfig{Name: "t", Queues: 2, Attributes: map[string]string{client.AttrPlacement: bad}})
 		require.ErrorIs(t, err, client.ErrInvalid)
@@ -94,6 +104,15 @@ func TestRulesChooseTheQueue(t *testing.T) {
 	require.ErrorContains(t, a.UpdateTopic(ctx, client.TopicConfig{Name: "t", WriteQueues: 1, ReadQueues: 2}), "rule 1 names queue 5")
 	c.Stop(c.leader("t", 0))
 	check()
+}
+
+// heard returns when every node has heard of the topic's last change: each asks the
+// catalogue's leader before it says how the topic is.
+func (c *Cluster) heard(t *testing.T, topic string) {
+	t.Helper()
+	for i := range c.Nodes {
+		dialWire(t, c.listener(i, 0), 0).ok(remoting.GetTopicConfig, fields{"topic": topic}, nil)
+	}
 }
 
 func brokerNameOf(slot int) string { return fmt.Sprintf("raftmq-%d", slot%3) }
@@ -149,6 +168,7 @@ func TestRulesChangeWhileProducersSend(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	put("key : 3")
+	c.heard(t, "t")
 	r, err := p.Send(ctx, &client.Message{Topic: "t", Keys: []string{"k"}, Body: []byte("last")})
 	require.NoError(t, err)
 	require.Equal(t, 3, r.Queue)
@@ -176,6 +196,7 @@ func TestQueuesShrinkAndGrow(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, a.UpdateTopic(ctx, client.TopicConfig{Name: "t", WriteQueues: 1, ReadQueues: 3}))
+	c.heard(t, "t")
 	w := dialWire(t, c.listener(2, 1), 0)
 	for i := range 4 { // a stock client that knows nothing of it yet
 		r := w.ok(remoting.SendMessage, sendLong("t", 2-i%2), []byte("late"+strconv.Itoa(i)))
