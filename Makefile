@@ -3,7 +3,7 @@
 GO ?= go
 DATA ?= raftmq-data
 
-.PHONY: help build stockclient run test race lint conformance rows jepsen bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance examples rows jepsen bench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,16 @@ race: ## the same with the race detector
 conformance: build ## RocketMQ's own Go client against three processes that are killed
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-6} $(GO) test -count=1 -timeout 15m -v ./...
 
+examples: ## the example with SQLite, a module of its own; the others are part of make test
+	cd examples/once && $(GO) test -count=1 -timeout 5m -v ./...
+
 lint: ## formatting and vet, for darwin too
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	$(GO) vet -tags faults ./cmd/raftmq
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
+	cd examples/once && $(GO) vet ./...
 
 rows: build ## real processes killed, stopped, continued and wiped under load; full disks; bytes that decay; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}

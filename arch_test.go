@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"remoting":             {"message"},
 	"broker":               {"message", "filter", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"filter", "message", "remoting"},
+	"client/once":          {"client"},
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
 	"jepsen/report":        {"jepsen/history", "jepsen/check"},
@@ -45,6 +46,9 @@ var mayImport = map[string][]string{
 	"internal/features":    {}, // tests only
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},
+	"examples/signup":      {"client"},
+	"examples/logs":        {"client"},
+	"examples/flashsale":   {"client"},
 	"cmd/raftmq":           {"broker", "client", "filter", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
 
