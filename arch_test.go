@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"remoting":             {"message"},
 	"broker":               {"message", "filter", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"filter", "message", "remoting"},
+	"client/once":          {"client"},
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
 	"jepsen/report":        {"jepsen/history", "jepsen/check"},
@@ -42,8 +43,12 @@ var mayImport = map[string][]string{
 	"jepsen/mutant":        {},
 	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
 	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
+	"internal/features":    {}, // tests only
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},
+	"examples/signup":      {"client"},
+	"examples/logs":        {"client"},
+	"examples/flashsale":   {"client"},
 	"cmd/raftmq":           {"broker", "client", "filter", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
 

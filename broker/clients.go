@@ -41,17 +41,18 @@ type registry struct {
 
 	mu    sync.RWMutex
 	conns map[*remoting.ServerConn]clientInfo
-	lists map[string]clientList // of other nodes
-	away  map[string]clientInfo // were connected to a node's earlier life
-	left  map[string]time.Time  // ids that closed their last connection here
-	gone  map[string]time.Time  // when a node was seen dead
-	heard chan struct{}         // closed at the next change of lists
+	ids   map[string][]*remoting.ServerConn // the connections here by client
+	lists map[string]clientList             // of other nodes
+	away  map[string]clientInfo             // were connected to a node's earlier life
+	left  map[string]time.Time              // ids that closed their last connection here
+	gone  map[string]time.Time              // when a node was seen dead
+	heard chan struct{}                     // closed at the next change of lists
 	since int64
 }
 
 func newRegistry(b *Broker) *registry {
 	g := &registry{
-		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo),
+		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo), ids: make(map[string][]*remoting.ServerConn),
 		lists: make(map[string]clientList), away: make(map[string]clientInfo), left: make(map[string]time.Time),
 		gone: make(map[string]time.Time), heard: make(chan struct{}),
 	}
@@ -107,6 +108,7 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	}
 	changed := old.ID != info.ID || !sameGroups(old, info)
 	g.conns[r.conn] = info
+	g.renameLocked(r.conn, old.ID, info.ID)
 	delete(g.left, info.ID)
 	g.mu.Unlock()
 	if changed {
@@ -193,11 +195,8 @@ func (g *registry) closed(c *remoting.ServerConn) {
 	g.mu.Lock()
 	old, ok := g.conns[c]
 	delete(g.conns, c)
-	last := true
-	for _, other := range g.conns {
-		last = last && other.ID != old.ID
-	}
-	if ok && last {
+	g.renameLocked(c, old.ID, "")
+	if ok && len(g.ids[old.ID]) == 0 {
 		g.left[old.ID] = time.Now()
 		g.forgetLocked(old.ID)
 	}

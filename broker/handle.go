@@ -90,6 +90,8 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	switch r.Code {
 	case remoting.SendMessage, remoting.SendMessageV2, remoting.SendBatchMessage:
 		return b.send(ctx, r)
+	case remoting.SendReplyMessage, remoting.SendReplyMessageV2:
+		return b.sendReply(ctx, r)
 	case remoting.PullMessage, remoting.LitePullMessage:
 		return b.pull(ctx, r)
 	case remoting.QueryConsumerOffset:

@@ -60,7 +60,6 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"unknown code", 9999, nil, nil, remoting.RequestCodeNotSupported},
 		{"a code between nodes", 9001, fields{"group": "g", "topics": "t"}, nil, remoting.RequestCodeNotSupported},
 		{"a code between nodes", 9002, fields{"group": "g", "partition": "1"}, nil, remoting.RequestCodeNotSupported},
-		{"reply message", remoting.SendReplyMessage, sendLong("t", 0), nil, remoting.RequestCodeNotSupported},
 		{"server to client", remoting.ResetConsumerClientOffset, reset, nil, remoting.RequestCodeNotSupported},
 		{"node figures", remoting.GetBrokerRuntimeInfo, nil, nil, remoting.RequestCodeNotSupported},
 
