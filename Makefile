@@ -52,6 +52,7 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	RAFTMQ_TIMERS=$${TIMERS:-10000000} $(GO) test -count=1 -timeout 10m -run ManyMessagesWait -v ./fsm
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
+	RAFTMQ_FEATURES=$(CURDIR)/bin/raftmq $(GO) test -count=1 -timeout 15m -run Features -v ./internal/features
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
 
@@ -59,13 +60,13 @@ jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 	bin/jepsen test --workload $${JEPSEN_WORKLOAD:-mixed} --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
 
 bench: build ## micro-benchmarks of the engine
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./filter ./store ./fsm ./raftlog ./remoting
 
 demo: build ## the Go source tree through a cluster whose leaders are killed
 	bin/raftmq bench files --kills 3
 
 fuzz: ## each decoder for a while
-	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns jepsen/run; do \
+	@for p in message filter remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns jepsen/run; do \
 	  for f in $$($(GO) test ./$$p -list '^Fuzz' | grep ^Fuzz); do \
 	    $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} || exit 1; done; done
 

@@ -75,6 +75,7 @@ type Broker struct {
 	members   *membership.Members
 	catalogue *catalogue
 	clients   *registry
+	filters   filters
 	forwards  *forwarder
 	seekers   seekers
 	admission admission

@@ -88,9 +88,16 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	for _, p := range h.ProducerDataSet {
 		info.Producer = append(info.Producer, p.GroupName)
 	}
+	var refusal *remoting.Command
 	for _, c := range h.ConsumerDataSet {
 		if err := message.CheckGroup(c.GroupName); err != nil {
 			return r.failed(err)
+		}
+		if bad := g.checkFilters(r, c); bad != nil {
+			// It is no member: else it would be given queues, and its filter would count
+			// for the others.
+			refusal = bad
+			continue
 		}
 		info.Consumer[c.GroupName] = c
 	}
@@ -112,11 +119,27 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 			g.b.log.Warn("record a group's subscription", "group", name, "error", err)
 		}
 	}
+	if refusal != nil {
+		return refusal
+	}
 	reply := r.ReplyWith(nil, nil)
 	if h.WithoutSub && old.ID != info.ID {
 		reply.SetExt("IS_SUB_CHANGE", "true") // tell all of it in the next one
 	}
 	return reply
+}
+
+// checkFilters refuses a group of which a filter cannot be served; nil: all can.
+func (g *registry) checkFilters(r *request, c remoting.ConsumerData) *remoting.Command {
+	for _, s := range c.SubscriptionDataSet {
+		if remoting.IsTag(s.ExpressionType) {
+			continue
+		}
+		if _, err := g.b.wanted(s.ExpressionType, s.SubString); err != nil {
+			return r.refuseFilter(s.Topic, err)
+		}
+	}
+	return nil
 }
 
 // subscribe makes sure that the catalogue knows the group and its topics.
@@ -193,7 +216,7 @@ func sameGroups(a, b clientInfo) bool {
 			return false
 		}
 		for i := range x.SubscriptionDataSet {
-			if p, q := x.SubscriptionDataSet[i], y.SubscriptionDataSet[i]; p.Topic != q.Topic || p.SubString != q.SubString || p.SubVersion != q.SubVersion {
+			if p, q := x.SubscriptionDataSet[i], y.SubscriptionDataSet[i]; p.Topic != q.Topic || p.SubString != q.SubString || p.ExpressionType != q.ExpressionType || p.SubVersion != q.SubVersion {
 				return false
 			}
 		}

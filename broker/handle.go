@@ -135,10 +135,7 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	case remoting.ConsumerSendMessageBack:
 		return b.sendBack(ctx, r)
 	case remoting.CheckClientConfig:
-		// Stock clients take any answer to this for success, so there must be none
-		// while it is not served.
-		r.conn.Close()
-		return nil
+		return b.checkClient(r)
 	}
 	return b.admin(ctx, r)
 }
