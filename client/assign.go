@@ -49,7 +49,7 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 	}
 	route := s.c.routes.get
 	if s.told.Swap(false) { // a topic may have other queues
-		route = s.c.routes.refresh
+		route = s.c.routes.renew
 	}
 	want := make(map[laneKey]subscription)
 	numbers := make(map[laneKey]int)
