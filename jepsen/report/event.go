@@ -1,6 +1,8 @@
 package report
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"raftmq/jepsen/check"
@@ -52,8 +54,18 @@ func (f *figures) near(v check.Violation) (out []Event, more int) {
 		out[i].Partitions = append(out[i].Partitions, e.Partitions...)
 		out[i].Times++
 	}
-	shown := min(len(out), mostShown)
-	return out[:shown], len(out) - shown
+	more = max(0, len(out)-mostShown)
+	for i, left := len(out)-1, more; left > 0 && i >= 0; i-- {
+		if out[i].complaint() {
+			out, left = slices.Delete(out, i, i+1), left-1
+		}
+	}
+	return out[:min(len(out), mostShown)], more
+}
+
+// complaint reports whether e is of a node's log: those go first when there are too many.
+func (e Event) complaint() bool {
+	return strings.HasPrefix(e.What, "warn: ") || strings.HasPrefix(e.What, "error: ")
 }
 
 func touches(ops []history.Op, at time.Duration) bool {

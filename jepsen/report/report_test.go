@@ -3,6 +3,7 @@ package report_test
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"regexp"
 	"strings"
@@ -104,4 +105,21 @@ func TestAnEmptyRunHasAPage(t *testing.T) {
 	rep, err := check.History(ops)
 	require.NoError(t, err)
 	require.NoError(t, report.Write(io.Discard, ops, rep, ""))
+}
+
+// A node that complains a lot does not hide who came to lead.
+func TestALeaderIsShownBeforeComplaints(t *testing.T) {
+	ops := run()
+	at := ops[2].Time
+	for i := range 50 {
+		ops = append(ops, history.Op{Index: int64(len(ops)), Time: at, Process: "observer", Type: history.Info, F: history.Event, Node: "n1", Event: &history.Told{What: fmt.Sprintf("warn: %d.", i)}})
+	}
+	ops = append(ops, history.Op{Index: int64(len(ops)), Time: at, Process: "observer", Type: history.Info, F: history.Event, Node: "n1", Event: &history.Told{What: "leads at last"}})
+	rep := &check.Report{Results: []check.Result{{ID: "P1", Verdict: check.Invalid, Violations: []check.Violation{{Text: "gone", Ops: ops[1:3]}}}}}
+	var b bytes.Buffer
+	require.NoError(t, report.Write(&b, ops, rep, ""))
+	require.Contains(t, b.String(), "leads at last")
+	require.Contains(t, b.String(), "warn: 0.")
+	require.NotContains(t, b.String(), "warn: 49.")
+	require.Contains(t, b.String(), "22 more are in the history.")
 }

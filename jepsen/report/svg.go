@@ -237,7 +237,7 @@ func (f *figures) latency() string {
 }
 
 // lagStands is how long a lag is shown for the node's when no other is known.
-const lagStands = 1500 * time.Millisecond
+const lagStands = time.Second
 
 // lag draws how far each node was behind, on a scale of powers of ten; empty: nobody asked.
 func (f *figures) lag() string {
