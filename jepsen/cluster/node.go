@@ -336,16 +336,26 @@ type Replica struct {
 	Damage  string `json:"damage"`
 }
 
-// Replicas asks the node for those of a topic.
-func (n *Node) Replicas(ctx context.Context, topic string) ([]Replica, error) {
+// AllReplicas asks the node for all that it has open.
+func (n *Node) AllReplicas(ctx context.Context) ([]Replica, error) {
 	b, err := n.get(ctx, "/debug/partitions")
 	if err != nil {
 		return nil, err
 	}
-	var all, out []Replica
+	var all []Replica
 	if err := json.Unmarshal(b, &all); err != nil {
 		return nil, fmt.Errorf("%s: %w", n.Name, err)
 	}
+	return all, nil
+}
+
+// Replicas asks the node for those of a topic.
+func (n *Node) Replicas(ctx context.Context, topic string) ([]Replica, error) {
+	all, err := n.AllReplicas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Replica
 	for _, r := range all {
 		if r.Topic == topic {
 			out = append(out, r)

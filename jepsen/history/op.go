@@ -73,6 +73,10 @@ const (
 	Bounds = "bounds"
 	// Replica is one node's replica of a partition at the end.
 	Replica = "replica"
+	// Event is what a node wrote about itself, at the time at which it was read: its own clock
+	// may be one that a fault has set. Lag: Node has applied Count entries less than whoever has
+	// applied most, over all its partitions.
+	Event, Lag = "event", "lag"
 	// Drained: Group was given what there is, OK; or was not in time, Info.
 	Drained = "drained"
 )
@@ -104,6 +108,7 @@ type Op struct {
 	Range    *Range    `json:"range,omitempty"`
 	Fault    *Effect   `json:"fault,omitempty"`
 	Replica  *State    `json:"replica,omitempty"`
+	Event    *Told     `json:"event,omitempty"`
 	Run      *Plan     `json:"run,omitempty"`
 	Error    string    `json:"err,omitempty"`
 }
@@ -138,6 +143,12 @@ type Effect struct {
 	After    string `json:"after,omitempty"`  // and who did when the others had gone on; empty: nobody was seen to
 	Detail   string `json:"detail,omitempty"` // what exactly was done, in words
 	Count    int64  `json:"count,omitempty"`  // how much it did: packets struck, sectors lost, operations failed
+}
+
+// Told is a line of a node's event file, or a warning or an error of its log.
+type Told struct {
+	What      string `json:"what"`
+	Partition uint64 `json:"partition,omitempty"` // 0: none, or the catalogue
 }
 
 // State is one replica of a partition.

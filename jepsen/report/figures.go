@@ -57,12 +57,14 @@ type figures struct {
 	faults     []Fault
 	from, to   time.Duration // of the load
 	operations []Operation
-	broken     []time.Duration // when the last line of each contradiction was written
+	events     []Event
+	lags       map[string][]lag // by node
+	broken     []time.Duration  // when the last line of each contradiction was written
 }
 
 // figuresOf reads a history.
 func figuresOf(ops []history.Op) *figures {
-	f := &figures{}
+	f := &figures{lags: make(map[string][]lag)}
 	open := make(map[string]*history.Op)
 	for i := range ops {
 		op := &ops[i]
@@ -72,6 +74,10 @@ func figuresOf(ops []history.Op) *figures {
 			f.plan = op.Run
 		case op.F == history.Fault && op.Fault != nil:
 			f.fault(op, at)
+		case op.F == history.Event && op.Event != nil:
+			f.events = append(f.events, Event{At: at, Node: op.Node, What: op.Event.What, Partitions: partitionsOf(op.Event)})
+		case op.F == history.Lag:
+			f.lags[op.Node] = append(f.lags[op.Node], lag{at, op.Count})
 		case !op.Request():
 		case op.Type == history.Invoke:
 			open[op.Process] = op

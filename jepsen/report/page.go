@@ -28,7 +28,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 		return strings.ReplaceAll(cmp.Or(nemesis, "none"), ",", ", ")
 	},
 	"commas": func(names string) string { return strings.ReplaceAll(names, ",", ", ") },
-	"short":  short, "seconds": func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }, "nobody": orNobody,
+	"short":  short, "seconds": func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }, "nobody": orNobody, "at": func(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) },
 	"say": say, "moment": func(op history.Op) string { return fmt.Sprintf("%.3f s", float64(op.Time)/1e9) },
 	"class": func(v check.Verdict) string { return [...]string{"valid", "absent", "unknown", "invalid"}[v] },
 	"word":  func(v check.Verdict) string { return [...]string{"valid", "absent", "unknown", "invalid"}[v] },
@@ -47,10 +47,12 @@ type judged struct {
 type contradiction struct {
 	check.Violation
 	Faults []Fault
+	Events []Event
+	More   int // events that are not shown
 }
 
-// beforehand is how long before a contradiction's first line a fault's end may lie to be
-// shown with it.
+// beforehand is how long before a contradiction's first line a fault's end, or an event, may
+// lie to be shown with it.
 const beforehand = 2 * time.Second
 
 // around are the faults in force between a contradiction's first line and its last, or
@@ -121,7 +123,8 @@ func Write(w io.Writer, ops []history.Op, rep *check.Report, again string) error
 		}
 		x := judged{Result: r}
 		for _, v := range r.Violations {
-			x.Broken = append(x.Broken, contradiction{v, f.around(v)})
+			events, more := f.near(v)
+			x.Broken = append(x.Broken, contradiction{v, f.around(v), events, more})
 		}
 		results = append(results, x)
 		for _, v := range r.Violations {
@@ -134,16 +137,16 @@ func Write(w io.Writer, ops []history.Op, rep *check.Report, again string) error
 		}
 	}
 	return page.Execute(w, struct {
-		Plan                 *history.Plan
-		Report               *check.Report
-		Results              []judged
-		Absent               []check.Result
-		Judged, Kept, Lines  int
-		Lasted               time.Duration
-		Faults               []Fault
-		Operations           []Operation
-		Lanes, Rate, Latency template.HTML
-		Again                string
+		Plan                      *history.Plan
+		Report                    *check.Report
+		Results                   []judged
+		Absent                    []check.Result
+		Judged, Kept, Lines       int
+		Lasted                    time.Duration
+		Faults                    []Fault
+		Operations                []Operation
+		Lanes, Rate, Latency, Lag template.HTML
+		Again                     string
 	}{f.plan, rep, results, absent, len(results), kept, lines, f.to - f.from, f.faults, f.operations,
-		template.HTML(f.lanes()), template.HTML(f.rate()), template.HTML(f.latency()), again}) // their text is escaped where it is put in
+		template.HTML(f.lanes()), template.HTML(f.rate()), template.HTML(f.latency()), template.HTML(f.lag()), again}) // their text is escaped where it is put in
 }

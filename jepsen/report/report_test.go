@@ -3,6 +3,7 @@ package report_test
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"regexp"
 	"strings"
@@ -39,6 +40,15 @@ func run() []history.Op {
 	add(6*time.Second, history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: "n1", Fault: &history.Effect{Kind: "start", Verified: true}})
 	add(6500*time.Millisecond, history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: "n2", Fault: &history.Effect{Kind: "exit"}, Error: "<b>it</b> ended"})
 	send("3", 7*time.Second, 0, "")
+	event := func(at time.Duration, node, what string, partition uint64) {
+		add(at, history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: node, Event: &history.Told{What: what, Partition: partition}})
+	}
+	event(1100*time.Millisecond, "n2", "leadership <lead>", 5)
+	event(1200*time.Millisecond, "n2", "leadership <lead>", 6)
+	event(7500*time.Millisecond, "n2", "much later", 6)
+	for i := range 12 {
+		add(time.Duration(i)*time.Second/2, history.Op{Process: "observer", Type: history.Info, F: history.Lag, Node: "n1", Count: 100 * i})
+	}
 	return ops
 }
 
@@ -69,11 +79,13 @@ func TestThePageNeedsNothingElse(t *testing.T) {
 	require.NoError(t, report.Write(&b, ops, rep, "jepsen test --seed 7"))
 	page := b.String()
 	require.NotRegexp(t, `(?i)(src|href)\s*=|url\(|@import|https?:`, page)
-	for _, s := range []string{"1 of 2 properties held", "&lt;i&gt;0&lt;/i&gt; is gone.", "&lt;b&gt;it&lt;/b&gt; ended", "by &lt;chance&gt;", "1 more", "Not part of this run: P2", "jepsen test --seed 7"} {
+	for _, s := range []string{"1 of 2 properties held", "&lt;i&gt;0&lt;/i&gt; is gone.", "&lt;b&gt;it&lt;/b&gt; ended", "by &lt;chance&gt;", "1 more", "Not part of this run: P2", "jepsen test --seed 7", "leadership &lt;lead&gt;", "partitions 5 6", "2 times"} {
 		require.Contains(t, page, s)
 	}
+	require.NotContains(t, page, "much later", "an event of another time")
 	drawings := regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(page, -1)
-	require.Len(t, drawings, 3)
+	require.Len(t, drawings, 4)
+	require.Contains(t, drawings[3], "entries behind")
 	for _, d := range drawings {
 		require.NotContains(t, d, "NaN")
 		for x := xml.NewDecoder(strings.NewReader(d)); ; {
@@ -93,4 +105,21 @@ func TestAnEmptyRunHasAPage(t *testing.T) {
 	rep, err := check.History(ops)
 	require.NoError(t, err)
 	require.NoError(t, report.Write(io.Discard, ops, rep, ""))
+}
+
+// A node that complains a lot does not hide who came to lead.
+func TestALeaderIsShownBeforeComplaints(t *testing.T) {
+	ops := run()
+	at := ops[2].Time
+	for i := range 50 {
+		ops = append(ops, history.Op{Index: int64(len(ops)), Time: at, Process: "observer", Type: history.Info, F: history.Event, Node: "n1", Event: &history.Told{What: fmt.Sprintf("warn: %d.", i)}})
+	}
+	ops = append(ops, history.Op{Index: int64(len(ops)), Time: at, Process: "observer", Type: history.Info, F: history.Event, Node: "n1", Event: &history.Told{What: "leads at last"}})
+	rep := &check.Report{Results: []check.Result{{ID: "P1", Verdict: check.Invalid, Violations: []check.Violation{{Text: "gone", Ops: ops[1:3]}}}}}
+	var b bytes.Buffer
+	require.NoError(t, report.Write(&b, ops, rep, ""))
+	require.Contains(t, b.String(), "leads at last")
+	require.Contains(t, b.String(), "warn: 0.")
+	require.NotContains(t, b.String(), "warn: 49.")
+	require.Contains(t, b.String(), "22 more are in the history.")
 }

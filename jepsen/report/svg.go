@@ -235,3 +235,52 @@ func (f *figures) latency() string {
 			return fmt.Sprintf("%g ms", v)
 		})
 }
+
+// lagStands is how long a lag is shown for the node's when no other is known.
+const lagStands = time.Second
+
+// lag draws how far each node was behind, on a scale of powers of ten; empty: nobody asked.
+func (f *figures) lag() string {
+	if len(f.lags) == 0 {
+		return ""
+	}
+	width, slots := f.slots()
+	var lines []line
+	highest := 10.0
+	for i, n := range f.plan.Nodes {
+		l := line{name: n, class: fmt.Sprintf("node%d", i%3)}
+		rest, last := f.lags[n], lag{at: -time.Hour}
+		for s := range slots {
+			end, v := f.from+width*time.Duration(s+1), math.NaN()
+			for len(rest) > 0 && rest[0].at < end {
+				last, rest = rest[0], rest[1:]
+				if last.at >= end-width {
+					v = max(float64(last.count), zeroed(v))
+				}
+			}
+			if math.IsNaN(v) && end-last.at <= lagStands {
+				v = float64(last.count)
+			}
+			l.values = append(l.values, v)
+			highest = max(highest, zeroed(v))
+		}
+		lines = append(lines, l)
+	}
+	ticks := []float64{0}
+	for t := 1.0; ; t *= 10 {
+		ticks = append(ticks, t)
+		if t >= highest {
+			break
+		}
+	}
+	span := math.Log10(1 + ticks[len(ticks)-1])
+	return f.plot("entries behind", width, lines, func(v float64) float64 { return math.Log10(1+v) / span }, ticks, func(v float64) string { return fmt.Sprintf("%g", v) })
+}
+
+// zeroed is v, and 0 of none.
+func zeroed(v float64) float64 {
+	if math.IsNaN(v) {
+		return 0
+	}
+	return v
+}

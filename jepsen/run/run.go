@@ -129,6 +129,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			r.witness()
 		}
 	}()
+	defer r.observe(ctx)()
 	all := r.cluster.Endpoints()
 	for i := range nodes {
 		endpoints := client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...)

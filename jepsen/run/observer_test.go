@@ -1,0 +1,49 @@
+package run
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/jepsen/history"
+)
+
+func TestWhatANodeWritesBecomesAnEvent(t *testing.T) {
+	require.Equal(t, &history.Told{What: "leadership lead=true term=4", Partition: 7},
+		eventOf(`{"event":"leadership","lead":true,"partition":7,"term":4,"time":"2026-01-01T00:00:00Z"}`))
+	require.Nil(t, eventOf(`{"event":"leadership","le`), "torn")
+	require.Nil(t, eventOf(""))
+	require.Equal(t, &history.Told{What: "warn: raft: lost: node=n2"}, complaintOf("2026-01-01T00:00:00.000Z [WARN]  raft: lost: node=n2"))
+	require.Equal(t, &history.Told{What: "error: disk: full"}, complaintOf("2026-01-01T00:00:00.000Z [ERROR] disk: full"))
+	require.Nil(t, complaintOf("2026-01-01T00:00:00.000Z [INFO]  started"))
+}
+
+// Only whole lines come out, each once, and a file that began again is read from its beginning.
+func TestATailGivesEachLineOnce(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "log")
+	l := &tail{name: name}
+	write := func(s string) { require.NoError(t, os.WriteFile(name, []byte(s), 0o600)) }
+	whole := func() (out []string) {
+		for _, s := range l.lines() {
+			if s != "" {
+				out = append(out, s)
+			}
+		}
+		return out
+	}
+	require.Empty(t, whole(), "it is not there")
+	write("a\nb")
+	require.Equal(t, []string{"a"}, whole())
+	write("a\nb\nc\n")
+	require.Equal(t, []string{"b", "c"}, whole())
+	require.Empty(t, whole())
+	write("d\n")
+	require.Equal(t, []string{"d"}, whole())
+}
+
+func TestLagIsAgainstWhoAppliedMost(t *testing.T) {
+	require.Equal(t, []int{0, 5, -1}, lagOf([]map[uint64]uint64{{1: 10, 2: 7}, {1: 6, 2: 6}, nil}))
+	require.Equal(t, []int{3, 4}, lagOf([]map[uint64]uint64{{1: 10, 2: 4}, {1: 6, 2: 7}}))
+}
