@@ -47,7 +47,7 @@ func start(t *testing.T) *cluster {
 	}
 	var err error
 	c.there, err = procs.Start(t.Context(), procs.Options{Program: program, Dir: t.TempDir(), Nodes: len(c.data), Slots: 3,
-		Args:   []string{"--segment-bytes", "1048576", "--delete-when", "any"},
+		Args:   []string{"--auto-create-topics", "--segment-bytes", "1048576", "--delete-when", "any"},
 		OnExit: func(node, how string) { t.Errorf("%s ended by itself: %s", node, how) }})
 	require.NoError(t, err)
 	for i, n := range c.there.Nodes {

@@ -95,7 +95,9 @@ func rebuilt(suffix string) func(*world) {
 		w.files(node, topic, suffix) // so that the folder is known while the node is stopped
 		w.stop(w, node)
 		paths := w.files(node, topic, suffix)
-		require.NotEmpty(w, paths)
+		if !w.full() { // after -9 there may be none yet: then too it is built from the log
+			require.NotEmpty(w, paths)
+		}
 		was := make(map[string][]byte)
 		for _, path := range paths {
 			b, err := os.ReadFile(path)
