@@ -159,7 +159,7 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
 	}
 	if commit, ok := h.Commit(); ok { // as soon as it fits: the client commits again
-		p.commits.add(r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), make(chan commitDone, 1))
+		p.commits.add(ctx, r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), make(chan commitDone, 1))
 	}
 	var timeout <-chan time.Time
 	// What is said of the queue's bounds, others may have moved on from: a pull that
