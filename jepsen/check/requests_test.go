@@ -277,6 +277,68 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.lock("b", history.Lock, history.OK)
 			s.end(0)
 		}},
+		{"an unlock of unknown outcome that takes effect late", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK) // it has it still: the unlock is on its way
+			s.lock("a", history.Lock, history.OK)
+			s.commit("b", history.Fail, 1)
+			s.lock("b", history.Lock, history.OK) // and has arrived
+			s.commit("b", history.OK, 1)
+			s.commit("a", history.Fail, 1)
+			s.lock("b", history.Unlock, history.OK)
+			s.lock("c", history.Lock, history.OK)
+			s.end(0, "0-0")
+		}},
+		{"two unlocks of unknown outcome that take effect late", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			for range 2 {
+				s.lock("a", history.Lock, history.OK)
+				s.lock("b", history.Lock, history.OK)
+				s.lock("b", history.Unlock, history.OK)
+			}
+			s.end(0)
+		}},
+		{"an unlock that takes effect twice", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			for range 2 {
+				s.lock("a", history.Lock, history.OK)
+				s.lock("b", history.Lock, history.OK)
+				s.lock("b", history.Unlock, history.OK)
+			}
+			s.end(0)
+		}},
+		{"an unlock that was done takes effect again", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.OK)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"an unlock that certainly was not done takes effect", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Fail)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"an unlock of unknown outcome of somebody else", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("b", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"an unlock of unknown outcome, and the holder may still commit beside another", "P11", Invalid, "a committed there", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.commit("a", history.OK, 1)
+			s.end(0, "0-0")
+		}},
 		{"a commit under another's lock", "P11", Invalid, "b committed there", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
 			s.commit("b", history.OK, 1)
