@@ -3,7 +3,7 @@
 GO ?= go
 DATA ?= raftmq-data
 
-.PHONY: help build stockclient run test race lint conformance rows jepsen bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance examples rows jepsen bench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,16 @@ race: ## the same with the race detector
 conformance: build ## RocketMQ's own Go client against three processes that are killed
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-6} $(GO) test -count=1 -timeout 15m -v ./...
 
+examples: ## the example with SQLite, a module of its own; the others are part of make test
+	cd examples/once && $(GO) test -count=1 -timeout 5m -v ./...
+
 lint: ## formatting and vet, for darwin too
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	$(GO) vet -tags faults ./cmd/raftmq
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
+	cd examples/once && $(GO) vet ./...
 
 rows: build ## real processes killed, stopped, continued and wiped under load; full disks; bytes that decay; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
@@ -48,6 +52,7 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	RAFTMQ_TIMERS=$${TIMERS:-10000000} $(GO) test -count=1 -timeout 10m -run ManyMessagesWait -v ./fsm
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
+	RAFTMQ_FEATURES=$(CURDIR)/bin/raftmq $(GO) test -count=1 -timeout 15m -run Features -v ./internal/features
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
 
@@ -55,13 +60,13 @@ jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 	bin/jepsen test --workload $${JEPSEN_WORKLOAD:-mixed} --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
 
 bench: build ## micro-benchmarks of the engine
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./store ./fsm ./raftlog ./remoting
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./filter ./store ./fsm ./raftlog ./remoting
 
 demo: build ## the Go source tree through a cluster whose leaders are killed
 	bin/raftmq bench files --kills 3
 
 fuzz: ## each decoder for a while
-	@for p in message remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns jepsen/run; do \
+	@for p in message filter remoting raftlog store fsm client membership broker cmd/raftmq jepsen/history jepsen/netns jepsen/run; do \
 	  for f in $$($(GO) test ./$$p -list '^Fuzz' | grep ^Fuzz); do \
 	    $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} || exit 1; done; done
 

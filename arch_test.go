@@ -24,12 +24,14 @@ var mayImport = map[string][]string{
 	"internal/vfs/faultfs": {"internal/vfs"},
 	"internal/faults":      {"internal/vfs/faultfs"},
 	"store":                {"message", "internal/vfs"},
+	"filter":               {"message"},
 	"fsm":                  {"message", "store"},
 	"raftlog":              {"internal/vfs"},
 	"membership":           {},
 	"remoting":             {"message"},
-	"broker":               {"message", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
-	"client":               {"message", "remoting"},
+	"broker":               {"message", "filter", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
+	"client":               {"filter", "message", "remoting"},
+	"client/once":          {"client"},
 	"jepsen/history":       {},
 	"jepsen/check":         {"jepsen/history"},
 	"jepsen/report":        {"jepsen/history", "jepsen/check"},
@@ -41,9 +43,13 @@ var mayImport = map[string][]string{
 	"jepsen/mutant":        {},
 	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
 	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
+	"internal/features":    {}, // tests only
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},
-	"cmd/raftmq":           {"broker", "client", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
+	"examples/signup":      {"client"},
+	"examples/logs":        {"client"},
+	"examples/flashsale":   {"client"},
+	"cmd/raftmq":           {"broker", "client", "filter", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
 }
 
 func TestPackagesImportDownwardOnly(t *testing.T) {

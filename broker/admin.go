@@ -29,6 +29,8 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.listTransactions(ctx, r)
 	case remoting.ListTimers:
 		return b.listTimers(ctx, r)
+	case remoting.ExplainMessage:
+		return b.explainMessage(ctx, r)
 	case remoting.DeadLetters:
 		return b.deadLetters(ctx, r)
 	case remoting.ListQuarantined:
@@ -42,7 +44,7 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.GetAllTopicListFromNS, remoting.GetTopicsByCluster:
 		return b.list(ctx, r, b.topicNames)
 	case remoting.GetSystemTopicListFromNS, remoting.GetSystemTopicList:
-		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: []string{message.DefaultTopic}}))
+		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: []string{message.DefaultTopic, b.replyTopic()}}))
 	case remoting.GetAllTopicConfig:
 		return b.list(ctx, r, b.topicConfigs)
 	case remoting.GetTopicConfig:

@@ -29,11 +29,11 @@ const connectionCost = 64 << 10
 
 // ClientMemory bounds what clients can make a node keep in memory, whatever they do,
 // in bytes: requests, replies that they do not read (twice the setting, and what is
-// being read from disk for those to come), connections.
+// being read from disk for those to come), filters, connections.
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
 
 // Places in the gates.

@@ -75,6 +75,7 @@ type Broker struct {
 	members   *membership.Members
 	catalogue *catalogue
 	clients   *registry
+	filters   filters
 	forwards  *forwarder
 	seekers   seekers
 	admission admission
@@ -85,16 +86,21 @@ type Broker struct {
 	clock     clock
 	fired     atomic.Uint64 // messages whose time had come
 	putBack   atomic.Uint64 // retries
-	buried    atomic.Uint64 // dead letters
-	tx        txCounts
-	reshape   sync.Mutex // held while partitions are opened or closed; before mu
-	keys      *message.UniqueKeys
-	began     time.Time          // see uptime
-	caught    caught             // up with the catalogue as of the start
-	servers   []*remoting.Server // name server, one per slot, forwarded requests
-	vip       []vipListener
-	web       *web
-	addrs     Addresses
+	rules     placements
+	placed    atomic.Uint64 // messages of stock clients that rules moved
+	replies   atomic.Uint64 // that their requesters have
+	// unanswered are replies whose requesters were connected nowhere.
+	unanswered atomic.Uint64
+	buried     atomic.Uint64 // dead letters
+	tx         txCounts
+	reshape    sync.Mutex // held while partitions are opened or closed; before mu
+	keys       *message.UniqueKeys
+	began      time.Time          // see uptime
+	caught     caught             // up with the catalogue as of the start
+	servers    []*remoting.Server // name server, one per slot, forwarded requests
+	vip        []vipListener
+	web        *web
+	addrs      Addresses
 
 	mu         sync.RWMutex
 	partitions map[uint64]*partition

@@ -109,7 +109,7 @@ func (b *Broker) changeOf(r *request) (change, *remoting.Command) {
 		if err := h.Decode(r.Ext); err != nil {
 			return change{}, r.failed(err)
 		}
-		if message.IsSystemTopic(h.Topic) {
+		if b.ownTopic(h.Topic) {
 			return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 		}
 		return one(fsm.EncodeDeleteTopic(nil, h.Topic)), nil
@@ -164,7 +164,7 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	if err := message.CheckTopic(h.Topic); err != nil {
 		return change{}, r.failed(err)
 	}
-	if message.IsSystemTopic(h.Topic) {
+	if b.ownTopic(h.Topic) {
 		return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 	}
 	if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
@@ -184,6 +184,9 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 			case !ok:
 				spec.Slots = b.chooseSlots(int(h.Partitions))
 				spec.Attributes = set
+				if err := checkPlacement(set, h.WriteQueueNums, len(spec.Slots)); err != nil {
+					return nil, r.refuse(remoting.InvalidParameter, "topic %s: %v", h.Topic, err)
+				}
 				return fsm.EncodeCreateTopic(nil, spec), nil
 			case r.Ext[extIfNone] == "1":
 				return nil, nil
@@ -192,6 +195,13 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 			}
 			t, _ := b.catalogue.Topic(h.Topic)
 			spec.Attributes = altered(t.Attributes, set, unset)
+			now := spec.Attributes
+			if now == nil {
+				now = t.Attributes
+			}
+			if err := checkPlacement(now, h.WriteQueueNums, len(t.Partitions)); err != nil {
+				return nil, r.refuse(remoting.InvalidParameter, "topic %s: %v", h.Topic, err)
+			}
 			return fsm.EncodeUpdateTopic(nil, spec), nil
 		},
 		then: func(ctx context.Context) *remoting.Command {

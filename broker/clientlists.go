@@ -40,6 +40,8 @@ type clientList struct {
 	Since   int64
 	Clients []clientInfo // connected, and away
 	Left    []string     `json:",omitempty"` // closed their last connection here
+
+	ids map[string]struct{} // of Clients that are connected; not sent
 }
 
 // run spreads the list of this node's clients.
@@ -184,6 +186,7 @@ func (g *registry) take(from string, msg []byte) error {
 	if err := json.Unmarshal(msg, &list); err != nil {
 		return err
 	}
+	list.ids = idsOf(list.Clients)
 	g.mu.Lock()
 	old, known := g.lists[from]
 	switch {

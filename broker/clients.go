@@ -41,17 +41,18 @@ type registry struct {
 
 	mu    sync.RWMutex
 	conns map[*remoting.ServerConn]clientInfo
-	lists map[string]clientList // of other nodes
-	away  map[string]clientInfo // were connected to a node's earlier life
-	left  map[string]time.Time  // ids that closed their last connection here
-	gone  map[string]time.Time  // when a node was seen dead
-	heard chan struct{}         // closed at the next change of lists
+	ids   map[string][]*remoting.ServerConn // the connections here by client
+	lists map[string]clientList             // of other nodes
+	away  map[string]clientInfo             // were connected to a node's earlier life
+	left  map[string]time.Time              // ids that closed their last connection here
+	gone  map[string]time.Time              // when a node was seen dead
+	heard chan struct{}                     // closed at the next change of lists
 	since int64
 }
 
 func newRegistry(b *Broker) *registry {
 	g := &registry{
-		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo),
+		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo), ids: make(map[string][]*remoting.ServerConn),
 		lists: make(map[string]clientList), away: make(map[string]clientInfo), left: make(map[string]time.Time),
 		gone: make(map[string]time.Time), heard: make(chan struct{}),
 	}
@@ -87,9 +88,16 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	for _, p := range h.ProducerDataSet {
 		info.Producer = append(info.Producer, p.GroupName)
 	}
+	var refusal *remoting.Command
 	for _, c := range h.ConsumerDataSet {
 		if err := message.CheckGroup(c.GroupName); err != nil {
 			return r.failed(err)
+		}
+		if bad := g.checkFilters(r, c); bad != nil {
+			// It is no member: else it would be given queues, and its filter would count
+			// for the others.
+			refusal = bad
+			continue
 		}
 		info.Consumer[c.GroupName] = c
 	}
@@ -100,6 +108,7 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	}
 	changed := old.ID != info.ID || !sameGroups(old, info)
 	g.conns[r.conn] = info
+	g.renameLocked(r.conn, old.ID, info.ID)
 	delete(g.left, info.ID)
 	g.mu.Unlock()
 	if changed {
@@ -110,11 +119,27 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 			g.b.log.Warn("record a group's subscription", "group", name, "error", err)
 		}
 	}
+	if refusal != nil {
+		return refusal
+	}
 	reply := r.ReplyWith(nil, nil)
 	if h.WithoutSub && old.ID != info.ID {
 		reply.SetExt("IS_SUB_CHANGE", "true") // tell all of it in the next one
 	}
 	return reply
+}
+
+// checkFilters refuses a group of which a filter cannot be served; nil: all can.
+func (g *registry) checkFilters(r *request, c remoting.ConsumerData) *remoting.Command {
+	for _, s := range c.SubscriptionDataSet {
+		if remoting.IsTag(s.ExpressionType) {
+			continue
+		}
+		if _, err := g.b.wanted(s.ExpressionType, s.SubString); err != nil {
+			return r.refuseFilter(s.Topic, err)
+		}
+	}
+	return nil
 }
 
 // subscribe makes sure that the catalogue knows the group and its topics.
@@ -170,11 +195,8 @@ func (g *registry) closed(c *remoting.ServerConn) {
 	g.mu.Lock()
 	old, ok := g.conns[c]
 	delete(g.conns, c)
-	last := true
-	for _, other := range g.conns {
-		last = last && other.ID != old.ID
-	}
-	if ok && last {
+	g.renameLocked(c, old.ID, "")
+	if ok && len(g.ids[old.ID]) == 0 {
 		g.left[old.ID] = time.Now()
 		g.forgetLocked(old.ID)
 	}
@@ -194,7 +216,7 @@ func sameGroups(a, b clientInfo) bool {
 			return false
 		}
 		for i := range x.SubscriptionDataSet {
-			if p, q := x.SubscriptionDataSet[i], y.SubscriptionDataSet[i]; p.Topic != q.Topic || p.SubString != q.SubString || p.SubVersion != q.SubVersion {
+			if p, q := x.SubscriptionDataSet[i], y.SubscriptionDataSet[i]; p.Topic != q.Topic || p.SubString != q.SubString || p.ExpressionType != q.ExpressionType || p.SubVersion != q.SubVersion {
 				return false
 			}
 		}

@@ -38,6 +38,7 @@ type Config struct {
 	AutoCreateTopics bool // create a topic when it is first sent to
 	DefaultQueues    int  // queues per partition of such a topic; default 2
 	MaxBody          int  // largest message body in bytes; default 4 MiB
+	NoPropertyFilter bool // refuse subscriptions by SQL92 expression
 
 	MaxDelay time.Duration // messages may wait for so long; default 0: as long as they like
 

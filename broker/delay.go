@@ -98,7 +98,7 @@ func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHe
 		ids = append(ids, message.OffsetID(b.storeHost(r.slot), res.Physical[0]))
 		handles, offsets = append(handles, handle), append(offsets, itoa(off))
 	}
-	reply := r.ReplyWith(remoting.SendReply{MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: int64(one.Offset), TransactionID: wait[0].unique, Duplicate: one.Status == fsm.Duplicate}, nil)
+	reply := r.ReplyWith(remoting.SendReply{Trace: true, MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: int64(one.Offset), TransactionID: wait[0].unique, Duplicate: one.Status == fsm.Duplicate}, nil)
 	reply.SetExt("recallHandle", strings.Join(handles, ","))
 	if r.ours() {
 		reply.SetExt(extOffsets, strings.Join(offsets, ","))

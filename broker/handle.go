@@ -104,6 +104,8 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	switch r.Code {
 	case remoting.SendMessage, remoting.SendMessageV2, remoting.SendBatchMessage:
 		return b.send(ctx, r)
+	case remoting.SendReplyMessage, remoting.SendReplyMessageV2:
+		return b.sendReply(ctx, r)
 	case remoting.PullMessage, remoting.LitePullMessage:
 		return b.pull(ctx, r)
 	case remoting.QueryConsumerOffset:
@@ -147,10 +149,7 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	case remoting.ConsumerSendMessageBack:
 		return b.sendBack(ctx, r)
 	case remoting.CheckClientConfig:
-		// Stock clients take any answer to this for success, so there must be none
-		// while it is not served.
-		r.conn.Close()
-		return nil
+		return b.checkClient(r)
 	}
 	return b.admin(ctx, r)
 }

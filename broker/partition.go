@@ -135,7 +135,7 @@ func (p *partition) leads() bool {
 }
 
 // turned returns a channel that closes when this replica comes to lead or ceases
-// to. Take it before asking whether it leads.
+// to, and when an operator has moved a group. Take it before asking whether it leads.
 func (p *partition) turned() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

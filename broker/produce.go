@@ -27,7 +27,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		return r.failed(err)
 	}
 	group, retry := message.RetryGroup(h.Topic) // a client puts back what it could not have put back
-	if message.IsSystemTopic(h.Topic) && !retry {
+	if b.ownTopic(h.Topic) && !retry {
 		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
 	}
 	topic, part, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
@@ -59,6 +59,11 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	producer, err := producerOf(r)
 	if err != nil {
 		return r.failed(err)
+	}
+	if !retry {
+		if part, refusal = b.place(r, &h, topic, part, r.ours()); refusal != nil {
+			return refusal
+		}
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
 	half := isHalf(&h)
@@ -135,7 +140,9 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		}
 	}
 	size := 0
-	for _, x := range all {
+	for i, x := range all {
+		x.Properties = message.InCluster(x.Properties, b.cfg.Cluster)
+		all[i].Properties = x.Properties
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}
 	if size > fsm.MaxItem {
@@ -235,7 +242,7 @@ func (b *Broker) sent(r *request, h *remoting.SendHeader, res fsm.ItemResult, un
 	for i, p := range res.Physical {
 		ids[i] = message.OffsetID(host, p)
 	}
-	return r.ReplyWith(remoting.SendReply{
+	return r.ReplyWith(remoting.SendReply{Trace: true,
 		MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: int64(res.Offset), TransactionID: unique,
 		Duplicate: res.Status == fsm.Duplicate,
 	}, nil)

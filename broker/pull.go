@@ -3,8 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"raftmq/fsm"
@@ -20,6 +18,8 @@ const (
 	pullBytes       = 256 << 10
 	maxPullBytes    = 4 << 20 // far below the largest frame
 	maxSuspend      = 60 * time.Second
+	// passedWait is how long a held pull waits on after messages that it does not want.
+	passedWait = time.Second
 )
 
 // pull answers 11 and 361. What lies inside this replica's queue it serves
@@ -52,7 +52,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	case !g.ConsumeBroadcastEnable && b.clients.broadcasts(r.conn, h.ConsumerGroup):
 		return r.refuse(remoting.NoPermission, "group %s may not broadcast", h.ConsumerGroup)
 	}
-	match, refusal := b.filter(ctx, r, &h)
+	want, refusal := b.filter(ctx, r, &h)
 	if refusal != nil {
 		return refusal
 	}
@@ -73,7 +73,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	q := message.Queue{Topic: h.Topic, ID: h.QueueID}
 	copied := r.forwarded && r.Ext[extCopy] == "1"
 	if p, ok := b.partition(part.ID); ok && (copied || !p.leads() && h.Epoch == 0) { // who holds the lock the leader knows
-		if reply := b.pullInside(ctx, r, &h, p, q, match); reply != nil {
+		if reply := b.pullInside(ctx, r, &h, p, q, want); reply != nil {
 			return reply
 		}
 	}
@@ -81,7 +81,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 		return r.absent()
 	}
 	reply := b.atPartition(ctx, r, part, hold+forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
-		return b.hold(ctx, r, &h, p, q, match, hold)
+		return b.hold(ctx, r, &h, p, q, want, hold)
 	})
 	switch reply.Code {
 	case remoting.ServiceNotAvailable, remoting.OutcomeUnknown:
@@ -94,7 +94,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 // pullInside answers from a follower what lies inside its queue; nil: it cannot, and
 // the leader may.
 // An operator's reset is the leader's to tell.
-func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) *remoting.Command {
+func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, want *store.Filter) *remoting.Command {
 	if p.withheld.Load() {
 		return nil
 	}
@@ -105,7 +105,7 @@ func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHea
 	if commit, ok := h.Commit(); ok && !r.forwarded && b.led(p.desc.ID) {
 		b.commit(ctx, r, p.desc, r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), false)
 	}
-	reply, err := b.readQueue(ctx, r, h, p, q, match)
+	reply, _, err := b.readQueue(ctx, r, h, p, q, message.Offset(h.QueueOffset), want)
 	if errors.Is(err, errBusy) {
 		return r.failed(err)
 	}
@@ -141,8 +141,21 @@ func (r *request) fenced() *remoting.Command {
 	return r.refuse(remoting.IllegalOperation, "another client holds the queue's lock, or held it since")
 }
 
+// tellReset answers that an operator has moved the group, if that has not been told.
+func (b *Broker) tellReset(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue) (*remoting.Command, error) {
+	off, ok := p.machine.PendingReset(h.ConsumerGroup, q)
+	if !ok {
+		return nil, nil
+	}
+	if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off)); err != nil {
+		return nil, err
+	}
+	lo, hi := p.store().Bounds(q)
+	return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
+}
+
 // hold answers at the leader, and waits at the queue's end.
-func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool, wait time.Duration) (*remoting.Command, error) {
+func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, want *store.Filter, wait time.Duration) (*remoting.Command, error) {
 	if h.Epoch != 0 { // another leader may know of another holder
 		if err := p.replica.ReadIndex(ctx); err != nil {
 			return nil, errNotHere
@@ -151,17 +164,14 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 			return r.fenced(), nil
 		}
 	}
-	if off, ok := p.machine.PendingReset(h.ConsumerGroup, q); ok {
-		if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off)); err != nil {
-			return nil, err
-		}
-		lo, hi := p.store().Bounds(q)
-		return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
+	if reply, err := b.tellReset(ctx, r, h, p, q); reply != nil || err != nil {
+		return reply, err
 	}
 	if commit, ok := h.Commit(); ok { // as soon as it fits: the client commits again
 		p.commits.add(ctx, r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), make(chan commitDone, 1))
 	}
-	var timeout <-chan time.Time
+	var timeout, soon <-chan time.Time
+	from, waited := message.Offset(h.QueueOffset), false
 	// What is said of the queue's bounds, others may have moved on from: a pull that
 	// waited has seen its leader step down meanwhile.
 	checked, waits := false, wait > 0
@@ -180,17 +190,30 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		if h.Epoch != 0 && !p.holds(h, q) { // lost while it was held
 			return r.fenced(), nil
 		}
+		if reply, err := b.tellReset(ctx, r, h, p, q); reply != nil || err != nil {
+			return reply, err
+		}
 		grown := p.store().Appended(q) // before reading, so that no append slips between
 		lo, hi := p.store().Bounds(q)
-		from := message.Offset(h.QueueOffset)
 		switch {
 		case from >= lo && from < hi:
-			reply, err := b.readQueue(ctx, r, h, p, q, match)
+			reply, next, err := b.readQueue(ctx, r, h, p, q, from, want)
 			if err != nil {
 				return b.elsewhere(ctx, r, p, err)
 			}
-			if reply != nil {
+			if reply == nil {
+				continue
+			}
+			if reply.Code == remoting.OK || !waited || next < hi {
 				return reply, nil
+			}
+			// What came while it waited is not wanted. It goes on waiting, but not for
+			// long: the client is to know, and to commit, how far it is.
+			from = next
+			if soon == nil {
+				t := time.NewTimer(passedWait)
+				defer t.Stop()
+				soon = t.C
 			}
 			continue
 		case from != hi || from < lo:
@@ -206,9 +229,12 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 				return nil, err
 			}
 			continue
+		case wait == 0 && from > message.Offset(h.QueueOffset):
+			return r.emptyPull(remoting.PullRetryImmediately, int64(from), int64(lo), int64(hi)), nil
 		case wait == 0:
 			return r.emptyPull(remoting.PullNotFound, h.QueueOffset, int64(lo), int64(hi)), nil
 		}
+		waited = true
 		if timeout == nil {
 			t := time.NewTimer(wait)
 			defer t.Stop()
@@ -219,6 +245,8 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		case <-turned:
 		case <-timeout:
 			wait = 0
+		case <-soon:
+			wait = 0
 		case <-r.conn.Draining():
 			wait = 0
 		case <-ctx.Done():
@@ -227,10 +255,10 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 	}
 }
 
-// readQueue answers with records, or with what was passed over; nil if there is
-// nothing at the offset. An error says that there is something that cannot be read,
+// readQueue answers with records, or with what was passed over, and where to go on; nil
+// if there is nothing at the offset. An error says that there is something that cannot be read,
 // or errBusy.
-func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, match func(int32) bool) (*remoting.Command, error) {
+func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, from message.Offset, want *store.Filter) (*remoting.Command, message.Offset, error) {
 	n, bytes := int(h.MaxMsgNums), int(h.MaxMsgBytes)
 	if n <= 0 {
 		n = pullMessages
@@ -245,32 +273,33 @@ func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHead
 		r.conn.Room(ctx)
 	}
 	if err := b.admission.read(ctx, b.admission.pulls); err != nil {
-		return nil, err
+		return nil, from, err
 	}
 	defer b.admission.pulls.leave()
-	batch, err := p.store().Read(q, message.Offset(h.QueueOffset), min(n, maxPullMessages), min(bytes, maxPullBytes), match)
+	batch, err := p.store().Read(q, from, min(n, maxPullMessages), min(bytes, maxPullBytes), want)
 	if errors.Is(err, store.ErrOffset) {
-		return nil, nil
+		return nil, from, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
 	if batch.Count == 0 {
-		if batch.Next == message.Offset(h.QueueOffset) {
-			return nil, nil
+		if batch.Next == from {
+			return nil, from, nil
 		}
-		return r.emptyPull(remoting.PullRetryImmediately, int64(batch.Next), int64(batch.Min), int64(batch.Max)), nil
+		return r.emptyPull(remoting.PullRetryImmediately, int64(batch.Next), int64(batch.Min), int64(batch.Max)), batch.Next, nil
 	}
-	return r.ReplyWith(remoting.PullReply{NextBeginOffset: int64(batch.Next), MinOffset: int64(batch.Min), MaxOffset: int64(batch.Max)}, batch.Records), nil
+	return r.ReplyWith(remoting.PullReply{NextBeginOffset: int64(batch.Next), MinOffset: int64(batch.Min), MaxOffset: int64(batch.Max)}, batch.Records), batch.Next, nil
 }
 
 func (r *request) emptyPull(code remoting.Code, next, lo, hi int64) *remoting.Command {
 	return r.Reply(code, "").With(remoting.PullReply{NextBeginOffset: next, MinOffset: lo, MaxOffset: hi})
 }
 
-// filter returns which tags the consumer wants, nil for all: from the request if
-// it carries its subscription, else from the client's heartbeat.
-func (b *Broker) filter(ctx context.Context, r *request, h *remoting.PullHeader) (func(int32) bool, *remoting.Command) {
+// filter returns which messages the consumer wants, nil for all: from the request if
+// it carries its subscription, else from the client's heartbeat. What was put back by
+// a group was wanted when it came first: its retry topic is subscribed whole.
+func (b *Broker) filter(ctx context.Context, r *request, h *remoting.PullHeader) (*store.Filter, *remoting.Command) {
 	expr, kind := h.Subscription, h.ExpressionType
 	if h.SysFlag&remoting.PullSubscription == 0 {
 		sub, err := b.clients.subscription(h.ConsumerGroup, h.Topic, h.SubVersion)
@@ -289,31 +318,9 @@ func (b *Broker) filter(ctx context.Context, r *request, h *remoting.PullHeader)
 			h.SysFlag |= remoting.PullSubscription
 		}
 	}
-	if kind != "" && kind != "TAG" {
-		return nil, r.refuse(remoting.SystemError, "filter of type %s is not served yet", kind)
+	want, err := b.wanted(kind, expr)
+	if err != nil {
+		return nil, r.refuseFilter(h.Topic, err)
 	}
-	return tagFilter(expr), nil
-}
-
-// tagFilter takes "*" or tags joined by "||".
-func tagFilter(expr string) func(int32) bool {
-	if expr == "" || expr == "*" {
-		return nil
-	}
-	var hashes []int32
-	for tag := range strings.SplitSeq(expr, "||") {
-		if tag = strings.TrimSpace(tag); tag != "" {
-			hashes = append(hashes, message.TagHash(tag), byteHash(tag))
-		}
-	}
-	return func(tag int32) bool { return slices.Contains(hashes, tag) }
-}
-
-// byteHash is how the stock Go client hashes a tag: over its bytes.
-func byteHash(tag string) int32 {
-	var h int32
-	for i := range len(tag) {
-		h = 31*h + int32(tag[i])
-	}
-	return h
+	return want, nil
 }

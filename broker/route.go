@@ -24,8 +24,17 @@ func (b *Broker) route(ctx context.Context, r *request) *remoting.Command {
 		}
 		data, ok = b.routeOf(h.Topic)
 	}
+	if !ok && h.Topic == message.TraceTopic && b.cfg.AutoCreateTopics { // stock clients that trace do not ask for it otherwise
+		if refusal := b.autoCreate(ctx, r, h.Topic); refusal != nil {
+			return refusal
+		}
+		data, ok = b.routeOf(h.Topic)
+	}
 	if !ok {
 		return r.refuse(remoting.TopicNotExist, "No topic route info in name server for the topic: %s", h.Topic)
+	}
+	if t, ok := b.catalogue.Topic(h.Topic); ok && r.ours() {
+		data.Placement = t.Attributes[attrPlacement]
 	}
 	return r.ReplyWith(nil, remoting.EncodeBody(data))
 }
@@ -45,6 +54,10 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 		n := int32(b.cfg.DefaultQueues)
 		for _, s := range b.catalogue.Slots() {
 			add(s.ID, n, n, permRead|permWrite|permInherit)
+		}
+	case topic == b.replyTopic():
+		for _, s := range b.catalogue.Slots() {
+			add(s.ID, 1, 1, permRead|permWrite)
 		}
 	case retry:
 		g, _ := b.catalogue.Group(group)

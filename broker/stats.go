@@ -191,5 +191,6 @@ func (p *partition) reset(ctx context.Context, h *remoting.ResetOffsetHeader, q 
 	if off = v.(message.Offset); off < 0 {
 		return 0, errNoRoom
 	}
+	p.turns() // a pull that is held is to tell it now
 	return off, nil
 }

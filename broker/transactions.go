@@ -178,7 +178,7 @@ func (b *Broker) preparedReply(r *request, h *remoting.SendHeader, p *partition,
 	case refused != fsm.Stored:
 		return b.sent(r, h, fsm.ItemResult{Status: refused}, unique), nil
 	}
-	reply := r.ReplyWith(remoting.SendReply{
+	reply := r.ReplyWith(remoting.SendReply{Trace: true,
 		MsgID: strings.Join(ids, ","), QueueID: h.QueueID, QueueOffset: stateOffset(p.desc.Slot, results[0].Number),
 		TransactionID: unique, Duplicate: results[0].Status == fsm.Duplicate,
 	}, nil)

@@ -36,8 +36,8 @@ type TopicConfig struct {
 	Perm        int // PermRead and PermWrite; 0: both
 	Order       bool
 	// Attributes: "retention" is a duration like "48h", or "forever"; "retention-bytes" a
-	// number of bytes per partition, or "unlimited". An update leaves those as they are
-	// that it does not name.
+	// number of bytes per partition, or "unlimited"; "placement" rules, see AttrPlacement. An
+	// update leaves those as they are that it does not name.
 	Attributes map[string]string
 	Unset      []string // attributes that an update removes: the nodes' settings count again
 }

@@ -31,12 +31,13 @@ type Client struct {
 	id          string // client id, unique
 	codecs      codecs
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	wg     sync.WaitGroup // every goroutine of the client itself
-	conns  conns
-	routes routes
-	beat   chan struct{} // one token: send heartbeats soon
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup // every goroutine of the client itself
+	conns    conns
+	routes   routes
+	requests requests
+	beat     chan struct{} // one token: send heartbeats soon
 
 	mu        sync.Mutex
 	closed    bool
@@ -201,6 +202,8 @@ func (c *Client) inbound(_ context.Context, _ *remoting.Conn, req *remoting.Comm
 	case remoting.CheckTransactionState:
 		c.asked(req)
 		return req.Reply(remoting.OK, "")
+	case remoting.PushReplyMessageToClient:
+		return c.replied(req)
 	case remoting.ResetConsumerClientOffset:
 		var h remoting.ResetOffsetHeader
 		var b remoting.ResetOffsetBody

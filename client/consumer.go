@@ -148,10 +148,13 @@ func (c *Client) NewConsumer(group string, opts ...ConsumerOption) (*Consumer, e
 }
 
 // Subscribe adds a topic, or changes its filter. All members of a group must
-// subscribe alike.
+// subscribe alike. A filter that cannot be read is ErrInvalid.
 func (s *Consumer) Subscribe(topic string, f Filter) error {
 	if err := invalid(message.CheckTopic(topic)); err != nil {
 		return err
+	}
+	if err := f.check(); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", topic, err)
 	}
 	s.mu.Lock()
 	s.subs[topic] = subscription{f, time.Now().UnixMilli()}
@@ -216,7 +219,7 @@ func (s *Consumer) Stats() ConsumerStats {
 
 // Run handles messages until ctx ends, then lets handlers finish within the
 // drain time, commits, and returns nil. It fails at once if no topic is
-// subscribed or one does not exist, and with ErrClosed when the client closes.
+// subscribed, one does not exist or a filter is not served, and with ErrClosed when the client closes.
 // It may be called again, but not twice at once.
 func (s *Consumer) Run(ctx context.Context, h Handler) error {
 	return s.RunBatch(ctx, 1, func(ctx context.Context, ds []*Delivery) []error { return []error{h(ctx, ds[0])} })
@@ -238,16 +241,19 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 	s.running, s.batch, s.leaving = true, limit, make(map[laneKey]bool)
 	jobs := newJobs()
 	s.jobs = jobs
-	topics := slices.Collect(maps.Keys(s.subs))
+	subs := maps.Clone(s.subs)
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		s.running, s.jobs = false, nil
 		s.mu.Unlock()
 	}()
-	for _, t := range topics {
+	for t, sub := range subs {
 		if _, err := s.c.routes.get(ctx, t); err != nil {
 			return fmt.Errorf("consume %s: %w", t, err)
+		}
+		if err := s.c.checkFilter(ctx, s.group, t, sub.filter); err != nil {
+			return err
 		}
 	}
 	s.c.mu.Lock()
@@ -434,7 +440,7 @@ func (s *Consumer) describe() remoting.ConsumerData {
 	subs := s.subscriptionsLocked()
 	for _, t := range slices.Sorted(maps.Keys(subs)) {
 		sub := subs[t]
-		data := remoting.SubscriptionData{ExpressionType: "TAG", SubString: sub.filter.expression(), SubVersion: sub.version, Topic: t}
+		data := remoting.SubscriptionData{ExpressionType: sub.filter.kind(), SubString: sub.filter.expression(), SubVersion: sub.version, Topic: t}
 		for _, tag := range sub.filter.tags {
 			data.TagsSet = append(data.TagsSet, tag)
 			data.CodeSet = append(data.CodeSet, message.TagHash(tag))

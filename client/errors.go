@@ -69,7 +69,7 @@ func refusal(op, topic, group, addr string, r *remoting.Command) *BrokerError {
 		e.kind = ErrForbidden
 	case remoting.MessageIllegal:
 		e.kind = ErrTooLarge
-	case remoting.InvalidParameter, remoting.SubscriptionParseFailed, remoting.RequestCodeNotSupported, remoting.IllegalOperation:
+	case remoting.InvalidParameter, remoting.SubscriptionParseFailed, remoting.RequestCodeNotSupported, remoting.IllegalOperation, remoting.WrongQueue:
 		e.kind = ErrInvalid
 	}
 	return e

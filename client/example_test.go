@@ -107,6 +107,53 @@ func ExampleConsumer_Run() {
 	}
 }
 
+func ExampleProducer_Request() {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	if err := c.Admin().CreateTopic(ctx, client.TopicConfig{Name: "quotes"}); err != nil && !errors.Is(err, client.ErrExists) {
+		log.Fatal(err)
+	}
+	// Who answers: usually another program, on another host.
+	shop, err := c.NewConsumer("shop")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := shop.Subscribe("quotes", client.All()); err != nil {
+		log.Fatal(err)
+	}
+	run, end := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- shop.Run(run, func(ctx context.Context, d *client.Delivery) error {
+			err := c.Reply(ctx, d, &client.Message{Body: []byte("42")})
+			if errors.Is(err, client.ErrNoRequester) {
+				return nil // nobody waits any more
+			}
+			return err
+		})
+	}()
+	p, err := c.NewProducer("buyers")
+	if err != nil {
+		log.Fatal(err)
+	}
+	reply, err := p.Request(ctx, &client.Message{Topic: "quotes", Body: []byte("how much?")})
+	switch {
+	case errors.Is(err, client.ErrNoReply):
+		fmt.Println("it may be answered yet, to nobody:", err)
+	case err != nil:
+		fmt.Println("certainly not asked:", err)
+	default:
+		fmt.Println("it costs", string(reply.Body))
+	}
+	end()
+	<-ended
+}
+
 func ExampleReader_UntilEnd() {
 	ctx := context.Background()
 	c, err := client.Dial(ctx, client.WithEndpoints(endpoint))

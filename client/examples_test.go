@@ -18,7 +18,7 @@ func TestExamples(t *testing.T) {
 	stdout := os.Stdout
 	os.Stdout = w
 	defer func() { os.Stdout = stdout }()
-	for _, run := range []func(){ExampleAdmin_CreateTopic, ExampleProducer_Send, ExampleConsumer_Run, ExampleReader_UntilEnd, ExampleAdmin_Lag, ExampleTransactionProducer_Send} {
+	for _, run := range []func(){ExampleAdmin_CreateTopic, ExampleProducer_Send, ExampleConsumer_Run, ExampleReader_UntilEnd, ExampleAdmin_Lag, ExampleTransactionProducer_Send, ExampleProducer_Request} {
 		run()
 	}
 	os.Stdout = stdout
@@ -31,5 +31,6 @@ stored at 0
 0 created 13
 billing lags by 0
 committed
+it costs 42
 `, string(printed))
 }

@@ -31,6 +31,18 @@ func FuzzDecodeRecords(f *testing.F) {
 	})
 }
 
+// Whatever a topic of traces holds, taking it apart ends, and gives records with a kind.
+func FuzzParseTrace(f *testing.F) {
+	f.Add([]byte("Pub\x011700000000000\x01DefaultRegion\x01p\x01t\x01ID\x01tag\x01k\x0110.0.0.1:10911\x015\x013\x010\x01OID\x01true\x0110.0.0.2\x02" +
+		"SubBefore\x011700000000001\x01\x01g\x01R\x01ID\x011\x01null\x0110.0.0.3\x02SubAfter\x01R\x01ID\x014\x01true\x01null\x010\x01\x01\x02"))
+	f.Add([]byte("EndTransaction\x011\x01r\x01g\x01t\x01i\x01\x01\x01h\x012\x01x\x01COMMIT_MESSAGE\x01true\x02Recall\x011\x01r\x01g\x01t\x01i\x01true\x02Pub\x02"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, x := range ParseTrace(b) {
+			require.NotEmpty(t, x.Kind)
+		}
+	})
+}
+
 func FuzzDecompress(f *testing.F) {
 	var k codecs
 	for _, c := range []Codec{Zlib, LZ4, Zstd} {

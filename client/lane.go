@@ -69,6 +69,7 @@ type unit struct {
 	movable  bool // may go to another queue while it is certainly not stored
 	deadline time.Time
 	tries    int
+	placed   int // how often rules put it elsewhere
 	state    atomic.Int32
 	finish   func([]Receipt, error)
 }

@@ -160,31 +160,6 @@ func (m *Message) properties(id string) (string, error) {
 	return b.String(), nil
 }
 
-// Filter says which messages of a topic a consumer wants.
-type Filter struct{ tags []string }
-
-// All wants every message.
-func All() Filter { return Filter{} }
-
-// Tags wants messages with one of these tags.
-func Tags(tags ...string) Filter { return Filter{tags} }
-
-func (f Filter) expression() string {
-	if len(f.tags) == 0 {
-		return "*"
-	}
-	return strings.Join(f.tags, "||")
-}
-
-func (f Filter) match(tag string) bool {
-	for _, t := range f.tags {
-		if t == tag {
-			return true
-		}
-	}
-	return len(f.tags) == 0
-}
-
 // Position is where reading a queue starts; the zero Position is Earliest.
 type Position struct {
 	kind positionKind

@@ -35,6 +35,7 @@ type Producer struct {
 	buffer    budget
 
 	transactions *TransactionProducer // whose halves it sends; nil: it sends messages
+	introduced   atomic.Bool          // nodes know the client by its id
 
 	pid      string // producer id of the cluster's dedup, 32 hex digits
 	idPrefix [8]byte
@@ -178,7 +179,7 @@ func (p *Producer) Send(ctx context.Context, m *Message) (Receipt, error) {
 	return rs[0], nil
 }
 
-// SendTo is Send to the queue of that number.
+// SendTo is Send to the queue of that number, unless a rule of the topic says otherwise.
 func (p *Producer) SendTo(ctx context.Context, queue int, m *Message) (Receipt, error) {
 	if queue < 0 {
 		return Receipt{}, fmt.Errorf("%w: queue %d", ErrInvalid, queue)
@@ -210,7 +211,10 @@ func (p *Producer) SendBatch(ctx context.Context, ms []*Message) ([]Receipt, err
 	failed := false
 	for i, m := range ms {
 		queue := -1
-		if m.OrderKey != "" || p.selector != nil {
+		if r, err := p.c.routes.forSending(ctx, m.Topic); err == nil { // else the send says so
+			queue = r.placed(m)
+		}
+		if queue < 0 && (m.OrderKey != "" || p.selector != nil) {
 			var err error
 			if queue, err = p.choose(ctx, m); err != nil {
 				errs[i], failed = err, true
@@ -371,7 +375,14 @@ func (p *Producer) start(ctx context.Context, ms []*Message, queue int, finish f
 	if err := p.buffer.take(ctx, len(u.msgs), u.size); err != nil {
 		return nil, fmt.Errorf("send to %s: %w", ms[0].Topic, err)
 	}
+	tried := u // the latest of what stands for it
 	u.finish = func(rs []Receipt, err error) {
+		if misplaced(err) {
+			if next := p.again(tried, ms, queue); next != nil {
+				tried = next
+				return
+			}
+		}
 		p.buffer.give(len(u.msgs), u.size)
 		finish(rs, err)
 	}
@@ -485,6 +496,9 @@ func (p *Producer) chooseIn(r *route, m *Message) (int, error) {
 func (p *Producer) pick(r *route, m *Message, queue int) (l *lane, free bool, err error) {
 	if len(r.writable) == 0 {
 		return nil, false, fmt.Errorf("%w: topic %s has no queue to write to", ErrForbidden, r.topic)
+	}
+	if by := r.placed(m); by >= 0 { // whatever the sender chose
+		queue = by
 	}
 	if queue < 0 && (m.OrderKey != "" || p.selector != nil) {
 		if queue, err = p.chooseIn(r, m); err != nil {

@@ -39,7 +39,7 @@ type pulled struct {
 func (p *puller) pull(ctx context.Context, from int64, most int) (pulled, error) {
 	req := remoting.NewRequest(remoting.PullMessage, remoting.PullHeader{ConsumerGroup: p.group, Topic: p.key.topic, QueueID: p.key.queue.id,
 		QueueOffset: from, MaxMsgNums: int32(min(most, pullMost)), SysFlag: remoting.PullSuspend | remoting.PullSubscription,
-		SuspendTimeout: pullHold, SubVersion: p.subVersion, Subscription: p.filter.expression(), ExpressionType: "TAG",
+		SuspendTimeout: pullHold, SubVersion: p.subVersion, Subscription: p.filter.expression(), ExpressionType: p.filter.kind(),
 		MaxMsgBytes: pullBytes, BrokerName: p.key.queue.broker, Owner: p.c.id, Epoch: p.epoch})
 	req.SetExt("rmq", "1")
 	wait := newBackoff(20*time.Millisecond, time.Second)

@@ -65,6 +65,9 @@ func (c *Client) NewReader(topic string, opts ...ReaderOption) (*Reader, error) 
 	for _, o := range opts {
 		o(r)
 	}
+	if err := r.filter.check(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", topic, err)
+	}
 	r.ctx, r.cancel = context.WithCancel(c.ctx)
 	return r, nil
 }

@@ -30,7 +30,17 @@ func decodeRecord(b []byte, k *codecs) (*Delivery, int, error) {
 	if m.BornHost.IsValid() && m.BornHost.Port() != 0 {
 		d.BornHost = m.BornHost.String()
 	}
-	for name, v := range message.Properties(m.Properties) {
+	d.setProperties(m.Properties)
+	if d.ID == "" {
+		d.ID = message.OffsetID(m.StoreHost, m.PhysicalOffset)
+	}
+	d.inflate(m.SysFlag, k)
+	return d, len(r), nil
+}
+
+// setProperties takes a property string apart.
+func (d *Delivery) setProperties(s string) {
+	for name, v := range message.Properties(s) {
 		switch name {
 		case message.PropKeys:
 			d.Keys = strings.Fields(v)
@@ -47,15 +57,19 @@ func decodeRecord(b []byte, k *codecs) (*Delivery, int, error) {
 			d.Properties[name] = v
 		}
 	}
-	if d.ID == "" {
-		d.ID = message.OffsetID(m.StoreHost, m.PhysicalOffset)
+}
+
+// inflate decompresses the body, if its flags say that it is compressed.
+func (d *Delivery) inflate(flags int32, k *codecs) {
+	if flags&flagCompressed == 0 {
+		return
 	}
-	if m.SysFlag&flagCompressed != 0 {
-		if d.Body, err = k.decompress(Codec(m.SysFlag>>codecShift&7), m.Body); err != nil {
-			d.Body, d.BodyErr = m.Body, fmt.Errorf("decompress body: %w", err)
-		}
+	body, err := k.decompress(Codec(flags>>codecShift&7), d.Body)
+	if err != nil {
+		d.BodyErr = fmt.Errorf("decompress body: %w", err)
+		return
 	}
-	return d, len(r), nil
+	d.Body = body
 }
 
 // decodeRecords decodes a pull's body. A record that cannot be read ends it:

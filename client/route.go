@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -27,6 +28,7 @@ type route struct {
 	writable []int      // numbers
 	readable []int
 	numbers  map[queueKey]int
+	rules    *message.Placement // nil: none
 	fetched  time.Time
 }
 
@@ -37,6 +39,9 @@ func compareBrokers(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b))
 
 func newRoute(topic string, d *remoting.TopicRouteData) *route {
 	r := &route{topic: topic, numbers: make(map[queueKey]int), fetched: time.Now()}
+	if p, err := message.ParsePlacement(d.Placement); err == nil && p.Rules() > 0 {
+		r.rules = p
+	}
 	write, read := make(map[queueKey]bool), make(map[queueKey]bool)
 	for _, q := range d.QueueDatas {
 		for i := range max(q.ReadQueueNums, q.WriteQueueNums) {

@@ -110,13 +110,19 @@ func (m *member) stop() { m.once.Do(func() { m.Shutdown() }) }
 func newMember(t testing.TB, group, topic string, into *deliveries, selector consumer.MessageSelector, opts ...consumer.Option) *member {
 	t.Helper()
 	name := instance(t)
+	return newMemberNamed(t, name, group, topic, into.take(name), selector, opts...)
+}
+
+// newMemberNamed is newMember with a name and a callback of one's own.
+func newMemberNamed(t testing.TB, name, group, topic string, handle func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error), selector consumer.MessageSelector, opts ...consumer.Option) *member {
+	t.Helper()
 	c, err := rocketmq.NewPushConsumer(append([]consumer.Option{
 		consumer.WithNameServer(cluster.endpoints()), consumer.WithInstance(name), consumer.WithGroupName(group),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 	}, opts...)...)
 	require.NoError(t, err)
 	m := &member{PushConsumer: c, name: name}
-	require.NoError(t, c.Subscribe(topic, selector, into.take(name)))
+	require.NoError(t, c.Subscribe(topic, selector, handle))
 	require.NoError(t, c.Start())
 	t.Cleanup(m.stop)
 	return m

@@ -175,6 +175,18 @@ func (c *devCluster) endpoints() primitive.NamesrvAddr {
 // raftmq runs the program against the cluster and returns its JSON lines.
 func (c *devCluster) raftmq(t testing.TB, args ...string) []map[string]any {
 	t.Helper()
+	rows, err := c.ask(args...)
+	require.NoError(t, err)
+	return rows
+}
+
+// tryRaftmq is raftmq of what may fail for a while: then there are no lines.
+func (c *devCluster) tryRaftmq(args ...string) []map[string]any {
+	rows, _ := c.ask(args...)
+	return rows
+}
+
+func (c *devCluster) ask(args ...string) (rows []map[string]any, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.program, append(args, "-o", "jsonl")...)
@@ -182,14 +194,17 @@ func (c *devCluster) raftmq(t testing.TB, args ...string) []map[string]any {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	require.NoError(t, err, "raftmq %v: %s", args, stderr.String())
-	var rows []map[string]any
+	if err != nil {
+		return nil, fmt.Errorf("raftmq %v: %w: %s", args, err, stderr.String())
+	}
 	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
 		var row map[string]any
-		require.NoError(t, d.Decode(&row))
+		if err := d.Decode(&row); err != nil {
+			return nil, fmt.Errorf("raftmq %v: %w", args, err)
+		}
 		rows = append(rows, row)
 	}
-	return rows
+	return rows, nil
 }
 
 // tell has dev kill or restart a node; restart waits until the node serves.

@@ -138,3 +138,15 @@ func FuzzDecodeBatch(f *testing.F) {
 		require.Equal(t, len(b), n)
 	})
 }
+
+// A request says in which cluster it was sent; other messages are as they were.
+func TestARequestNamesItsCluster(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                            "",
+		"KEYS\x01REPLY_TO_CLIENT\x02": "KEYS\x01REPLY_TO_CLIENT\x02",
+		"REPLY_TO_CLIENT\x01c":        "REPLY_TO_CLIENT\x01c\x02CLUSTER\x01here\x02",
+		"CLUSTER\x01x\x02REPLY_TO_CLIENT\x01c\x02": "REPLY_TO_CLIENT\x01c\x02CLUSTER\x01here\x02",
+	} {
+		require.Equal(t, want, InCluster(in, "here"))
+	}
+}

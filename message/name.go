@@ -12,6 +12,10 @@ const (
 
 	// DefaultTopic is the template that automatically created topics follow.
 	DefaultTopic = "TBW102"
+
+	// TraceTopic is where clients write what they trace. To the broker it is a topic like
+	// any, which is made when its route is first asked for.
+	TraceTopic = "RMQ_SYS_TRACE_TOPIC"
 )
 
 // ErrName: a topic's or group's name is not legal.
@@ -58,7 +62,7 @@ func checkName(kind, name string, max int) error {
 func IsSystemTopic(name string) bool {
 	switch name {
 	case DefaultTopic, "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-		"TRANS_CHECK_MAX_TIME_TOPIC", "RMQ_SYS_TRACE_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT", "CHECKPOINT_TOPIC":
+		"TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT", "CHECKPOINT_TOPIC":
 		return true
 	}
 	return strings.HasPrefix(name, "rmq_sys_") || strings.HasPrefix(name, retryPrefix) || strings.HasPrefix(name, dlqPrefix)

@@ -180,11 +180,14 @@ func (r Record) Property(name string) (string, bool) {
 	return string(v), ok
 }
 
-// TagHash is TagHash of the record's tag, without a copy of it.
-func (r Record) TagHash() int32 {
+// Tag returns the record's tag, empty if it has none; it aliases r.
+func (r Record) Tag() []byte {
 	tag, _ := propertyBytes(r.PropertyBytes(), PropTags)
-	return TagHash(string(tag))
+	return tag
 }
+
+// TagHash is TagHash of the record's tag, without a copy of it.
+func (r Record) TagHash() int32 { return TagHash(string(r.Tag())) }
 
 // Stamp writes into r what is decided when its entry is applied: its offset,
 // physical offset and store time (Unix ms).

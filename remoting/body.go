@@ -61,6 +61,7 @@ type TopicRouteData struct {
 	BrokerDatas       list[BrokerData]     `json:"brokerDatas"`
 	FilterServerTable dict[string, string] `json:"filterServerTable"`
 	QueueDatas        list[QueueData]      `json:"queueDatas"`
+	Placement         string               `json:"placement,omitempty"` // ours: the topic's rules
 }
 
 // BrokerData is a broker name and its addresses by broker id.

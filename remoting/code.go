@@ -84,7 +84,9 @@ const (
 	// ListTimers is ours: what waits for its time in a topic, or one of that.
 	ListTimers Code = 9010
 	// DeadLetters is ours: a group's are listed, handled again, or dropped.
-	DeadLetters     Code = 9018
+	DeadLetters Code = 9018
+	// ExplainMessage is ours: what became of a message.
+	ExplainMessage  Code = 9030
 	RecallMessage   Code = 370
 	QueryAssignment Code = 400
 )
@@ -138,6 +140,7 @@ const (
 	UnknownProducer Code = 2102 // not stored as new; the identity is not known
 	SequenceGap     Code = 2103 // certainly not stored
 	StaleEpoch      Code = 2104 // certainly not stored
+	WrongQueue      Code = 2106 // certainly not stored: by the topic's rules it goes to another queue
 	NoTransaction   Code = 2105 // decided so long ago that it is forgotten, or never there; certainly nothing was done
 )
 

@@ -95,7 +95,7 @@ func headers() []header {
 		new(remoting.TopicHeader), new(remoting.CreateTopicHeader), new(remoting.DeleteGroupHeader), new(remoting.ConsumeStatsHeader),
 		new(remoting.ResetOffsetHeader), new(remoting.KVHeader), new(remoting.KVReply), new(remoting.ClusterHeader),
 		new(remoting.NamespaceHeader), new(remoting.GroupHeader), new(remoting.EndTransactionHeader), new(remoting.EndTransactionReply), new(remoting.CheckTransactionHeader),
-		new(remoting.ListTransactionsHeader), new(remoting.DisputeHeader), new(remoting.SendBackHeader), new(remoting.DeadLettersHeader)}
+		new(remoting.ListTransactionsHeader), new(remoting.DisputeHeader), new(remoting.SendBackHeader), new(remoting.DeadLettersHeader), new(remoting.PushReplyHeader), new(remoting.ExplainHeader)}
 }
 
 // A header that is accepted is written as one that is accepted.
@@ -126,14 +126,15 @@ func FuzzBodies(f *testing.F) {
 	f.Add([]byte(`{"clientID":"c","consumerDataSet":[{"groupName":"g","subscriptionDataSet":[{"topic":"t","codeSet":["1",2]}]}]}`))
 	f.Add([]byte(`{"offsetTable":{{"queueId":0}:{"maxOffset":1},{"queueId":1}:{}},"topicPutTps":1.5}`))
 	f.Add([]byte(`{"consumerGroup":"g","clientId":"c","onlyThisBroker":false,"mqSet":[{"topic":"t","brokerName":"raftmq-0","queueId":3}]}`))
+	f.Add([]byte(`{"clientId":"c","group":"g","subscriptionData":{"classFilterMode":false,"codeSet":[],"expressionType":"SQL92","subString":"a > 3","subVersion":1,"tagsSet":[],"topic":"t"}}`))
 	f.Add([]byte(`{"groupName":"g","retryMaxTimes":3,"attributes":{"+a":"b"},"subscriptionDataSet":null}`))
 	f.Add([]byte(`{"brokerDatas":[{"brokerAddrs":{"0":"h:1","3":"h:2"},"brokerName":"b","cluster":"c"}],"filterServerTable":{},"queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":4}]}`))
 	f.Add([]byte(`{"brokerAddrTable":{"b":{"brokerAddrs":{"0":"h:1"}}},"clusterAddrTable":{"c":["b"]},"topicList":["t"],"brokerAddr":null,"table":{"k":"v"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, v := range []any{new(remoting.HeartbeatData), new(remoting.LockBatch), new(remoting.SubscriptionGroupConfig), new(remoting.TopicStats),
+		for _, v := range []any{new(remoting.HeartbeatData), new(remoting.CheckClient), new(remoting.LockBatch), new(remoting.SubscriptionGroupConfig), new(remoting.TopicStats),
 			new(remoting.ConsumeStats), new(remoting.ResetOffsetBody), new(remoting.TopicRouteData), new(remoting.ClusterInfo), new(remoting.TopicList),
 			new(remoting.ConsumerList), new(remoting.GroupList), new(remoting.LockReply), new(remoting.TopicConfig), new(remoting.TopicConfigTable),
-			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable), new(remoting.TransactionList)} {
+			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable), new(remoting.TransactionList), new(remoting.MessageLife)} {
 			if err := remoting.DecodeBody(b, v); err != nil {
 				require.ErrorIs(t, err, remoting.ErrHeader)
 				continue

@@ -78,6 +78,15 @@ func (h *SendHeader) encode(k *sendKeys) map[string]string {
 	return m
 }
 
+// PlaceSend has a send's fields name another queue, in the form that they are in.
+func PlaceSend(ext map[string]string, queue int32, broker string) {
+	k := &sendLetters
+	if _, long := ext[sendNames.topic]; long {
+		k = &sendNames
+	}
+	ext[k.queue], ext[k.broker] = i32(queue), broker
+}
+
 type sendKeys struct {
 	group, topic, template, templateQueues, queue, sysFlag, born, flag, properties, reconsume, unit, maxReconsume, batch, broker string
 }

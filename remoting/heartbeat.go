@@ -46,11 +46,29 @@ type SubscriptionData struct {
 	ClassFilterMode bool         `json:"classFilterMode"`
 	CodeSet         CodeSet      `json:"codeSet"`
 	ExpressionType  string       `json:"expressionType"` // TAG or SQL92
-	SubString       string       `json:"subString"`      // "*", or tags joined by ||
+	SubString       string       `json:"subString"`      // "*", tags joined by ||, or an expression
 	SubVersion      int64        `json:"subVersion"`     // ms from Java, ns from Go
 	TagsSet         list[string] `json:"tagsSet"`
 	Topic           string       `json:"topic"`
 }
+
+// CheckClient is the body of CheckClientConfig: a subscription that a client is about to
+// use.
+type CheckClient struct {
+	ClientID         string            `json:"clientId"`
+	Group            string            `json:"group"`
+	Namespace        string            `json:"namespace,omitempty"`
+	SubscriptionData *SubscriptionData `json:"subscriptionData"` // nil: nothing to check
+}
+
+// Types of expressions in subscriptions; empty is Tag.
+const (
+	TagExpression = "TAG"   // tags joined by ||
+	SQLExpression = "SQL92" // a condition on properties
+)
+
+// IsTag reports whether the expression type is that of tags.
+func IsTag(kind string) bool { return kind == "" || kind == TagExpression }
 
 // CodeSet holds hashes of tags. Java writes numbers, the stock Go client
 // strings; both are read, numbers written.

@@ -232,7 +232,7 @@ func (s *Store) keysOf(q *queue, segments []*segment, from, end Position) (mem [
 					return mem, lost, nil
 				}
 				off++
-				r, bad := s.records(segments, []queuePlace{p})
+				r, _, bad := s.records(segments, nil, []queuePlace{p}, nil)
 				switch {
 				case bad == nil:
 					mem = appendKeys(mem, r, p.pos)

@@ -126,7 +126,7 @@ func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.
 			var r message.Record
 			switch r, err = s.record(at[i]); {
 			case err == nil:
-				if r.Topic() == topic && hasKey(r, key) && r.StoreTimestamp() >= begin && (end <= 0 || r.StoreTimestamp() <= end) {
+				if r.Topic() == topic && HasKey(r, key) && r.StoreTimestamp() >= begin && (end <= 0 || r.StoreTimestamp() <= end) {
 					found = append(found, r)
 				}
 			case errors.Is(err, errGone), errors.Is(err, ErrNotFound):
@@ -207,7 +207,41 @@ func (s *Store) reindex(g *segment, damage error) error {
 	return nil
 }
 
-func hasKey(r message.Record, key string) bool {
+// EntryAround returns index and term of the entry that a position lies in: ErrNotFound
+// outside of what is retained, ErrDamaged if its frame cannot be read.
+func (s *Store) EntryAround(p Position) (index, term uint64, err error) {
+	s.mu.RLock()
+	g, end := segmentOf(s.segments, p), Position(0)
+	if g != nil {
+		end = g.end
+	}
+	if g == nil || p < g.start+segmentHead || p >= end {
+		s.mu.RUnlock()
+		return 0, 0, s.gone(ErrNotFound)
+	}
+	at := g.nearest(func(x place) bool { return x.pos <= p })
+	s.mu.RUnlock()
+	err = g.read(s.files, func(r *reader) error {
+		at, _, err := r.hop(at, end, func(next place) bool { return next.pos > p })
+		if err != nil {
+			return err
+		}
+		var head [frameHead]byte
+		if err := r.at(head[:], at.pos); err != nil {
+			return err
+		}
+		f := decodeFrame(head[:])
+		index, term = f.entry.Index, f.entry.Term
+		return nil
+	})
+	if errors.Is(err, errGone) {
+		err = s.gone(ErrNotFound)
+	}
+	return index, term, s.tell(err)
+}
+
+// HasKey reports whether key is the record's unique key, or among its keys.
+func HasKey(r message.Record, key string) bool {
 	if u, ok := r.Property(message.PropUniqueKey); ok && u == key {
 		return true
 	}

@@ -411,7 +411,7 @@ func TestReadGivesWhatMatches(t *testing.T) {
 		all = append(all, b.Records...)
 	}
 	for off := lo; off < hi; {
-		b, err := s.Read(q, off, 3, 9000, func(tag int32) bool { tags = append(tags, tag); return tag%2 == 1 })
+		b, err := s.Read(q, off, 3, 9000, &Filter{Tag: func(tag int32) bool { tags = append(tags, tag); return tag%2 == 1 }})
 		require.NoError(t, err)
 		require.LessOrEqual(t, b.Count, 3)
 		require.Greater(t, b.Next, off)

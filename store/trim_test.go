@@ -151,14 +151,14 @@ func TestTrimBesideAReader(t *testing.T) {
 		to := s.Segments()[2].Position
 		q := message.Queue{Topic: "t", ID: 1}
 		var once sync.Once
-		_, err := s.Read(q, 0, 4, 1<<20, func(int32) bool {
+		_, err := s.Read(q, 0, 4, 1<<20, &Filter{Tag: func(int32) bool {
 			once.Do(func() {
 				require.NoError(t, s.Trim(to))
 				require.NoError(t, s.Sync(s.Last()))
 				require.NoError(t, s.Sync(s.Last()))
 			})
 			return true
-		})
+		}})
 		require.ErrorIs(t, err, ErrOffset)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,8 +12,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"raftmq/client"
+	"raftmq/filter"
 )
 
 // consumed is a message as consume -o jsonl prints it.
@@ -31,14 +34,23 @@ type consumed struct {
 }
 
 func consumeCommand(g *globals) *cobra.Command {
-	var group, tags, from string
+	var group, tags, condition, from string
 	var count int
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use: "consume TOPIC --group G", Short: "Consume a topic as a member of a group", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeTopic(),
-		Example: "  raftmq consume orders --group g --count 10 -o jsonl",
+		Example: "  raftmq consume orders --group g --count 10 -o jsonl\n  raftmq consume orders --group g --filter \"amount > 100 AND region IN ('eu', 'us')\"",
+		Long: `Consume a topic as a member of a group.
+
+--filter takes a condition on the messages' properties, in RocketMQ's SQL92: = <> < <= > >=, [NOT] BETWEEN a AND b,
+[NOT] IN ('a', 'b'), IS [NOT] NULL, [NOT] CONTAINS | STARTSWITH | ENDSWITH 'a', AND, OR, NOT, parentheses. Strings are in
+single quotes; the property TAGS is the tag. What does not match is not sent by the nodes, and counts as consumed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pos, err := position(from)
+			if err != nil {
+				return err
+			}
+			only, err := filterOf(tags, condition, cmd.Flags().Changed("filter"))
 			if err != nil {
 				return err
 			}
@@ -51,11 +63,7 @@ func consumeCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			filter := client.All()
-			if tags != "" {
-				filter = client.Tags(strings.Split(tags, "||")...)
-			}
-			if err := cons.Subscribe(args[0], filter); err != nil {
+			if err := cons.Subscribe(args[0], only); err != nil {
 				return err
 			}
 			ctx, stop := context.WithCancel(cmd.Context())
@@ -99,11 +107,43 @@ func consumeCommand(g *globals) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&group, "group", "", "consumer group (required)")
-	c.Flags().StringVar(&tags, "tags", "", "only these tags, joined by ||")
+	addFilterFlags(c, &tags, &condition)
 	c.Flags().StringVar(&from, "from", "earliest", "where a new group starts: earliest, latest, an offset or a time")
 	c.Flags().IntVar(&count, "count", 0, "stop after so many (default: go on)")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "stop after so long")
 	c.MarkFlagRequired("group")
 	c.RegisterFlagCompletionFunc("group", g.completeGroup().anywhere())
 	return c
+}
+
+// addFilterFlags adds --tags, which --tag is too, and --filter.
+func addFilterFlags(c *cobra.Command, tags, condition *string) {
+	c.Flags().StringVar(tags, "tags", "", "only these tags, joined by ||")
+	c.Flags().StringVar(condition, "filter", "", "only messages for whose properties this SQL92 condition is true")
+	c.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "tag" {
+			name = "tags"
+		}
+		return pflag.NormalizedName(name)
+	})
+	c.MarkFlagsMutuallyExclusive("tags", "filter")
+	c.RegisterFlagCompletionFunc("filter", completeWith("TAGS = ''", "TAGS IN ('')", "KEYS IS NOT NULL"))
+}
+
+// filterOf is what the flags say. A mistake is shown where it is.
+func filterOf(tags, condition string, conditional bool) (client.Filter, error) {
+	if conditional {
+		_, err := filter.Compile(condition)
+		if mistake, ok := errors.AsType[*filter.Error](err); ok {
+			return client.Filter{}, exitError{exitUsage, fmt.Errorf("--filter: line %d, column %d: %s\n\n    %s\n", mistake.Line, mistake.Column, mistake.Reason, strings.ReplaceAll(mistake.Caret(), "\n", "\n    "))}
+		}
+		return client.SQL(condition), err
+	}
+	var list []string
+	for tag := range strings.SplitSeq(tags, "||") {
+		if tag = strings.TrimSpace(tag); tag != "" && tag != "*" {
+			list = append(list, tag)
+		}
+	}
+	return client.Tags(list...), nil
 }

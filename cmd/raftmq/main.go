@@ -36,7 +36,7 @@ const (
 const exitCodes = `  0  done
   1  failed for another reason
   2  wrong usage or configuration
-  3  topic, group, transaction or node not found
+  3  topic, group, message, transaction or node not found
   5  no majority, no leader, or nothing answers
   6  outcome unknown: it may have been done
   7  exists already, or not in the right state
@@ -109,11 +109,11 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, client.ErrUncertain):
+	case errors.Is(err, client.ErrUncertain), errors.Is(err, client.ErrNoReply):
 		return exitUnknown
-	case errors.Is(err, client.ErrTopicNotFound), errors.Is(err, client.ErrGroupNotFound), errors.Is(err, client.ErrNoTransaction):
+	case errors.Is(err, client.ErrTopicNotFound), errors.Is(err, client.ErrGroupNotFound), errors.Is(err, client.ErrNoTransaction), errors.Is(err, client.ErrMessageNotFound):
 		return exitNotFound
-	case errors.Is(err, client.ErrExists), errors.Is(err, client.ErrTooLate), errors.Is(err, client.ErrDecided):
+	case errors.Is(err, client.ErrExists), errors.Is(err, client.ErrTooLate), errors.Is(err, client.ErrDecided), errors.Is(err, errNotConsumed):
 		return exitConflict
 	case errors.Is(err, client.ErrInvalid), errors.Is(err, broker.ErrConfig):
 		return exitUsage
@@ -147,7 +147,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringSliceVar(&g.endpoint, "endpoint", strings.Split(env, ","), "name servers of any nodes, host:port (RAFTMQ_ENDPOINT)")
 	c.PersistentFlags().StringVarP(&g.output, "output", "o", "table", "table, json or jsonl")
 	c.RegisterFlagCompletionFunc("output", completeWith("table", "json", "jsonl"))
-	c.AddCommand(serverCommand(), configCommand(&g), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), timerCommand(&g), dlqCommand(&g), clusterCommand(&g), txCommand(&g), benchCommand(&g),
+	c.AddCommand(serverCommand(), configCommand(&g), devCommand(), topicCommand(&g), groupCommand(&g), sendCommand(&g), consumeCommand(&g), requestCommand(&g), replyCommand(&g), messageCommand(&g), timerCommand(&g), dlqCommand(&g), clusterCommand(&g), txCommand(&g), benchCommand(&g),
 		versionCommand(&g),
 		&cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: exitCodes})
 	return c

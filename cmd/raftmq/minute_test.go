@@ -109,6 +109,52 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	}
 	require.Contains(t, run("", "completion", "bash"), "__start_raftmq")
 
+	var life []struct {
+		What, ID, Broker string
+		Queue, Offset    int
+		Groups           []struct {
+			Group   string
+			Handled bool
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(run("", "message", "explain", receipt.ID, "-o", "json")), &life))
+	require.Len(t, life, 1)
+	require.Equal(t, []any{"stored", receipt.ID, receipt.Broker, receipt.Offset, true}, []any{life[0].What, life[0].ID, life[0].Broker, life[0].Offset, life[0].Groups[0].Handled})
+	require.Contains(t, run("", "message", "explain", receipt.ID, "--topic", "orders"), "group g")
+	require.Contains(t, run("", "message", "find", "orders", "k2", "--last", "1h"), receipt.ID)
+	require.Contains(t, run("", "message", "show", receipt.ID, "-o", "json"), `"body": "first"`)
+	code, _, errs = raftmq(t, "message", "find", "orders", "no such key")
+	require.Equal(t, exitNotFound, code, errs)
+	fails(exitNotFound, "message", "explain", "none")
+	fails(exitNotFound, "message", "trace", receipt.ID)
+
+	run("", "topic", "rules", "orders", "--set", "tag=vip : 5", "--set", "key : 0-1")
+	require.JSONEq(t, `[{"rule":1,"match":"tag=vip","target":"5"},{"rule":2,"match":"key","target":"0-1"}]`, run("", "topic", "rules", "orders", "-o", "json"))
+	require.JSONEq(t, `[{"rule":1,"queue":5}]`, run("", "topic", "rules", "orders", "--try", "--tag", "vip", "-o", "json"))
+	require.NoError(t, json.Unmarshal([]byte(run("", "send", "orders", "placed", "--tag", "vip", "-o", "json")), &receipt))
+	require.Equal(t, 2, receipt.Queue, "of the second partition")
+	fails(exitUsage, "topic", "rules", "orders", "--set", "key : 6")
+	fails(exitUsage, "topic", "alter", "orders", "--queues", "1")
+	run("", "topic", "rules", "orders", "--none")
+	run("", "topic", "alter", "orders", "--queues", "1")
+	fails(exitUsage, "topic", "alter", "orders", "--read-queues", "0", "--queues", "0", "--retention", "x")
+	code, _, errs = raftmq(t, "topic", "alter", "orders", "--read-queues", "1")
+	require.Equal(t, exitConflict, code, errs)
+	require.Contains(t, errs, "group g has 1 messages before it in queue 2")
+	run("", "consume", "orders", "--group", "g", "--count", "1", "--timeout", "50s")
+	run("", "topic", "alter", "orders", "--read-queues", "1")
+	run("", "topic", "create", "quotes")
+	fails(exitUnknown, "request", "quotes", "nobody", "--timeout", "300ms")
+	fails(exitUsage, "reply", "quotes")
+	replies := make(chan int, 1)
+	go func() {
+		code, _, _ := raftmq(t, "reply", "quotes", "--exec", "tr a-z A-Z", "--count", "2", "--timeout", "50s")
+		replies <- code
+	}()
+	require.Equal(t, "HOW MUCH\n", run("how much", "request", "quotes", "-", "--timeout", "50s"))
+	require.Contains(t, run("", "request", "quotes", "and now", "--timeout", "50s", "-o", "json"), `"body":"AND NOW"`)
+	require.Zero(t, <-replies)
+
 	var e2e map[string]float64
 	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "e2e", "--duration", "1s", "--rate", "100", "-o", "json")), &e2e))
 	require.EqualValues(t, 100, e2e["sent"])

@@ -46,6 +46,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.Join, "join", nil, "gossip addresses of other nodes")
 	f.IntVar(&c.Slots, "slots", 3, "slots of a new cluster")
 	f.BoolVar(&c.AutoCreateTopics, "auto-create-topics", false, "create a topic when it is first sent to")
+	f.BoolVar(&c.NoPropertyFilter, "no-property-filter", false, "refuse subscriptions by SQL92 expression; they cost the node a look into each message")
 	f.IntVar(&c.DefaultQueues, "default-queues", 2, "queues per partition of such a topic")
 	f.IntVar(&c.MaxBody, "max-body", 4<<20, "largest message body in bytes")
 	f.IntVar(&c.MaxConnections, "max-connections", 16384, "connections of clients; further ones are closed")

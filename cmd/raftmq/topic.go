@@ -93,7 +93,7 @@ func topicCommand(g *globals) *cobra.Command {
 		}
 		return cl.Admin().DeleteTopic(cmd.Context(), args[0])
 	}}
-	c.AddCommand(create, list, show, topicAlter(g), del)
+	c.AddCommand(create, list, show, topicAlter(g), topicRules(g), del)
 	return c
 }
 

@@ -60,7 +60,6 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"unknown code", 9999, nil, nil, remoting.RequestCodeNotSupported},
 		{"a code between nodes", 9001, fields{"group": "g", "topics": "t"}, nil, remoting.RequestCodeNotSupported},
 		{"a code between nodes", 9002, fields{"group": "g", "partition": "1"}, nil, remoting.RequestCodeNotSupported},
-		{"reply message", remoting.SendReplyMessage, sendLong("t", 0), nil, remoting.RequestCodeNotSupported},
 		{"server to client", remoting.ResetConsumerClientOffset, reset, nil, remoting.RequestCodeNotSupported},
 		{"node figures", remoting.GetBrokerRuntimeInfo, nil, nil, remoting.RequestCodeNotSupported},
 
@@ -69,7 +68,9 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"pull of a queue beyond", remoting.PullMessage, pullOf("t", 2, 0), nil, remoting.InvalidParameter},
 		{"pull of a queue below", remoting.PullMessage, pullOf("t", -1, 0), nil, remoting.InvalidParameter},
 		{"pull where nobody may read", remoting.PullMessage, pullOf("writeonly", 0, 0), nil, remoting.NoPermission},
-		{"pull by a filter that is not served", remoting.PullMessage, with(pullOf("t", 0, 0), "expressionType", "SQL92"), nil, remoting.SystemError},
+		{"pull by a filter that cannot be read", remoting.PullMessage, with(pullOf("t", 0, 0), "expressionType", "SQL92"), nil, remoting.SubscriptionParseFailed},
+		{"pull by a kind of filter that is none", remoting.PullMessage, with(pullOf("t", 0, 0), "expressionType", "CLASS"), nil, remoting.SubscriptionParseFailed},
+		{"check of no subscription", remoting.CheckClientConfig, nil, nil, remoting.InvalidParameter},
 		{"pull of a group nobody is in", remoting.PullMessage, with(pullOf("t", 0, 0), "sysFlag", "0", "consumerGroup", "nobody"), nil, remoting.SubscriptionNotExist},
 
 		{"offset of no topic", remoting.QueryConsumerOffset, with(group, "topic", "none"), nil, remoting.TopicNotExist},
@@ -891,10 +892,10 @@ func wireReset(t *testing.T, c *Cluster) {
 	})
 }
 
-// 39, 46: any reply counts as success with stock clients, so the
+// 39 is for servers to ask: any reply counts as success with stock clients, so the
 // connection ends.
 func wireClosing(t *testing.T, c *Cluster) {
-	for _, code := range []remoting.Code{remoting.CheckTransactionState, remoting.CheckClientConfig} {
+	for _, code := range []remoting.Code{remoting.CheckTransactionState} {
 		c.each(t, 0, func(t *testing.T, w *wire) {
 			w.send(code, fields{"offset": "0", "group": "g", "delayLevel": "0"}, nil)
 			w.closed()

@@ -298,3 +298,12 @@ func (c *Cluster) createTopic(t testing.TB, ext fields) {
 		c.Await(i)
 	}
 }
+
+// respond answers what the node asked.
+func (w *wire) respond(c *remoting.Command, code remoting.Code) {
+	w.t.Helper()
+	b, err := remoting.AppendCommand(nil, &remoting.Command{Code: code, Language: remoting.Go, Version: 317, Opaque: c.Opaque, Flag: remoting.FlagReply, Serial: w.serial})
+	require.NoError(w.t, err)
+	_, err = w.nc.Write(b)
+	require.NoError(w.t, err)
+}

@@ -1,0 +1,101 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// AttrPlacement is the attribute of a topic that holds its placement rules, joined by
+// ';'. A rule is MATCH : TARGET; the first that matches a message says to which queue it
+// goes, whatever its sender chose, and whichever client that is.
+//
+// MATCH is key, tag, or property NAME, for messages that have one; with =VALUE, for those
+// with that value, with =PREFIX*, for those whose value begins so. TARGET is a queue's
+// number, or a range like 0-3, or all: of those one by the hash of the value, so that
+// the same key, tag or value has the same queue as long as rules and number of queues
+// stay.
+const AttrPlacement = "placement"
+
+// TryRules says where a topic's rules would put a message: its queue, and the rule,
+// counted from 1, that says so; 0: none does, and the sender chooses.
+func (a *Admin) TryRules(ctx context.Context, m *Message) (queue, rule int, err error) {
+	r, err := a.c.routes.refresh(ctx, m.Topic)
+	if err != nil {
+		return 0, 0, err
+	}
+	if r.rules == nil {
+		return -1, 0, nil
+	}
+	n, rule, ok := r.rules.Choose(m.property, len(r.writable))
+	if !ok {
+		return -1, 0, nil
+	}
+	return r.writable[n], rule, nil
+}
+
+// placed is the queue that the topic's rules give a message; -1: none.
+func (r *route) placed(m *Message) int {
+	if r.rules == nil {
+		return -1
+	}
+	n, _, ok := r.rules.Choose(m.property, len(r.writable))
+	if !ok {
+		return -1
+	}
+	return r.writable[n]
+}
+
+// property is a property as it is sent.
+func (m *Message) property(name string) string {
+	switch name {
+	case message.PropKeys:
+		return strings.Join(m.Keys, " ")
+	case message.PropTags:
+		return m.Tag
+	case propOrderKey:
+		return m.OrderKey
+	}
+	return m.Properties[name]
+}
+
+// misplaced reports whether a send was refused because rules say otherwise.
+func misplaced(err error) bool {
+	e, ok := errors.AsType[*BrokerError](err)
+	return ok && e.Code == int(remoting.WrongQueue)
+}
+
+// maxPlaced is how often a message is placed anew, because rules change as it is sent;
+// placePause, longer each time, lets nodes hear of them.
+const (
+	maxPlaced  = 5
+	placePause = 50 * time.Millisecond
+)
+
+// again sends ms, which certainly are not stored, by the topic's present rules, in the
+// background, as the unit that it returns; nil: it is too late, or too often.
+func (p *Producer) again(u *unit, ms []*Message, queue int) *unit {
+	if u.placed == maxPlaced || !time.Now().Before(u.deadline) {
+		return nil
+	}
+	next := &unit{topic: u.topic, msgs: u.msgs, size: u.size, sysFlag: u.sysFlag, ordered: u.ordered, delayed: u.delayed, deadline: u.deadline, tries: 1, placed: u.placed + 1, finish: u.finish}
+	p.wg.Go(func() { // the lane at work holds wg above zero
+		_ = sleep(p.ctx, time.Duration(next.placed)*placePause)
+		r, err := p.c.routes.refresh(p.ctx, u.topic)
+		var l *lane
+		if err == nil {
+			l, next.movable, err = p.pick(r, ms[0], queue)
+		}
+		if err == nil {
+			err = l.add(next)
+		}
+		if err != nil {
+			next.finish(nil, err)
+		}
+	})
+	return next
+}
