@@ -48,7 +48,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "read-loses-last", Bug: "a read of many messages leaves the last one out", Nemesis: "kill", Property: "P4",
-		File: "store/read.go", Old: "return chosen, len(places)\n", New: "return chosen[:len(chosen)-len(chosen)/24], len(places)\n",
+		File: "store/read.go", Old: "s.records(segments, nil, places, nil)", New: "s.records(segments, nil, places[:len(places)-len(places)/24], nil)",
 	},
 	{
 		Name: "receipt-ahead", Bug: "a receipt names a place further on, the more messages went together", Nemesis: "kill", Property: "P5",
