@@ -244,6 +244,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 		return err
 	}
 	b.wg.Go(b.watchCatalogue)
+	b.wg.Go(b.watchQueueCounts)
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.retain)

@@ -256,6 +256,25 @@ func (g *registry) notify(groups []string) {
 	}
 }
 
+// notifyOf tells the members here of every group that consumes one of the topics.
+func (g *registry) notifyOf(topics map[string]bool) {
+	groups := make(map[string]bool)
+	g.mu.RLock()
+	for _, info := range g.conns {
+		for name, m := range info.Consumer {
+			for _, s := range m.SubscriptionDataSet {
+				if topics[s.Topic] {
+					groups[name] = true
+				}
+			}
+		}
+	}
+	g.mu.RUnlock()
+	if len(groups) > 0 {
+		g.notify(slices.Collect(maps.Keys(groups)))
+	}
+}
+
 // all returns the cluster's clients, one each, this node's first.
 func (g *registry) all() []clientInfo {
 	g.mu.RLock()

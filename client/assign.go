@@ -47,14 +47,19 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 			return err
 		}
 	}
+	route := s.c.routes.get
+	if s.told.Swap(false) { // a topic may have other queues
+		route = s.c.routes.renew
+	}
 	want := make(map[laneKey]subscription)
 	numbers := make(map[laneKey]int)
 	for t, sub := range subs {
-		r, err := s.c.routes.get(pulling, t)
+		r, err := route(pulling, t)
 		if _, retry := message.RetryGroup(t); retry && errors.Is(err, ErrTopicNotFound) {
 			continue // the group is not known yet
 		}
 		if err != nil {
+			s.told.Store(true)
 			return err
 		}
 		queues := make([]queueKey, len(r.readable))

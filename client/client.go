@@ -195,6 +195,7 @@ func (c *Client) inbound(_ context.Context, _ *remoting.Conn, req *remoting.Comm
 		var h remoting.ConsumerGroupHeader
 		if h.Decode(req.Ext) == nil {
 			for _, s := range c.running(h.ConsumerGroup) {
+				s.told.Store(true)
 				s.rebalanceSoon()
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftmq/message"
@@ -35,6 +36,7 @@ type Consumer struct {
 	commitEvery   time.Duration
 
 	again chan struct{} // one token: rebalance
+	told  atomic.Bool   // that members or queues are others
 
 	mu      sync.Mutex
 	running bool

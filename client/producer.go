@@ -52,7 +52,7 @@ type Producer struct {
 
 	callbackMu sync.Mutex
 	callbacks  []func()
-	calling    bool
+	called     chan struct{} // closes when all of them have run; nil: none is to
 }
 
 // RetryPolicy says how a send is tried again. All tries of a message lie
@@ -303,12 +303,25 @@ func (p *Producer) SendOneway(ctx context.Context, m *Message) error {
 }
 
 // Flush waits for a moment when nothing is on its way: with no sends beside it,
-// until every accepted message has its outcome.
+// until every accepted message has its outcome and every done has returned. A done
+// must not call it, nor Close.
 func (p *Producer) Flush(ctx context.Context) error {
-	if err := p.buffer.idle(ctx); err != nil {
-		return fmt.Errorf("flush: %w", err)
+	err := p.buffer.idle(ctx)
+	if err == nil {
+		p.callbackMu.Lock()
+		called := p.called
+		p.callbackMu.Unlock()
+		if called == nil {
+			return nil
+		}
+		select {
+		case <-called:
+			return nil
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 	}
-	return nil
+	return fmt.Errorf("flush: %w", err)
 }
 
 // Close refuses further sends and waits for the outcomes of those accepted.
@@ -383,8 +396,8 @@ func (p *Producer) start(ctx context.Context, ms []*Message, queue int, finish f
 				return
 			}
 		}
+		finish(rs, err) // before there seems to be nothing on its way
 		p.buffer.give(len(u.msgs), u.size)
-		finish(rs, err)
 	}
 	u.deadline = time.Now().Add(p.timeout)
 	l, free, err := p.pick(r, ms[0], queue)
@@ -591,10 +604,10 @@ func (p *Producer) callback(f func()) {
 	p.callbackMu.Lock()
 	defer p.callbackMu.Unlock()
 	p.callbacks = append(p.callbacks, f)
-	if p.calling {
+	if p.called != nil {
 		return
 	}
-	p.calling = true
+	p.called = make(chan struct{})
 	// A lane at work holds wg above zero.
 	p.wg.Go(func() {
 		for {
@@ -602,7 +615,8 @@ func (p *Producer) callback(f func()) {
 			fs := p.callbacks
 			p.callbacks = nil
 			if len(fs) == 0 {
-				p.calling = false
+				close(p.called)
+				p.called = nil
 				p.callbackMu.Unlock()
 				return
 			}

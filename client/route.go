@@ -122,6 +122,29 @@ func (s *routes) refresh(ctx context.Context, topic string) (*route, error) {
 	}
 }
 
+// renew asks for a route that may have changed until now: what was asked before counts
+// for nothing.
+func (s *routes) renew(ctx context.Context, topic string) (*route, error) {
+	for {
+		s.mu.Lock()
+		earlier := s.asking[topic]
+		if r := s.topics[topic]; earlier == nil && r != nil {
+			old := *r
+			old.fetched = time.Time{}
+			s.topics[topic] = &old
+		}
+		s.mu.Unlock()
+		if earlier == nil {
+			return s.refresh(ctx, topic)
+		}
+		select {
+		case <-earlier.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("route of %s: %w", topic, ctx.Err())
+		}
+	}
+}
+
 // refreshSoon is refresh without waiting.
 func (s *routes) refreshSoon(topic string) { s.begin(topic) }
 

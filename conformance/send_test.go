@@ -130,7 +130,9 @@ func TestWhatCannotBeStoredIsRefused(t *testing.T) {
 	ctx := context.Background()
 	cluster.raftmq(t, "topic", "create", "refused")
 	p := newProducer(t)
-	_, err := p.SendSync(ctx, primitive.NewMessage("refused", []byte("x")).WithDelayTimeLevel(3))
+	late := primitive.NewMessage("refused", []byte("x"))
+	late.WithProperty("TIMER_DELAY_MS", "soon")
+	_, err := p.SendSync(ctx, late)
 	require.ErrorContains(t, err, "CODE: 13")
 	big := make([]byte, 5<<20)
 	for i := range big {

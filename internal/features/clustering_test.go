@@ -27,7 +27,7 @@ var clustering = []row{
 	{name: "A71", about: "controller that balances load", why: later},
 	{name: "A72", about: "nodes join and leave", why: later},
 	{name: "A73", about: "partitions are balanced", why: later},
-	{name: "A74", about: "routing by key, tag or property", why: "not built yet"},
+	{name: "A74", about: "routing by key, tag or property", test: placement},
 	{name: "A75", about: "two masters, two slaves", why: "README.md maps it to three nodes"},
 	{name: "A76", about: "console", why: "still to come"},
 	{name: "A77", about: "RocketMQ's protocol", test: protocol},
@@ -172,6 +172,32 @@ func takeover(w *world) {
 		w.run(w, node)
 	}
 	require.Len(w, w.read(topic), 1+w.n(2, 10))
+}
+
+func placement(w *world) {
+	topic := w.topic(client.TopicConfig{Partitions: 1, Queues: 4, Attributes: map[string]string{client.AttrPlacement: "property region=eu : 3; tag=vip : 0; key : 1-2"}})
+	// Stock clients too, whatever they chose.
+	r := w.raw(w.listener(0, w.slot(topic)))
+	for properties, want := range map[string]string{"region\x01eu\x02TAGS\x01vip\x02": "3", "TAGS\x01vip\x02": "0"} {
+		for queue := range 4 {
+			require.Equal(w, want, r.ok(remoting.SendMessage, sendOf(topic, queue, properties), []byte("x")).Ext["queueId"])
+		}
+	}
+	require.Equal(w, "2", r.ok(remoting.SendMessage, sendOf(topic, 2, ""), []byte("x")).Ext["queueId"], "no rule, the sender's choice")
+	queues := make(map[string]int)
+	p := w.producer()
+	for i := range 20 {
+		key := fmt.Sprint("order-", i%10)
+		at, err := p.Send(w.ctx, &client.Message{Topic: topic, Keys: []string{key}, Body: []byte("x")})
+		require.NoError(w, err)
+		require.Contains(w, []int{1, 2}, at.Queue)
+		if i >= 10 {
+			require.Equal(w, queues[key], at.Queue, "the same key, the same queue")
+		}
+		queues[key] = at.Queue
+	}
+	err := w.cl.Admin().UpdateTopic(w.ctx, client.TopicConfig{Name: topic, Attributes: map[string]string{client.AttrPlacement: "tag=vip : 9"}})
+	require.ErrorIs(w, err, client.ErrInvalid, "there is no such queue")
 }
 
 // protocol is a short talk in both serialisations; conformance/ has the official client.

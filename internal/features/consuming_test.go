@@ -34,7 +34,7 @@ var consuming = []row{
 	{name: "A46", about: "consumers that come and go", test: temporaryConsumers},
 	{name: "A47", about: "query by id and key", test: query, own: true},
 	{name: "A48", about: "tag filter", test: tagFilter},
-	{name: "A49", about: "SQL filter", why: "not built yet"},
+	{name: "A49", about: "SQL filter", test: sqlFilter},
 	{name: "A50", about: "a backlog is in nobody's way", test: backlog},
 }
 
@@ -190,6 +190,13 @@ func rebalance(w *world) {
 	w.shares(all, 12, 3, 3)
 	w.send(topic, 60)
 	w.until("all came", func() bool { return got.kinds() == 60 })
+	// More queues are shared at once too.
+	require.NoError(w, w.cl.Admin().UpdateTopic(w.ctx, client.TopicConfig{Name: topic, Queues: 8}))
+	begun := time.Now()
+	w.shares(all, 24, 6, 6)
+	if !w.full() {
+		require.Less(w, time.Since(begun), 20*time.Second, "and not when clients ask again for routes")
+	}
 }
 
 func concurrentConsumption(w *world) {
@@ -456,6 +463,45 @@ func tagFilter(w *world) {
 	rs := r.records(r.ok(remoting.PullMessage, ext, nil).Body)
 	require.Len(w, rs, 1, "tags are compared, not only their hashes")
 	require.Equal(w, "Aa", string(rs[0].Body()))
+}
+
+func sqlFilter(w *world) {
+	topic := w.topic(client.TopicConfig{Partitions: 1, Queues: 1})
+	p := w.producer()
+	for i := range 60 {
+		m := &client.Message{Topic: topic, Body: []byte(strconv.Itoa(i)), Properties: map[string]string{"n": strconv.Itoa(i)}}
+		if i%2 == 0 {
+			m.Properties["region"] = "it's"
+		}
+		_, err := p.Send(w.ctx, m)
+		require.NoError(w, err)
+	}
+	got := newSeen()
+	w.consumeFiltered(w.row, topic, client.SQL("n BETWEEN 10 AND 29 AND region = 'it''s' OR n IN ('59')"), got.handle)
+	w.until("what matches came", func() bool { return got.kinds() == 11 })
+	require.Len(w, got.all(), 11)
+	for i := 10; i < 30; i += 2 {
+		require.Equal(w, 1, got.times(strconv.Itoa(i)))
+	}
+	// What is unknown is not true, and its opposite neither.
+	for condition, n := range map[string]int{"region <> 'x'": 30, "NOT (region = 'x')": 30, "region IS NULL": 30, "n > 49.5": 10, "n CONTAINS '5'": 15} {
+		require.Len(w, w.read(topic, client.FromFilter(client.SQL(condition))), n, condition)
+	}
+	s, err := w.cl.NewConsumer(w.row + "-bad")
+	require.NoError(w, err)
+	err = s.Subscribe(topic, client.SQL("n > "))
+	require.ErrorIs(w, err, client.ErrInvalid)
+	require.ErrorContains(w, err, "column")
+	// On the wire too.
+	ext := pullOf(topic, 0, 0)
+	ext["subscription"], ext["expressionType"] = "n = 33", "SQL92"
+	r := w.raw(w.listener(0, w.slot(topic)))
+	rs := r.records(r.ok(remoting.PullMessage, ext, nil).Body)
+	require.Len(w, rs, 1, "what is filtered out is not on the wire")
+	ext["subscription"] = "n = "
+	reply := r.ask(remoting.PullMessage, ext, nil)
+	require.Equal(w, remoting.SubscriptionParseFailed, reply.Code)
+	require.Contains(w, reply.Remark, "column")
 }
 
 func backlog(w *world) {
