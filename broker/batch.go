@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ var (
 // appendItem is one request's part of an entry, on its way into one.
 type appendItem[I, R any] struct {
 	item I
+	by   time.Time          // in no entry from then on; zero: whenever
 	done chan appendDone[R] // capacity 1
 }
 
@@ -93,7 +95,7 @@ func newAppender[I, R any](g gathering[I, R], propose func([]byte, func(any, err
 // append gives item's result. The error is errNotHere or errBusy (certainly not
 // stored), or raftlog.ErrUnknownOutcome.
 func (a *appender[I, R]) append(ctx context.Context, item I) (R, error) {
-	it := a.put(item)
+	it := a.put(ctx, item)
 	if it == nil {
 		var none R
 		return none, errBusy
@@ -106,7 +108,7 @@ func (a *appender[I, R]) append(ctx context.Context, item I) (R, error) {
 func (a *appender[I, R]) appendAll(ctx context.Context, items []I) ([]R, error) {
 	waits := make([]*appendItem[I, R], 0, len(items))
 	for _, item := range items {
-		it := a.put(item)
+		it := a.put(ctx, item)
 		if it == nil {
 			break
 		}
@@ -139,8 +141,8 @@ func (a *appender[I, R]) appendAll(ctx context.Context, items []I) ([]R, error) 
 }
 
 // put has an item go into an entry; nil: too many wait.
-func (a *appender[I, R]) put(item I) *appendItem[I, R] {
-	it := &appendItem[I, R]{item: item, done: make(chan appendDone[R], 1)}
+func (a *appender[I, R]) put(ctx context.Context, item I) *appendItem[I, R] {
+	it := &appendItem[I, R]{item: item, by: byOf(ctx), done: make(chan appendDone[R], 1)}
 	select {
 	case a.in <- it:
 		return it
@@ -204,8 +206,23 @@ func (a *appender[I, R]) run() {
 				break gather
 			}
 		}
+		if items = inTime(items); len(items) == 0 {
+			<-a.flying
+			continue
+		}
 		a.send(items, bytes)
 	}
+}
+
+// inTime answers the items that are late, and gives the others.
+func inTime[I, R any](items []*appendItem[I, R]) []*appendItem[I, R] {
+	return slices.DeleteFunc(items, func(it *appendItem[I, R]) bool {
+		over := late(it.by)
+		if over {
+			it.done <- appendDone[R]{err: errLate}
+		}
+		return over
+	})
 }
 
 // send proposes one entry.

@@ -95,6 +95,7 @@ type Broker struct {
 	tx         txCounts
 	reshape    sync.Mutex // held while partitions are opened or closed; before mu
 	keys       *message.UniqueKeys
+	began      time.Time          // see uptime
 	caught     caught             // up with the catalogue as of the start
 	servers    []*remoting.Server // name server, one per slot, forwarded requests
 	vip        []vipListener
@@ -114,7 +115,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia,
-		kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
+		began: time.Now(), kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
 	if b.log == nil {

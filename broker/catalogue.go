@@ -83,6 +83,9 @@ func (c *catalogue) close() error { return errors.Join(c.replica.Close(), c.bolt
 // decide proposes a catalogue command. It works on the catalogue's leader only;
 // others forward the request that leads to it. errNotHere: certainly no effect.
 func (b *Broker) decide(ctx context.Context, cmd []byte) (any, error) {
+	if late(byOf(ctx)) {
+		return nil, errLate
+	}
 	v, err := b.catalogue.replica.Propose(ctx, cmd)
 	if errors.Is(err, raftlog.ErrNotLeader) {
 		return nil, errNotHere

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type commitKey struct {
 
 type commitItem struct {
 	offset fsm.CommitOffset
+	by     time.Time         // the first deadline of those in it; zero: none
 	done   []chan commitDone // of capacity 1
 }
 
@@ -57,7 +59,8 @@ func newCommitter(p *partition, now func() time.Time) *committer {
 
 // add queues a commit; done gets its outcome. errBusy, errNotHere: it is not
 // queued.
-func (c *committer) add(o fsm.CommitOffset, done chan commitDone) error {
+func (c *committer) add(ctx context.Context, o fsm.CommitOffset, done chan commitDone) error {
+	by := byOf(ctx)
 	// One beyond the end will be refused, and must not take another's place.
 	_, end := c.p.store().Bounds(o.Queue)
 	c.mu.Lock()
@@ -69,10 +72,13 @@ func (c *committer) add(o fsm.CommitOffset, done chan commitDone) error {
 		return errNotHere
 	case it != nil && o.Offset <= end:
 		it.offset.Offset = max(it.offset.Offset, o.Offset)
+		if it.by.IsZero() || !by.IsZero() && by.Before(it.by) {
+			it.by = by
+		}
 	case len(c.waiting) >= maxCommits:
 		return errBusy
 	default:
-		it = &commitItem{offset: o}
+		it = &commitItem{offset: o, by: by}
 		c.waiting = append(c.waiting, it)
 		if o.Offset <= end {
 			c.byKey[k] = it
@@ -113,6 +119,16 @@ func (c *committer) run() {
 
 // propose makes one entry of batch and answers whoever waits.
 func (c *committer) propose(batch []*commitItem) {
+	batch = slices.DeleteFunc(batch, func(it *commitItem) bool {
+		over := late(it.by)
+		if over {
+			it.answer(commitDone{err: errLate})
+		}
+		return over
+	})
+	if len(batch) == 0 {
+		return
+	}
 	offsets := make([]fsm.CommitOffset, len(batch))
 	for i, it := range batch {
 		offsets[i] = it.offset

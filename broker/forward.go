@@ -23,9 +23,13 @@ import (
 // done"; one whose answer was lost, OutcomeUnknown; see Broker.handler.
 func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait time.Duration, again bool, here func(context.Context) (*remoting.Command, error)) *remoting.Command {
 	deadline := time.Now().Add(wait)
+	if !r.by.IsZero() && r.by.Before(deadline) {
+		deadline = r.by
+	}
+	ctx = withBy(ctx, deadline)
 	unknown, pause := error(nil), lookOften
 	for {
-		if b.leadsHere(group) {
+		if b.leadsHere(group) && !late(deadline) {
 			reply, err := here(ctx)
 			switch {
 			case err == nil && unknown != nil && unlooked(reply.Code): // says nothing of the try before
@@ -41,12 +45,12 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			}
 		}
 		if r.forwarded {
-			reply := r.Reply(remoting.NotLeaderForQueue, "not the leader; certainly not done")
+			reply := r.Reply(remoting.NotLeaderForQueue, "not the leader, or too late; certainly not done")
 			reply.SetExt(extAbsent, "1")
 			return reply
 		}
 		if node := b.leaderOf(group); node != "" && node != b.id.Node && b.transport.Alive(node) {
-			reply, err := b.forwards.call(ctx, node, r, wait)
+			reply, err := b.forwards.call(ctx, node, r, time.Until(deadline))
 			switch {
 			case err == nil && reply.Ext[extAbsent] == "1":
 			case err == nil && unknown != nil && unlooked(reply.Code):
@@ -201,6 +205,7 @@ func laneOf(code remoting.Code) lane {
 type forwardConn struct {
 	ready chan struct{} // closed when dialled
 	conn  *remoting.Conn
+	clock linkClock // that node's
 	err   error
 }
 
@@ -208,9 +213,12 @@ func newForwarder(b *Broker) *forwarder {
 	return &forwarder{b: b, conns: make(map[forwardTo]*forwardConn)}
 }
 
-// call sends r on to node and waits for the answer. Errors are remoting's.
+// call sends r on to node and waits for the answer, a second longer than it may be
+// done there: what is late is refused, and that is better than no answer. Errors are
+// remoting's.
 func (f *forwarder) call(ctx context.Context, node string, r *request, wait time.Duration) (*remoting.Command, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait+time.Second)
+	by := time.Now().Add(wait)
+	ctx, cancel := context.WithDeadline(ctx, by.Add(time.Second))
 	defer cancel()
 	to := forwardTo{node, laneOf(r.Code)}
 	if to.lane == lanePulls { // may be held there for long: a node that stops lets go
@@ -230,10 +238,17 @@ func (f *forwarder) call(ctx context.Context, node string, r *request, wait time
 	if cmd.Code > 1<<15-1 {
 		cmd.Serial = remoting.JSON
 	}
-	return c.Call(ctx, &cmd)
+	if at, ok := c.clock.by(by); ok {
+		cmd.SetExt(extBy, strconv.FormatInt(int64(at), 10))
+	}
+	reply, err := c.conn.Call(ctx, &cmd)
+	if err == nil {
+		c.clock.heard(reply)
+	}
+	return reply, err
 }
 
-func (f *forwarder) conn(ctx context.Context, to forwardTo) (*remoting.Conn, error) {
+func (f *forwarder) conn(ctx context.Context, to forwardTo) (*forwardConn, error) {
 	f.mu.Lock()
 	if f.done {
 		f.mu.Unlock()
@@ -259,13 +274,19 @@ func (f *forwarder) conn(ctx context.Context, to forwardTo) (*remoting.Conn, err
 			var nc net.Conn
 			if nc, c.err = f.b.transport.Dial(dial, to.node, classForward); c.err == nil {
 				c.conn = remoting.NewConn(nc, remoting.DialOptions{MaxSendBytes: forwardBytes})
+				var reply *remoting.Command
+				if reply, c.err = c.conn.Call(dial, remoting.NewRequest(codeUptime, nil)); c.err == nil {
+					c.clock.heard(reply)
+				} else {
+					c.conn.Close()
+				}
 			}
 		}()
 	}
 	f.mu.Unlock()
 	select {
 	case <-c.ready:
-		return c.conn, c.err
+		return c, c.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

@@ -23,6 +23,8 @@ type request struct {
 	slot int
 	// forwarded: another node sent it on; it is not sent on again.
 	forwarded bool
+	// by is until when a forwarded one may be done; zero: not said.
+	by time.Time
 	// from is the client's address.
 	from netip.AddrPort
 	// client is who asks, as far as it said so in a heartbeat.
@@ -74,13 +76,25 @@ func (b *Broker) handler(slot int) remoting.Handler {
 
 // handleForwarded answers what another node sent on.
 func (b *Broker) handleForwarded(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
+	if cmd.Code == codeUptime {
+		reply := cmd.Reply(remoting.OK, "")
+		b.stamp(reply)
+		return reply
+	}
 	r := &request{Command: cmd, conn: c, forwarded: true, client: cmd.Ext[extClient]}
 	var err error
 	if r.slot, err = strconv.Atoi(cmd.Ext[extSlot]); err != nil {
 		return cmd.Reply(remoting.InvalidParameter, "forwarded without a slot")
 	}
 	r.from, _ = netip.ParseAddrPort(cmd.Ext[extFrom])
-	return b.handle(ctx, r)
+	if err := b.readBy(r); err != nil {
+		return r.failed(err)
+	}
+	reply := b.handle(ctx, r)
+	if reply != nil {
+		b.stamp(reply)
+	}
+	return reply
 }
 
 // ours reports whether the client knows our reply codes.

@@ -155,6 +155,9 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 	if len(cmd) > store.MaxEntry { // no replica could apply it
 		return nil, fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), store.MaxEntry)
 	}
+	if late(byOf(ctx)) {
+		return nil, errLate
+	}
 	v, err := p.replica.Propose(ctx, cmd)
 	if errors.Is(err, raftlog.ErrNotLeader) {
 		return nil, errNotHere

@@ -11,8 +11,8 @@ import (
 type facts struct {
 	ops     []history.Op
 	plan    *history.Plan
-	sends   []*send // by Invoke
-	byValue map[string]*send
+	sends   []*send                     // by Invoke
+	byValue map[string]*send            // delays too
 	final   map[dumpKey]*dump           // what each node holds at the end
 	onDisk  map[dumpKey]*dump           // what lies on each disk when the nodes have stopped
 	bounds  map[string]*history.Op      // of each queue, at the end
@@ -94,11 +94,13 @@ func gather(ops []history.Op) (*facts, error) {
 			if op.F == history.Resend {
 				f.resent[op.Values[0]] = append(f.resent[op.Values[0]], a)
 			}
-			if op.F != history.Send {
+			if op.F != history.Send && op.F != history.Delay {
 				continue
 			}
 			s := &send{values: op.Values, asked: a}
-			f.sends = append(f.sends, s)
+			if op.F == history.Send {
+				f.sends = append(f.sends, s)
+			}
 			for _, v := range op.Values {
 				if f.byValue[v] != nil {
 					return nil, fmt.Errorf("line %d: value %s is sent twice", op.Index+1, v)
@@ -124,7 +126,7 @@ func gather(ops []history.Op) (*facts, error) {
 func complete(op *history.Op) error {
 	ok := true
 	switch op.F {
-	case history.Resend, history.Note, history.Decide:
+	case history.Resend, history.Note, history.Decide, history.Delay, history.Recall:
 		ok = len(op.Values) == 1
 	case history.Commit, history.Reset:
 		ok = len(op.Places) == 1

@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"raftmq/jepsen/history"
 )
@@ -17,6 +19,21 @@ type hold struct {
 	until      *history.Op // the Invoke of what may end it; nil: nothing did
 }
 
+// giveBacks are the unlocks of a process, of one queue, of which nobody knows whether or when they took effect. Each may end one hold that
+// came later, at any time: no deadline is counted on. An unlock that was done, or certainly was not, explains nothing later.
+type giveBacks []*asked
+
+// take takes one that may have ended h, the last that was asked for before h was given: those before it may explain earlier holds too.
+func (g *giveBacks) take(h *hold) *asked {
+	for i := len(*g) - 1; i >= 0; i-- {
+		if u := (*g)[i]; u.invoke.Index < h.ok.Index {
+			*g = slices.Delete(*g, i, i+1)
+			return u
+		}
+	}
+	return nil
+}
+
 // has reports whether all of a request lies within h.
 func (h *hold) has(a *asked) bool {
 	return h.ok.Index < a.invoke.Index && a.outcome.Time < h.invoke.Time+lockLasts && (h.until == nil || a.outcome.Index < h.until.Index)
@@ -25,10 +42,26 @@ func (h *hold) has(a *asked) bool {
 // locks: while a process certainly holds a queue for its group, the group's offset
 // there is moved by nobody else, and the queue is given to nobody else; and what is
 // handled under locks is handled in order, from where the last commit left off.
+//
+// A hold also ends when an earlier unlock of its process, whose outcome nobody knows, takes effect after all.
 func locks(f *facts, r *Result) {
 	holds := make(map[string][]*hold) // by group and queue
 	open := make(map[string]*hold)    // by that and process
+	unsure := make(map[string]*giveBacks)
 	key := func(op *history.Op) string { return op.Group + " " + op.Queue }
+	undone := make(map[*history.Op]bool) // the Invoke of an unlock that certainly was not done
+	for _, a := range f.asked[history.Unlock] {
+		k := key(a.invoke) + " " + a.invoke.Process
+		switch {
+		case a.is(history.Fail):
+			undone[a.invoke] = true
+		case !a.is(history.OK):
+			if unsure[k] == nil {
+				unsure[k] = new(giveBacks)
+			}
+			*unsure[k] = append(*unsure[k], a)
+		}
+	}
 	for i := range f.ops {
 		op := &f.ops[i]
 		k := key(op)
@@ -36,19 +69,30 @@ func locks(f *facts, r *Result) {
 		case op.F == history.Lock && op.Type == history.OK:
 			h := &hold{invoke: f.invoked[op], ok: op}
 			holds[k], open[k+" "+op.Process] = append(holds[k], h), h
-		case op.F == history.Unlock && op.Type == history.Invoke:
+		case op.F == history.Unlock && op.Type == history.Invoke && !undone[op]:
 			if h := open[k+" "+op.Process]; h != nil && h.until == nil {
 				h.until = op
 			}
 		}
 	}
+	lost := make(map[*hold]*asked) // to the unlock that explains it
 	foreign := func(a *asked, what string) {
 		if a.outcome == nil {
 			return
 		}
 		r.Checked++
+		last := make(map[string]*hold) // by process: it was given the queue again, the earlier one tells less
 		for _, h := range holds[key(a.invoke)] {
-			if h.ok.Process == a.invoke.Process || !h.has(a) {
+			if h.ok.Process != a.invoke.Process && h.has(a) {
+				last[h.ok.Process] = h
+			}
+		}
+		for _, p := range slices.Sorted(maps.Keys(last)) {
+			h := last[p]
+			if lost[h] == nil && unsure[key(h.ok)+" "+p] != nil {
+				lost[h] = unsure[key(h.ok)+" "+p].take(h)
+			}
+			if lost[h] != nil {
 				continue
 			}
 			r.violate(fmt.Sprintf("%s held %s for group %s from %s on; %s %s at %s.", h.ok.Process, a.invoke.Queue, a.invoke.Group, at(h.ok), a.invoke.Process, what, at(a.outcome)),
@@ -65,6 +109,15 @@ func locks(f *facts, r *Result) {
 		if len(holds[key(a.invoke)]) > 0 && a.is(history.OK) {
 			foreign(a, "committed there")
 		}
+	}
+	ended := 0
+	for _, u := range lost {
+		if u != nil {
+			ended++
+		}
+	}
+	if ended > 0 {
+		r.note("%d holds ended by an earlier unlock of unknown outcome", ended)
 	}
 	handledInOrder(f, r, holds)
 }

@@ -119,6 +119,21 @@ func (s *script) deliver(process string, offset int64, value string) {
 	s.add(history.Op{Process: process, Type: history.OK, F: history.Deliver, Group: "g", Messages: []history.Message{{Queue: "q", Offset: offset, Value: value}}})
 }
 
+func (s *script) delay(process, value string, wait int64, t history.Type) {
+	s.call(history.Op{Process: process, F: history.Delay, Values: []string{value}, Wait: wait}, t, history.Op{})
+}
+
+// later lets time go by.
+func (s *script) later(ns int64) {
+	for range ns / 1e9 {
+		s.add(history.Op{Process: "run", Type: history.Info, F: history.Fault})
+	}
+}
+
+func (s *script) recall(value string, t history.Type) {
+	s.call(history.Op{Process: "r", F: history.Recall, Values: []string{value}}, t, history.Op{})
+}
+
 func (s *script) put(count int, t history.Type) {
 	s.call(history.Op{Process: "p", F: history.PutTopic, Topic: "t", Count: count, Node: "n1"}, t, history.Op{})
 }
@@ -277,6 +292,68 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.lock("b", history.Lock, history.OK)
 			s.end(0)
 		}},
+		{"an unlock of unknown outcome that takes effect late", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK) // it has it still: the unlock is on its way
+			s.lock("a", history.Lock, history.OK)
+			s.commit("b", history.Fail, 1)
+			s.lock("b", history.Lock, history.OK) // and has arrived
+			s.commit("b", history.OK, 1)
+			s.commit("a", history.Fail, 1)
+			s.lock("b", history.Unlock, history.OK)
+			s.lock("c", history.Lock, history.OK)
+			s.end(0, "0-0")
+		}},
+		{"two unlocks of unknown outcome that take effect late", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			for range 2 {
+				s.lock("a", history.Lock, history.OK)
+				s.lock("b", history.Lock, history.OK)
+				s.lock("b", history.Unlock, history.OK)
+			}
+			s.end(0)
+		}},
+		{"an unlock that takes effect twice", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			for range 2 {
+				s.lock("a", history.Lock, history.OK)
+				s.lock("b", history.Lock, history.OK)
+				s.lock("b", history.Unlock, history.OK)
+			}
+			s.end(0)
+		}},
+		{"an unlock that was done takes effect again", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.OK)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"an unlock that certainly was not done takes effect", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Fail)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"an unlock of unknown outcome of somebody else", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("b", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"an unlock of unknown outcome, and the holder may still commit beside another", "P11", Invalid, "a committed there", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.commit("a", history.OK, 1)
+			s.end(0, "0-0")
+		}},
 		{"a commit under another's lock", "P11", Invalid, "b committed there", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
 			s.commit("b", history.OK, 1)
@@ -295,6 +372,57 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.lock("b", history.Lock, history.OK)
 			s.deliver("b", 0, "0-0")
 			s.end(0, "0-0")
+		}},
+
+		{"messages that come after their time", "P12", Valid, "", func(s *script) {
+			s.delay("a", "1-0", 3e9, history.OK)
+			s.delay("a", "2-0", 3e9, history.Info) // it may be stored
+			s.delay("a", "3-0", 3e9, history.Info) // or not
+			s.delay("a", "4-0", 3e9, history.OK)
+			s.recall("4-0", history.Info)
+			s.recall("4-0", history.OK)
+			s.delay("a", "5-0", 3e9, history.OK)
+			s.recall("5-0", history.Info) // whether it comes is not known
+			s.delay("a", "6-0", 3e9, history.OK)
+			s.later(4e9)
+			s.recall("6-0", history.Fail)
+			s.deliver("r", 0, "1-0")
+			s.end(0, "1-0", "2-0", "6-0")
+		}},
+		{"a message that comes early", "P12", Invalid, "was to come 30s after", func(s *script) {
+			s.delay("a", "1-0", 30e9, history.OK)
+			s.deliver("r", 0, "1-0")
+			s.later(30e9)
+			s.end(0, "1-0")
+		}},
+		{"a message that waits for ever", "P12", Invalid, "is nowhere", func(s *script) {
+			s.delay("a", "1-0", 3e9, history.OK)
+			s.later(4e9)
+			s.end(0)
+		}},
+		{"a message that comes twice", "P12", Invalid, "was sent once", func(s *script) {
+			s.delay("a", "1-0", 3e9, history.Info)
+			s.later(4e9)
+			s.end(0, "1-0", "1-0")
+		}},
+		{"a message that comes after it was taken back", "P12", Invalid, "was taken back", func(s *script) {
+			s.delay("a", "1-0", 3e9, history.OK)
+			s.recall("1-0", history.OK)
+			s.later(4e9)
+			s.end(0, "1-0")
+		}},
+		{"a recall that was too late, and nothing comes", "P12", Invalid, "is nowhere", func(s *script) {
+			s.delay("a", "1-0", 3e9, history.Info)
+			s.later(4e9)
+			s.recall("1-0", history.Fail)
+			s.end(0)
+		}},
+		{"two answers about one recall", "P12", Invalid, "and comes, says", func(s *script) {
+			s.delay("a", "1-0", 3e9, history.OK)
+			s.recall("1-0", history.OK)
+			s.recall("1-0", history.Fail)
+			s.later(4e9)
+			s.end(0)
 		}},
 
 		{"topics that come and go", "P14", Valid, "", func(s *script) {

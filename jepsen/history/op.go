@@ -55,6 +55,9 @@ const (
 	// local transaction runs. Decide says what is to become of it, Fate; OK: that holds,
 	// Fail: the other does. Asked: a producer was asked about it.
 	Prepared, Decide, Asked = "prepared", "decide", "asked"
+	// Delay stores Values, of which there is one, to come Wait after its Invoke, or later. Recall
+	// takes it back; OK: it will not come. Fail: it is too late, it comes or has come.
+	Delay, Recall = "delay", "recall"
 	// Run describes the run, first in the history.
 	Run = "run"
 	// Fault is what was done to a node, or undone.
@@ -101,6 +104,7 @@ type Op struct {
 	Topic    string    `json:"topic,omitempty"`
 	Count    int       `json:"count,omitempty"`
 	Fate     string    `json:"fate,omitempty"`  // of a decide: Committing or RollingBack
+	Wait     int64     `json:"wait,omitempty"`  // of a delay, ns
 	Loose    bool      `json:"loose,omitempty"` // of a send: the client may store it more than once
 	Node     string    `json:"node,omitempty"`
 	Queue    string    `json:"k,omitempty"`
@@ -179,7 +183,7 @@ type Plan struct {
 // Request reports whether op is a line of two, Invoke and an outcome.
 func (op *Op) Request() bool {
 	switch op.F {
-	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes, Decide:
+	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes, Decide, Delay, Recall:
 		return true
 	}
 	return false

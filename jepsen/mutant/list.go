@@ -48,7 +48,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "read-loses-last", Bug: "a read of many messages leaves the last one out", Nemesis: "kill", Property: "P4",
-		File: "store/read.go", Old: "return chosen, next + message.Offset(len(chosen)), nil", New: "return chosen[:len(chosen)-len(chosen)/24], next + message.Offset(len(chosen)), nil",
+		File: "store/read.go", Old: "s.records(segments, nil, places, nil)", New: "s.records(segments, nil, places[:len(places)-len(places)/24], nil)",
 	},
 	{
 		Name: "receipt-ahead", Bug: "a receipt names a place further on, the more messages went together", Nemesis: "kill", Property: "P5",
@@ -109,6 +109,22 @@ var All = []Mutant{
 	{
 		Name: "nobody-asked", Bug: "producers are not asked about transactions that have no decision", Workload: "transactions", Nemesis: "kill", Property: "P10",
 		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)<<20",
+	},
+	{
+		Name: "timer-early", Bug: "what waits comes 5 s before its time", Workload: "timers", Nemesis: "kill", Property: "P12",
+		File: "broker/timers.go", Old: "dues, next, err := p.due(cursor, now)", New: "now += 5000\n		dues, next, err := p.due(cursor, now)",
+	},
+	{
+		Name: "timer-lost", Bug: "of several that are due together only some come", Workload: "timers", Nemesis: "kill", Property: "P12",
+		File: "broker/timers.go", Old: "fsm.EncodeFire(nil, now, cursor, dues)", New: "fsm.EncodeFire(nil, now, cursor, append(dues[:0:0], dues[len(dues)/2:]...))",
+	},
+	{
+		Name: "timer-twice", Bug: "what has come counts as waiting still, now and then", Workload: "timers", Nemesis: "kill", Property: "P12",
+		File: "fsm/timers.go", Old: "	m.timers.cursor = last\n	m.mu.Unlock()\n	m.store.ForgetTimers(last)", New: "	if e.Index%4 > 0 {\n		m.timers.cursor = last\n		defer m.store.ForgetTimers(last)\n	}\n	m.mu.Unlock()",
+	},
+	{
+		Name: "recall-forgotten", Bug: "a recall is answered and takes nothing back", Workload: "timers", Nemesis: "kill", Property: "P12",
+		File: "fsm/timers.go", Old: "		if ok {\n			ops = append(ops, store.TimerOp{DueMs: k.DueMs, ID: k.ID})", New: "		if ok && k.ID < 0 {\n			ops = append(ops, store.TimerOp{DueMs: k.DueMs, ID: k.ID})",
 	},
 	{
 		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",

@@ -75,7 +75,7 @@ func (p *part) load(f func(ctx context.Context)) { p.loads = append(p.loads, f) 
 func (p *part) watch(f func(ctx context.Context) error) { p.watches = append(p.watches, f) }
 
 // all are the workloads, in the order of help.
-var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, transactionsLoad, stockLoad}
+var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, transactionsLoad, timersLoad, stockLoad}
 
 // Workloads are the names that a run can have, with what they do.
 func Workloads() (names []string, does map[string]string) {

@@ -1,0 +1,79 @@
+package broker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A deadline in another node's clock is never later than meant, however long the
+// answers took that told of that clock.
+func TestADeadlineInAnotherClockIsNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now().Add(-time.Hour) // the other node's
+		var c linkClock
+		_, ok := c.by(time.Now().Add(time.Second))
+		require.False(t, ok, "nothing is known yet")
+		for i, slow := range []time.Duration{time.Second, 5 * time.Millisecond, 3 * time.Second, 0} {
+			said := time.Since(began)
+			time.Sleep(slow)
+			c.set(said, time.Now())
+			by, ok := c.by(time.Now().Add(2 * time.Second))
+			require.True(t, ok)
+			meant := time.Since(began) + 2*time.Second
+			require.LessOrEqual(t, by, meant)
+			least := []time.Duration{time.Second, 5 * time.Millisecond, 5*time.Millisecond + (3*time.Second+time.Millisecond)/clockRates, 0}[i]
+			require.GreaterOrEqual(t, by, meant-least, "answer %d", i)
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+// What waits for its entry beyond its deadline is in none, and its asker hears that it
+// is certainly not done.
+func TestWhatIsLateIsNotProposed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var proposed []func(any, error)
+		var sizes []int
+		g := gathering[int, int]{
+			size: func(*int) int { return 1 },
+			encode: func(_ []byte, _ int64, items []int) []byte {
+				sizes = append(sizes, len(items))
+				return []byte{1}
+			},
+			split: func(v any) ([]int, bool) { r, ok := v.([]int); return r, ok },
+			limit: 8,
+		}
+		a := newAppender(g, func(_ []byte, then func(any, error)) error {
+			proposed = append(proposed, then)
+			return nil
+		}, time.Now)
+		for i := range entriesFlying { // what follows waits for one of them
+			require.NotNil(t, a.put(t.Context(), i))
+			synctest.Wait()
+		}
+		soon := a.put(withBy(t.Context(), time.Now().Add(time.Second)), 8)
+		later := a.put(withBy(t.Context(), time.Now().Add(time.Minute)), 9)
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		proposed[0]([]int{0}, nil)
+		synctest.Wait()
+		_, err := a.wait(t.Context(), soon)
+		require.ErrorIs(t, err, errNotHere)
+		require.ErrorIs(t, err, errLate)
+		require.Equal(t, []int{1, 1, 1}, sizes)
+		require.Len(t, proposed, 3)
+		proposed[2]([]int{9}, nil)
+		res, err := a.wait(t.Context(), later)
+		require.NoError(t, err)
+		require.Equal(t, 9, res)
+		last := a.put(withBy(t.Context(), time.Now()), 10) // alone in its entry: there is none
+		_, err = a.wait(t.Context(), last)
+		require.ErrorIs(t, err, errLate)
+		proposed[1]([]int{1}, nil)
+		a.close()
+		require.Len(t, proposed, 3)
+	})
+}
