@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -522,7 +523,11 @@ func flood(w *world) {
 	topic := w.topic(client.TopicConfig{Queues: 1})
 	held := pullOf(topic, 0, 0)
 	held["sysFlag"], held["suspendTimeoutMillis"] = "6", "60000"
-	const connections, each = 10, 100
+	const each = 100
+	connections := 10
+	if testing.Short() {
+		connections = 2
+	}
 	for range connections {
 		r := w.raw(w.listener(0, 0))
 		for range each {
