@@ -175,7 +175,7 @@ func TestANodeAnswersJavaClients(t *testing.T) {
 	}
 	// The bundled client reads all three.
 	plain := strings.Repeat("A body of Java's producer, long enough to be compressed. ", 80)
-	cons, err := cl.NewConsumer("reads-java")
+	cons, err := cl.NewConsumer("reads-java", client.WithConcurrency(1))
 	require.NoError(t, err)
 	require.NoError(t, cons.Subscribe("java", client.Tags("TagC")))
 	run, stop := context.WithCancel(ctx)

@@ -288,9 +288,13 @@ func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
 		return s.ask(s.ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"})
 	}
 	lead := s.leads()
-	for at := 0; bad < 0; at++ {
-		reply := pull(lead, at)
-		if reply.Code != remoting.OK {
+	for at := 0; bad < 0; {
+		switch reply := pull(lead, at); reply.Code {
+		case remoting.OK:
+			at++
+		case remoting.PullNotFound: // no leader at this moment
+			time.Sleep(10 * time.Millisecond)
+		default:
 			require.Empty(t, reply.Body)
 			require.Contains(t, reply.Remark, "damaged")
 			bad = at
