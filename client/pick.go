@@ -1,0 +1,126 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// choose is the queue that a message with an order key or a selector has.
+func (p *Producer) choose(ctx context.Context, m *Message) (int, error) {
+	r, err := p.c.routes.forSending(ctx, m.Topic)
+	if err != nil {
+		return 0, err
+	}
+	return p.chooseIn(r, m)
+}
+
+func (p *Producer) chooseIn(r *route, m *Message) (int, error) {
+	if len(r.writable) == 0 {
+		return 0, fmt.Errorf("%w: topic %s has no queue to write to", ErrForbidden, m.Topic)
+	}
+	s := p.selector
+	if s == nil {
+		s = ByOrderKey
+	}
+	n := s(m, len(r.writable))
+	if n < 0 || n >= len(r.writable) {
+		return 0, fmt.Errorf("%w: selector chose queue %d of %d", ErrInvalid, n, len(r.writable))
+	}
+	return r.writable[n], nil
+}
+
+// pick is the lane for a message; free says that another queue would do as
+// well.
+func (p *Producer) pick(r *route, m *Message, queue int) (l *lane, free bool, err error) {
+	if len(r.writable) == 0 {
+		return nil, false, fmt.Errorf("%w: topic %s has no queue to write to", ErrForbidden, r.topic)
+	}
+	if by := r.placed(m); by >= 0 { // whatever the sender chose
+		queue = by
+	}
+	if queue < 0 && (m.OrderKey != "" || p.selector != nil) {
+		if queue, err = p.chooseIn(r, m); err != nil {
+			return nil, false, err
+		}
+	}
+	if queue >= 0 {
+		if queue >= len(r.all) {
+			return nil, false, fmt.Errorf("%w: topic %s has no queue %d", ErrInvalid, r.topic, queue)
+		}
+		l, err = p.lane(r, queue)
+		return l, false, err
+	}
+	l, _, err = p.next(r, "")
+	return l, true, err
+}
+
+// next is the queue for which a request is being gathered, else the next in turn;
+// one that is well and not of the broker name. well is false if there is none, and
+// then it is any.
+func (p *Producer) next(r *route, not string) (l *lane, well bool, err error) {
+	if l := p.gathering(r); l != nil && l.queue.broker != not {
+		return l, true, nil
+	}
+	at := int(p.turn.Add(1) - 1)
+	for slow := range 2 {
+		for i := range r.writable {
+			number := r.writable[(at+i)%len(r.writable)]
+			k := r.key(number)
+			if k.broker == not || slow == 0 && !p.tolerance.available(k.broker) {
+				continue
+			}
+			l, err := p.lane(r, number)
+			if err != nil {
+				return nil, false, err
+			}
+			if l.well() {
+				p.join(l)
+				return l, true, nil
+			}
+		}
+	}
+	l, err = p.lane(r, r.writable[at%len(r.writable)])
+	return l, false, err
+}
+
+// joined is where a topic's last message went that was free to choose, and how many
+// more may follow it.
+type joined struct {
+	lane *lane
+	left int
+}
+
+// gathering is the lane that the topic's last free message went to, if that
+// message's request has not left, and another may join it.
+func (p *Producer) gathering(r *route) *lane {
+	p.mu.Lock()
+	j := p.joined[r.topic]
+	if j.left > 0 {
+		p.joined[r.topic] = joined{j.lane, j.left - 1}
+	}
+	p.mu.Unlock()
+	l := j.lane
+	if j.left == 0 || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
+		return nil
+	}
+	return l
+}
+
+func (p *Producer) join(l *lane) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.joined[l.topic] = joined{l, stickyMessages - 1}
+}
+
+func (p *Producer) lane(r *route, number int) (*lane, error) {
+	k := laneKey{r.topic, r.key(number)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.lanes[k]
+	if l == nil {
+		l = &lane{p: p, topic: r.topic, queue: r.key(number), number: number}
+		p.lanes[k] = l
+	}
+	return l, nil
+}
