@@ -21,15 +21,19 @@ const (
 	gatherMessages = 1024
 	batchOverhead  = 22 // of a message in a batch body
 
-	// Messages that may go to any queue join a request that waits to be sent, this
-	// many and up to this size: few large requests cost less than many small ones.
-	// Then it is the next queue's turn, so that all get as much.
+	// Messages that may go to any queue join a request that waits to be sent, up to
+	// this many and this size, with what is on its way: few large requests cost less than many small ones. After a turn
+	// it is the next queue's, so that all get as much.
 	stickyMessages = 64
 	stickyBytes    = 64 << 10
+	stickyTurn     = 512
+
+	// A request of fewer is not worth waiting for: messages go to another queue at once.
+	worthWaiting = 16
 
 	// Callers that were just answered get to send again before the next request
-	// is made: it carries all of them instead of the first.
-	laneYields = 4
+	// is made: it carries all of them instead of the first. So many turns of the scheduler without one end it.
+	laneYields = 8
 )
 
 // How long one node has for an answer before the next is asked with the same
@@ -106,6 +110,7 @@ type lane struct {
 	mu      sync.Mutex
 	waiting []*unit
 	size    int64 // of what waits
+	flying  int   // units of the request that is on its way
 	running bool
 
 	// Only the goroutine that runs.
@@ -117,11 +122,12 @@ func (l *lane) well() bool {
 	return !l.struggling.Load() && (l.sickUntil.Load() == 0 || time.Now().UnixNano() >= l.sickUntil.Load())
 }
 
-// gathers says that a request is being gathered that has room for more.
+// gathers says that a request is being gathered, or one is on its way that is worth waiting for, and the next
+// has room.
 func (l *lane) gathers() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.waiting) > 0 && l.size < stickyBytes
+	return (len(l.waiting) > 0 || l.flying >= worthWaiting) && l.flying+len(l.waiting) < stickyMessages && l.size < stickyBytes
 }
 
 // add queues u and makes sure that someone sends it.
@@ -148,9 +154,7 @@ func (l *lane) run() {
 		sleep(l.p.ctx, l.p.linger)
 	}
 	for {
-		for range laneYields {
-			runtime.Gosched()
-		}
+		l.gather()
 		batch, late, ok := l.take()
 		if !ok {
 			return
@@ -158,7 +162,32 @@ func (l *lane) run() {
 		fail(late, fmt.Errorf("send to %s: %w: not sent in time", l.topic, ErrUnavailable))
 		if len(batch) > 0 {
 			l.send(batch)
+			l.landed()
 		}
+	}
+}
+
+// landed says that no request is on its way.
+func (l *lane) landed() {
+	l.mu.Lock()
+	l.flying = 0
+	l.mu.Unlock()
+}
+
+// gather returns when nobody has joined the next request for a few turns of the scheduler,
+// or it is full.
+func (l *lane) gather() {
+	for before, quiet := 0, 0; quiet < laneYields; quiet++ {
+		l.mu.Lock()
+		n := len(l.waiting)
+		l.mu.Unlock()
+		if n >= gatherMessages {
+			return
+		}
+		if n > before {
+			before, quiet = n, 0
+		}
+		runtime.Gosched()
 	}
 }
 
@@ -199,6 +228,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 		l.running = false
 		return nil, nil, false
 	}
+	l.flying = len(batch)
 	return batch, late, true
 }
 
@@ -248,6 +278,7 @@ func (l *lane) send(batch []*unit) {
 		case stored:
 			l.sickUntil.Store(0)
 			l.seq += uint64(n)
+			l.landed() // before who is answered sends again
 			l.succeed(batch, r)
 			return
 		case never:

@@ -91,8 +91,8 @@ type joined struct {
 	left int
 }
 
-// gathering is the lane that the topic's last free message went to, if that
-// message's request has not left, and another may join it.
+// gathering is the lane that the topic's last free message went to, if another
+// may join it there.
 func (p *Producer) gathering(r *route) *lane {
 	p.mu.Lock()
 	j := p.joined[r.topic]
@@ -110,7 +110,7 @@ func (p *Producer) gathering(r *route) *lane {
 func (p *Producer) join(l *lane) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.joined[l.topic] = joined{l, stickyMessages - 1}
+	p.joined[l.topic] = joined{l, stickyTurn - 1}
 }
 
 func (p *Producer) lane(r *route, number int) (*lane, error) {

@@ -46,7 +46,7 @@ func (w *WAL) submit(r *walRequest) error {
 func (w *WAL) commit() {
 	var batch []*walRequest
 	var held *walRequest
-	var buf []byte
+	var page walPage
 	for {
 		first := held
 		held = nil
@@ -84,18 +84,17 @@ func (w *WAL) commit() {
 			return
 		}
 		total := int(walFrameSize(size))
-		if cap(buf) < total || cap(buf) > 2*walMaxBatch && total <= walMaxBatch {
-			buf = make([]byte, 0, max(total, 64<<10))
+		b, err := page.frame(s, total)
+		if err != nil {
+			w.fail(err)
+			return
 		}
-		b := buf[:walFrameHeader]
+		b = b[:walFrameHeader]
 		for _, r := range batch {
 			b = append(b, r.records...)
 		}
 		walSealFrame(b, s.head.salt, s.head.number, w.sequence, b[walFrameHeader:], count)
-		for len(b) < total {
-			b = append(b, 0)
-		}
-		took, err := w.write(s, b)
+		took, err := w.write(s, &page)
 		if err != nil {
 			w.fail(err)
 			return
@@ -121,18 +120,15 @@ func (w *WAL) commit() {
 	}
 }
 
-// write makes b durable at the end of s; one that outlasts the deadline fails the log from the timer.
-func (w *WAL) write(s *walSegment, b []byte) (time.Duration, error) {
+// write makes the frame in p durable at the end of s; one that outlasts the deadline fails the log from the timer.
+func (w *WAL) write(s *walSegment, p *walPage) (time.Duration, error) {
 	watch := newPatience(w.o.WriteDeadline, func() {
 		w.fail(fmt.Errorf("write %s at %d: nothing within %s", s.name, s.end, w.o.WriteDeadline))
 	})
 	defer watch.stop()
-	if _, err := s.file.WriteAt(b, s.end); err != nil {
-		return 0, fmt.Errorf("write %s at %d: %w", s.name, s.end, err)
-	}
 	start := time.Now()
-	if err := s.file.SyncData(); err != nil {
-		return 0, fmt.Errorf("sync %s at %d: %w", s.name, s.end, err)
+	if err := s.file.WriteThrough(p.blocks()); err != nil {
+		return 0, fmt.Errorf("write %s at %d: %w", s.name, s.end, err)
 	}
 	took := time.Since(start)
 	return took, w.Err() // the deadline may have passed

@@ -71,14 +71,12 @@ func (s *walSegment) rehead(h walHead) error {
 	return nil
 }
 
-// writeHead makes copies of the header durable, one after the other, with all that was written to the file.
+// writeHead makes copies of the header durable, one after the other, each with the block that it has for itself.
 func (s *walSegment) writeHead(h walHead, copies ...int64) error {
-	b := h.encode()
+	b := vfs.Aligned(vfs.Block)
+	copy(b, h.encode())
 	for _, off := range copies {
-		if _, err := s.file.WriteAt(b, off); err != nil {
-			return fmt.Errorf("head segment %s: %w", s.name, err)
-		}
-		if err := s.file.SyncData(); err != nil {
+		if err := s.file.WriteThrough(b, off); err != nil {
 			return fmt.Errorf("head segment %s: %w", s.name, err)
 		}
 	}
@@ -103,11 +101,9 @@ func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, er
 	}
 	s := &walSegment{file: f, name: name}
 	err = f.Allocate(0, h.size)
-	zeros := make([]byte, min(h.size, zeroStep))
+	zeros := vfs.Aligned(int(min(h.size, zeroStep)))
 	for off := int64(0); err == nil && off < h.size; off += int64(len(zeros)) {
-		if _, err = f.WriteAt(zeros[:min(int64(len(zeros)), h.size-off)], off); err == nil {
-			err = f.SyncData()
-		}
+		err = f.WriteThrough(zeros[:min(int64(len(zeros)), h.size-off)], off)
 	}
 	if err == nil {
 		err = f.Sync()

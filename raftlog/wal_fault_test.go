@@ -112,7 +112,7 @@ func TestWALHeaderOfAFailedSyncIsWrittenAgain(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case op.Kind == vfs.OpWrite && op.Len == 48:
+			case op.Kind == vfs.OpWrite && op.Off < 2*vfs.Block && op.Len == vfs.Block:
 				if heads++; heads == nth+1 {
 					headed = op.Name
 				}

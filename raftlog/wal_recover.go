@@ -87,6 +87,9 @@ func (w *WAL) settle() error {
 	err := w.o.FS.SyncDir(w.dir)
 	for _, s := range w.live {
 		if err == nil {
+			err = s.file.SyncData()
+		}
+		if err == nil {
 			err = s.writeHead(s.head, walSecondHead, 0) // the copy first that may be older
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,42 @@ var conformance = []struct {
 		_, err = f.Map(1)
 		require.ErrorIs(t, err, fs.ErrClosed)
 		require.ErrorIs(t, f.Allocate(0, 1), fs.ErrClosed)
+	}},
+	{"written through is read, whatever was in memory", func(t *testing.T, d vfs.FS, dir string) {
+		f := create(t, d, dir+"/a")
+		write(t, f, 0, strings.Repeat("a", 5*vfs.Block)) // dirty, and read below, so that both are in memory
+		requireContent(t, d, dir+"/a", strings.Repeat("a", 5*vfs.Block))
+		for _, c := range []struct {
+			n, off, skew int
+		}{{vfs.Block, vfs.Block, 0}, {2 * vfs.Block, 0, 0}, {2 * vfs.Block, vfs.Block, 8}, {100, 4000, 0}, {vfs.Block, 4 * vfs.Block, 0}, {vfs.Block, 7 * vfs.Block, 0}, {0, 0, 0}} {
+			b := vfs.Aligned(c.n + c.skew)[c.skew:]
+			for i := range b {
+				b[i] = byte('b' + i%20)
+			}
+			require.NoError(t, f.WriteThrough(b, int64(c.off)))
+			got := make([]byte, c.n)
+			n, err := f.ReadAt(got, int64(c.off))
+			require.Equal(t, c.n, n, "%v", err)
+			require.Equal(t, string(b), string(got))
+		}
+		size, err := f.Size()
+		require.NoError(t, err)
+		require.Equal(t, int64(8*vfs.Block), size)
+		require.NoError(t, d.Rename(dir+"/a", dir+"/b")) // the handle is the file's, not the name's
+		create(t, d, dir+"/a")
+		b := vfs.Aligned(vfs.Block)
+		copy(b, "renamed")
+		require.NoError(t, f.WriteThrough(b, 0))
+		require.NoError(t, f.Close())
+		require.ErrorIs(t, f.WriteThrough(b, 0), fs.ErrClosed)
+		requireContent(t, d, dir+"/a", "")
+		g, err := d.Open(dir + "/b")
+		require.NoError(t, err)
+		defer g.Close()
+		got := make([]byte, 7)
+		_, err = g.ReadAt(got, 0)
+		require.NoError(t, err)
+		require.Equal(t, "renamed", string(got))
 	}},
 	{"list is sorted", func(t *testing.T, d vfs.FS, dir string) {
 		names, err := d.List(dir)

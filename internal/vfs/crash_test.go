@@ -471,3 +471,20 @@ func BenchmarkMapSync(b *testing.B) {
 		}
 	}
 }
+
+func TestWrittenThroughSurvivesAndNothingElse(t *testing.T) {
+	d, f := newFile(t, 4*vfs.Block)
+	write(t, f, 0, strings.Repeat("u", 4*vfs.Block))
+	b := vfs.Aligned(vfs.Block)
+	for i := range b {
+		b[i] = 't'
+	}
+	require.NoError(t, f.WriteThrough(b, vfs.Block))
+	lost := false
+	for seed := range uint64(20) {
+		got := content(t, d.CrashClone(seed), "dir/file")
+		require.Equal(t, b, got[vfs.Block:2*vfs.Block])
+		lost = lost || got[0] == 0
+	}
+	require.True(t, lost)
+}

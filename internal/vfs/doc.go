@@ -6,6 +6,7 @@
 //
 //	change                          durable after
 //	bytes by WriteAt                File.Sync, File.SyncData, Mapping.Sync of the range
+//	bytes by WriteThrough           at once
 //	bytes by a store through a map  the same three
 //	size (WriteAt, Truncate,        File.Sync, File.SyncData; not Mapping.Sync
 //	  Allocate)

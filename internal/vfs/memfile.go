@@ -169,10 +169,18 @@ func (f *memFile) Allocate(off, n int64) error {
 	return pathError("allocate", f.name, f.resize(f.m.seed, off+n))
 }
 
-func (f *memFile) Sync() error     { return f.fsync(OpSync) }
-func (f *memFile) SyncData() error { return f.fsync(OpSyncData) }
+func (f *memFile) Sync() error     { return f.fsync(OpSync, 0, math.MaxInt64) }
+func (f *memFile) SyncData() error { return f.fsync(OpSyncData, 0, math.MaxInt64) }
 
-func (f *memFile) fsync(kind OpKind) error {
+// WriteThrough is two operations, a write and a sync of these bytes.
+func (f *memFile) WriteThrough(b []byte, off int64) error {
+	if _, err := f.WriteAt(b, off); err != nil {
+		return err
+	}
+	return f.fsync(OpSyncData, off, int64(len(b)))
+}
+
+func (f *memFile) fsync(kind OpKind, off, n int64) error {
 	err := f.begin(Op{Kind: kind})
 	if err == errLie {
 		return nil
@@ -183,12 +191,12 @@ func (f *memFile) fsync(kind OpKind) error {
 	if err != nil {
 		f.m.mu.Lock()
 		defer f.m.mu.Unlock()
-		f.forget(f.m.seed, 0, math.MaxInt64)
+		f.forget(f.m.seed, off, n)
 		f.forgetSize()
 		return pathError("sync", f.name, err)
 	}
 	defer f.m.mu.Unlock()
-	f.sync(f.m.seed, 0, math.MaxInt64)
+	f.sync(f.m.seed, off, n)
 	f.syncSize()
 	return nil
 }

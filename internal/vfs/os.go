@@ -93,17 +93,28 @@ func (OS) Lock(name string) (io.Closer, error) {
 
 type osFile struct {
 	f *os.File
+	direct
 }
 
 func (f *osFile) Name() string                            { return f.f.Name() }
 func (f *osFile) ReadAt(b []byte, off int64) (int, error) { return f.f.ReadAt(b, off) }
-func (f *osFile) Close() error                            { return f.f.Close() }
+func (f *osFile) Close() error                            { return errors.Join(f.f.Close(), f.direct.close()) }
 func (f *osFile) Truncate(size int64) error               { return spaceError(f.f.Truncate(size)) }
 func (f *osFile) Sync() error                             { return spaceError(f.f.Sync()) }
 
 func (f *osFile) WriteAt(b []byte, off int64) (int, error) {
 	n, err := f.f.WriteAt(b, off)
 	return n, spaceError(err)
+}
+
+func (f *osFile) WriteThrough(b []byte, off int64) error {
+	if done, err := f.direct.write(f.f, b, off); done {
+		return spaceError(err)
+	}
+	if _, err := f.WriteAt(b, off); err != nil {
+		return err
+	}
+	return f.SyncData()
 }
 
 func (f *osFile) Size() (int64, error) {

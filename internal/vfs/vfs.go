@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"unsafe"
 )
 
 // PageSize is the unit in which Mem keeps a file and in which maps fault.
@@ -98,6 +99,12 @@ type File interface {
 	// those of Sync.
 	SyncData() error
 
+	// WriteThrough is WriteAt and then SyncData of these bytes, in one step where the
+	// disk has one. Of bytes written otherwise it promises nothing. With b
+	// from Aligned, and off and len(b) multiples of Block, the bytes do not go through
+	// the page cache. Errors are those of both.
+	WriteThrough(b []byte, off int64) error
+
 	// Map maps the bytes [0,size), shared and for reading and writing. size
 	// may exceed the file's: touching pages beyond its end faults (see Guard)
 	// until the file has grown there.
@@ -111,6 +118,17 @@ type File interface {
 	// Drop is a hint that the range will not be read soon; n of 0 means to the
 	// end of the file. Bytes that are not on disk yet stay in memory.
 	Drop(off, n int64) error
+}
+
+// Block is what WriteThrough writes best in multiples of, in bytes: a page, which is
+// at least a sector of any disk.
+const Block = 4096
+
+// Aligned is n bytes of memory, zeros, that begin at a multiple of Block.
+func Aligned(n int) []byte {
+	b := make([]byte, n+Block-1)
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (Block - 1))
+	return b[skip : skip+n : skip+n]
 }
 
 // Mapping is a file's bytes as memory. Sync and Populate may run beside each

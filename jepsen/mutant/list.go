@@ -128,11 +128,11 @@ var All = []Mutant{
 	},
 	{
 		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",
-		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "if err := w.Err(); err != nil {",
+		File: "raftlog/committer.go", Old: "if err := s.file.WriteThrough(p.blocks()); err != nil {", New: "if _, err := s.file.WriteAt(p.blocks()); err != nil {",
 	},
 	{
 		Name: "sync-error-passed-over", Bug: "a sync of the write-ahead log that fails is taken for one that did not", Nemesis: "fsync-error", Property: "faults", Unknown: true, // the node does not end
-		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "s.file.SyncData()\n	if err := w.Err(); err != nil {",
+		File: "raftlog/committer.go", Old: "if err := s.file.WriteThrough(p.blocks()); err != nil {", New: "s.file.WriteThrough(p.blocks())\n	if err := w.Err(); err != nil {",
 	},
 	{
 		Name: "idle-links", Bug: "the suite cuts nobody off", Nemesis: "isolate", Property: "faults", Unknown: true,

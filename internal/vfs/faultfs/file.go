@@ -103,6 +103,14 @@ func (l *layered) SyncData() error {
 	return l.c.sync(l.File)
 }
 
+// WriteThrough is two operations, a write and a sync.
+func (l *layered) WriteThrough(b []byte, off int64) error {
+	if _, err := l.WriteAt(b, off); err != nil {
+		return err
+	}
+	return l.SyncData()
+}
+
 func (l *layered) Map(size int64) (vfs.Mapping, error) {
 	m, err := l.File.Map(size)
 	if err != nil {
