@@ -36,6 +36,9 @@ func (d *direct) write(file *os.File, b []byte, off int64) (done bool, err error
 	if f == nil {
 		return err != nil, err
 	}
+	if done, err = writeAsync(f, b, off); done && !errors.Is(err, unix.EINVAL) {
+		return true, err
+	}
 	n, err := f.WriteAt(b, off)
 	if n == 0 && errors.Is(err, unix.EINVAL) { // larger blocks, or a file system that finds out now
 		d.mu.Lock()
