@@ -106,6 +106,7 @@ var properties = []property{
 	{"P10", "a transaction has one fate, and its message shares it", false, fates},
 	{"P11", "who holds a queue's lock holds it alone, and it is handled in order", false, locks},
 	{"P12", "a message that is to come later comes after its time, once; taken back, never", false, timers},
+	{"P13", "what a group put back comes again, at most as often as set, then it is a dead letter; each once", false, retries},
 	{"P14", "a topic that was created is there for everybody, and its messages go with it", false, topics},
 	{"P15", "a batch is stored together or not at all", false, batch},
 	{"P16", "replicas are identical", true, identical},

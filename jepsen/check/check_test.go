@@ -36,7 +36,10 @@ func TestAHistoryThatKeepsEveryPromiseIsValid(t *testing.T) {
 }
 
 // edit is a history that can be broken.
-type edit struct{ ops []history.Op }
+type edit struct {
+	ops   []history.Op
+	added int
+}
 
 // find is the first line that matches.
 func (e *edit) find(ok func(op *history.Op) bool) *history.Op {
@@ -279,7 +282,7 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 	for _, x := range mutations {
 		t.Run(x.name, func(t *testing.T) {
 			for seed := range uint64(20) {
-				e := &edit{modelHistory(seed)}
+				e := &edit{ops: modelHistory(seed)}
 				x.change(e)
 				rep, err := History(e.ops)
 				require.NoError(t, err)
@@ -327,7 +330,7 @@ func TestWhatIsNoHistoryIsNotJudged(t *testing.T) {
 		{"places missing", "have 0 places", func(e *edit) { _, ok := e.acked(1); ok.Places = nil }},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			e := &edit{slices.Clone(good)}
+			e := &edit{ops: slices.Clone(good)}
 			x.change(e)
 			_, err := History(e.ops)
 			require.ErrorContains(t, err, x.want)

@@ -175,7 +175,7 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 
 // plan divides the rate between the workloads and says what the run is to be.
 func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
-	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk"}, Groups: make(map[string][]string)}
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk"}, Groups: make(map[string][]string), Copies: make(map[string]history.CopiesOf), Retries: make(map[string]history.Retries)}
 	var names []string
 	for _, w := range workloads {
 		names = append(names, w.Name)
@@ -190,6 +190,7 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 		for g, t := range w.Groups {
 			p.Groups[g] = t.names()
 		}
+		maps.Copy(p.Retries, w.Retries)
 	}
 	p.Workload = strings.Join(names, ",")
 	for i := range nodes {
@@ -197,6 +198,11 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 	}
 	for _, t := range r.topics() {
 		p.Queues = append(p.Queues, t.names()...)
+		if t.Copies.Group != "" {
+			for _, q := range t.names() {
+				p.Copies[q] = t.Copies
+			}
+		}
 	}
 	return p
 }
@@ -267,6 +273,9 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 		}
 	}
 	for _, t := range r.topics() {
+		if t.Copies.Group != "" {
+			continue
+		}
 		if err := r.probe(ctx, t); err != nil {
 			r.healed = append(r.healed, err.Error())
 		}
@@ -274,6 +283,11 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	groups := r.groups()
 	for _, g := range slices.Sorted(maps.Keys(groups)) {
 		r.drain(ctx, g, groups[g])
+	}
+	for _, p := range r.parts {
+		if p.drain != nil {
+			p.drain(ctx, r)
+		}
 	}
 	stopWatching()
 	watchers.Wait()

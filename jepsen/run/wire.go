@@ -180,8 +180,9 @@ const (
 )
 
 type pulled struct {
-	offset int64
-	body   []byte
+	offset, physical int64
+	times            int // how often its group was given it before
+	body             []byte
 }
 
 // pull asks once, without waiting for messages to come. next is where it goes on.
@@ -219,7 +220,7 @@ func (w *wire) pullOf(ctx context.Context, n *cluster.Node, q wireQueue, group s
 		if err != nil {
 			return nil, from, pullFailed, err.Error()
 		}
-		ms = append(ms, pulled{int64(rec.QueueOffset()), bytes.Clone(rec.Body())})
+		ms = append(ms, pulled{int64(rec.QueueOffset()), rec.PhysicalOffset(), int(rec.ReconsumeTimes()), bytes.Clone(rec.Body())})
 		body = body[len(rec):]
 	}
 	return ms, h.NextBeginOffset, pullGiven, ""
