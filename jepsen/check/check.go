@@ -113,6 +113,7 @@ var properties = []property{
 	{"P17", "ends and reads know of all that was acknowledged before", false, fresh},
 	{"P19", "a queue's first offset only rises, and nothing above it goes", false, trims},
 	{"P20", "all is well again soon after the last fault", true, recovery},
+	{"terms", "a partition has one leader in a term", false, terms},
 	{"disk", "what a node gave at the end is on its disk when it has stopped", false, disk},
 	{"load", "enough was done to mean something", true, load},
 	{"faults", "each planned fault happened and had its effect", false, faults},

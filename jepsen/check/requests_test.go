@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,10 @@ func (s *script) transaction(process, value, fate string, answer history.Type) {
 
 func (s *script) decide(process, value, fate string, answer history.Type) {
 	s.call(history.Op{Process: process, F: history.Decide, Values: []string{value}, Fate: fate}, answer, history.Op{})
+}
+
+func (s *script) leads(node string, partition, term uint64) {
+	s.add(history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: node, Event: &history.Told{What: fmt.Sprintf("leadership lead=true term=%d", term), Partition: partition}})
 }
 
 func (s *script) exit(node, how string) {
@@ -532,6 +537,30 @@ func TestRequestsAreJudged(t *testing.T) {
 		}},
 		{"nobody was asked", "P10", Invalid, "nobody was asked", func(s *script) {
 			s.transaction("3", "3-0", "", "")
+			s.end(0)
+		}},
+
+		{"what is below a floor", "P1", Valid, "1 acknowledged values are below", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.end(1, "0-1")
+		}},
+		{"a floor where nothing goes", "P1", Invalid, "has nothing there", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.end(1, "0-1")
+		}},
+		{"leaders of their own terms", "terms", Valid, "", func(s *script) {
+			s.leads("n1", 1, 2)
+			s.leads("n1", 2, 2)
+			s.leads("n1", 1, 2) // read again
+			s.leads("n2", 1, 3)
+			s.end(0)
+		}},
+		{"two leaders in one term", "terms", Invalid, "in the same term", func(s *script) {
+			s.leads("n1", 1, 2)
+			s.leads("n2", 1, 2)
 			s.end(0)
 		}},
 

@@ -268,6 +268,17 @@ func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, er
 	}
 }
 
+// Ended reports whether the last process has ended by itself, with this exit code.
+func (n *Node) Ended(code int) bool {
+	n.mu.Lock()
+	p := n.proc
+	n.mu.Unlock()
+	if p == nil || n.running() != nil {
+		return false
+	}
+	return p.cmd.ProcessState.ExitCode() == code
+}
+
 // Wipe takes the node's folder away. The process must be gone.
 func (n *Node) Wipe() error {
 	n.turn.Lock()

@@ -189,6 +189,8 @@ type Plan struct {
 	Groups map[string][]string `json:"groups,omitempty"`
 	// Copies are those of Queues that hold what groups put back.
 	Copies map[string]CopiesOf `json:"copies,omitempty"`
+	// Trims are those of Queues of which messages may go; of the others nothing does.
+	Trims []string `json:"trims,omitempty"`
 	// Retries are how often a group's messages come again at most, and the queues that it consumes.
 	Retries map[string]Retries `json:"retries,omitempty"`
 	Sends   int                `json:"sends"`            // how many the rate and the time allow

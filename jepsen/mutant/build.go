@@ -61,10 +61,15 @@ func (m Mutant) Build(ctx context.Context, source, dir string) error {
 	return nil
 }
 
+// imports are those that bugs use and their files may not import, by what they are known by.
+var imports = [][2]string{{"time.Now()", "time"}, {"sync.Map", "sync"}, {"atomic.Int32", "sync/atomic"}}
+
 // withImports adds what a bug uses and its file does not import.
 func withImports(text string) string {
-	if strings.Contains(text, "time.Now()") && !strings.Contains(text, "\t\"time\"\n") {
-		text = strings.Replace(text, "import (\n", "import (\n\t\"time\"\n", 1)
+	for _, x := range imports {
+		if line := "\t\"" + x[1] + "\"\n"; strings.Contains(text, x[0]) && !strings.Contains(text, line) {
+			text = strings.Replace(text, "import (\n", "import (\n"+line, 1)
+		}
 	}
 	return text
 }

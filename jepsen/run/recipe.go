@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"raftmq/internal/faults"
@@ -19,6 +22,7 @@ var recipes = []kind{
 	{name: "slow-leader", area: "recipe", says: "R2: a leader's timers run at a sixth, it is stopped for 3 to 4 s, and goes on", short: 3 * time.Second, long: 4 * time.Second, build: true, timers: true, begin: slowLeader},
 	{name: "amnesia", area: "recipe", says: "R3: two nodes are stopped, the third loses its power and is started, the two go on", short: time.Second, long: 2 * time.Second, build: true, begin: amnesia},
 	{name: "flip-then-lead", area: "recipe", says: "R6, R7: bits of a node's files change while it is down, then the others are stopped in turn, so that it may lead", short: time.Second, long: 2 * time.Second, begin: flipThenLead},
+	{name: "damaged-minority", area: "recipe", says: "R6: a node lags, of the two others one is killed, and bits of what only those two have change; then the sound one is stopped", short: time.Second, long: 2 * time.Second, begin: damagedMinority},
 	{name: "truncate-power", area: "recipe", says: "R10: a leader is cut off with what it alone has, comes back to another's log, and loses its power", short: 2 * time.Second, long: 4 * time.Second, links: true, build: true, begin: truncatePower},
 	{name: "isolate-leader", area: "recipe", says: "R12: a leader is cut off from its followers and not from clients, for longer than it may believe in itself", short: 5 * time.Second, long: 8 * time.Second, links: true, unseats: true, begin: func(_ context.Context, h *hit) error {
 		return h.rules(both(h.away()), link.Rule{Cut: true})
@@ -117,6 +121,79 @@ func flipThenLead(ctx context.Context, h *hit) error {
 	}
 	h.detail, h.count = what, 3
 	return nil
+}
+
+// damagedMinority has a node lag behind what is acknowledged, damages that on one of the two
+// that have it, and leaves the lagging and the damaged one alone: they must not go on
+// without it.
+func damagedMinority(ctx context.Context, h *hit) error {
+	lags, sound := h.also[0], h.also[1]
+	before, err := frames(h.node)
+	if err != nil || len(before) == 0 {
+		return errors.Join(err, errors.New("the write-ahead log has no frames"))
+	}
+	known := before[len(before)-1].sequence
+	if _, err := lags.Pause(); err != nil {
+		return err
+	}
+	h.resumeAgain(lags)
+	sleep(ctx, h.draw(1500*time.Millisecond, 3*time.Second))
+	if h.pid, err = h.node.Kill(); err != nil {
+		return err
+	}
+	h.undone = "start"
+	h.undo = func(ctx context.Context) error {
+		for _, n := range h.also {
+			if is, _ := n.Paused(); is {
+				if _, err := n.Resume(); err != nil {
+					return err
+				}
+			}
+		}
+		return h.startOrReplace(ctx)
+	}
+	all, err := frames(h.node)
+	if err != nil {
+		return err
+	}
+	late := slices.DeleteFunc(all, func(f frame) bool { return f.sequence <= known })
+	if len(late) < 8 {
+		return fmt.Errorf("%d frames were written while %s was stopped", len(late), lags.Name)
+	}
+	if err := h.flipIn(late[len(late)/4+h.rng.IntN(len(late)/2)]); err != nil {
+		return err
+	}
+	if _, err := sound.Pause(); err != nil {
+		return err
+	}
+	if _, err := lags.Resume(); err != nil {
+		return err
+	}
+	if err := h.node.Start(); err != nil {
+		return err
+	}
+	h.node.MayEnd(true)
+	sleep(ctx, h.draw(3*time.Second, 5*time.Second)) // long enough for an election, if they hold one
+	return nil
+}
+
+// flipIn changes a bit of a frame's records.
+func (h *hit) flipIn(f frame) error {
+	file, err := os.OpenFile(f.file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	b, at := make([]byte, 1), int64(f.at+h.rng.IntN(f.size))
+	if _, err := file.ReadAt(b, at); err != nil {
+		return err
+	}
+	was := b[0]
+	b[0] ^= 1 << h.rng.IntN(8)
+	h.count = 1
+	h.detail = fmt.Sprintf("%s at %d, in frame %d: %#02x to %#02x", filepath.Base(f.file), at, f.sequence, was, b[0])
+	_, err = file.WriteAt(b, at)
+	return err
 }
 
 func truncatePower(_ context.Context, h *hit) error {

@@ -201,7 +201,7 @@ func (c *retrier) consume(ctx context.Context, t Topic, q int) {
 // handle reports whether a message was handled, or put back. What nobody knows of is put
 // back again, as a careful program does.
 func (c *retrier) handle(ctx context.Context, t Topic, q int, m pulled) bool {
-	value, p := decode(m.body), history.Place{Queue: t.Queue(q), Offset: m.offset}
+	value, p := m.value(), history.Place{Queue: t.Queue(q), Offset: m.offset}
 	op := history.Op{Process: c.process, Type: history.OK, F: history.Deliver, Group: retryGroup, Messages: []history.Message{{Queue: p.Queue, Offset: p.Offset, Value: value, Times: m.times}}}
 	again := t.Copies.Group != "" && m.times == 0 // it was a dead letter
 	failed, bury := fails(value, m.times)

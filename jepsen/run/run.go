@@ -175,7 +175,7 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 
 // plan divides the rate between the workloads and says what the run is to be.
 func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
-	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk"}, Groups: make(map[string][]string), Copies: make(map[string]history.CopiesOf), Retries: make(map[string]history.Retries)}
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk", "terms"}, Groups: make(map[string][]string), Copies: make(map[string]history.CopiesOf), Retries: make(map[string]history.Retries)}
 	var names []string
 	for _, w := range workloads {
 		names = append(names, w.Name)
@@ -198,6 +198,9 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 	}
 	for _, t := range r.topics() {
 		p.Queues = append(p.Queues, t.names()...)
+		if t.Attributes["retention-bytes"] != "" {
+			p.Trims = append(p.Trims, t.names()...)
+		}
 		if t.Copies.Group != "" {
 			for _, q := range t.names() {
 				p.Copies[q] = t.Copies
@@ -209,7 +212,7 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 
 // args are the servers' flags: a workload's stand in place of what all runs have.
 func (r *run) args() []string {
-	out := slices.Clone(serverArgs)
+	out := append(slices.Clone(serverArgs), "--retention", max(leastRetention, 10*r.o.Limit).String())
 	for _, p := range r.parts {
 		out = append(out, p.Args...)
 	}
