@@ -141,6 +141,11 @@ func History(ops []history.Op) (*Report, error) {
 			if r.Checked == 0 {
 				r.doubt("nothing to check")
 			}
+			for _, n := range needs[p.id] {
+				if !n.met(f) {
+					r.doubt("%s", n.says)
+				}
+			}
 			rep.Verdict = max(rep.Verdict, r.Verdict)
 		}
 		rep.Results = append(rep.Results, r)
