@@ -6,9 +6,13 @@ type Mutant struct {
 	Bug      string // in words
 	File     string // of the source tree
 	Old, New string // Old is there exactly once
+	// Also is a second place of the same file and what stands there instead, if one is not
+	// enough.
+	Also     [2]string
 	Workload string // that brings it out; empty: log
 	Nemesis  string
 	Property string // by its id in package check, that must not be valid
+	Longer   int    // how many times the usual time its runs take; 0: once
 	Unknown  bool   // the property is to be unknown, not invalid: a bug of the suite itself, or one that shows as a fault without its effect
 }
 
@@ -131,6 +135,10 @@ var All = []Mutant{
 		File: "broker/retry.go", Old: "		res, err := p.delays.append(ctx, item)\n", New: "		res, err := fsm.DelayedResult{}, error(nil)\n		time.AfterFunc(time.Second, func() { p.delays.append(context.Background(), item) })\n",
 	},
 	{
+		Name: "put-back-again", Bug: "a node asks the next leader to put a message back when the answer of the one before was lost", Workload: "retry", Nemesis: "kill,storm", Property: "P13", Longer: 2,
+		File: "broker/retry.go", Old: "return b.atPartition(ctx, r, part, forwardWait, false, func", New: "return b.atPartition(ctx, r, part, forwardWait, true, func",
+	},
+	{
 		Name: "times-in-memory", Bug: "how often a message was given is counted in the node's memory", Workload: "retry", Nemesis: "kill", Property: "P13",
 		File: "broker/retry.go", Old: "func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {\n	m := rec.Message()\n",
 		New: "var timesHere sync.Map\n\nfunc (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {\n	m := rec.Message()\n	key, _ := rec.Property(message.PropUniqueKey)\n	n, _ := timesHere.LoadOrStore(h.Group+key, new(atomic.Int32))\n	m.ReconsumeTimes = n.(*atomic.Int32).Add(1) - 1\n",
@@ -207,6 +215,19 @@ var All = []Mutant{
 	{
 		Name: "room-passed-over", Bug: "that there is no room on disk is passed over", Nemesis: "disk-full", Property: "P20",
 		File: "fsm/partition.go", Old: "if err := m.store.Reserve(len(l.Data)); err != nil {", New: "if err := m.store.Reserve(len(l.Data)); err != nil && l.Index == 0 {",
+	},
+	{
+		Name: "beats-beside", Bug: "heartbeats take the library's fast path (hashicorp/raft issue 695)", Workload: "mixed", Nemesis: "slow-leader", Longer: 4, Property: "P16",
+		File: "raftlog/grouptransport.go", Old: "func (g *GroupTransport) SetHeartbeatHandler(func(raft.RPC)) {}", New: "func (g *GroupTransport) SetHeartbeatHandler(f func(raft.RPC)) { fastBeats.Store(g, f) }\n\nvar fastBeats sync.Map",
+		Also: [2]string{"	g.queued++\n	g.bytes += in.size\n	g.consumer <-", "	if a, ok := in.command.(*raft.AppendEntriesRequest); ok && len(a.Entries) == 0 && a.PrevLogEntry == 0 && a.LeaderCommitIndex == 0 {\n		if f, ok := fastBeats.Load(g); ok {\n			go func() {\n				f.(func(raft.RPC))(raft.RPC{Command: in.command, RespChan: in.resp})\n				r := <-in.resp\n				in.respond(r.Response, r.Error, false)\n			}()\n			return true\n		}\n	}\n	g.queued++\n	g.bytes += in.size\n	g.consumer <-"},
+	},
+	{
+		Name: "idle-operators", Bug: "the suite takes no dead letter out", Workload: "retry", Nemesis: "kill", Property: "P13", Unknown: true,
+		File: "jepsen/run/retry.go", Old: "for sleep(ctx, lookEvery) {", New: "for sleep(ctx, lookEvery<<10) {",
+	},
+	{
+		Name: "idle-reader", Bug: "the suite's reader reads a little and then nothing", Nemesis: "kill", Property: "P7", Unknown: true,
+		File: "jepsen/run/reader.go", Old: "	for ctx.Err() == nil {\n", New: "	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)\n	defer cancel()\n	for ctx.Err() == nil {\n",
 	},
 	{
 		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",

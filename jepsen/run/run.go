@@ -24,6 +24,7 @@ import (
 // Options are a run's.
 type Options struct {
 	Program string // the raftmq to run
+	Other   string // another release's raftmq; "": there is none
 	Stock   string // RocketMQ's Go client, conformance/stockclient; "": it is not there
 	Store   string // where history.jsonl, schedule.json and the nodes' files go; must exist, without them
 	Seed    history.Seed
@@ -78,6 +79,9 @@ func Run(ctx context.Context, o Options) (err error) {
 			return fmt.Errorf("the schedule has no fault %q", p.Kind)
 		}
 	}
+	if err := Missing(o.Faults, o.Other != ""); err != nil {
+		return err
+	}
 	b, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
 		return err
@@ -113,7 +117,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, net.Close()) }()
 	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Other: o.Other, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {
