@@ -176,7 +176,7 @@ var All = []Mutant{
 		File: "fsm/state.go", Old: "	st.dedup.decode(r)\n", New: "	st.dedup.decode(r)\n	st.dedup = newDedup()\n",
 	},
 	{
-		Name: "offsets-forgotten", Bug: "a checkpoint does not have the groups' offsets", Workload: "retention", Nemesis: "kill", Property: "P8",
+		Name: "offsets-forgotten", Bug: "a checkpoint does not have the groups' offsets", Workload: "retention", Nemesis: "kill-all", Property: "P8",
 		File: "fsm/state.go", Old: "	st.offsets.decode(r)\n", New: "	st.offsets.decode(r)\n	st.offsets = newOffsets()\n",
 	},
 	{
@@ -193,7 +193,7 @@ var All = []Mutant{
 		New: "				p.timers.term, p.timers.next = 0, never\n				continue\n			}\n			if p.timers.next = min(p.timers.next, added); p.timers.next > now {",
 	},
 	{
-		Name: "unchecked", Bug: "records are served without a look at their checksum", Nemesis: "flip-live", Property: "P2",
+		Name: "unchecked", Bug: "records are served without a look at their checksum", Nemesis: "flip-live", Longer: 4, Property: "P2",
 		File: "store/read.go", Old: "			rec := b[p.pos-start:][:p.size]\n			if crc32.Checksum(rec, castagnoli) != p.crc {", New: "			rec := b[p.pos-start:][:p.size]\n			if crc32.Checksum(rec, castagnoli) != p.crc && i < 0 {",
 	},
 	{

@@ -199,8 +199,8 @@ func (h *hit) mustEnd(r faultfs.Rule) error {
 // segment that was never used ends there.
 const walHead = 8 << 10
 
-// damaged are the kinds of files that a bit is flipped in.
-var damaged = []string{".log", ".q", ".keys", ".floor"}
+// damaged are the kinds of files that a bit is flipped in; messages are most of them.
+var damaged = []string{".log", ".log", ".log", ".q", ".keys", ".floor"}
 
 // flip changes a bit of a byte that is not zero, in a file of a kind drawn; kinds of
 // which there is none yet are passed over.

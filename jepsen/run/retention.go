@@ -12,7 +12,8 @@ import (
 // retentionTopic keeps little more than two segments of the shortest length.
 var retentionTopic = Topic{Name: "jepsen-retention", Partitions: partitions, Queues: 1, Attributes: map[string]string{"retention-bytes": "150000"}}
 
-const retentionGroup = "jepsen-retention"
+// retentionGroups is how many groups commit there now and then.
+const retentionGroups = 16
 
 // retentionLoad fills a topic that keeps little, and looks below, at and above its
 // minimum through all nodes.
@@ -80,9 +81,13 @@ func (l *looker) run(ctx context.Context, pace *pace) {
 		case 1:
 			from += l.rng.Int64N(g.End - g.Min + 1)
 		}
-		if l.rng.IntN(4) == 0 { // where replicas make checkpoints, since files go: what is in one is asked for when a node is back
-			l.wire.commit(on, l.name, retentionGroup, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes), from)
-			l.wire.committed(on, l.name, retentionGroup, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes))
+		// Here replicas make checkpoints, since files go. Of what a group commits seldom, a node that is
+		// back knows from there only.
+		switch group := fmt.Sprintf("jepsen-retention-%d", l.rng.IntN(retentionGroups)); l.rng.IntN(8) {
+		case 0:
+			l.wire.commit(on, l.name, group, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes), from)
+		case 1, 2, 3:
+			l.wire.committed(on, l.name, group, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes))
 		}
 		l.wire.look(on, l.name, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes), from, 64)
 	}
