@@ -110,7 +110,9 @@ func (b *Broker) atEnd(ctx context.Context, r *request, part fsm.Partition, read
 	if r.forwarded && r.Ext[extCopy] == "1" {
 		return b.fromCopy(ctx, r, part.ID, read)
 	}
-	reply := b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+	// Who is told how many dead letters it took out must not be told of a second time only.
+	again := r.Code != remoting.DeadLetters || r.Ext["op"] == remoting.ListLetters
+	reply := b.atPartition(ctx, r, part, forwardWait, again, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		ctx, cancel := context.WithTimeout(ctx, forwardWait)
 		defer cancel()
 		if err := p.replica.ReadIndex(ctx); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -50,8 +51,12 @@ faults it can have. Exits with 0 if there is a backend on which every fault work
 					here = "no: not a test build"
 				case timers && noTimers != nil:
 					here = "no: " + noTimers.Error()
+				case run.Missing([]string{f[1]}, true) != nil:
+					here = "no: " + run.Missing([]string{f[1]}, true).Error()
+				case run.Missing([]string{f[1]}, false) != nil:
+					here = "works with --other"
 				}
-				if here != "works" {
+				if strings.HasPrefix(here, "no") {
 					missing++
 				}
 				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f[0], f[1], here, f[2])

@@ -105,7 +105,7 @@ func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir strin
 		if err := os.RemoveAll(runs); err != nil { // of one that was broken off
 			return s, err
 		}
-		c := exec.CommandContext(ctx, filepath.Join(dir, "jepsen"), "test", "--workload", cmp.Or(m.Workload, "log"), "--nemesis", m.Nemesis, "--time-limit", limit.String(), "--rate", strconv.Itoa(rate),
+		c := exec.CommandContext(ctx, filepath.Join(dir, "jepsen"), "test", "--workload", cmp.Or(m.Workload, "log"), "--nemesis", m.Nemesis, "--time-limit", (limit * time.Duration(max(1, m.Longer))).String(), "--rate", strconv.Itoa(rate),
 			"--seed", strconv.Itoa(s.Seed), "--store", runs)
 		c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it ends its nodes first
 		c.WaitDelay = time.Minute

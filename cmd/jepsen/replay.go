@@ -54,15 +54,16 @@ func (s setting) again() string {
 }
 
 // programs are what a run starts.
-type programs struct{ server, stock string }
+type programs struct{ server, other, stock string }
 
 func (p *programs) flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.server, "binary", "", "the raftmq to test (default: raftmq-faults, else raftmq, beside this program)")
+	c.Flags().StringVar(&p.other, "other", "", "the raftmq of another release, for the fault upgrade")
 	c.Flags().StringVar(&p.stock, "stock", "", "RocketMQ's Go client, for the workload stock (default: stockclient beside the raftmq, built by make stockclient)")
 }
 
 func (p *programs) find(o *run.Options) error {
-	o.Program, o.Stock = p.server, p.stock
+	o.Program, o.Other, o.Stock = p.server, p.other, p.stock
 	if err := findProgram(&o.Program); err != nil {
 		return err
 	}

@@ -106,12 +106,14 @@ var properties = []property{
 	{"P10", "a transaction has one fate, and its message shares it", false, fates},
 	{"P11", "who holds a queue's lock holds it alone, and it is handled in order", false, locks},
 	{"P12", "a message that is to come later comes after its time, once; taken back, never", false, timers},
+	{"P13", "what a group put back comes again, at most as often as set, then it is a dead letter; each once", false, retries},
 	{"P14", "a topic that was created is there for everybody, and its messages go with it", false, topics},
 	{"P15", "a batch is stored together or not at all", false, batch},
 	{"P16", "replicas are identical", true, identical},
 	{"P17", "ends and reads know of all that was acknowledged before", false, fresh},
 	{"P19", "a queue's first offset only rises, and nothing above it goes", false, trims},
 	{"P20", "all is well again soon after the last fault", true, recovery},
+	{"terms", "a partition has one leader in a term", false, terms},
 	{"disk", "what a node gave at the end is on its disk when it has stopped", false, disk},
 	{"load", "enough was done to mean something", true, load},
 	{"faults", "each planned fault happened and had its effect", false, faults},
@@ -138,6 +140,11 @@ func History(ops []history.Op) (*Report, error) {
 			p.check(f, &r)
 			if r.Checked == 0 {
 				r.doubt("nothing to check")
+			}
+			for _, n := range needs[p.id] {
+				if !n.met(f) {
+					r.doubt("%s", n.says)
+				}
 			}
 			rep.Verdict = max(rep.Verdict, r.Verdict)
 		}

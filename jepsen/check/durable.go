@@ -8,7 +8,7 @@ import (
 )
 
 // durable: each acknowledged value is on each replica at the place of its receipt,
-// unless that is below the queue's floor.
+// unless that is below the floor of a queue of which messages may go.
 func durable(f *facts, r *Result) {
 	f.needFinal(r)
 	below := 0
@@ -18,7 +18,7 @@ func durable(f *facts, r *Result) {
 		}
 		for i, v := range s.values {
 			p := s.outcome.Places[i]
-			if p.Offset < f.floor(p.Queue) {
+			if p.Offset < f.floor(p.Queue) && slices.Contains(f.plan.Trims, p.Queue) {
 				below++
 				continue
 			}

@@ -16,7 +16,8 @@ type facts struct {
 	final   map[dumpKey]*dump           // what each node holds at the end
 	onDisk  map[dumpKey]*dump           // what lies on each disk when the nodes have stopped
 	bounds  map[string]*history.Op      // of each queue, at the end
-	places  map[string][]sight          // of each value in the final dumps: each place once, with the first line that shows it
+	places  map[string][]sight          // of each value in the final dumps: each place once, with the first line that shows it; without copies
+	copies  map[string][]sight          // of each value among what groups put back, likewise
 	invoked map[*history.Op]*history.Op // the Invoke of an outcome
 	asked   map[string][]*asked         // all requests, by what they do
 	resent  map[string][]*asked         // those that sent a value again
@@ -41,6 +42,7 @@ type dump struct {
 // sight is that a value stood in a place.
 type sight struct {
 	place history.Place
+	times int // how often the group had been given it
 	op    *history.Op
 }
 
@@ -58,7 +60,7 @@ func gather(ops []history.Op) (*facts, error) {
 		return nil, errors.New("the history does not begin with what the run was to be")
 	}
 	f := &facts{ops: ops, plan: ops[0].Run, byValue: make(map[string]*send), final: make(map[dumpKey]*dump), onDisk: make(map[dumpKey]*dump), bounds: make(map[string]*history.Op),
-		places: make(map[string][]sight), invoked: make(map[*history.Op]*history.Op), asked: make(map[string][]*asked), resent: make(map[string][]*asked)}
+		places: make(map[string][]sight), copies: make(map[string][]sight), invoked: make(map[*history.Op]*history.Op), asked: make(map[string][]*asked), resent: make(map[string][]*asked)}
 	if len(f.plan.Nodes) == 0 || len(f.plan.Queues) == 0 {
 		return nil, errors.New("the history does not name nodes and queues")
 	}
@@ -130,6 +132,8 @@ func complete(op *history.Op) error {
 		ok = len(op.Values) == 1
 	case history.Commit, history.Reset:
 		ok = len(op.Places) == 1
+	case history.Back, history.TakeOut:
+		ok = len(op.Places) == 1 && len(op.Values) == 1
 	case history.Look:
 		ok = op.Range != nil
 	}
@@ -163,14 +167,18 @@ func answers(inv, op *history.Op) error {
 
 func (f *facts) addFinal(op *history.Op) {
 	add(f.final, op)
+	to := f.places
+	if _, copies := f.plan.Copies[op.Queue]; copies {
+		to = f.copies
+	}
 	for _, m := range op.Messages {
 		p := history.Place{Queue: m.Queue, Offset: m.Offset}
 		known := false
-		for _, s := range f.places[m.Value] {
+		for _, s := range to[m.Value] {
 			known = known || s.place == p
 		}
 		if !known {
-			f.places[m.Value] = append(f.places[m.Value], sight{p, op})
+			to[m.Value] = append(to[m.Value], sight{p, m.Times, op})
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -67,12 +68,20 @@ func (s *script) decide(process, value, fate string, answer history.Type) {
 	s.call(history.Op{Process: process, F: history.Decide, Values: []string{value}, Fate: fate}, answer, history.Op{})
 }
 
+func (s *script) leads(node string, partition, term uint64) {
+	s.add(history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: node, Event: &history.Told{What: fmt.Sprintf("leadership lead=true term=%d", term), Partition: partition}})
+}
+
 func (s *script) exit(node, how string) {
 	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 }
 
 func (s *script) fault(node, kind string, lasted int64) {
 	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: kind, Lasted: lasted}})
+}
+
+func (s *script) undone(node string) {
+	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "heal"}})
 }
 
 func (s *script) send(process, value string, offset int64) {
@@ -310,12 +319,33 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.lock("a", history.Unlock, history.Info)
 			s.lock("a", history.Lock, history.OK)
 			s.lock("a", history.Unlock, history.Info)
+			s.lock("c", history.Lock, history.Fail)
 			for range 2 {
 				s.lock("a", history.Lock, history.OK)
 				s.lock("b", history.Lock, history.OK)
 				s.lock("b", history.Unlock, history.OK)
 			}
 			s.end(0)
+		}},
+		{"nobody is refused a lock", "P11", Unknown, "nobody was refused", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.end(0)
+		}},
+		{"transactions that all are committed", "P10", Unknown, "no transaction was rolled back", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.end(0, "0-0")
+		}},
+		{"topics that only come", "P14", Unknown, "no topic was deleted", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.get("n1", 2)
+			s.end(0)
+		}},
+		{"nothing is sent again", "P6b", Unknown, "nothing was sent again", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.again("1", "0-0", history.Fail, 0)
+			s.end(0, "0-0")
 		}},
 		{"an unlock that takes effect twice", "P11", Invalid, "b was given it", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
@@ -393,6 +423,50 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.delay("a", "1-0", 30e9, history.OK)
 			s.deliver("r", 0, "1-0")
 			s.later(30e9)
+			s.end(0, "1-0")
+		}},
+		{"a message that comes a second early", "P12", Invalid, "was to come 9s after", func(s *script) {
+			s.delay("a", "1-0", 9e9, history.OK)
+			s.later(6e9)
+			s.deliver("r", 0, "1-0") // 8 s after its invoke
+			s.end(0, "1-0")
+		}},
+		{"a second early, while a node's timers ran fast", "P12", Valid, "came 1s before its time", func(s *script) {
+			s.delay("a", "0-0", 3e9, history.OK)
+			s.recall("0-0", history.OK)
+			s.delay("a", "1-0", 9e9, history.OK)
+			s.fault("n1", "timer-rate", 1e9)
+			s.undone("n1")
+			s.later(4e9)
+			s.deliver("r", 0, "1-0")
+			s.end(0, "1-0")
+		}},
+		{"a second early, long after a node's timers ran fast", "P12", Invalid, "was to come 9s after", func(s *script) {
+			s.fault("n1", "timer-rate", 1e9)
+			s.undone("n1")
+			s.later(5e9)
+			s.delay("a", "1-0", 9e9, history.OK)
+			s.later(6e9)
+			s.deliver("r", 0, "1-0")
+			s.end(0, "1-0")
+		}},
+		{"much too early, while a node's timers ran fast", "P12", Invalid, "was to come 30s after", func(s *script) {
+			s.delay("a", "1-0", 30e9, history.OK)
+			s.fault("n1", "timer-rate", 1e9)
+			s.undone("n1")
+			s.later(4e9)
+			s.deliver("r", 0, "1-0")
+			s.end(0, "1-0")
+		}},
+		{"much too early, while a node's timers ran fast and it was cut off", "P12", Valid, "of 1 messages nobody can say", func(s *script) {
+			s.delay("a", "0-0", 3e9, history.OK)
+			s.recall("0-0", history.OK)
+			s.delay("a", "1-0", 30e9, history.OK)
+			s.fault("n2", "isolate", 1e9)
+			s.fault("n1", "timer-rate", 1e9)
+			s.undone("n2")
+			s.undone("n1")
+			s.deliver("r", 0, "1-0")
 			s.end(0, "1-0")
 		}},
 		{"a message that waits for ever", "P12", Invalid, "is nowhere", func(s *script) {
@@ -532,6 +606,30 @@ func TestRequestsAreJudged(t *testing.T) {
 		}},
 		{"nobody was asked", "P10", Invalid, "nobody was asked", func(s *script) {
 			s.transaction("3", "3-0", "", "")
+			s.end(0)
+		}},
+
+		{"what is below a floor", "P1", Valid, "1 acknowledged values are below", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.end(1, "0-1")
+		}},
+		{"a floor where nothing goes", "P1", Invalid, "has nothing there", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.end(1, "0-1")
+		}},
+		{"leaders of their own terms", "terms", Valid, "", func(s *script) {
+			s.leads("n1", 1, 2)
+			s.leads("n1", 2, 2)
+			s.leads("n1", 1, 2) // read again
+			s.leads("n2", 1, 3)
+			s.end(0)
+		}},
+		{"two leaders in one term", "terms", Invalid, "in the same term", func(s *script) {
+			s.leads("n1", 1, 2)
+			s.leads("n2", 1, 2)
 			s.end(0)
 		}},
 

@@ -1,17 +1,40 @@
 package check
 
-import "raftmq/jepsen/history"
+import (
+	"slices"
+
+	"raftmq/jepsen/history"
+)
 
 // Below these a run says nothing about the cluster.
 const (
 	leastDone = 0.5 // of the planned sends begun, and of the planned faults
 	leastOK   = 0.2 // of the sends begun acknowledged
+	// Of those begun while nothing is broken, nor was in the last calmAfter, if there are
+	// calmSends of them.
+	leastCalm = 0.7
+	calmAfter = 10e9 // ns
+	calmSends = 50
+	// manyFaults that are proved, and not one send of which the outcome is not known, are faults
+	// that nobody felt.
+	manyFaults = 5
 )
 
-// load: sends were begun and acknowledged.
+// load: sends were begun and acknowledged, nearly all of them while nothing was broken, and
+// faults were felt.
 func load(f *facts, r *Result) {
-	ok, fail, unknown := 0, 0, 0
+	ok, fail, unknown, calm, calmOK := 0, 0, 0, 0, 0
+	broken := f.spans(func(string) bool { return true })
 	for _, s := range f.sends {
+		at := span{s.invoke.Time - calmAfter, s.invoke.Time}
+		if s.outcome != nil {
+			at.to = s.outcome.Time
+		}
+		if !slices.ContainsFunc(broken, at.meets) {
+			if calm++; s.is(history.OK) || s.meant() {
+				calmOK++
+			}
+		}
 		switch {
 		case s.is(history.OK):
 			ok++
@@ -29,6 +52,33 @@ func load(f *facts, r *Result) {
 	if n := len(f.sends); float64(ok) < leastOK*float64(n) {
 		r.doubt("%d of %d sends were acknowledged", ok, n)
 	}
+	r.note("%d of %d were done while nothing was broken", calmOK, calm)
+	if calm >= calmSends && float64(calmOK) < leastCalm*float64(calm) {
+		r.doubt("%d of %d sends were acknowledged while nothing was broken", calmOK, calm)
+	}
+	if proved := f.proved(); proved >= manyFaults && unknown+fail == 0 {
+		r.doubt("%d faults, and every send was acknowledged", proved)
+	}
+}
+
+// meant reports whether a send is a transaction whose program rolled it back, or said
+// nothing.
+func (s *send) meant() bool {
+	return s.outcome != nil && (s.outcome.Error == "rolled back" || s.outcome.Error == "undecided")
+}
+
+// proved is how many faults were.
+func (f *facts) proved() (n int) {
+	for i := range f.ops {
+		if e := f.ops[i].Fault; e != nil && e.Verified {
+			switch e.Kind {
+			case "exit", "start", "resume", "heal":
+			default:
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // faults: at least half of the planned ones happened, each of them is proved, and at least

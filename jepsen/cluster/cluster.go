@@ -18,6 +18,7 @@ import (
 // Options are a cluster's.
 type Options struct {
 	Program string // the raftmq to run
+	Other   string // another release's; "": there is none
 	Dir     string // for data and logs; must exist
 	Nodes   int
 	Slots   int

@@ -37,6 +37,9 @@ type Node struct {
 	socket       string            // for orders; "": it takes none
 	via          map[string]string // see Network
 
+	other bool          // it runs Options.Other
+	up    time.Duration // by how much the next process's monotonic clock is ahead
+
 	turn sync.Mutex // of what ends, starts and signals the process
 
 	mu   sync.Mutex
@@ -47,6 +50,7 @@ type Node struct {
 type process struct {
 	cmd   *exec.Cmd
 	clock *vclock.Clock // nil: it has none of its own
+	up    time.Duration // by how much its monotonic clock was ahead when it began
 	ended chan struct{} // closes when it has been waited for
 	err   error         // of the wait; to be read after ended
 	asked bool          // it was told to end; guarded by Node.mu
@@ -58,7 +62,7 @@ func (p *process) start() (err error) {
 	if vclock.Possible() != nil {
 		return p.cmd.Start()
 	}
-	p.clock, err = vclock.Start(p.cmd)
+	p.clock, err = vclock.Start(p.cmd, p.up)
 	return err
 }
 
@@ -106,7 +110,11 @@ func (n *Node) Start() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(n.c.o.Program, append([]string{
+	program := n.c.o.Program
+	if n.other {
+		program = n.c.o.Other
+	}
+	cmd := exec.Command(program, append([]string{
 		"server", "--cluster", n.c.name, "--node", n.Name, "--data", n.Data, "--initial-nodes", n.c.names(), "--join", n.c.gossip(),
 		"--nameserver-port", strconv.Itoa(n.base), "--raft-port", strconv.Itoa(n.base + 1), "--gossip-port", strconv.Itoa(n.base + 2),
 		"--host", n.c.o.Network.Bind(n.number), "--advertise", n.c.o.Network.Address(n.number),
@@ -121,7 +129,8 @@ func (n *Node) Start() error {
 		cmd.Env = append(os.Environ(), faults.Variable+"="+n.setupFile())
 	}
 	begun := make(chan error)
-	p := &process{cmd: cmd, ended: make(chan struct{})}
+	p := &process{cmd: cmd, up: n.up, ended: make(chan struct{})}
+	n.up = 0
 	n.c.starts <- func() { begun <- n.c.o.Network.Enter(n.number, p.start) }
 	if err := <-begun; err != nil {
 		return err
@@ -140,6 +149,31 @@ func (n *Node) Start() error {
 		close(p.ended)
 	}()
 	return nil
+}
+
+// StartLong is Start of a process whose machine seems to have been up for so much longer.
+func (n *Node) StartLong(up time.Duration) error {
+	n.turn.Lock()
+	n.up = up
+	n.turn.Unlock()
+	return n.Start()
+}
+
+// Up is by how much the process's monotonic clock is ahead, read from its memory.
+func (n *Node) Up() (time.Duration, error) {
+	p := n.running()
+	if p == nil || p.clock == nil {
+		return 0, fmt.Errorf("%s has no clock of its own", n.Name)
+	}
+	return p.clock.Up()
+}
+
+// Switch has the node run the other release's program from its next start on, or no
+// longer.
+func (n *Node) Switch(other bool) {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	n.other = other
 }
 
 // refuseAt is from how full a disk on the node takes no messages. The machine's disk is
@@ -266,6 +300,17 @@ func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, er
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
+}
+
+// Ended reports whether the last process has ended by itself, with this exit code.
+func (n *Node) Ended(code int) bool {
+	n.mu.Lock()
+	p := n.proc
+	n.mu.Unlock()
+	if p == nil || n.running() != nil {
+		return false
+	}
+	return p.cmd.ProcessState.ExitCode() == code
 }
 
 // Wipe takes the node's folder away. The process must be gone.

@@ -58,6 +58,15 @@ const (
 	// Delay stores Values, of which there is one, to come Wait after its Invoke, or later. Recall
 	// takes it back; OK: it will not come. Fail: it is too late, it comes or has come.
 	Delay, Recall = "delay", "recall"
+	// Back puts the message at Places, which has Values and was handed out Count times before,
+	// back for Group: to come again, or, with the Fate Burying, to lie among the dead letters.
+	Back = "back"
+	// TakeOut takes the dead letter of Group at Places, which has Values, out of them: to be
+	// handled again, or, with the Fate Dropping, for good. OK: Count is 1 if it was this one
+	// that did, 0 if it was gone before.
+	TakeOut = "take-out"
+	// Letters lists Group's dead letters at the end, as Node says: OK, all of them.
+	Letters = "letters"
 	// Run describes the run, first in the history.
 	Run = "run"
 	// Fault is what was done to a node, or undone.
@@ -84,10 +93,12 @@ const (
 	Drained = "drained"
 )
 
-// Fates that a Decide asks for.
+// Fates that a Decide asks for, and those of a Back and a TakeOut.
 const (
 	Committing  = "commit"
 	RollingBack = "rollback"
+	Burying     = "bury"
+	Dropping    = "drop"
 )
 
 // Op is one line of a history.
@@ -103,7 +114,7 @@ type Op struct {
 	Group    string    `json:"group,omitempty"`
 	Topic    string    `json:"topic,omitempty"`
 	Count    int       `json:"count,omitempty"`
-	Fate     string    `json:"fate,omitempty"`  // of a decide: Committing or RollingBack
+	Fate     string    `json:"fate,omitempty"`  // one of the Fates; of a deliver that failed: Burying if it is not to come again
 	Wait     int64     `json:"wait,omitempty"`  // of a delay, ns
 	Loose    bool      `json:"loose,omitempty"` // of a send: the client may store it more than once
 	Node     string    `json:"node,omitempty"`
@@ -129,6 +140,7 @@ type Message struct {
 	Queue  string `json:"k"`
 	Offset int64  `json:"o"`
 	Value  string `json:"v,omitempty"`
+	Times  int    `json:"n,omitempty"` // how often its group was given it before
 }
 
 // Range is a queue's first offset, and the one that comes next.
@@ -175,15 +187,33 @@ type Plan struct {
 	// Groups are the consumer groups and the queues that each must come to the end of;
 	// it was there before the first send.
 	Groups map[string][]string `json:"groups,omitempty"`
-	Sends  int                 `json:"sends"`            // how many the rate and the time allow
-	Faults int                 `json:"faults"`           // how many were planned
-	Gentle bool                `json:"gentle,omitempty"` // none of them takes a leader away for sure
+	// Copies are those of Queues that hold what groups put back.
+	Copies map[string]CopiesOf `json:"copies,omitempty"`
+	// Trims are those of Queues of which messages may go; of the others nothing does.
+	Trims []string `json:"trims,omitempty"`
+	// Retries are how often a group's messages come again at most, and the queues that it consumes.
+	Retries map[string]Retries `json:"retries,omitempty"`
+	Sends   int                `json:"sends"`            // how many the rate and the time allow
+	Faults  int                `json:"faults"`           // how many were planned
+	Gentle  bool               `json:"gentle,omitempty"` // none of them takes a leader away for sure
+}
+
+// CopiesOf says whose copies are in a queue: to come again, or dead letters.
+type CopiesOf struct {
+	Group string `json:"group"`
+	Dead  bool   `json:"dead,omitempty"`
+}
+
+// Retries are a group's.
+type Retries struct {
+	Most   int      `json:"most"`
+	Queues []string `json:"queues"`
 }
 
 // Request reports whether op is a line of two, Invoke and an outcome.
 func (op *Op) Request() bool {
 	switch op.F {
-	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes, Decide, Delay, Recall:
+	case Send, Read, Committed, Resend, End, Look, Commit, Reset, Lock, Unlock, PutTopic, DropTopic, GetTopic, Note, Notes, Decide, Delay, Recall, Back, TakeOut:
 		return true
 	}
 	return false

@@ -15,7 +15,14 @@ func (m Mutant) Mutate(text string) (string, error) {
 	if n := strings.Count(text, m.Old); n != 1 {
 		return "", fmt.Errorf("%s: %s has %d places for it, want 1", m.Name, m.File, n)
 	}
-	return strings.Replace(text, m.Old, m.New, 1), nil
+	text = strings.Replace(text, m.Old, m.New, 1)
+	if m.Also[0] == "" {
+		return text, nil
+	}
+	if n := strings.Count(text, m.Also[0]); n != 1 {
+		return "", fmt.Errorf("%s: %s has %d places for its second part, want 1", m.Name, m.File, n)
+	}
+	return strings.Replace(text, m.Also[0], m.Also[1], 1), nil
 }
 
 // Build builds bin/raftmq-faults and bin/jepsen of the tree at source with the bug in them,
@@ -61,10 +68,15 @@ func (m Mutant) Build(ctx context.Context, source, dir string) error {
 	return nil
 }
 
+// imports are those that bugs use and their files may not import, by what they are known by.
+var imports = [][2]string{{"time.Now()", "time"}, {"sync.Map", "sync"}, {"atomic.Int32", "sync/atomic"}}
+
 // withImports adds what a bug uses and its file does not import.
 func withImports(text string) string {
-	if strings.Contains(text, "time.Now()") && !strings.Contains(text, "\t\"time\"\n") {
-		text = strings.Replace(text, "import (\n", "import (\n\t\"time\"\n", 1)
+	for _, x := range imports {
+		if line := "\t\"" + x[1] + "\"\n"; strings.Contains(text, x[0]) && !strings.Contains(text, line) {
+			text = strings.Replace(text, "import (\n", "import (\n"+line, 1)
+		}
 	}
 	return text
 }

@@ -6,9 +6,13 @@ type Mutant struct {
 	Bug      string // in words
 	File     string // of the source tree
 	Old, New string // Old is there exactly once
+	// Also is a second place of the same file and what stands there instead, if one is not
+	// enough.
+	Also     [2]string
 	Workload string // that brings it out; empty: log
 	Nemesis  string
 	Property string // by its id in package check, that must not be valid
+	Longer   int    // how many times the usual time its runs take; 0: once
 	Unknown  bool   // the property is to be unknown, not invalid: a bug of the suite itself, or one that shows as a fault without its effect
 }
 
@@ -111,8 +115,8 @@ var All = []Mutant{
 		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)<<20",
 	},
 	{
-		Name: "timer-early", Bug: "what waits comes 5 s before its time", Workload: "timers", Nemesis: "kill", Property: "P12",
-		File: "broker/timers.go", Old: "dues, next, err := p.due(cursor, now)", New: "now += 5000\n		dues, next, err := p.due(cursor, now)",
+		Name: "timer-early", Bug: "what waits comes 1 s before its time", Workload: "timers", Nemesis: "kill", Property: "P12",
+		File: "broker/timers.go", Old: "dues, next, err := p.due(cursor, now)", New: "now += 1000\n		dues, next, err := p.due(cursor, now)",
 	},
 	{
 		Name: "timer-lost", Bug: "of several that are due together only some come", Workload: "timers", Nemesis: "kill", Property: "P12",
@@ -125,6 +129,105 @@ var All = []Mutant{
 	{
 		Name: "recall-forgotten", Bug: "a recall is answered and takes nothing back", Workload: "timers", Nemesis: "kill", Property: "P12",
 		File: "fsm/timers.go", Old: "		if ok {\n			ops = append(ops, store.TimerOp{DueMs: k.DueMs, ID: k.ID})", New: "		if ok && k.ID < 0 {\n			ops = append(ops, store.TimerOp{DueMs: k.DueMs, ID: k.ID})",
+	},
+	{
+		Name: "put-back-unwaited", Bug: "that a message is put back is answered before it is", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "broker/retry.go", Old: "		res, err := p.delays.append(ctx, item)\n", New: "		res, err := fsm.DelayedResult{}, error(nil)\n		time.AfterFunc(time.Second, func() { p.delays.append(context.Background(), item) })\n",
+	},
+	{
+		Name: "put-back-again", Bug: "a node asks the next leader to put a message back when the answer of the one before was lost", Workload: "retry", Nemesis: "kill,storm", Property: "P13", Longer: 2,
+		File: "broker/retry.go", Old: "return b.atPartition(ctx, r, part, forwardWait, false, func", New: "return b.atPartition(ctx, r, part, forwardWait, true, func",
+	},
+	{
+		Name: "times-in-memory", Bug: "how often a message was given is counted in the node's memory", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "broker/retry.go", Old: "func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {\n	m := rec.Message()\n",
+		New: "var timesHere sync.Map\n\nfunc (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {\n	m := rec.Message()\n	key, _ := rec.Property(message.PropUniqueKey)\n	n, _ := timesHere.LoadOrStore(h.Group+key, new(atomic.Int32))\n	m.ReconsumeTimes = n.(*atomic.Int32).Add(1) - 1\n",
+	},
+	{
+		Name: "one-try-more", Bug: "a message comes again once more than is set", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "broker/retry.go", Old: "if times >= limit || h.DelayLevel < 0 {", New: "if times > limit || h.DelayLevel < 0 {",
+	},
+	{
+		Name: "put-back-by-nobody", Bug: "the bundled consumer goes on behind what failed without having it put back, now and then", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "client/retry.go", Old: "back := s.putBack(j, wait, err)", New: "back := error(nil)\n		if j.d.Offset%8 > 0 {\n			back = s.putBack(j, wait, err)\n		}",
+	},
+	{
+		Name: "letter-twice", Bug: "a dead letter is taken out as often as that is asked", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "fsm/buried.go", Old: "case m.buried.covers(k, u.gap):\n			s = GoneBefore", New: "case m.buried.covers(k, u.gap) && u.to < 0:\n			s = GoneBefore",
+	},
+	{
+		Name: "letter-lost", Bug: "a dead letter is taken out and not stored again, now and then", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "fsm/buried.go", Old: "case u.record:\n			stored", New: "case u.record && e.Index%4 > 0:\n			stored",
+	},
+	{
+		Name: "answered-alone", Bug: "a leader takes a follower that does not answer for one that has the entries", Nemesis: "isolate-leader", Property: "P1",
+		File: "raftlog/pipeline.go", Old: "		p.answered(a, answer, err)\n	}}", New: "		if err != nil {\n			answer.Term, answer.Success, answer.LastLog, err = args.Term, true, a.end.index, nil\n		}\n		p.answered(a, answer, err)\n	}}",
+	},
+	{
+		Name: "votes-in-memory", Bug: "votes and terms are not written", Nemesis: "kill-all", Property: "terms",
+		File: "raftlog/stable.go", Old: "	return g.submit(walAppendStable(nil, g.id, m), func(p walPos) {\n		g.stableLocked(m, p)", New: "	return g.submit(walAppendStable(nil, g.id, g.stable), func(p walPos) {\n		g.stableLocked(m, p)",
+	},
+	{
+		Name: "leader-counts", Bug: "a leader counts offsets itself, as it knows the queue's end when a message comes", Nemesis: "kill", Property: "P1",
+		File: "broker/produce.go", Old: "		res, err := p.append.append(ctx, item)\n", New: "		_, end := p.store().Bounds(item.Queue)\n		res, err := p.append.append(ctx, item)\n		if res.Status == fsm.Stored {\n			res.Offset = end\n		}\n",
+	},
+	{
+		Name: "producers-forgotten", Bug: "a checkpoint does not have what is known of producers", Workload: "retention", Nemesis: "kill", Property: "P16",
+		File: "fsm/state.go", Old: "	st.dedup.decode(r)\n", New: "	st.dedup.decode(r)\n	st.dedup = newDedup()\n",
+	},
+	{
+		Name: "offsets-forgotten", Bug: "a checkpoint does not have the groups' offsets", Workload: "retention", Nemesis: "kill-all", Property: "P8",
+		File: "fsm/state.go", Old: "	st.offsets.decode(r)\n", New: "	st.offsets.decode(r)\n	st.offsets = newOffsets()\n",
+	},
+	{
+		Name: "below-window-stored", Bug: "what lies below what is remembered of a producer is stored again", Workload: "idempotent", Nemesis: "kill", Property: "P6",
+		File: "fsm/dedup.go", Old: "	if p.Sequence < w.low {\n		return UnknownBelowWindow, 0", New: "	if p.Sequence < w.low {\n		return Stored, 0",
+	},
+	{
+		Name: "first-leader-asks", Bug: "only a partition's first leader has producers asked", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "broker/checkback.go", Old: "pending == parked || !p.leads() {", New: "pending == parked || !p.leads() || func() bool { term, _ := p.replica.Leads(); return term > 2 }() {",
+	},
+	{
+		Name: "new-leader-waits", Bug: "a new leader delivers only what has come to wait since it leads", Workload: "timers", Nemesis: "kill", Property: "P12",
+		File: "broker/timers.go", Old: "				p.timers.term = 0\n				continue\n			}\n			if p.timers.next = min(p.timers.next, added); p.timers.term == term && p.timers.next > now {",
+		New: "				p.timers.term, p.timers.next = 0, never\n				continue\n			}\n			if p.timers.next = min(p.timers.next, added); p.timers.next > now {",
+	},
+	{
+		Name: "unchecked", Bug: "records are served without a look at their checksum", Nemesis: "flip-live", Longer: 4, Property: "P2",
+		File: "store/read.go", Old: "			rec := b[p.pos-start:][:p.size]\n			if crc32.Checksum(rec, castagnoli) != p.crc {", New: "			rec := b[p.pos-start:][:p.size]\n			if crc32.Checksum(rec, castagnoli) != p.crc && i < 0 {",
+	},
+	{
+		Name: "damage-is-the-end", Bug: "damage inside the write-ahead log is taken for its end", Nemesis: "damaged-minority", Property: "P1",
+		File: "raftlog/wal_recover.go", Old: "ok && f.sequence > w.sequence {\n				at := s", New: "ok && f.sequence > w.sequence && p < 0 {\n				at := s",
+	},
+	{
+		Name: "torn-is-damage", Bug: "a torn end of the write-ahead log keeps a node from starting", Nemesis: "torn", Property: "P20",
+		File: "raftlog/wal_recover.go", Old: "			if !ok || f.sequence != w.sequence {\n				break", New: "			if !ok && buf[s.end] != 0 {\n				return fmt.Errorf(\"%w: %s at %d\", ErrWALDamaged, s.name, s.end)\n			}\n			if !ok || f.sequence != w.sequence {\n				break",
+	},
+	{
+		Name: "names-unsynced", Bug: "a checkpoint does not wait for the names of files that it needs", Workload: "retention", Nemesis: "power-all", Property: "P1",
+		File: "store/checkpoint.go", Old: "if err := s.disk.SyncDir(s.dir); err != nil {", New: "if err := s.failed(); err != nil {",
+	},
+	{
+		Name: "trims-by-own-clock", Bug: "a leader goes by its own clock when it decides what is too old", Nemesis: "clock-jump", Property: "P1",
+		File: "broker/retention.go", Old: "b.retainRound(b.time(), at)", New: "b.retainRound(b.now(), at)",
+	},
+	{
+		Name: "room-passed-over", Bug: "that there is no room on disk is passed over", Nemesis: "disk-full", Property: "P20",
+		File: "fsm/partition.go", Old: "if err := m.store.Reserve(len(l.Data)); err != nil {", New: "if err := m.store.Reserve(len(l.Data)); err != nil && l.Index == 0 {",
+	},
+	{
+		Name: "beats-beside", Bug: "heartbeats take the library's fast path (hashicorp/raft issue 695)", Workload: "mixed", Nemesis: "slow-leader", Longer: 4, Property: "P16",
+		File: "raftlog/grouptransport.go", Old: "func (g *GroupTransport) SetHeartbeatHandler(func(raft.RPC)) {}", New: "func (g *GroupTransport) SetHeartbeatHandler(f func(raft.RPC)) { fastBeats.Store(g, f) }\n\nvar fastBeats sync.Map",
+		Also: [2]string{"	g.queued++\n	g.bytes += in.size\n	g.consumer <-", "	if a, ok := in.command.(*raft.AppendEntriesRequest); ok && len(a.Entries) == 0 && a.PrevLogEntry == 0 && a.LeaderCommitIndex == 0 {\n		if f, ok := fastBeats.Load(g); ok {\n			go func() {\n				f.(func(raft.RPC))(raft.RPC{Command: in.command, RespChan: in.resp})\n				r := <-in.resp\n				in.respond(r.Response, r.Error, false)\n			}()\n			return true\n		}\n	}\n	g.queued++\n	g.bytes += in.size\n	g.consumer <-"},
+	},
+	{
+		Name: "idle-operators", Bug: "the suite takes no dead letter out", Workload: "retry", Nemesis: "kill", Property: "P13", Unknown: true,
+		File: "jepsen/run/retry.go", Old: "for sleep(ctx, lookEvery) {", New: "for sleep(ctx, lookEvery<<10) {",
+	},
+	{
+		Name: "idle-reader", Bug: "the suite's reader reads a little and then nothing", Nemesis: "kill", Property: "P7", Unknown: true,
+		File: "jepsen/run/reader.go", Old: "	for ctx.Err() == nil {\n", New: "	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)\n	defer cancel()\n	for ctx.Err() == nil {\n",
 	},
 	{
 		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/link"
@@ -105,7 +106,11 @@ func (r *run) open(b Backend) (network, error) {
 
 // serverArgs make a node do within a run what otherwise takes hours, and its files small
 // enough to have several of each.
-var serverArgs = []string{"--max-body", "262144", "--wal-segment-bytes", "4194304", "--segment-bytes", "1048576", "--scrub-every", "3s", "--digest-interval", "5s"}
+var serverArgs = []string{"--max-body", "262144", "--wal-segment-bytes", "4194304", "--segment-bytes", "1048576", "--scrub-every", "3s", "--digest-interval", "5s", "--delete-when", "any"}
+
+// leastRetention is for how long messages are kept where nothing else is set: longer than a
+// run, and within what clocks jump by.
+const leastRetention = time.Hour
 
 // gentle reports that no fault of a plan takes a leader away for sure.
 func gentle(plan []Planned) bool {

@@ -13,13 +13,15 @@ import (
 // kind is one way to break a cluster.
 type kind struct {
 	name        string
-	area        string // process, network, disk, clock or recipe
+	area        string // one of Areas
 	says        string // in words
 	short, long time.Duration
-	unseats     bool // a leader that it is aimed at does not stay it, if it lasts
-	links       bool // needs a network whose links can be broken
-	build       bool // needs a test build
-	timers      bool // needs package vclock
+	unseats     bool         // a leader that it is aimed at does not stay it, if it lasts
+	links       bool         // needs a network whose links can be broken
+	build       bool         // needs a test build
+	timers      bool         // needs package vclock
+	other       bool         // needs another release's program
+	here        func() error // why this machine cannot do it; nil: any can
 	begin       func(ctx context.Context, h *hit) error
 }
 
@@ -59,7 +61,7 @@ func Kinds() (names []string) {
 }
 
 // Areas are the groups that faults can be named by.
-var Areas = []string{"process", "network", "disk", "clock", "recipe"}
+var Areas = []string{"process", "resource", "network", "disk", "clock", "recipe"}
 
 // Describe is a table row of each fault: area, name, what it does.
 func Describe() (rows [][3]string) {
@@ -69,13 +71,17 @@ func Describe() (rows [][3]string) {
 	return rows
 }
 
-// Expand turns names of faults and areas, and "all", into names of faults, each once.
+// Expand turns names of faults and areas, and "all", into names of faults, each once. What this
+// machine cannot do, and what needs another program, is only there by its own name.
 func Expand(names []string) (out []string, err error) {
 	for _, name := range names {
 		some := false
 		for _, k := range kinds() {
 			if name == "all" || name == k.area || name == k.name {
 				some = true
+				if name != k.name && (k.other || k.missing() != nil) {
+					continue
+				}
 				if !slices.Contains(out, k.name) {
 					out = append(out, k.name)
 				}
@@ -99,8 +105,34 @@ func Needs(names []string) (links, build, timers bool) {
 	return links, build, timers
 }
 
+// missing says why this machine cannot do it.
+func (k *kind) missing() error {
+	if k.here == nil {
+		return nil
+	}
+	return k.here()
+}
+
+// Missing says why this machine cannot do the named faults; nil: it can, but for what Needs says.
+// other says whether another release's program is there.
+func Missing(names []string, other bool) error {
+	for _, name := range names {
+		k := kindOf(name)
+		if k == nil {
+			continue
+		}
+		if err := k.missing(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if k.other && !other {
+			return fmt.Errorf("%s: no other program is named (--other)", name)
+		}
+	}
+	return nil
+}
+
 func kinds() []kind {
-	return slices.Concat(processFaults, networkFaults, diskFaults, clockFaults, recipes)
+	return slices.Concat(processFaults, resourceFaults, networkFaults, diskFaults, clockFaults, recipes)
 }
 
 func kindOf(name string) *kind {

@@ -14,11 +14,34 @@ var clockFaults = []kind{
 	{name: "clock-jump", area: "clock", says: "a node's wall clock jumps, by 0.1 s to 10 days, either way", short: 2 * time.Second, long: 6 * time.Second, build: true, begin: clockJump},
 	{name: "clock-strobe", area: "clock", says: "a node's wall clock jumps to and fro", short: 2 * time.Second, long: 5 * time.Second, build: true, begin: clockStrobe},
 	{name: "clock-rate", area: "clock", says: "a node's wall clock runs at a fifth to five times its rate", short: 3 * time.Second, long: 8 * time.Second, build: true, begin: func(_ context.Context, h *hit) error { return h.rates(vclock.Change{Wall: h.rate()}) }},
+	{name: "uptime", area: "clock", says: "a node is killed and started as on a machine that has been up for 1 to 300 days more", short: time.Second, long: 3 * time.Second, timers: true, unseats: true, begin: uptime},
 	{name: "timer-rate", area: "clock", says: "a node's timers and its wall clock run at a fifth to five times their rate", short: 3 * time.Second, long: 8 * time.Second, build: true, timers: true,
 		begin: func(_ context.Context, h *hit) error {
 			r := h.rate()
 			return h.rates(vclock.Change{Wall: r, Timers: r})
 		}},
+}
+
+// uptime kills a node and starts it as on a machine that has been up for long.
+func uptime(_ context.Context, h *hit) (err error) {
+	if h.pid, err = h.node.Kill(); err != nil {
+		return err
+	}
+	h.startAgain(h.node)
+	up := h.draw(24*time.Hour, 300*24*time.Hour)
+	if err := h.node.StartLong(up); err != nil {
+		return err
+	}
+	h.detail = fmt.Sprintf("up for %v longer", up)
+	h.proof = func(context.Context) error {
+		is, err := h.node.Up()
+		if err == nil && (is-up).Abs() > time.Second {
+			err = fmt.Errorf("the monotonic clock is ahead by %v, not by %v", is, up)
+		}
+		h.count = int64(is)
+		return err
+	}
+	return nil
 }
 
 // clock makes a change and has it undone.

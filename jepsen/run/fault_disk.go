@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -198,8 +199,8 @@ func (h *hit) mustEnd(r faultfs.Rule) error {
 // segment that was never used ends there.
 const walHead = 8 << 10
 
-// damaged are the kinds of files that a bit is flipped in.
-var damaged = []string{".log", ".q", ".keys", ".floor"}
+// damaged are the kinds of files that a bit is flipped in; messages are most of them.
+var damaged = []string{".log", ".log", ".log", ".q", ".keys", ".floor"}
 
 // flip changes a bit of a byte that is not zero, in a file of a kind drawn; kinds of
 // which there is none yet are passed over.
@@ -256,7 +257,27 @@ func flipLive(_ context.Context, h *hit) error {
 	h.pid = h.node.PID()
 	h.undone = "heal"
 	h.undo = h.ready
+	h.lasts = h.lookAll // what was damaged is asked for before the scrubber comes by
 	return h.flip(damaged...)
+}
+
+// lookAll reads every queue through the node, in the wire's own words, for as long as the
+// fault lasts.
+func (h *hit) lookAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, h.p.For)
+	defer cancel()
+	w := h.wire("jepsen-look-all")
+	defer w.close()
+	topics := h.topics()
+	h.rng.Shuffle(len(topics), func(i, j int) { topics[i], topics[j] = topics[j], topics[i] })
+	for _, t := range topics {
+		for q := range t.count() {
+			process := "look-all-" + h.nextProcess()
+			if g, ok := w.bounds(ctx, process, t, q, h.node); ok && ctx.Err() == nil {
+				w.look(ctx, process, t, q, h.node, g.Min, math.MaxInt)
+			}
+		}
+	}
 }
 
 // exitDamaged is the exit code of a node that cannot trust its own votes any more.
@@ -266,23 +287,29 @@ func flipWAL(ctx context.Context, h *hit) error {
 	if err := killOne(ctx, h); err != nil {
 		return err
 	}
-	h.undo = func(ctx context.Context) error {
+	h.undo = h.startOrReplace
+	return h.flip(".wal")
+}
+
+// startOrReplace starts the node, if it does not run. It must come to be ready, or end since
+// it cannot trust its votes; then its folder is taken away, and it is replaced.
+func (h *hit) startOrReplace(ctx context.Context) error {
+	if !h.node.Running() && !h.node.Ended(exitDamaged) {
 		if err := h.node.Start(); err != nil {
 			return err
 		}
-		h.node.MayEnd(true)
-		err := h.node.AwaitReady(ctx)
-		if err == nil {
-			h.node.MayEnd(false)
-			return nil
-		}
-		code, ended := h.node.AwaitEnd(ctx, endsWithin)
-		if ended != nil || code != exitDamaged {
-			return errors.Join(err, ended, fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDamaged))
-		}
-		return errors.Join(h.node.Wipe(), h.node.Start(), h.node.AwaitReady(ctx))
 	}
-	return h.flip(".wal")
+	h.node.MayEnd(true)
+	err := h.node.AwaitReady(ctx)
+	if err == nil {
+		h.node.MayEnd(false)
+		return nil
+	}
+	code, ended := h.node.AwaitEnd(ctx, endsWithin)
+	if ended != nil || code != exitDamaged {
+		return errors.Join(err, ended, fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDamaged))
+	}
+	return errors.Join(h.node.Wipe(), h.node.Start(), h.node.AwaitReady(ctx))
 }
 
 func wipe(ctx context.Context, h *hit) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"raftmq/jepsen/cluster"
@@ -16,6 +17,7 @@ var processFaults = []kind{
 	{name: "kill-all", area: "process", says: "all nodes are killed together", short: 200 * time.Millisecond, long: time.Second, begin: killAll},
 	{name: "pause-majority", area: "process", says: "all nodes but one are stopped and go on", short: time.Second, long: 4 * time.Second, begin: pauseMajority},
 	{name: "restart", area: "process", says: "a node is told to end, must end with 0, and is started again", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: restartOne},
+	{name: "upgrade", area: "process", says: "a node is told to end, and runs another release's program for a while, then its own again", short: 3 * time.Second, long: 8 * time.Second, other: true, unseats: true, begin: upgrade},
 	{name: "storm", area: "process", says: "nodes are killed as fast as they are up again", short: 2 * time.Second, long: 4 * time.Second, begin: storm},
 }
 
@@ -93,6 +95,34 @@ func pauseMajority(_ context.Context, h *hit) (err error) {
 func restartOne(_ context.Context, h *hit) error {
 	h.startAgain(h.node)
 	return h.node.Stop()
+}
+
+// upgrade has the node run the other release's program, proved by what the kernel says that
+// the process is.
+func upgrade(ctx context.Context, h *hit) error {
+	h.pid = h.node.PID()
+	swap := func(ctx context.Context, other bool) error {
+		if err := h.node.Stop(); err != nil {
+			return err
+		}
+		h.node.Switch(other)
+		return errors.Join(h.node.Start(), h.node.AwaitReady(ctx))
+	}
+	h.undone = "start"
+	h.undo = func(ctx context.Context) error { return swap(ctx, false) }
+	h.proof = func(context.Context) error {
+		is, err := os.Stat(fmt.Sprintf("/proc/%d/exe", h.node.PID()))
+		if err != nil {
+			return err
+		}
+		want, err := os.Stat(h.o.Other)
+		if err == nil && !os.SameFile(is, want) {
+			err = errors.New("it does not run the other program")
+		}
+		h.detail, h.count = h.o.Other, 1
+		return err
+	}
+	return swap(ctx, true)
 }
 
 // storm kills one node after the other; each has a moment to begin.

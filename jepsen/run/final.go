@@ -52,7 +52,9 @@ func (r *run) end(ctx context.Context) error {
 func (r *run) alike(ctx context.Context) bool {
 	want := 0
 	for _, t := range r.topics() {
-		want += t.Partitions
+		if t.Copies.Group == "" { // else it is in the partitions of another
+			want += t.Partitions
+		}
 	}
 	for end := time.Now().Add(alikeLimit); ; {
 		applied := make(map[uint64][]uint64)
@@ -129,7 +131,7 @@ func (r *run) dump(ctx context.Context, n *cluster.Node, t Topic) {
 			if op == nil {
 				return fmt.Errorf("a message of queue %d, which the topic does not have", d.Queue)
 			}
-			op.Messages = append(op.Messages, history.Message{Queue: op.Queue, Offset: d.Offset, Value: decode(d.Body)})
+			op.Messages = append(op.Messages, history.Message{Queue: op.Queue, Offset: d.Offset, Value: decode(d.Body), Times: d.Attempt - 1})
 			if len(op.Messages) == dumpLine {
 				r.history.Add(*op)
 				op.Messages = nil

@@ -42,7 +42,18 @@ type doubler struct {
 	pid     string
 	seq     uint64
 	count   int
+	old     []identified // acknowledged before a leap
 }
+
+// identified is what is sent under an identity.
+type identified struct {
+	value string
+	body  []byte
+	seq   uint64
+}
+
+// leap is by how many sequences a producer goes on at times: more than nodes remember.
+const leap = 1500
 
 // next takes a new identity: what became of the last send is not known.
 func (d *doubler) next() {
@@ -50,6 +61,7 @@ func (d *doubler) next() {
 	binary.BigEndian.PutUint64(id[:], d.rng.Uint64())
 	binary.BigEndian.PutUint64(id[8:], d.rng.Uint64())
 	d.process, d.pid, d.seq, d.count = d.r.nextProcess(), hex.EncodeToString(id[:]), 0, 0
+	d.old = nil
 }
 
 func (d *doubler) run(ctx context.Context, pace *pace) {
@@ -61,38 +73,51 @@ func (d *doubler) run(ctx context.Context, pace *pace) {
 		value := d.process + "-" + strconv.Itoa(d.count)
 		body := encode(value, smallest+d.rng.IntN(4<<10))
 		d.count++
-		send := func(w *wire, f, process string, node int) history.Type {
-			op := history.Op{Process: process, Type: history.Invoke, F: f, Values: []string{value}, Node: d.r.cluster.Nodes[node].Name}
-			d.r.history.Add(op)
-			op.Values = nil
-			op.Places, op.Type, op.Error = w.store(on, node, idempotentTopic, d.queue, d.pid, d.seq, body)
-			d.r.history.Add(op)
-			return op.Type
-		}
+		s := identified{value, body, d.seq}
 		a, b := d.rng.IntN(nodes), d.rng.IntN(nodes)
-		how := d.rng.IntN(3)
+		how := d.rng.IntN(4)
 		var t, t2 history.Type
 		switch how {
-		case 0: // once only
-			t = send(first, history.Send, d.process, a)
+		case 0, 3: // once only; what was sent before a leap comes again later
+			t = d.send(on, first, history.Send, d.process, a, s)
 		case 1: // beside it
 			var wg sync.WaitGroup
-			wg.Go(func() { t2 = send(again, history.Resend, d.process+"-again", b) })
-			t = send(first, history.Send, d.process, a)
+			wg.Go(func() { t2 = d.send(on, again, history.Resend, d.process+"-again", b, s) })
+			t = d.send(on, first, history.Send, d.process, a, s)
 			wg.Wait()
 		case 2: // after it, whatever became of it
-			if t = send(first, history.Send, d.process, a); t != history.Fail {
-				t2 = send(again, history.Resend, d.process+"-again", b)
+			if t = d.send(on, first, history.Send, d.process, a, s); t != history.Fail {
+				t2 = d.send(on, again, history.Resend, d.process+"-again", b, s)
 			}
 		}
 		switch {
 		case t == history.Info || t2 == history.Info:
 			d.next()
+		case t == history.OK && how == 3:
+			d.old = append(d.old, s)
+			d.seq += leap
 		case t == history.OK || t2 == history.OK:
 			d.seq++
+			if how == 0 && len(d.old) > 0 { // the node may not know any more, but must not store it again
+				o := d.old[0]
+				d.old = d.old[1:]
+				if d.send(on, again, history.Resend, d.process+"-again", b, o) == history.Info {
+					d.next()
+				}
+			}
 		}
 		// What certainly failed leaves its sequence to the next.
 	}
+}
+
+// send is one try, with its two lines.
+func (d *doubler) send(ctx context.Context, w *wire, f, process string, node int, s identified) history.Type {
+	op := history.Op{Process: process, Type: history.Invoke, F: f, Values: []string{s.value}, Node: d.r.cluster.Nodes[node].Name}
+	d.r.history.Add(op)
+	op.Values = nil
+	op.Places, op.Type, op.Error = w.store(ctx, node, idempotentTopic, d.queue, d.pid, s.seq, s.body)
+	d.r.history.Add(op)
+	return op.Type
 }
 
 // store sends one body under an identity.

@@ -28,7 +28,8 @@ const (
 )
 
 // observe writes what the nodes tell of themselves, and how far each lags, until the function that
-// it returns is called. No verdict depends on it: it is for who reads the report.
+// it returns is called. Of the verdicts only that about terms depends on it: the rest is for who reads
+// the report.
 func (r *run) observe(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -12,11 +12,14 @@ import (
 // retentionTopic keeps little more than two segments of the shortest length.
 var retentionTopic = Topic{Name: "jepsen-retention", Partitions: partitions, Queues: 1, Attributes: map[string]string{"retention-bytes": "150000"}}
 
+// retentionGroups is how many groups commit there now and then.
+const retentionGroups = 16
+
 // retentionLoad fills a topic that keeps little, and looks below, at and above its
 // minimum through all nodes.
 var retentionLoad = Workload{
 	Name: "retention", Does: "a topic that keeps little: what is trimmed, and that nothing else is",
-	Proves: []string{"P19"}, Topics: []Topic{retentionTopic}, Sends: 0.5, Args: []string{"--segment-bytes", "65536"},
+	Proves: []string{"P8", "P19"}, Topics: []Topic{retentionTopic}, Sends: 0.5, Args: []string{"--segment-bytes", "65536"},
 	start: func(r *run, p *part) error {
 		const senders, lookers = 4, 3
 		for i := range senders {
@@ -77,6 +80,14 @@ func (l *looker) run(ctx context.Context, pace *pace) {
 			from = l.rng.Int64N(g.Min + 1)
 		case 1:
 			from += l.rng.Int64N(g.End - g.Min + 1)
+		}
+		// Here replicas make checkpoints, since files go. Of what a group commits seldom, a node that is
+		// back knows from there only.
+		switch group := fmt.Sprintf("jepsen-retention-%d", l.rng.IntN(retentionGroups)); l.rng.IntN(8) {
+		case 0:
+			l.wire.commit(on, l.name, group, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes), from)
+		case 1, 2, 3:
+			l.wire.committed(on, l.name, group, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes))
 		}
 		l.wire.look(on, l.name, retentionTopic, q, pick(l.rng, l.r.cluster.Nodes), from, 64)
 	}

@@ -24,6 +24,7 @@ import (
 // Options are a run's.
 type Options struct {
 	Program string // the raftmq to run
+	Other   string // another release's raftmq; "": there is none
 	Stock   string // RocketMQ's Go client, conformance/stockclient; "": it is not there
 	Store   string // where history.jsonl, schedule.json and the nodes' files go; must exist, without them
 	Seed    history.Seed
@@ -78,6 +79,9 @@ func Run(ctx context.Context, o Options) (err error) {
 			return fmt.Errorf("the schedule has no fault %q", p.Kind)
 		}
 	}
+	if err := Missing(o.Faults, o.Other != ""); err != nil {
+		return err
+	}
 	b, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
 		return err
@@ -113,7 +117,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, net.Close()) }()
 	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Other: o.Other, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {
@@ -175,7 +179,7 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 
 // plan divides the rate between the workloads and says what the run is to be.
 func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
-	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk"}, Groups: make(map[string][]string)}
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk", "terms"}, Groups: make(map[string][]string), Copies: make(map[string]history.CopiesOf), Retries: make(map[string]history.Retries)}
 	var names []string
 	for _, w := range workloads {
 		names = append(names, w.Name)
@@ -190,6 +194,7 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 		for g, t := range w.Groups {
 			p.Groups[g] = t.names()
 		}
+		maps.Copy(p.Retries, w.Retries)
 	}
 	p.Workload = strings.Join(names, ",")
 	for i := range nodes {
@@ -197,13 +202,21 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 	}
 	for _, t := range r.topics() {
 		p.Queues = append(p.Queues, t.names()...)
+		if t.Attributes["retention-bytes"] != "" {
+			p.Trims = append(p.Trims, t.names()...)
+		}
+		if t.Copies.Group != "" {
+			for _, q := range t.names() {
+				p.Copies[q] = t.Copies
+			}
+		}
 	}
 	return p
 }
 
 // args are the servers' flags: a workload's stand in place of what all runs have.
 func (r *run) args() []string {
-	out := slices.Clone(serverArgs)
+	out := append(slices.Clone(serverArgs), "--retention", max(leastRetention, 10*r.o.Limit).String())
 	for _, p := range r.parts {
 		out = append(out, p.Args...)
 	}
@@ -267,6 +280,9 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 		}
 	}
 	for _, t := range r.topics() {
+		if t.Copies.Group != "" {
+			continue
+		}
 		if err := r.probe(ctx, t); err != nil {
 			r.healed = append(r.healed, err.Error())
 		}
@@ -274,6 +290,11 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	groups := r.groups()
 	for _, g := range slices.Sorted(maps.Keys(groups)) {
 		r.drain(ctx, g, groups[g])
+	}
+	for _, p := range r.parts {
+		if p.drain != nil {
+			p.drain(ctx, r)
+		}
 	}
 	stopWatching()
 	watchers.Wait()

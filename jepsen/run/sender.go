@@ -24,6 +24,7 @@ type sender struct {
 	process  string
 	count    int
 	large    bool // bodies near the largest size only
+	small    bool // bodies of the smallest size only
 }
 
 // Bounds of what is sent.
@@ -91,6 +92,9 @@ func (s *sender) send(ctx context.Context, count, queue int) history.Type {
 		size := int(smallest * math.Pow(float64(largest)/smallest, s.rng.Float64()))
 		if s.large {
 			size = largest - size/2
+		}
+		if s.small {
+			size = smallest
 		}
 		ms = append(ms, &client.Message{Topic: s.topic.Name, Body: encode(v, size)})
 	}

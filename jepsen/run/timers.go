@@ -75,6 +75,7 @@ func (d *delayer) run(ctx context.Context, pace *pace) {
 func (d *delayer) send(ctx context.Context) {
 	value := d.r.nextProcess() + "-0"
 	m := &client.Message{Topic: timersTopic.Name, Body: encode(value, smallest+d.rng.IntN(1<<10))}
+	at := false
 	wait := shortDelay + time.Duration(d.rng.Int64N(int64(longDelay-shortDelay)))
 	switch d.rng.IntN(3) {
 	case 0:
@@ -83,11 +84,14 @@ func (d *delayer) send(ctx context.Context) {
 		m.DelayLevel = 1 + d.rng.IntN(3)
 		wait = []time.Duration{time.Second, 5 * time.Second, 10 * time.Second}[m.DelayLevel-1]
 	default:
-		m.DeliverAt = time.Now().Add(wait)
+		at = true
 	}
 	again, after := d.rng.IntN(3) == 0, time.Duration(d.rng.Int64N(int64(wait+wait/8)))
 	op := history.Op{Process: d.name, Type: history.Invoke, F: history.Delay, Values: []string{value}, Wait: wait.Truncate(time.Millisecond).Nanoseconds()}
 	d.r.history.Add(op)
+	if at {
+		m.DeliverAt = time.Now().Add(wait) // no sooner than the history has it
+	}
 	op.Values, op.Wait = nil, 0
 	rec, err := d.producer.Send(ctx, m)
 	op.Type, op.Error = outcome(err)

@@ -146,7 +146,7 @@ func (w *wire) notes(ctx context.Context, process string, t Topic, n *cluster.No
 			var why string
 			ms, next, how, why = w.pullOf(ctx, n, wireQueue{t.Name, fmt.Sprintf("raftmq-%d", slot), slot, 0}, "jepsen-notes", next)
 			for _, m := range ms {
-				op.Values = append(op.Values, decode(m.body))
+				op.Values = append(op.Values, m.value())
 			}
 			if how == pullMoved || how == pullFailed {
 				op.Type, op.Error, op.Values = history.Fail, why, nil

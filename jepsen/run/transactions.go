@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftmq/client"
@@ -57,6 +59,9 @@ var transactionsLoad = Workload{
 // be asked about each.
 type ledger struct {
 	r *run
+	// between is what a fault does, once, between a half, whose slot it is told, and its
+	// decision.
+	between atomic.Pointer[func(slot int)]
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -161,9 +166,14 @@ func (t *transactor) send(ctx context.Context, value string) history.Type {
 	decide := history.Op{Process: t.process + "/local", F: history.Decide, Fate: fateOf(e.fate)}
 	ran := false
 	rec, err := t.producer.Send(ctx, &client.Message{Topic: transactionsTopic.Name, Body: encode(value, smallest+t.rng.IntN(1<<10))},
-		func(context.Context, client.Transaction) (client.Verdict, error) {
+		func(_ context.Context, tx client.Transaction) (client.Verdict, error) {
 			ran = true
 			h.Add(history.Op{Process: "local-" + t.process, Type: history.Info, F: history.Prepared, Values: []string{value}})
+			if f := t.l.between.Swap(nil); f != nil {
+				slot, _, _ := strings.Cut(tx.Name, "-") // SLOT-POSITION
+				n, _ := strconv.Atoi(slot)
+				(*f)(n)
+			}
 			if e.quiet {
 				return client.Undecided, nil
 			}

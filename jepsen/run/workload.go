@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"raftmq/client"
+	"raftmq/jepsen/history"
 )
 
 // Workload is what some clients do, and what that proves. One is one file and its
@@ -24,6 +25,8 @@ type Workload struct {
 	Topics []Topic
 	// Groups consume a topic, and come to the end of it after the last fault.
 	Groups map[string]Topic
+	// Retries are those of groups that put back what they fail.
+	Retries map[string]history.Retries
 	// Sends is how many of its operations store something, of one; 0: none does.
 	Sends float64
 	Args  []string // more flags for the servers
@@ -32,6 +35,9 @@ type Workload struct {
 	Apart bool
 	// start says what p does; nothing is asked of the cluster yet.
 	start func(r *run, p *part) error
+	// drain waits, while the watches go on, until they have come to their end; nil: the groups'
+	// ends are enough.
+	drain func(ctx context.Context, r *run)
 	// settle ends what goes on by itself, after the groups came to the end; nil: nothing.
 	settle func(ctx context.Context, r *run) error
 	// end asks what is to be asked when the replicas are alike; nil: nothing.
@@ -43,6 +49,7 @@ type Topic struct {
 	Name               string
 	Partitions, Queues int // queues of each partition
 	Attributes         map[string]string
+	Copies             history.CopiesOf // it is made by its group, and nobody sends to it
 }
 
 // Queue is the name of a queue in the history. Numbers are the bundled client's.
@@ -75,7 +82,7 @@ func (p *part) load(f func(ctx context.Context)) { p.loads = append(p.loads, f) 
 func (p *part) watch(f func(ctx context.Context) error) { p.watches = append(p.watches, f) }
 
 // all are the workloads, in the order of help.
-var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, transactionsLoad, timersLoad, stockLoad}
+var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, transactionsLoad, timersLoad, retryLoad, stockLoad}
 
 // Workloads are the names that a run can have, with what they do.
 func Workloads() (names []string, does map[string]string) {
@@ -146,6 +153,9 @@ func (r *run) createTopics(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for _, t := range r.topics() {
+		if t.Copies.Group != "" {
+			continue
+		}
 		c := client.TopicConfig{Name: t.Name, Partitions: t.Partitions, Queues: t.Queues, Attributes: t.Attributes}
 		for {
 			err := r.clients[0].Admin().CreateTopic(ctx, c)
@@ -153,6 +163,13 @@ func (r *run) createTopics(ctx context.Context) error {
 				break
 			}
 			if !sleep(ctx, 100*time.Millisecond) {
+				return err
+			}
+		}
+	}
+	for _, p := range r.parts {
+		for g := range p.Retries {
+			if err := r.subscribe(ctx, g, p.Topics[0]); err != nil {
 				return err
 			}
 		}

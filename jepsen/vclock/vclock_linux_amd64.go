@@ -141,9 +141,10 @@ func find(proc string) (int64, error) {
 	return 0, errors.New("there is no vDSO")
 }
 
-// Start starts cmd with clocks of its own, which are right at first. The calling
+// Start starts cmd with clocks of its own: the wall clock is right at first, the monotonic one
+// is ahead by up, as on a machine that was started so much earlier. The calling
 // goroutine must be locked to its thread.
-func Start(cmd *exec.Cmd) (*Clock, error) {
+func Start(cmd *exec.Cmd, up time.Duration) (*Clock, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -151,7 +152,7 @@ func Start(cmd *exec.Cmd) (*Clock, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c, err := seize(cmd.Process.Pid)
+	c, err := seize(cmd.Process.Pid, up)
 	if err != nil {
 		cmd.Process.Kill()
 		return nil, errors.Join(fmt.Errorf("clock of %s: %w", cmd.Path, err), cmd.Wait())
@@ -160,7 +161,7 @@ func Start(cmd *exec.Cmd) (*Clock, error) {
 }
 
 // seize patches a child that stops as it begins, and lets it go.
-func seize(pid int) (*Clock, error) {
+func seize(pid int, up time.Duration) (*Clock, error) {
 	var ws unix.WaitStatus
 	if _, err := unix.Wait4(pid, &ws, 0, nil); err != nil {
 		return nil, err
@@ -169,7 +170,7 @@ func seize(pid int) (*Clock, error) {
 		return nil, fmt.Errorf("it is not stopped: %#x", ws)
 	}
 	proc := fmt.Sprintf("/proc/%d", pid)
-	c := &Clock{pid: pid, mem: proc + "/mem", wall: line{rate: one}, mono: line{rate: one}}
+	c := &Clock{pid: pid, mem: proc + "/mem", wall: line{rate: one}, mono: line{shown: int64(up), rate: one}}
 	at, err := find(proc)
 	if err != nil {
 		return nil, err
@@ -182,6 +183,24 @@ func seize(pid int) (*Clock, error) {
 		return nil, err
 	}
 	return c, unix.PtraceDetach(pid)
+}
+
+// Up is by how much the monotonic clock is ahead, read from the process's memory.
+func (c *Clock) Up() (time.Duration, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, err := os.Open(c.mem)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	b := make([]byte, 3*8)
+	if _, err := f.ReadAt(b, c.at+slotsAt+c.slot+3*8); err != nil {
+		return 0, err
+	}
+	word := func(i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
+	mono, err := now(unix.CLOCK_MONOTONIC)
+	return time.Duration(line{word(0), word(1), word(2)}.at(mono) - mono), err
 }
 
 func (c *Clock) write(off int64, b []byte) error {

@@ -5,6 +5,7 @@ package vclock
 import (
 	"errors"
 	"os/exec"
+	"time"
 )
 
 // Clock cannot be had here.
@@ -16,7 +17,10 @@ var errHere = errors.New("clocks of a process can be changed on Linux with amd64
 func Possible() error { return errHere }
 
 // Start fails.
-func Start(*exec.Cmd) (*Clock, error) { return nil, errHere }
+func Start(*exec.Cmd, time.Duration) (*Clock, error) { return nil, errHere }
+
+// Up fails.
+func (*Clock) Up() (time.Duration, error) { return 0, errHere }
 
 // Do fails.
 func (*Clock) Do(Change) error { return errHere }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	_ "unsafe" // for go:linkname
 
 	"github.com/stretchr/testify/require"
 )
@@ -38,6 +39,10 @@ func TestMain(m *testing.M) {
 			continue
 		}
 		n := time.Now()
+		if in.Text() == "up" {
+			fmt.Println(n.UnixNano(), nanotime())
+			continue
+		}
 		fmt.Println(n.UnixNano(), int64(n.Sub(begun)))
 	}
 }
@@ -49,7 +54,7 @@ type child struct {
 	*Clock
 }
 
-func start(t *testing.T) *child {
+func start(t *testing.T, up time.Duration) *child {
 	t.Helper()
 	if err := Possible(); err != nil {
 		t.Skip(err)
@@ -61,7 +66,7 @@ func start(t *testing.T) *child {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	runtime.LockOSThread()
-	c, err := Start(cmd)
+	c, err := Start(cmd, up)
 	runtime.UnlockOSThread()
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -92,7 +97,7 @@ func (c *child) off() (off, within time.Duration) {
 }
 
 func TestAWallClockJumpsAndTheMonotonicOneDoesNot(t *testing.T) {
-	c := start(t)
+	c := start(t, 0)
 	off, within := c.off()
 	require.InDelta(t, 0, off, float64(within))
 	_, before := c.ask("now")
@@ -112,7 +117,7 @@ func TestAWallClockJumpsAndTheMonotonicOneDoesNot(t *testing.T) {
 // Of two looks at a clock as much of its time lies between as the rate says, to within
 // what the looks took.
 func TestClocksRunAtTheirRates(t *testing.T) {
-	c := start(t)
+	c := start(t, 0)
 	for _, r := range []float64{4, 0.25, 1} {
 		require.NoError(t, c.Do(Change{Wall: r, Timers: r}))
 		outer := time.Now()
@@ -131,7 +136,7 @@ func TestClocksRunAtTheirRates(t *testing.T) {
 
 // While the child reads its clock as fast as it can, the rate changes between extremes.
 func TestTheMonotonicClockNeverGoesBack(t *testing.T) {
-	c := start(t)
+	c := start(t, 0)
 	fmt.Fprintln(c.in, "watch")
 	_, err := c.out.ReadString('\n')
 	require.NoError(t, err)
@@ -154,3 +159,6 @@ func TestTheMonotonicClockNeverGoesBack(t *testing.T) {
 		}
 	}
 }
+
+//go:linkname nanotime runtime.nanotime
+func nanotime() int64

@@ -116,7 +116,11 @@ func (c *content) syncMap(file vfs.File, off, n int64) (err error) {
 // open opens the twin; nil without an error: the file has no name any more, and nothing
 // of it need be durable.
 func (c *content) open() (*os.File, error) {
-	t, err := os.OpenFile(twinOf(c.twin, c.inode), os.O_RDWR, 0)
+	var t *os.File
+	err := patiently(func() (err error) {
+		t, err = os.OpenFile(twinOf(c.twin, c.inode), os.O_RDWR, 0)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -256,11 +260,15 @@ func (c *content) saveLost() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(c.lostFile(), b, 0o640)
+	return patiently(func() error { return os.WriteFile(c.lostFile(), b, 0o640) })
 }
 
 func (c *content) loadLost() error {
-	b, err := os.ReadFile(c.lostFile())
+	var b []byte
+	err := patiently(func() (err error) {
+		b, err = os.ReadFile(c.lostFile())
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -91,7 +91,7 @@ func (f *FS) Create(name string) (vfs.File, error) {
 		err = f.forget(inode)
 	}
 	if err == nil {
-		err = os.WriteFile(twinOf(f.twin, inode), nil, 0o640)
+		err = patiently(func() error { return os.WriteFile(twinOf(f.twin, inode), nil, 0o640) })
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -243,7 +243,11 @@ func (f *FS) SyncDir(dir string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	entries, err := os.ReadDir(dir)
+	var entries, old []os.DirEntry
+	err := patiently(func() (err error) {
+		entries, err = os.ReadDir(dir)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -258,7 +262,10 @@ func (f *FS) SyncDir(dir string) error {
 			return err
 		}
 	}
-	old, err := os.ReadDir(to)
+	err = patiently(func() (err error) {
+		old, err = os.ReadDir(to)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -314,9 +321,11 @@ func (f *FS) Space(string) (free, total uint64, err error) {
 func (f *FS) Lock(name string) (io.Closer, error) { return f.base.Lock(name) }
 
 func copyFile(from, to string) error {
-	b, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, b, 0o640)
+	return patiently(func() error {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, b, 0o640)
+	})
 }

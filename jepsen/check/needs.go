@@ -1,0 +1,101 @@
+package check
+
+import (
+	"strings"
+
+	"raftmq/jepsen/history"
+)
+
+// need is what a run must have had at least once for a property to mean something.
+type need struct {
+	says string
+	met  func(f *facts) bool
+}
+
+// needs are those of the properties that have such; the others count what they compare, or
+// say themselves what is missing.
+var needs = map[string][]need{
+	"P6b": {{"nothing was sent again", some(history.Resend, history.OK)}},
+	"P7":  {{"readers were given less than half of what was acknowledged where they read", readMuch}},
+	"P8r": {{"nothing was committed", some(history.Commit, history.OK)}, {"nobody asked for an offset", some(history.Committed, history.OK)}},
+	"P10": {{"no transaction was committed", decided(history.Committing)}, {"no transaction was rolled back", decided(history.RollingBack)}, {"nobody was asked", asks}},
+	"P11": {{"no lock was given", some(history.Lock, history.OK)}, {"nobody was refused", refused}},
+	"P14": {{"no topic was created", some(history.PutTopic, history.OK)}, {"no topic was deleted", some(history.DropTopic, history.OK)},
+		{"nobody asked for a topic", some(history.GetTopic, history.OK)}, {"no topic was seen with messages", noted}},
+	"P17": {{"nobody was told an end", told}},
+}
+
+func some(what string, t history.Type) func(f *facts) bool {
+	return func(f *facts) bool {
+		for _, a := range f.asked[what] {
+			if a.is(t) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func decided(fate string) func(f *facts) bool {
+	return func(f *facts) bool {
+		for _, a := range f.asked[history.Decide] {
+			if a.is(history.OK) && a.invoke.Fate == fate {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func asks(f *facts) bool {
+	for i := range f.ops {
+		if f.ops[i].F == history.Asked {
+			return true
+		}
+	}
+	return false
+}
+
+func refused(f *facts) bool {
+	return some(history.Lock, history.Fail)(f) || some(history.Commit, history.Fail)(f)
+}
+
+func told(f *facts) bool {
+	return some(history.End, history.OK)(f) || some(history.Look, history.OK)(f)
+}
+
+func noted(f *facts) bool {
+	for _, a := range f.asked[history.Notes] {
+		if a.is(history.OK) && len(a.outcome.Values) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// readMuch compares, in the topics of which readers were given something, what they were
+// given with what was acknowledged.
+func readMuch(f *facts) bool {
+	topic := func(queue string) string { return queue[:strings.LastIndexByte(queue, '/')+1] }
+	read, sent := make(map[string]int), make(map[string]int)
+	for i := range f.ops {
+		if op := &f.ops[i]; op.F == history.Read {
+			for _, m := range op.Messages {
+				read[topic(m.Queue)]++
+			}
+		}
+	}
+	for _, s := range f.sends {
+		if s.is(history.OK) {
+			for _, p := range s.outcome.Places {
+				sent[topic(p.Queue)]++
+			}
+		}
+	}
+	for t, n := range read {
+		if 2*n < sent[t] {
+			return false
+		}
+	}
+	return true
+}
