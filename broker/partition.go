@@ -25,6 +25,7 @@ type partition struct {
 	log      *raftlog.GroupLog
 	append   *appender[fsm.Item, fsm.ItemResult]
 	delays   *appender[fsm.Delayed, fsm.DelayedResult] // of messages that wait for their time
+	putBacks *appender[fsm.PutBack, fsm.Status]
 	timers   timers
 	commits  *committer
 	txs      transactions
@@ -117,6 +118,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 	}
 	p.append = newAppender(messages, p.replica.StartFunc, b.time)
 	p.delays = newAppender(delays, p.replica.StartFunc, b.time)
+	p.putBacks = newAppender(putBacks, p.replica.StartFunc, b.time)
 	p.txs.propose, p.txs.now = p.replica.StartFunc, b.time
 	p.commits = newCommitter(p, b.time)
 	return p, nil
@@ -170,6 +172,7 @@ func (p *partition) close() error {
 	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
 	p.delays.close()
+	p.putBacks.close()
 	p.txs.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())
