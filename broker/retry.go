@@ -78,7 +78,7 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 			return r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err), nil
 		}
 		item.Source = store.Position(pos)
-		res, err := p.putBacks.append(ctx, item)
+		res, err := b.putBackAt(ctx, p, item, queue)
 		switch {
 		case err != nil:
 			return nil, err
@@ -95,6 +95,17 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 		}
 		return r.ReplyWith(nil, nil), nil
 	})
+}
+
+// putBackAt stores a message that was put back; without a memory of it while a node would
+// not understand that.
+func (b *Broker) putBackAt(ctx context.Context, p *partition, item fsm.PutBack, queue int32) (fsm.Status, error) {
+	if b.FeatureLevel() >= fsm.PutBackLevel {
+		return p.putBacks.append(ctx, item)
+	}
+	topic := string(message.Record(item.Record).TopicBytes())
+	res, err := p.delays.append(ctx, fsm.Delayed{Item: fsm.Item{Queue: message.Queue{Topic: topic, ID: queue}, Records: item.Record, Count: 1}, DueMs: item.DueMs})
+	return res.Status, err
 }
 
 // partitionNumbered is a slot's partition by its number there.

@@ -150,7 +150,8 @@ func (st *state) sections(r *reader) {
 		case sectionPutBacks:
 			st.putBacks.decode(section)
 		default:
-			section.fail("section %d", id)
+			r.err = fmt.Errorf("%w: section %d", ErrStateVersion, id)
+			return
 		}
 		if err := section.end(); err != nil {
 			r.err = err
@@ -179,7 +180,10 @@ func decodeState(b []byte) (state, error) {
 		st.sections(r)
 	}
 	st.store = r.take(uint64(r.u32()))
-	if err := r.end(); err != nil {
+	switch err := r.end(); {
+	case errors.Is(err, ErrStateVersion):
+		return st, fmt.Errorf("partition state: %w", err)
+	case err != nil:
 		return st, errors.Join(ErrState, err)
 	}
 	return st, nil
