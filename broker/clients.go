@@ -99,6 +99,13 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 			refusal = bad
 			continue
 		}
+		if c.Joined == 0 {
+			c.Joined = g.joined(h.ClientID, c.GroupName)
+		}
+		if bad := g.checkStrategy(r, c.GroupName, h.ClientID, c.Strategy, c.Joined); bad != nil && c.MessageModel != remoting.Broadcasting {
+			refusal = bad
+			continue
+		}
 		info.Consumer[c.GroupName] = c
 	}
 	g.mu.Lock()
@@ -212,7 +219,7 @@ func sameGroups(a, b clientInfo) bool {
 	}
 	for k, x := range a.Consumer {
 		y, ok := b.Consumer[k]
-		if !ok || len(x.SubscriptionDataSet) != len(y.SubscriptionDataSet) {
+		if !ok || x.Strategy != y.Strategy || x.Joined != y.Joined || len(x.SubscriptionDataSet) != len(y.SubscriptionDataSet) {
 			return false
 		}
 		for i := range x.SubscriptionDataSet {

@@ -1,5 +1,7 @@
 package remoting
 
+import "math"
+
 // UnregisterHeader is the header of UnregisterClient.
 type UnregisterHeader struct{ ClientID, ProducerGroup, ConsumerGroup string }
 
@@ -27,6 +29,28 @@ func (h *ConsumerGroupHeader) Decode(ext map[string]string) error {
 
 func (h ConsumerGroupHeader) Encode() map[string]string {
 	return map[string]string{"consumerGroup": h.ConsumerGroup}
+}
+
+// ConsumerListHeader is the header of 38. Stock clients send the group alone.
+type ConsumerListHeader struct {
+	ConsumerGroup string
+	Strategy      string // as in ConsumerData; "": the asker is no member of ours
+	Joined        int64
+}
+
+func (h *ConsumerListHeader) Decode(ext map[string]string) error {
+	f := fields{ext: ext}
+	*h = ConsumerListHeader{f.must("consumerGroup"), f.text("strategy"), f.int("joined", false, 0, 0, math.MaxInt64)}
+	return f.err
+}
+
+func (h ConsumerListHeader) Encode() map[string]string {
+	m := map[string]string{"consumerGroup": h.ConsumerGroup}
+	optional(m, "strategy", h.Strategy)
+	if h.Joined > 0 {
+		m["joined"] = i64(h.Joined)
+	}
+	return m
 }
 
 // ProducerGroupHeader is the header of GetProducerConnectionList.
