@@ -46,8 +46,10 @@ type registry struct {
 	away  map[string]clientInfo             // were connected to a node's earlier life
 	left  map[string]time.Time              // ids that closed their last connection here
 	gone  map[string]time.Time              // when a node was seen dead
-	heard chan struct{}                     // closed at the next change of lists
-	since int64
+	// leftGroups are members that have left a group, in the order in which that was heard.
+	leftGroups []leave
+	heard      chan struct{} // closed at the next change of lists
+	since      int64
 }
 
 func newRegistry(b *Broker) *registry {
@@ -109,6 +111,9 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 		info.Consumer[c.GroupName] = c
 	}
 	g.mu.Lock()
+	maps.DeleteFunc(info.Consumer, func(group string, c remoting.ConsumerData) bool {
+		return g.hasLeftLocked(info.ID, group, c.Joined) // this heartbeat was on its way
+	})
 	old := g.conns[r.conn]
 	if h.WithoutSub { // heartbeat V2: the groups are as before
 		info.Consumer = old.Consumer
@@ -191,8 +196,12 @@ func (g *registry) unregister(r *request) *remoting.Command {
 		g.conns[r.conn] = info
 	}
 	g.mu.Unlock()
-	if !sameGroups(old, info) {
-		g.touch(groupsOf(old, info))
+	changed := !sameGroups(old, info)
+	if h.Joined > 0 && h.ConsumerGroup != "" && len(h.ClientID) <= maxClientID {
+		changed = g.leaves(leave{ID: strings.Clone(h.ClientID), Group: strings.Clone(h.ConsumerGroup), Joined: h.Joined, at: time.Now(), here: true}) || changed
+	}
+	if changed {
+		g.touch(append(groupsOf(old, info), h.ConsumerGroup))
 	}
 	return r.ReplyWith(nil, nil)
 }

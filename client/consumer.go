@@ -250,7 +250,7 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 		return fmt.Errorf("%w: consumer of group %s subscribes to nothing", ErrInvalid, s.group)
 	}
 	s.running, s.batch, s.leaving = true, limit, make(map[laneKey]bool)
-	s.joined.Store(time.Now().UnixMilli())
+	s.joined.Store(max(time.Now().UnixMilli(), s.joined.Load()+1))
 	jobs := newJobs()
 	s.jobs = jobs
 	subs := maps.Clone(s.subs)
@@ -368,7 +368,7 @@ func (s *Consumer) leave() {
 	s.c.mu.Lock()
 	delete(s.c.consumers, s)
 	s.c.mu.Unlock()
-	s.c.unregister(remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group})
+	s.c.unregister(remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group, Joined: s.joined.Load()})
 }
 
 func (s *Consumer) owned() []*claim {
