@@ -74,6 +74,16 @@ var delays = gathering[fsm.Delayed, fsm.DelayedResult]{
 	limit: waitingItems,
 }
 
+var putBacks = gathering[fsm.PutBack, fsm.Status]{
+	size:   func(p *fsm.PutBack) int { return len(p.Record) + fsm.PutBackHead },
+	encode: fsm.EncodePutBacks,
+	split: func(v any) ([]fsm.Status, bool) {
+		r, ok := v.(fsm.PutBacksResult)
+		return r.Items, ok
+	},
+	limit: waitingItems,
+}
+
 // appender turns items into entries for one partition.
 type appender[I, R any] struct {
 	gathering[I, R]

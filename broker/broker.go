@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -38,6 +39,8 @@ type Deps struct {
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// GossipVia is where gossip for another node's address goes in place of there.
 	GossipVia func(addr string) string
+	// Level is the feature level that the node takes for its program's; 0: Level.
+	Level uint64
 }
 
 // Broker is one node.
@@ -51,6 +54,8 @@ type Broker struct {
 	dial    func(ctx context.Context, addr string) (net.Conn, error)
 
 	gossipVia func(addr string) string
+	level     uint64 // of the features that this program knows
+	keptLevel uint64 // in the identity's file; of watchCatalogue
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -114,7 +119,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia,
+		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia, level: cmp.Or(d.Level, Level),
 		began: time.Now(), kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
@@ -156,6 +161,9 @@ func (b *Broker) open() error {
 	if b.id, err = openIdentity(b.disk, b.cfg); err != nil {
 		return err
 	}
+	if b.keptLevel = b.id.Level; b.keptLevel > b.level {
+		return tooOld(b.level, b.keptLevel)
+	}
 	b.member.Store(b.id.Member)
 	if b.peers, err = openPeerLives(b.disk, b.cfg.Data); err != nil {
 		return err
@@ -193,7 +201,7 @@ func (b *Broker) open() error {
 	b.transport, err = raftlog.NewTransport(raftlog.TransportConfig{
 		Cluster: b.cfg.Cluster, Node: b.id.Node, Incarnation: b.id.Incarnation,
 		Listener: raftListener, Dial: b.dialNode, Logger: b.log.Named("transport"),
-		TLS: b.cfg.PeerTLS, Folder: b.id.Folder, Known: b.knows, Answered: b.answered, Unjudged: classLife,
+		TLS: b.cfg.PeerTLS, Folder: b.id.Folder, Level: b.level, Known: b.knows, Answered: b.answered, Unjudged: classLife,
 	})
 	if err != nil {
 		return err
@@ -217,7 +225,7 @@ func (b *Broker) open() error {
 	b.members, err = membership.Open(membership.Config{
 		Self: membership.Node{
 			Name: b.id.Node, Incarnation: b.id.Incarnation, Raft: b.addrs.Raft, HTTP: b.addrs.HTTP,
-			NameServer: b.addrs.NameServer, Listeners: b.addrs.Listeners, Version: Version,
+			NameServer: b.addrs.NameServer, Listeners: b.addrs.Listeners, Version: Version, Level: b.level,
 		},
 		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
 		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),

@@ -146,9 +146,12 @@ func (b *Broker) watchCatalogue() {
 			if err := b.found(ctx); err != nil && b.ctx.Err() == nil {
 				b.log.Warn("found the cluster", "error", err)
 			}
+			if err := b.raiseLevel(ctx); err != nil && b.ctx.Err() == nil {
+				b.log.Warn("raise the cluster's feature level", "error", err)
+			}
 			cancel()
 		}
-		if err := b.learnLives(); err != nil {
+		if err := errors.Join(b.keepLevel(), b.learnLives()); err != nil {
 			b.fail(err)
 			return
 		}

@@ -40,6 +40,7 @@ type clientList struct {
 	Since   int64
 	Clients []clientInfo // connected, and away
 	Left    []string     `json:",omitempty"` // closed their last connection here
+	Leaves  []leave      `json:",omitempty"` // were told here
 
 	ids map[string]struct{} // of Clients that are connected; not sent
 }
@@ -87,6 +88,7 @@ func (g *registry) own() []byte {
 			list.Left = append(list.Left, id)
 		}
 	}
+	list.Leaves = g.toldLeavesLocked()
 	g.mu.Unlock()
 	msg, err := json.Marshal(list)
 	if err != nil || len(msg) > maxClients {
@@ -196,6 +198,7 @@ func (g *registry) take(from string, msg []byte) error {
 		g.mu.Unlock()
 		return nil
 	}
+	list.Clients = g.withoutLeftLocked(list.Clients)
 	g.lists[from] = list
 	close(g.heard)
 	g.heard = make(chan struct{})
@@ -204,6 +207,11 @@ func (g *registry) take(from string, msg []byte) error {
 		changed = append(changed, g.forgetLocked(id)...)
 	}
 	g.mu.Unlock()
+	for _, l := range list.Leaves {
+		if l.at, l.here = time.Now(), false; g.leaves(l) {
+			changed = append(changed, l.Group)
+		}
+	}
 	before, after := members(old.Clients), members(list.Clients)
 	for name, ids := range after {
 		if !slices.Equal(ids, before[name]) {
@@ -265,6 +273,7 @@ func (g *registry) expire() {
 		}
 	}
 	g.mu.Lock()
+	g.forgetLeavesLocked()
 	for node, list := range g.lists {
 		switch {
 		case g.b.transport.Alive(node):

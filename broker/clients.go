@@ -46,8 +46,10 @@ type registry struct {
 	away  map[string]clientInfo             // were connected to a node's earlier life
 	left  map[string]time.Time              // ids that closed their last connection here
 	gone  map[string]time.Time              // when a node was seen dead
-	heard chan struct{}                     // closed at the next change of lists
-	since int64
+	// leftGroups are members that have left a group, in the order in which that was heard.
+	leftGroups []leave
+	heard      chan struct{} // closed at the next change of lists
+	since      int64
 }
 
 func newRegistry(b *Broker) *registry {
@@ -99,9 +101,19 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 			refusal = bad
 			continue
 		}
+		if c.Joined == 0 {
+			c.Joined = g.joined(h.ClientID, c.GroupName)
+		}
+		if bad := g.checkStrategy(r, c.GroupName, h.ClientID, c.Strategy, c.Joined); bad != nil && c.MessageModel != remoting.Broadcasting {
+			refusal = bad
+			continue
+		}
 		info.Consumer[c.GroupName] = c
 	}
 	g.mu.Lock()
+	maps.DeleteFunc(info.Consumer, func(group string, c remoting.ConsumerData) bool {
+		return g.hasLeftLocked(info.ID, group, c.Joined) // this heartbeat was on its way
+	})
 	old := g.conns[r.conn]
 	if h.WithoutSub { // heartbeat V2: the groups are as before
 		info.Consumer = old.Consumer
@@ -184,8 +196,12 @@ func (g *registry) unregister(r *request) *remoting.Command {
 		g.conns[r.conn] = info
 	}
 	g.mu.Unlock()
-	if !sameGroups(old, info) {
-		g.touch(groupsOf(old, info))
+	changed := !sameGroups(old, info)
+	if h.Joined > 0 && h.ConsumerGroup != "" && len(h.ClientID) <= maxClientID {
+		changed = g.leaves(leave{ID: strings.Clone(h.ClientID), Group: strings.Clone(h.ConsumerGroup), Joined: h.Joined, at: time.Now(), here: true}) || changed
+	}
+	if changed {
+		g.touch(append(groupsOf(old, info), h.ConsumerGroup))
 	}
 	return r.ReplyWith(nil, nil)
 }
@@ -212,7 +228,7 @@ func sameGroups(a, b clientInfo) bool {
 	}
 	for k, x := range a.Consumer {
 		y, ok := b.Consumer[k]
-		if !ok || len(x.SubscriptionDataSet) != len(y.SubscriptionDataSet) {
+		if !ok || x.Strategy != y.Strategy || x.Joined != y.Joined || len(x.SubscriptionDataSet) != len(y.SubscriptionDataSet) {
 			return false
 		}
 		for i := range x.SubscriptionDataSet {

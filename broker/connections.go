@@ -11,11 +11,16 @@ import (
 // list answers 38. A node that has just started first hears the others' lists:
 // stock clients give up what is assigned to them when they are not in the answer.
 func (g *registry) list(ctx context.Context, r *request) *remoting.Command {
-	var h remoting.ConsumerGroupHeader
+	var h remoting.ConsumerListHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
 	g.complete(ctx)
+	if h.Strategy != "" {
+		if refusal := g.checkStrategy(r, h.ConsumerGroup, r.client, h.Strategy, h.Joined); refusal != nil {
+			return refusal
+		}
+	}
 	ids := []string{}
 	for _, i := range g.all() {
 		if _, ok := i.Consumer[h.ConsumerGroup]; ok {

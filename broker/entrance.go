@@ -68,14 +68,16 @@ func (e *entrance) say(reason string) bool {
 var errWaits = errors.New("this node waits to be replaced")
 
 // knows judges a node that says hello, or answers one.
-func (b *Broker) knows(node string, incarnation, folder uint64) error {
+func (b *Broker) knows(peer raftlog.Peer) error {
 	if !b.member.Load() && b.entrance.waits() != "" {
 		return errWaits
 	}
-	peer := raftlog.Peer{Node: node, Incarnation: incarnation, Folder: folder}
-	err := b.peers.judge(peer, b.isMember(node))
+	err := b.peers.judge(peer, b.isMember(peer.Node))
+	if inForce := b.FeatureLevel(); err == nil && knownLevel(peer.Level) < inForce {
+		err = fmt.Errorf("node %q: %s: it knows feature level %d, and all others have come to %d", peer.Node, tooOldReason, knownLevel(peer.Level), inForce)
+	}
 	if err != nil && b.peers.news(peer) {
-		b.log.Warn("node refused", "node", node, "incarnation", incarnation, "error", err)
+		b.log.Warn("node refused", "node", peer.Node, "incarnation", peer.Incarnation, "error", err)
 	}
 	return err
 }
@@ -100,6 +102,8 @@ func (b *Broker) answered(p raftlog.Peer, as uint64, reason string) {
 	switch {
 	case reason == "":
 		b.peers.acceptedBy(p.Node)
+	case strings.Contains(reason, tooOldReason) && (b.peers.is(p) || !b.member.Load()):
+		b.fail(fmt.Errorf("%w: %s refuses this node: %s", ErrTooOld, p.Node, reason))
 	case !other && !replaced:
 	case !b.member.Load():
 		if b.entrance.lose(fmt.Sprintf("%s says of this node: %s", p.Node, reason)) {

@@ -26,6 +26,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 		}
 		return float64(n)
 	})
+	gauge("raftmq_feature_level", "What the cluster's nodes can all read; rises when the last has been upgraded.", func() float64 { return float64(b.FeatureLevel()) })
 	gauge("raftmq_catalogue_led", "1 on the node that leads the catalogue.", func() float64 {
 		if b.begun.Load() && b.leadsHere(catalogueGroup) {
 			return 1

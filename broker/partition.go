@@ -25,6 +25,8 @@ type partition struct {
 	log      *raftlog.GroupLog
 	append   *appender[fsm.Item, fsm.ItemResult]
 	delays   *appender[fsm.Delayed, fsm.DelayedResult] // of messages that wait for their time
+	putBacks *appender[fsm.PutBack, fsm.Status]
+	allows   func(cmd []byte) bool // all nodes can read it
 	timers   timers
 	commits  *committer
 	txs      transactions
@@ -86,7 +88,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		return nil, fmt.Errorf("partition %d: %w", desc.ID, err)
 	}
 	log := b.log.Named("partition").With("partition", desc.ID, "topic", desc.Topic, "slot", desc.Slot)
-	p := &partition{desc: desc, log: group, turn: make(chan struct{})}
+	p := &partition{desc: desc, log: group, allows: b.allows, turn: make(chan struct{})}
 	fault := func(err error) { b.fail(fmt.Errorf("partition %d of %s: %w", desc.ID, desc.Topic, err)) }
 	machine, err := fsm.OpenPartition(b.partitionDir(desc.ID), fsm.PartitionOptions{Store: store.Options{
 		FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: log,
@@ -115,9 +117,10 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(messages, p.replica.StartFunc, b.time)
-	p.delays = newAppender(delays, p.replica.StartFunc, b.time)
-	p.txs.propose, p.txs.now = p.replica.StartFunc, b.time
+	p.append = newAppender(messages, p.start, b.time)
+	p.delays = newAppender(delays, p.start, b.time)
+	p.putBacks = newAppender(putBacks, p.start, b.time)
+	p.txs.propose, p.txs.now = p.start, b.time
 	p.commits = newCommitter(p, b.time)
 	return p, nil
 }
@@ -158,6 +161,9 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 	if late(byOf(ctx)) {
 		return nil, errLate
 	}
+	if !p.allows(cmd) {
+		return nil, errLevel
+	}
 	v, err := p.replica.Propose(ctx, cmd)
 	if errors.Is(err, raftlog.ErrNotLeader) {
 		return nil, errNotHere
@@ -165,11 +171,21 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 	return v, err
 }
 
+// start proposes a command and has then called with what became of it. After an error it is
+// not called, and nothing was done.
+func (p *partition) start(cmd []byte, then func(result any, err error)) error {
+	if !p.allows(cmd) {
+		return errLevel
+	}
+	return p.replica.StartFunc(cmd, then)
+}
+
 func (p *partition) close() error {
 	err := p.replica.Close()
 	p.turns() // its last word on leadership came while Raft was still there
 	p.append.close()
 	p.delays.close()
+	p.putBacks.close()
 	p.txs.close()
 	p.commits.close()
 	return errors.Join(err, p.machine.Close())

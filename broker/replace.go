@@ -131,6 +131,9 @@ func (b *Broker) answerLife(ctx context.Context, p raftlog.Peer) lifeAnswer {
 	if !ok {
 		return no("the catalogue knows no node %s", p.Node)
 	}
+	if inForce := b.FeatureLevel(); knownLevel(p.Level) < inForce {
+		return no("%s: it knows feature level %d, and the cluster has come to %d", tooOldReason, knownLevel(p.Level), inForce)
+	}
 	if b.catalogue.Lives()[p.Node].Folder != p.Folder {
 		if reason := b.replace(ctx, &now, p); reason != "" {
 			return no("%s", reason)

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -36,6 +37,10 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 	}
 	if err := message.CheckGroup(h.Group); err != nil {
 		return r.failed(err)
+	}
+	if h.Delivery == 0 { // of a stock client: nodes at least know it again
+		h.Delivery = rand.Uint64() | 1
+		r.SetExt("delivery", remoting.Delivery(h.Delivery))
 	}
 	r.slot = r.slotOf(h.BrokerName)
 	number, pos := message.SplitPhysicalOffset(h.Offset)
@@ -73,20 +78,35 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 		if err != nil {
 			return r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err), nil
 		}
-		res, err := p.delays.append(ctx, item)
-		if err != nil {
+		item.Source = store.Position(pos)
+		res, err := b.putBackAt(ctx, p, item, queue)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if res.Status != fsm.Stored {
-			return r.refuse(remoting.SystemError, "status %d", res.Status), nil
-		}
-		if item.DueMs > 0 {
+		case res == fsm.Duplicate:
+			reply := r.ReplyWith(nil, nil)
+			reply.SetExt("dup", "1")
+			return reply, nil
+		case res != fsm.Stored:
+			return r.refuse(remoting.SystemError, "status %d", res), nil
+		case item.DueMs > 0:
 			b.putBack.Add(1)
-		} else {
+		default:
 			b.buried.Add(1)
 		}
 		return r.ReplyWith(nil, nil), nil
 	})
+}
+
+// putBackAt stores a message that was put back; without a memory of it while a node would
+// not understand that.
+func (b *Broker) putBackAt(ctx context.Context, p *partition, item fsm.PutBack, queue int32) (fsm.Status, error) {
+	if b.FeatureLevel() >= fsm.PutBackLevel {
+		return p.putBacks.append(ctx, item)
+	}
+	topic := string(message.Record(item.Record).TopicBytes())
+	res, err := p.delays.append(ctx, fsm.Delayed{Item: fsm.Item{Queue: message.Queue{Topic: topic, ID: queue}, Records: item.Record, Count: 1}, DueMs: item.DueMs})
+	return res.Status, err
 }
 
 // partitionNumbered is a slot's partition by its number there.
@@ -123,7 +143,7 @@ func (b *Broker) retryQueue(ctx context.Context, r *request, name string, part f
 }
 
 // retried is a message that was put back, as it is to be stored.
-func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {
+func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.PutBack, error) {
 	m := rec.Message()
 	limit := g.RetryMaxTimes
 	if h.MaxReconsumeTimes >= 0 {
@@ -152,9 +172,9 @@ func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.G
 	}
 	stored, err := m.AppendRecord(make([]byte, 0, m.RecordSize()))
 	if err != nil {
-		return fsm.Delayed{}, err
+		return fsm.PutBack{}, err
 	}
-	return fsm.Delayed{Item: fsm.Item{Queue: message.Queue{Topic: m.Topic, ID: queue}, Records: stored, Count: 1}, DueMs: due}, nil
+	return fsm.PutBack{Group: h.Group, Delivery: h.Delivery, DueMs: due, Record: stored}, nil
 }
 
 // toDeadLetters decides on a message that a client itself sends to a retry topic: one

@@ -13,26 +13,13 @@ import (
 	"raftmq/remoting"
 )
 
-// average is the share of a member as stock clients reckon it: members and
-// queues sorted, each gets a run of neighbours, the first ones one more when
-// it does not divide.
-func average(queues []queueKey, members []string, self string) []queueKey {
-	i := slices.Index(members, self)
-	if i < 0 {
-		return nil
-	}
-	n, over := len(queues)/len(members), len(queues)%len(members)
-	from := i*n + min(i, over)
-	if i < over {
-		n++
-	}
-	return queues[from : from+n]
-}
-
 // compareQueues is the order in which stock clients deal queues out.
 func compareQueues(a, b queueKey) int {
 	return cmp.Or(cmp.Compare(a.broker, b.broker), cmp.Compare(a.id, b.id))
 }
+
+// errStrategy: the group shares its queues by another strategy.
+var errStrategy = errors.New("client: this member does not share queues as its group does")
 
 // rebalance makes the claims what this member should own. When the members
 // cannot be told, everything stays.
@@ -67,7 +54,7 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 			queues[i] = r.key(n)
 		}
 		slices.SortFunc(queues, compareQueues)
-		for _, q := range average(queues, members, s.c.id) {
+		for _, q := range s.strategy.of(t, queues, members, s.c.id) {
 			want[laneKey{t, q}] = sub
 			numbers[laneKey{t, q}] = r.numbers[q]
 		}
@@ -113,9 +100,12 @@ func (s *Consumer) members(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	op := "members of " + s.group
-	r, addr, err := s.c.askBroker(ctx, op, "", remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerGroupHeader{ConsumerGroup: s.group}))
+	r, addr, err := s.c.askBroker(ctx, op, "", remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerListHeader{ConsumerGroup: s.group, Strategy: s.strategy.String(), Joined: s.joined.Load()}))
 	if err != nil {
 		return nil, err
+	}
+	if r.Code == remoting.InvalidParameter {
+		return nil, fmt.Errorf("%w: %w", errStrategy, refusal("members", "", s.group, addr, r))
 	}
 	if r.Code != remoting.OK {
 		s.c.beatSoon()

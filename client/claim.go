@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -42,6 +43,8 @@ type job struct {
 	size    int64
 	version int
 	handled bool
+	// delivery names it to the broker when it is put back, however often that is tried.
+	delivery uint64
 }
 
 const leastPrefetch = 32
@@ -169,7 +172,7 @@ func (cl *claim) take(got pulled, version int) {
 	for _, d := range got.messages {
 		d.Queue = cl.number
 		retried(d)
-		j := &job{claim: cl, d: d, size: int64(len(d.Body)) + 512, version: version}
+		j := &job{claim: cl, d: d, size: int64(len(d.Body)) + 512, version: version, delivery: rand.Uint64() | 1}
 		cl.bytes += j.size
 		cl.held = append(cl.held, j)
 		out = append(out, j)

@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftmq/remoting"
@@ -256,14 +258,33 @@ func randomHex(bytes int) string {
 	return hex.EncodeToString(b)
 }
 
-// unregister tells the nodes that a group has left this client; they would
-// find out from the connections' end.
+// unregister tells the nodes that a group has left this client. Those that are alive would
+// find out from the connections' end; for one that has just died another must know, so one is
+// told in any case, if there is one.
 func (c *Client) unregister(h remoting.UnregisterHeader) {
-	ctx, cancel := context.WithTimeout(c.ctx, time.Second)
-	defer cancel()
+	tell := func(addr string) bool {
+		ctx, cancel := context.WithTimeout(c.ctx, time.Second)
+		defer cancel()
+		r, err := c.conns.call(ctx, addr, remoting.NewRequest(remoting.UnregisterClient, h))
+		return err == nil && r.Code == remoting.OK
+	}
+	first := c.routes.firstAddresses()
+	var told atomic.Bool
 	var wg sync.WaitGroup
-	for _, addr := range c.routes.firstAddresses() {
-		wg.Go(func() { c.conns.call(ctx, addr, remoting.NewRequest(remoting.UnregisterClient, h)) })
+	for _, addr := range first {
+		wg.Go(func() {
+			if tell(addr) {
+				told.Store(true)
+			}
+		})
 	}
 	wg.Wait()
+	for _, addr := range c.routes.addresses("") {
+		if told.Load() || c.isClosed() {
+			return
+		}
+		if !slices.Contains(first, addr) {
+			told.Store(tell(addr))
+		}
+	}
 }

@@ -32,11 +32,14 @@ type Consumer struct {
 	limit         time.Duration // of a handler
 	here          bool          // what fails is handled again here
 	ordered       bool          // each queue under its lock, one after the other
-	batch         int           // of the run
+	strategy      Strategy
+	batch         int // of the run
 	commitEvery   time.Duration
 
 	again chan struct{} // one token: rebalance
 	told  atomic.Bool   // that members or queues are others
+
+	joined atomic.Int64 // when it last began to run, Unix ms
 
 	mu      sync.Mutex
 	running bool
@@ -125,6 +128,11 @@ func WithConsumeTimeout(d time.Duration) ConsumerOption { return func(s *Consume
 // a broadcast consumer does: nothing is put back, and nothing behind it in its queue
 // counts as handled until it is.
 func WithLocalRetry() ConsumerOption { return func(s *Consumer) { s.here = true } }
+
+// WithStrategy is how the group's members share queues. A member that uses another than the
+// one that has been in the group longest is refused: Run fails with ErrInvalid. Default:
+// Average.
+func WithStrategy(how Strategy) ConsumerOption { return func(s *Consumer) { s.strategy = how } }
 
 // NewConsumer returns a consumer that does nothing until Run.
 func (c *Client) NewConsumer(group string, opts ...ConsumerOption) (*Consumer, error) {
@@ -221,7 +229,8 @@ func (s *Consumer) Stats() ConsumerStats {
 
 // Run handles messages until ctx ends, then lets handlers finish within the
 // drain time, commits, and returns nil. It fails at once if no topic is
-// subscribed, one does not exist or a filter is not served, and with ErrClosed when the client closes.
+// subscribed, one does not exist or a filter is not served, with ErrInvalid when the group shares
+// its queues by another Strategy, and with ErrClosed when the client closes.
 // It may be called again, but not twice at once.
 func (s *Consumer) Run(ctx context.Context, h Handler) error {
 	return s.RunBatch(ctx, 1, func(ctx context.Context, ds []*Delivery) []error { return []error{h(ctx, ds[0])} })
@@ -241,6 +250,7 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 		return fmt.Errorf("%w: consumer of group %s subscribes to nothing", ErrInvalid, s.group)
 	}
 	s.running, s.batch, s.leaving = true, limit, make(map[laneKey]bool)
+	s.joined.Store(max(time.Now().UnixMilli(), s.joined.Load()+1))
 	jobs := newJobs()
 	s.jobs = jobs
 	subs := maps.Clone(s.subs)
@@ -286,9 +296,13 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 		}
 	})
 	s.c.heartbeat(pulling)
+	var refused error
 	for pulling.Err() == nil {
 		wait := 20 * time.Second
-		if err := s.rebalance(pulling, handling, &loops, jobs); err != nil {
+		if err := s.rebalance(pulling, handling, &loops, jobs); errors.Is(err, errStrategy) {
+			refused = err
+			break
+		} else if err != nil {
 			s.c.log.Warn("rebalance", "group", s.group, "error", err)
 			wait = time.Second
 		}
@@ -306,6 +320,9 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 	endHandling()
 	loops.Wait()
 	s.leave()
+	if refused != nil {
+		return errors.Join(refused, err)
+	}
 	if err == nil && s.c.ctx.Err() != nil && ctx.Err() == nil {
 		err = ErrClosed
 	}
@@ -351,7 +368,7 @@ func (s *Consumer) leave() {
 	s.c.mu.Lock()
 	delete(s.c.consumers, s)
 	s.c.mu.Unlock()
-	s.c.unregister(remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group})
+	s.c.unregister(remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group, Joined: s.joined.Load()})
 }
 
 func (s *Consumer) owned() []*claim {
@@ -430,12 +447,12 @@ func (s *Consumer) handle(ctx context.Context, h BatchHandler, ds []*Delivery) (
 // describe is the consumer in a heartbeat.
 func (s *Consumer) describe() remoting.ConsumerData {
 	d := remoting.ConsumerData{ConsumeFromWhere: remoting.FromFirstOffset, ConsumeType: remoting.ConsumePassively, GroupName: s.group,
-		MessageModel: remoting.Clustering}
+		MessageModel: remoting.Clustering, Strategy: s.strategy.String(), Joined: s.joined.Load()}
 	if s.start.kind == atLatest {
 		d.ConsumeFromWhere = remoting.FromLastOffset
 	}
 	if s.broadcast {
-		d.MessageModel = remoting.Broadcasting
+		d.MessageModel, d.Strategy = remoting.Broadcasting, ""
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

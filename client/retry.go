@@ -85,7 +85,7 @@ func (s *Consumer) backoff(attempt int) time.Duration {
 // durable.
 func (s *Consumer) putBack(j *job, wait time.Duration, err error) error {
 	h := remoting.SendBackHeader{Group: s.group, Offset: j.d.physical, OriginMsgID: j.d.ID, OriginTopic: j.d.Topic, MaxReconsumeTimes: -1,
-		BrokerName: j.claim.key.queue.broker, DelayMs: -1}
+		BrokerName: j.claim.key.queue.broker, DelayMs: -1, Delivery: j.delivery}
 	if wait >= 0 {
 		h.DelayMs = wait.Milliseconds()
 	}

@@ -130,7 +130,7 @@ func (c *Catalogue) KV(namespace string) map[string]string {
 	return c.s.KV[namespace]
 }
 
-// FeatureLevel is the level that all nodes have reached.
+// FeatureLevel is the level that all nodes have reached; see Level.
 func (c *Catalogue) FeatureLevel() uint64 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -78,7 +78,7 @@ func (s *script) open(state []byte) {
 	require.NoError(s.t, err)
 }
 
-func list(v string) []string {
+func listed(v string) []string {
 	if v == "" {
 		return nil
 	}
@@ -92,7 +92,7 @@ func number(v string) int {
 
 // nodes reads n1.1,n2.1 .
 func nodes(v string) (ns []Node) {
-	for _, s := range list(v) {
+	for _, s := range listed(v) {
 		name, inc, _ := strings.Cut(s, ".")
 		ns = append(ns, Node{name, uint64(number(inc))})
 	}
@@ -113,7 +113,7 @@ func (s *script) run(line string) string {
 	if v, ok := args["write"]; ok {
 		spec.WriteQueues = int32(number(v))
 	}
-	for _, id := range list(args["slots"]) {
+	for _, id := range listed(args["slots"]) {
 		spec.Slots = append(spec.Slots, number(id))
 	}
 	if a, ok := args["attributes"]; ok {
@@ -149,7 +149,7 @@ func (s *script) run(line string) string {
 	case "bootstrap":
 		var slots []Slot
 		for i, r := range strings.Split(args["replicas"], "/") {
-			slots = append(slots, Slot{ID: i, Replicas: list(r)})
+			slots = append(slots, Slot{ID: i, Replicas: listed(r)})
 		}
 		return s.do(EncodeBootstrap(nil, args["cluster"], slots, nodes(args["nodes"])))
 	case "create-topic":
@@ -167,7 +167,7 @@ func (s *script) run(line string) string {
 	case "delete-group":
 		return s.do(EncodeDeleteGroup(nil, args["name"]))
 	case "subscribe":
-		return s.do(EncodeSubscribe(nil, args["group"], list(args["topics"])))
+		return s.do(EncodeSubscribe(nil, args["group"], listed(args["topics"])))
 	case "put-kv":
 		return s.do(EncodePutKV(nil, args["ns"], args["key"], args["value"]))
 	case "delete-kv":
@@ -179,7 +179,7 @@ func (s *script) run(line string) string {
 	case "settle-node":
 		return s.do(EncodeSettleNode(nil, nodes(args["node"])[0]))
 	case "put-slot":
-		return s.do(EncodePutSlot(nil, Slot{ID: number(args["id"]), Replicas: list(args["replicas"]), Version: uint64(number(args["version"]))}))
+		return s.do(EncodePutSlot(nil, Slot{ID: number(args["id"]), Replicas: listed(args["replicas"]), Version: uint64(number(args["version"]))}))
 	case "level":
 		return s.do(EncodeFeatureLevel(nil, uint64(number(args["to"]))))
 	case "noop":

@@ -44,6 +44,8 @@
 //	17  carry         n × (position u64, record bytes u32, the record)      int, halves carried
 //	18  unearth       group text, queue, n × (from u64, to u64, record      UnearthResult
 //	                       bytes u32, the record)
+//	19  put back      n × (group text, position u64, delivery u64,          PutBacksResult
+//	                       due i64, record bytes u32, the record)
 //
 // A key is a due time, Unix ms, int64, and a position uint64.
 //
@@ -131,6 +133,15 @@
 // producer that is forgotten while its very first message (sequence 0) is still
 // being resent would be taken for a new one: the bounds are chosen so that this
 // needs over ten thousand other producers between a message and its resend.
+//
+// # Put-backs
+//
+// Of each message that a group was given and put back (the group, and the position of the
+// record that it was given) the last put-back is remembered, for a day of T, as long as all
+// of them encode to at most 512 KiB, about 8,000; the oldest is forgotten first. One more
+// is a Duplicate, and stores nothing, if it is of the same delivery, if what the last one
+// stored is still to come, or if both are for the dead letters and the last one's lies
+// there. Else it is Stored. Each of these says that the message comes, or lies there.
 //
 // # Transactions
 //

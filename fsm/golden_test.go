@@ -23,6 +23,10 @@ func commands() map[string][]byte {
 	if err != nil {
 		panic(err)
 	}
+	retry, err := (&message.Message{Topic: "%RETRY%g", QueueID: 3, Body: []byte("body")}).AppendRecord(nil)
+	if err != nil {
+		panic(err)
+	}
 	p := producer(0x0102030405060708, 9, 10)
 	ts := TopicSpec{Name: "t", ReadQueues: 1, WriteQueues: 2, Perm: 6, Order: true, SysFlag: 4, Attributes: map[string]string{"b": "2", "a": "1"}, Slots: []int{0, 2}}
 	return map[string][]byte{
@@ -40,6 +44,7 @@ func commands() map[string][]byte {
 		"keep-1":          EncodeKeep(nil, 12, 5, []Due{{store.TimerKey{DueMs: 1 << 41, ID: 4}, rec}}),
 		"recall-1":        EncodeRecall(nil, 13, []store.TimerKey{{DueMs: 1 << 41, ID: 4}}),
 		"unearth-1":       EncodeUnearth(nil, 18, "g", message.Queue{Topic: "%DLQ%g", ID: 3}, []Unearth{{5, 6, rec}, {From: 7, To: 9}}),
+		"put-back-1":      EncodePutBacks(nil, 19, []PutBack{{Group: "g", Source: 1 << 40, Delivery: 7, DueMs: 1 << 41, Record: retry}, {Group: "g", Source: 5, Record: retry}}),
 		"tick-1":          EncodeTick(nil, 14),
 		"half-1":          EncodeHalves(nil, 10, []Half{{Group: "g", CheckAfter: 6000, Record: rec}, {Producer: p, Group: "g", Record: rec}}),
 		"decide-1":        EncodeDecides(nil, 11, []Decide{{Position: 1 << 40, Verdict: Commit, By: ByProducer, Group: "g", Record: rec}, {Position: 7, Verdict: Rollback, By: ByOperator}}),
@@ -94,7 +99,7 @@ func states(t testing.TB) map[string][]byte {
 	_, err = c.Apply([]*raft.Log{entryAt(7, raft.LogCommand, all["subscribe-1"])})
 	require.NoError(t, err)
 	catalogue, _ := c.Checkpoint()
-	return map[string][]byte{"state-partition-1": partition, "state-partition-2": sections, "state-partition-2-timers": timerState(t), "state-catalogue-1": catalogue}
+	return map[string][]byte{"state-partition-1": partition, "state-partition-2": sections, "state-partition-2-timers": timerState(t), "state-partition-2-put-backs": putBackState(t), "state-catalogue-1": catalogue}
 }
 
 // timerState is a state that has sections.
@@ -107,6 +112,14 @@ func timerState(t testing.TB) []byte {
 	require.Equal(t, []bool{true}, r.do(EncodeRecall(nil, 2001, []store.TimerKey{h.waiting(store.TimerKey{}, 2500, 9)[1].Key})).(RecallResult).Items)
 	r.send(2002, item(t, message.Queue{Topic: "%DLQ%g"}, 9, Producer{}))
 	require.Equal(t, []UnearthStatus{TakenOut, TakenOut}, r.do(EncodeUnearth(nil, 2003, "g", message.Queue{Topic: "%DLQ%g"}, []Unearth{{From: 1, To: 3}, {From: 5, To: 6}})).(UnearthResult).Items)
+	state, _ := r.Checkpoint()
+	return state
+}
+
+// putBackState is a state that has put-backs of each kind.
+func putBackState(t testing.TB) []byte {
+	r := newReplica(t)
+	r.putsBack(1000, putsBack(t, retries, 1, 7, 5000), putsBack(t, letters, 2, 0, 0), putsBack(t, retries, 3, 8, 0))
 	state, _ := r.Checkpoint()
 	return state
 }

@@ -78,6 +78,9 @@ func (h *history) command() []byte {
 	if h.rnd.IntN(4) == 0 {
 		return h.transaction()
 	}
+	if h.rnd.IntN(12) == 0 {
+		return h.putBack()
+	}
 	switch n := h.rnd.IntN(120); {
 	case n >= 100:
 		return h.timing()
@@ -117,6 +120,19 @@ func (h *history) command() []byte {
 	return EncodeDigest(nil, at)
 }
 
+// putBack puts messages back that may have been put back before.
+func (h *history) putBack() []byte {
+	items := make([]PutBack, 1+h.rnd.IntN(3))
+	for i := range items {
+		q := []message.Queue{retries, letters, letters, h.queue()}[h.rnd.IntN(4)]
+		items[i] = putsBack(h.t, q, store.Position(h.rnd.IntN(20)), uint64(h.rnd.IntN(3)), h.at+int64(h.rnd.IntN(300))-100)
+		if q == letters {
+			items[i].DueMs = 0
+		}
+	}
+	return EncodePutBacks(nil, h.at, items)
+}
+
 // timing is a command on timers, by what waits here.
 func (h *history) timing() []byte {
 	cursor, now := h.Timers()
@@ -131,6 +147,9 @@ func (h *history) timing() []byte {
 				u.To, u.Record = u.From+1, records(h.t, h.queue(), 1, 20)
 			}
 			us = append(us, u)
+		}
+		if h.rnd.IntN(2) == 0 {
+			return EncodeUnearth(nil, h.at, "g", letters, us)
 		}
 		return EncodeUnearth(nil, h.at, h.group(), q, us)
 	case 0, 1, 2:
@@ -352,7 +371,7 @@ func runHistory(t *testing.T, seed uint64, entries int) {
 // An installed floor is durable like anything else, and its taker is able to give
 // it on.
 func TestAFloorIsGivenOn(t *testing.T) {
-	h := newHistory(t, 6)
+	h := newHistory(t, 7)
 	for len(h.Store().Segments()) < 4 {
 		h.grow(1)
 	}

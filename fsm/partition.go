@@ -29,14 +29,15 @@ type PartitionMachine struct {
 	ends   map[message.Queue]message.Offset
 	topics map[string]string
 
-	mu      sync.RWMutex // written by Apply and Restore only, which read without it
-	now     int64        // T, Unix ms
-	offsets offsets
-	locks   locks
-	timers  timers
-	buried  buried
-	txs     transactions
-	digests []DigestResult // of the last digest entries, oldest first
+	mu       sync.RWMutex // written by Apply and Restore only, which read without it
+	now      int64        // T, Unix ms
+	offsets  offsets
+	locks    locks
+	timers   timers
+	buried   buried
+	txs      transactions
+	putBacks putBacks       // of Apply alone
+	digests  []DigestResult // of the last digest entries, oldest first
 }
 
 // OpenPartition opens the partition as of a checkpoint's state; nil is an empty
@@ -118,6 +119,8 @@ func (m *PartitionMachine) apply(l *raft.Log) (any, error) {
 		return m.recall(e)
 	case kindUnearth:
 		return m.unearth(e)
+	case kindPutBack:
+		return m.putBack(e)
 	case kindHalf:
 		return m.half(e)
 	case kindDecide:
@@ -163,6 +166,7 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 		}
 		m.locks.dropGroup(group)
 		m.buried.dropGroup(group)
+		m.putBacks.dropGroup(group)
 		return m.offsets.dropGroup(group), nil
 	case kindCheck:
 		return m.check(r)
@@ -182,7 +186,7 @@ func StoresMessages(cmd []byte) bool {
 		return false
 	}
 	switch kind(cmd[0]) {
-	case kindAppend, kindDelay, kindFire, kindHalf, kindUnearth:
+	case kindAppend, kindDelay, kindFire, kindHalf, kindUnearth, kindPutBack:
 		return true
 	}
 	return false

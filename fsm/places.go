@@ -29,6 +29,9 @@ func Places() func(store.Entry) ([]store.Place, error) {
 		case kindUnearth:
 			_, _, err := m.parseUnearth(e.Data)
 			return m.places, err
+		case kindPutBack:
+			_, err := m.parsePutBacks(e.Data)
+			return m.places, err
 		case kindFire:
 			r := &reader{b: e.Data[commandHead:]}
 			r.timerKey()

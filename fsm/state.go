@@ -38,25 +38,27 @@ const (
 	sectionTransactions = 1
 	sectionTimers       = 2
 	sectionBuried       = 3
+	sectionPutBacks     = 4
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // state is a decoded one.
 type state struct {
-	now     int64
-	dedup   dedup
-	offsets offsets
-	locks   locks
-	txs     transactions
-	timers  timers
-	buried  buried
-	store   []byte
+	now      int64
+	dedup    dedup
+	offsets  offsets
+	locks    locks
+	txs      transactions
+	timers   timers
+	buried   buried
+	putBacks putBacks
+	store    []byte
 }
 
 // encode is the state now, with the store's.
 func (m *PartitionMachine) encode(storeState []byte) []byte {
-	b := make([]byte, stateHead, stateHead+8+m.dedup.size+m.offsets.size+m.locks.size+m.txs.size+64+len(storeState))
+	b := make([]byte, stateHead, stateHead+8+m.dedup.size+m.offsets.size+m.locks.size+m.txs.size+m.putBacks.size+64+len(storeState))
 	b = m.appendSmall(b)
 	b[0] = oldStateVersion
 	if m.sections() > 0 {
@@ -87,6 +89,9 @@ func (m *PartitionMachine) appendSmall(b []byte) []byte {
 		if !m.buried.empty() {
 			b = appendSection(b, sectionBuried, m.buried.encode)
 		}
+		if !m.putBacks.empty() {
+			b = appendSection(b, sectionPutBacks, m.putBacks.encode)
+		}
 	}
 	return b
 }
@@ -100,6 +105,9 @@ func (m *PartitionMachine) sections() (n byte) {
 		n++
 	}
 	if !m.buried.empty() {
+		n++
+	}
+	if !m.putBacks.empty() {
 		n++
 	}
 	return n
@@ -139,8 +147,11 @@ func (st *state) sections(r *reader) {
 			st.timers.decode(section)
 		case sectionBuried:
 			st.buried.decode(section)
+		case sectionPutBacks:
+			st.putBacks.decode(section)
 		default:
-			section.fail("section %d", id)
+			r.err = fmt.Errorf("%w: section %d", ErrStateVersion, id)
+			return
 		}
 		if err := section.end(); err != nil {
 			r.err = err
@@ -150,7 +161,7 @@ func (st *state) sections(r *reader) {
 }
 
 func decodeState(b []byte) (state, error) {
-	st := state{dedup: newDedup(), offsets: newOffsets(), locks: newLocks(), txs: newTransactions(), buried: newBuried()}
+	st := state{dedup: newDedup(), offsets: newOffsets(), locks: newLocks(), txs: newTransactions(), buried: newBuried(), putBacks: newPutBacks()}
 	if len(b) == 0 {
 		return st, nil
 	}
@@ -169,7 +180,10 @@ func decodeState(b []byte) (state, error) {
 		st.sections(r)
 	}
 	st.store = r.take(uint64(r.u32()))
-	if err := r.end(); err != nil {
+	switch err := r.end(); {
+	case errors.Is(err, ErrStateVersion):
+		return st, fmt.Errorf("partition state: %w", err)
+	case err != nil:
 		return st, errors.Join(ErrState, err)
 	}
 	return st, nil
@@ -178,7 +192,7 @@ func decodeState(b []byte) (state, error) {
 func (m *PartitionMachine) setState(st state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.now, m.dedup, m.offsets, m.locks, m.txs, m.timers, m.buried, m.digests = st.now, st.dedup, st.offsets, st.locks, st.txs, st.timers, st.buried, nil
+	m.now, m.dedup, m.offsets, m.locks, m.txs, m.timers, m.buried, m.putBacks, m.digests = st.now, st.dedup, st.offsets, st.locks, st.txs, st.timers, st.buried, st.putBacks, nil
 	m.store.ForgetTimers(st.timers.cursor)
 }
 

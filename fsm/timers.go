@@ -305,6 +305,9 @@ func (m *PartitionMachine) recall(e store.Entry) (RecallResult, error) {
 		return res, err
 	}
 	if len(ops) > 0 {
+		for _, op := range ops {
+			m.putBacks.takenBack(op.ID)
+		}
 		m.mu.Lock()
 		m.timers.recall = e.Index
 		m.mu.Unlock()
@@ -352,6 +355,17 @@ func TimerOps() func(e store.Entry, at store.Position, lastMs int64) ([]store.Ti
 				if !it.bad && accepted(m.places[it.from]) {
 					p := m.places[it.from]
 					ops = append(ops, store.TimerOp{DueMs: due[i], Start: p.Start, Size: p.Size})
+				}
+			}
+		case kindPutBack:
+			items, err := m.parsePutBacks(e.Data)
+			if err != nil {
+				return nil, err
+			}
+			for _, x := range items {
+				if x.place >= 0 && accepted(m.places[x.place]) {
+					p := m.places[x.place]
+					ops = append(ops, store.TimerOp{DueMs: x.due, Start: p.Start, Size: p.Size})
 				}
 			}
 		case kindKeep:

@@ -47,6 +47,7 @@ const (
 	kindCheck
 	kindCarry
 	kindUnearth
+	kindPutBack
 	kindEnd // of a partition's, as far as they are known
 )
 

@@ -16,6 +16,7 @@ type Node struct {
 	Listeners   []string // host:port per slot
 	Gossip      string   // host:port; filled by Open
 	Version     string
+	Level       uint64 `json:",omitempty"` // of the features that its program knows
 	DiskFree    uint64 // bytes
 	Disk        DiskLevel
 }

@@ -22,8 +22,10 @@ import (
 //	8       4     CRC32C of the body
 //	12      ...   body
 //
-//	hello body   cluster, node, class, target node (each length uvarint, bytes), incarnation, folder (uvarints)
-//	answer body  reason (empty: accepted), cluster, node (texts), incarnation, folder (uvarints)
+//	hello body   cluster, node, class, target node (each length uvarint, bytes), incarnation, folder, level (uvarints)
+//	answer body  reason (empty: accepted), cluster, node (texts), incarnation, folder, level (uvarints)
+//
+// The level is left out where it is 0.
 const (
 	helloMagic     = "rmqT"
 	helloVersion   = 1
@@ -44,21 +46,24 @@ var ErrHello = errors.New("raftlog: hello refused")
 // netHello is who a connection is from, and who it is for.
 type netHello struct {
 	cluster, node, class, target string
-	incarnation, folder          uint64
+	incarnation, folder, level   uint64
 }
 
 // helloAnswer is who answered.
 type helloAnswer struct {
-	reason, cluster, node string
-	incarnation, folder   uint64
+	reason, cluster, node      string
+	incarnation, folder, level uint64
 }
 
-func (a helloAnswer) peer() Peer { return Peer{a.node, a.incarnation, a.folder} }
+func (h netHello) peer() Peer { return Peer{h.node, h.incarnation, h.folder, h.level} }
+
+func (a helloAnswer) peer() Peer { return Peer{a.node, a.incarnation, a.folder, a.level} }
 
 // Peer is another node, by its hello. With TLS it has proved its name; the rest is its word.
 type Peer struct {
 	Node                string
 	Incarnation, Folder uint64
+	Level               uint64 // of the features that its program knows; 0: not said
 }
 
 func encodeHelloBody(version byte, body []byte) []byte {
@@ -75,7 +80,7 @@ func (h netHello) encode() []byte {
 	for _, s := range []string{h.cluster, h.node, h.class, h.target} {
 		b = appendText(b, s)
 	}
-	return encodeHelloBody(helloVersion, binary.AppendUvarint(binary.AppendUvarint(b, h.incarnation), h.folder))
+	return encodeHelloBody(helloVersion, appendLife(b, h.incarnation, h.folder, h.level))
 }
 
 func (a helloAnswer) encode() []byte {
@@ -83,7 +88,24 @@ func (a helloAnswer) encode() []byte {
 	for _, s := range []string{a.reason, a.cluster, a.node} {
 		b = appendText(b, s)
 	}
-	return encodeHelloBody(helloVersion, binary.AppendUvarint(binary.AppendUvarint(b, a.incarnation), a.folder))
+	return encodeHelloBody(helloVersion, appendLife(b, a.incarnation, a.folder, a.level))
+}
+
+func appendLife(b []byte, incarnation, folder, level uint64) []byte {
+	b = binary.AppendUvarint(binary.AppendUvarint(b, incarnation), folder)
+	if level > 0 {
+		b = binary.AppendUvarint(b, level)
+	}
+	return b
+}
+
+// life reads what appendLife wrote.
+func (r *wireReader) life() (incarnation, folder, level uint64) {
+	incarnation, folder = r.uint(), r.uint()
+	if len(r.b) > 0 {
+		level = r.uint()
+	}
+	return incarnation, folder, level
 }
 
 // readHelloBody reads one hello or answer. The body is nil for a version other than ours.
@@ -115,14 +137,14 @@ func readHelloBody(r io.Reader) (version byte, body []byte, err error) {
 func decodeHello(body []byte) (h netHello, err error) {
 	r := wireReader{b: body}
 	h.cluster, h.node, h.class, h.target = r.text(wireMaxName), r.text(wireMaxName), r.text(wireMaxName), r.text(wireMaxName)
-	h.incarnation, h.folder = r.uint(), r.uint()
+	h.incarnation, h.folder, h.level = r.life()
 	return h, r.end()
 }
 
 func decodeHelloAnswer(body []byte) (a helloAnswer, err error) {
 	r := wireReader{b: body}
 	a.reason, a.cluster, a.node = r.text(wireMaxName), r.text(wireMaxName), r.text(wireMaxName)
-	a.incarnation, a.folder = r.uint(), r.uint()
+	a.incarnation, a.folder, a.level = r.life()
 	return a, r.end()
 }
 
@@ -138,7 +160,7 @@ func (t *Transport) admit(h netHello) string {
 	case !t.serves(h.class):
 		return fmt.Sprintf("nothing listens for %q", h.class)
 	}
-	if err := t.knows(h.class, Peer{h.node, h.incarnation, h.folder}); err != nil {
+	if err := t.knows(h.class, h.peer()); err != nil {
 		return err.Error()
 	}
 	return ""
@@ -148,7 +170,7 @@ func (t *Transport) knows(class string, p Peer) error {
 	if t.cfg.Known == nil || class == t.cfg.Unjudged {
 		return nil
 	}
-	return t.cfg.Known(p.Node, p.Incarnation, p.Folder)
+	return t.cfg.Known(p)
 }
 
 func (t *Transport) answered(said netHello, a helloAnswer) {
@@ -173,7 +195,7 @@ func (t *Transport) greet(raw net.Conn) (conn net.Conn, h netHello, err error) {
 	if err != nil {
 		return conn, h, err
 	}
-	answer := helloAnswer{cluster: t.cluster, node: t.node, incarnation: t.incarnation.Load(), folder: t.cfg.Folder}
+	answer := helloAnswer{cluster: t.cluster, node: t.node, incarnation: t.incarnation.Load(), folder: t.cfg.Folder, level: t.cfg.Level}
 	if body == nil {
 		answer.reason = fmt.Sprintf("protocol version %d, this node speaks %d", version, helloVersion)
 	} else if h, err = decodeHello(body); err != nil {
@@ -254,7 +276,7 @@ func (t *Transport) introduce(done <-chan struct{}, dial func() (net.Conn, error
 }
 
 func (t *Transport) sayHello(conn net.Conn, node, class string) (a helloAnswer, err error) {
-	h := netHello{cluster: t.cluster, node: t.node, incarnation: t.incarnation.Load(), folder: t.cfg.Folder, class: class, target: node}
+	h := netHello{cluster: t.cluster, node: t.node, incarnation: t.incarnation.Load(), folder: t.cfg.Folder, level: t.cfg.Level, class: class, target: node}
 	if _, err := conn.Write(h.encode()); err != nil {
 		return a, err
 	}

@@ -65,7 +65,7 @@ func (t *Transport) hand(conn, raw net.Conn, h netHello) {
 		t.drop(raw)
 	default:
 		select {
-		case l.conns <- &heldConn{Conn: conn, t: t, raw: raw, peer: Peer{h.node, h.incarnation, h.folder}}:
+		case l.conns <- &heldConn{Conn: conn, t: t, raw: raw, peer: h.peer()}:
 		default:
 			t.drop(raw)
 		}

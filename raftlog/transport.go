@@ -68,9 +68,10 @@ type TransportConfig struct {
 	// TLS both serves and dials; nil: plain. Both ends show a certificate for the node's name, or for ServerName if that is set.
 	TLS    *tls.Config
 	Folder uint64 // names this node's data; see Known
+	Level  uint64 // of the features that this program knows; see Known
 	// Known judges who says hello, and who answers one; its error is the reason of the refusal. nil: everybody of the cluster. Called
 	// concurrently.
-	Known func(node string, incarnation, folder uint64) error
+	Known func(Peer) error
 	// Unjudged is a class of connections that Known is not asked about, on either end; "": none. A Listener takes them, and PeerOf
 	// says who is there.
 	Unjudged string
@@ -324,7 +325,7 @@ func (t *Transport) welcome(raw net.Conn, greeted func()) {
 	conn, h, err := t.greet(raw)
 	greeted()
 	if err == nil {
-		err = t.name(raw, h.class, Peer{h.node, h.incarnation, h.folder})
+		err = t.name(raw, h.class, h.peer())
 	}
 	if err != nil {
 		t.drop(raw)

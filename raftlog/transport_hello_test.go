@@ -34,8 +34,8 @@ func TestHelloRefusesStrangers(t *testing.T) {
 		{"incarnation", "n1 with 6: a stranger", func(c *raftlog.TransportConfig) { c.Incarnation = 6 }, "n2"},
 		{"data", "n1 with folder 8: a stranger", func(c *raftlog.TransportConfig) { c.Folder = 8 }, "n2"},
 		{"data of whom it calls", "n2 with folder 9: a stranger", func(c *raftlog.TransportConfig) {
-			c.Known = func(node string, _, folder uint64) error {
-				return fmt.Errorf("%s with folder %d: a stranger", node, folder)
+			c.Known = func(p raftlog.Peer) error {
+				return fmt.Errorf("%s with folder %d: a stranger", p.Node, p.Folder)
 			}
 		}, "n2"},
 	} {
@@ -43,12 +43,12 @@ func TestHelloRefusesStrangers(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *nodeNet) {
 				n2 := n.open(t, "n2", func(c *raftlog.TransportConfig) {
 					c.Folder = 9
-					c.Known = func(node string, incarnation, folder uint64) error {
-						if incarnation >= 5 {
-							return fmt.Errorf("%s with %d: a stranger", node, incarnation)
+					c.Known = func(p raftlog.Peer) error {
+						if p.Incarnation >= 5 {
+							return fmt.Errorf("%s with %d: a stranger", p.Node, p.Incarnation)
 						}
-						if folder != 0 {
-							return fmt.Errorf("%s with folder %d: a stranger", node, folder)
+						if p.Folder != 0 {
+							return fmt.Errorf("%s with folder %d: a stranger", p.Node, p.Folder)
 						}
 						return nil
 					}
@@ -78,10 +78,10 @@ func TestAnUnjudgedClassIsOpenToStrangers(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *nodeNet) {
 		told := make(chan string, 10)
 		judged := func(c *raftlog.TransportConfig) {
-			c.Folder, c.Unjudged = uint64(len(c.Node)), "open"
-			c.Known = func(node string, _, folder uint64) error {
-				if node == "n1" {
-					return fmt.Errorf("%s is a stranger", node)
+			c.Folder, c.Level, c.Unjudged = uint64(len(c.Node)), 3, "open"
+			c.Known = func(p raftlog.Peer) error {
+				if p.Node == "n1" {
+					return fmt.Errorf("%s is a stranger", p.Node)
 				}
 				return nil
 			}
@@ -100,17 +100,17 @@ func TestAnUnjudgedClassIsOpenToStrangers(t *testing.T) {
 		defer theirs.Close()
 		there, ok := raftlog.PeerOf(conn)
 		require.True(t, ok)
-		require.Equal(t, raftlog.Peer{Node: "n2", Incarnation: 1, Folder: 2}, there)
+		require.Equal(t, raftlog.Peer{Node: "n2", Incarnation: 1, Folder: 2, Level: 3}, there)
 		here, ok := raftlog.PeerOf(theirs)
 		require.True(t, ok)
-		require.Equal(t, raftlog.Peer{Node: "n1", Incarnation: 1, Folder: 2}, here)
+		require.Equal(t, raftlog.Peer{Node: "n1", Incarnation: 1, Folder: 2, Level: 3}, here)
 		_, ok = raftlog.PeerOf(nil)
 		require.False(t, ok)
 
 		n2.Listener("closed")
 		_, err = n1.Dial(t.Context(), "n2", "closed")
 		require.ErrorContains(t, err, "n1 is a stranger")
-		require.Equal(t, "n1 as 1: {n2 1 2} n1 is a stranger", <-told)
+		require.Equal(t, "n1 as 1: {n2 1 2 3} n1 is a stranger", <-told)
 		require.Empty(t, told)
 	})
 }
@@ -121,9 +121,9 @@ func TestExpelHangsUpOnEarlierIncarnations(t *testing.T) {
 		var gone atomic.Bool
 		n2 := n.open(t, "n2", func(c *raftlog.TransportConfig) {
 			c.Unjudged = "open"
-			c.Known = func(node string, incarnation, _ uint64) error {
-				if gone.Load() && incarnation < 2 {
-					return fmt.Errorf("%s was replaced", node)
+			c.Known = func(p raftlog.Peer) error {
+				if gone.Load() && p.Incarnation < 2 {
+					return fmt.Errorf("%s was replaced", p.Node)
 				}
 				return nil
 			}

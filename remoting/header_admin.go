@@ -1,11 +1,19 @@
 package remoting
 
+import "math"
+
 // UnregisterHeader is the header of UnregisterClient.
-type UnregisterHeader struct{ ClientID, ProducerGroup, ConsumerGroup string }
+type UnregisterHeader struct {
+	ClientID, ProducerGroup, ConsumerGroup string
+
+	// Joined is of clients of ours: since when it was a member of the consumer group. It has
+	// left that everywhere, whichever nodes it told before. 0: not said.
+	Joined int64
+}
 
 func (h *UnregisterHeader) Decode(ext map[string]string) error {
 	f := fields{ext: ext}
-	*h = UnregisterHeader{f.must("clientID"), f.text("producerGroup"), f.text("consumerGroup")}
+	*h = UnregisterHeader{f.must("clientID"), f.text("producerGroup"), f.text("consumerGroup"), f.int("joined", false, 0, 0, math.MaxInt64)}
 	return f.err
 }
 
@@ -13,6 +21,9 @@ func (h UnregisterHeader) Encode() map[string]string {
 	m := map[string]string{"clientID": h.ClientID}
 	optional(m, "producerGroup", h.ProducerGroup)
 	optional(m, "consumerGroup", h.ConsumerGroup)
+	if h.Joined > 0 {
+		m["joined"] = i64(h.Joined)
+	}
 	return m
 }
 
@@ -27,6 +38,28 @@ func (h *ConsumerGroupHeader) Decode(ext map[string]string) error {
 
 func (h ConsumerGroupHeader) Encode() map[string]string {
 	return map[string]string{"consumerGroup": h.ConsumerGroup}
+}
+
+// ConsumerListHeader is the header of 38. Stock clients send the group alone.
+type ConsumerListHeader struct {
+	ConsumerGroup string
+	Strategy      string // as in ConsumerData; "": the asker is no member of ours
+	Joined        int64
+}
+
+func (h *ConsumerListHeader) Decode(ext map[string]string) error {
+	f := fields{ext: ext}
+	*h = ConsumerListHeader{f.must("consumerGroup"), f.text("strategy"), f.int("joined", false, 0, 0, math.MaxInt64)}
+	return f.err
+}
+
+func (h ConsumerListHeader) Encode() map[string]string {
+	m := map[string]string{"consumerGroup": h.ConsumerGroup}
+	optional(m, "strategy", h.Strategy)
+	if h.Joined > 0 {
+		m["joined"] = i64(h.Joined)
+	}
+	return m
 }
 
 // ProducerGroupHeader is the header of GetProducerConnectionList.

@@ -100,5 +100,5 @@ func (h *PullReply) Decode(ext map[string]string) error {
 
 func (h PullReply) Encode() map[string]string {
 	return map[string]string{"suggestWhichBrokerId": i64(h.SuggestWhichBrokerID), "nextBeginOffset": i64(h.NextBeginOffset),
-		"minOffset": i64(h.MinOffset), "maxOffset": i64(h.MaxOffset), "MSG_REGION": "DefaultRegion", "TRACE_ON": "false"}
+		"minOffset": i64(h.MinOffset), "maxOffset": i64(h.MaxOffset)}
 }

@@ -1,6 +1,10 @@
 package remoting
 
-import "math"
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
 
 // SendBackHeader is the header of ConsumerSendMessageBack.
 type SendBackHeader struct {
@@ -13,8 +17,9 @@ type SendBackHeader struct {
 	BrokerName        string
 
 	// Of clients of ours.
-	DelayMs int64  // -1: by DelayLevel
-	Reason  string // why it failed, for the dead letters
+	DelayMs  int64  // -1: by DelayLevel
+	Reason   string // why it failed, for the dead letters
+	Delivery uint64 // the same if it is asked again for one delivery; 0: not said
 }
 
 func (h *SendBackHeader) Decode(ext map[string]string) error {
@@ -30,6 +35,13 @@ func (h *SendBackHeader) Decode(ext map[string]string) error {
 		DelayMs:           f.int("delayMs", false, -1, -1, math.MaxInt64),
 		Reason:            f.text("reason"),
 	}
+	if s := f.text("delivery"); s != "" && f.err == nil {
+		n, err := strconv.ParseUint(s, 16, 64)
+		if err != nil {
+			return fmt.Errorf("%w: delivery %q is no 64 bits in hex", ErrHeader, s)
+		}
+		h.Delivery = n
+	}
 	return f.err
 }
 
@@ -42,5 +54,11 @@ func (h SendBackHeader) Encode() map[string]string {
 	if h.DelayMs >= 0 {
 		m["delayMs"] = i64(h.DelayMs)
 	}
+	if h.Delivery != 0 {
+		m["delivery"] = Delivery(h.Delivery)
+	}
 	return m
 }
+
+// Delivery is how SendBackHeader.Delivery is sent.
+func Delivery(n uint64) string { return fmt.Sprintf("%016x", n) }

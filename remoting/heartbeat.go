@@ -34,6 +34,10 @@ type ConsumerData struct {
 	MessageModel        string                 `json:"messageModel"`
 	SubscriptionDataSet list[SubscriptionData] `json:"subscriptionDataSet"`
 	UnitMode            bool                   `json:"unitMode"`
+
+	// Of clients of ours.
+	Strategy string `json:"strategy,omitempty"` // by which queues are shared; "": average, or none are
+	Joined   int64  `json:"joined,omitempty"`   // since when it is a member, Unix ms
 }
 
 // ProducerData is one producer group of a client.

@@ -25,7 +25,7 @@ type benchFlags struct {
 }
 
 func benchCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "Measure and check: send, consume, filter, e2e, engine, failover, restart, files, disk"}
+	c := &cobra.Command{Use: "bench", Short: "Measure and check: send, consume, filter, kinds, e2e, engine, failover, restart, files, disk"}
 	var f benchFlags
 	var profile string
 	p := c.PersistentFlags()
@@ -59,6 +59,12 @@ func benchCommand(g *globals) *cobra.Command {
 		&cobra.Command{Use: "send", Short: "Send as fast as answers come, or at --rate", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchSend(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "consume", Short: "Read a backlog of --count messages", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchConsume(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "filter", Short: "Read a backlog of --count messages without a filter, by tag and by SQL92", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchFilter(cmd.Context(), g, f) }},
+		&cobra.Command{Use: "kinds", Short: "Send and consume messages of each kind in turns: plain, ordered, transactional, delayed, filtered", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("duration") {
+				f.duration = kindDuration
+			}
+			return benchKinds(cmd.Context(), g, f)
+		}},
 		&cobra.Command{Use: "e2e", Short: "Send at --rate and time each message to its consumer", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEndToEnd(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "engine", Short: "Measure Raft and the write-ahead log alone, three replicas in this process", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEngine(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "disk", Short: "Time fdatasync of 4 KiB in the current directory", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {

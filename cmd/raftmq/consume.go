@@ -34,7 +34,7 @@ type consumed struct {
 }
 
 func consumeCommand(g *globals) *cobra.Command {
-	var group, tags, condition, from string
+	var group, tags, condition, from, strategy string
 	var count int
 	var timeout time.Duration
 	c := &cobra.Command{
@@ -54,12 +54,16 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 			if err != nil {
 				return err
 			}
+			how, err := client.ParseStrategy(strategy)
+			if err != nil {
+				return err
+			}
 			cl, err := g.dial(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer cl.Close(context.WithoutCancel(cmd.Context()))
-			cons, err := cl.NewConsumer(group, client.WithStartAt(pos))
+			cons, err := cl.NewConsumer(group, client.WithStartAt(pos), client.WithStrategy(how))
 			if err != nil {
 				return err
 			}
@@ -109,6 +113,8 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 	c.Flags().StringVar(&group, "group", "", "consumer group (required)")
 	addFilterFlags(c, &tags, &condition)
 	c.Flags().StringVar(&from, "from", "earliest", "where a new group starts: earliest, latest, an offset or a time")
+	c.Flags().StringVar(&strategy, "strategy", "average", "how the members share queues: average, circle or consistent-hash; the same for all of a group")
+	c.RegisterFlagCompletionFunc("strategy", completeWith("average", "circle", "consistent-hash"))
 	c.Flags().IntVar(&count, "count", 0, "stop after so many (default: go on)")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "stop after so long")
 	c.MarkFlagRequired("group")

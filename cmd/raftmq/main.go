@@ -30,6 +30,7 @@ const (
 	exitCheck       = 8
 	exitDisk        = 70
 	exitDamaged     = 71
+	exitTooOld      = 72
 	exitInterrupted = 130
 )
 
@@ -43,6 +44,7 @@ const exitCodes = `  0  done
   8  a check did not hold
  70  the server stopped itself: a disk failed, or its state may not be trusted
  71  the server did not start, or ended: its write-ahead log, the catalogue's, or a file that says who it is, is damaged
+ 72  the server did not start, or ended: its version is too old for its cluster
 130  interrupted`
 
 // exitError carries an exit code.
@@ -115,6 +117,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitNotFound
 	case errors.Is(err, client.ErrExists), errors.Is(err, client.ErrTooLate), errors.Is(err, client.ErrDecided), errors.Is(err, errNotConsumed):
 		return exitConflict
+	case errors.Is(err, broker.ErrTooOld):
+		return exitTooOld
 	case errors.Is(err, client.ErrInvalid), errors.Is(err, broker.ErrConfig):
 		return exitUsage
 	case ctx.Err() != nil:

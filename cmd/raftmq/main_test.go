@@ -34,6 +34,7 @@ func TestExitCodesAreThoseThatAreDocumented(t *testing.T) {
 		{damaged(fmt.Errorf("x: %w", raftlog.ErrWALDamaged)), 71},
 		{damaged(fmt.Errorf("x: %w", broker.ErrCatalogueDamaged)), 71},
 		{damaged(fmt.Errorf("x: %w", broker.ErrFolderDamaged)), 71},
+		{fmt.Errorf("x: %w", broker.ErrTooOld), 72},
 		{fmt.Errorf("x: %w", exitError{exitDisk, errors.New("disk")}), 70},
 	} {
 		require.Equal(t, c.want, exitCode(t.Context(), c.err), "%v", c.err)

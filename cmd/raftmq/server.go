@@ -312,6 +312,9 @@ func serve(ctx context.Context, s settings) error {
 	case failed = <-b.Failed():
 	}
 	err = shutDown(b.Shutdown, failed != nil)
+	if errors.Is(failed, broker.ErrTooOld) {
+		return failed
+	}
 	if failed != nil {
 		return exitError{exitDisk, failed}
 	}

@@ -93,7 +93,11 @@ chooses. A batch of a stock client whose messages would go to several queues is 
 			if err := a.UpdateTopic(ctx, t); err != nil {
 				return err
 			}
-			fmt.Fprintf(os.Stderr, "topic %s has %d rules\n", args[0], len(set))
+			n := fmt.Sprintf("%d rules", len(set))
+			if len(set) == 1 {
+				n = "1 rule"
+			}
+			fmt.Fprintf(os.Stderr, "topic %s has %s\n", args[0], n)
 			return nil
 		},
 	}

@@ -32,13 +32,19 @@ type Cluster struct {
 	Disks []vfs.FS         // nil: the real one. The catalogue's log is always on the real one
 	Net   *netcut.Net      // the links between nodes, all but gossip's
 	Ahead []atomic.Int64   // how far each node's clock is, ns
-	joins []string
+	// Levels are the feature levels that nodes take for their programs', from when they
+	// are run next; 0: this program's.
+	Levels []uint64
+	joins  []string
 
 	mu    sync.Mutex
 	at    map[string]string // names of nodes by the address they are dialled at
 	known chan struct{}     // closed and replaced when at grows
 	mute  string            // a node that nobody reaches by dialling; it dials
 }
+
+// patience is how long an answer that must come may take on a loaded machine.
+const patience = 45 * time.Second
 
 var clusters atomic.Int64 // of this process
 
@@ -52,11 +58,23 @@ func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
 // StartOn is Start on given disks, one per node; nil is the real one.
 func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster {
 	t.Helper()
+	return start(t, disks, change, broker.Level)
+}
+
+// startAt is Start of nodes whose programs take themselves for ones of a feature level.
+func startAt(t testing.TB, n int, level uint64) *Cluster {
+	t.Helper()
+	return start(t, make([]vfs.FS, n), nil, level)
+}
+
+func start(t testing.TB, disks []vfs.FS, change func(*broker.Config), level uint64) *Cluster {
+	t.Helper()
 	n := len(disks)
-	c := &Cluster{Name: fmt.Sprintf("test-%d-%d", os.Getpid(), clusters.Add(1)), t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), Ahead: make([]atomic.Int64, n), at: make(map[string]string), known: make(chan struct{})}
+	c := &Cluster{Name: fmt.Sprintf("test-%d-%d", os.Getpid(), clusters.Add(1)), t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), Ahead: make([]atomic.Int64, n), Levels: make([]uint64, n), at: make(map[string]string), known: make(chan struct{})}
 	for i := range n {
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 		c.dirs = append(c.dirs, t.TempDir())
+		c.Levels[i] = level
 	}
 	t.Cleanup(func() {
 		for i := range c.Nodes {
@@ -69,12 +87,18 @@ func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster
 	for i := range n {
 		c.Await(i)
 	}
+	c.until("the cluster has come to its nodes' level", func() bool { return c.atLevel(level) })
 	return c
 }
 
 // Run starts node i, which is stopped, on its directory.
 func (c *Cluster) Run(i int) {
 	c.t.Helper()
+	require.NoError(c.t, c.open(i))
+}
+
+// open is Run, unless the node does not start.
+func (c *Cluster) open(i int) error {
 	cfg := broker.Config{
 		Cluster: c.Name, Node: c.names[i], Data: c.dirs[i], InitialNodes: c.names, Join: c.joins,
 		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, AutoCreateTopics: true,
@@ -90,9 +114,12 @@ func (c *Cluster) Run(i int) {
 	}
 	b, err := broker.Open(context.Background(), cfg, broker.Deps{
 		Logger: log, Disk: c.Disks[i], Dial: c.dial(c.names[i]),
-		Now: func() time.Time { return time.Now().Add(time.Duration(c.Ahead[i].Load())) },
+		Now:   func() time.Time { return time.Now().Add(time.Duration(c.Ahead[i].Load())) },
+		Level: c.Levels[i],
 	})
-	require.NoError(c.t, err)
+	if err != nil {
+		return err
+	}
 	c.Nodes[i] = b
 	c.mu.Lock()
 	c.at[b.Addresses().Raft] = c.names[i]
@@ -100,6 +127,18 @@ func (c *Cluster) Run(i int) {
 	c.known = make(chan struct{})
 	c.mu.Unlock()
 	c.joins = append(c.joins, b.Addresses().Gossip)
+	return nil
+}
+
+// atLevel reports whether all running nodes know that the cluster has come to a feature
+// level.
+func (c *Cluster) atLevel(level uint64) bool {
+	for _, b := range c.Nodes {
+		if b != nil && b.FeatureLevel() != level {
+			return false
+		}
+	}
+	return true
 }
 
 // dial is how node from dials others: through Net. One that is starting is dialled
@@ -174,6 +213,21 @@ func (c *Cluster) Stop(i int) {
 		c.t.Logf("shut %s down: %v", c.names[i], err)
 	}
 	c.Nodes[i] = nil
+}
+
+// until waits for what must come to be.
+func (c *Cluster) until(what string, ok func() bool) {
+	c.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			c.t.Fatalf("never: %s", what)
+		}
+	}
 }
 
 // Endpoints are the name servers of the running nodes.

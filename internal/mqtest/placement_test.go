@@ -18,7 +18,7 @@ import (
 
 // A topic's rules choose the queue of what stock clients send through any node and to any
 // queue, and of what the bundled client sends, the same for the same key; after a node
-// has stopped, too.
+// has stopped, and after all have, too.
 func TestRulesChooseTheQueue(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -103,6 +103,24 @@ func TestRulesChooseTheQueue(t *testing.T) {
 	}
 	require.ErrorContains(t, a.UpdateTopic(ctx, client.TopicConfig{Name: "t", WriteQueues: 1, ReadQueues: 2}), "rule 1 names queue 5")
 	c.Stop(c.leader("t", 0))
+	check()
+
+	for i := range c.Nodes {
+		c.Stop(i)
+	}
+	for i := range c.Nodes {
+		c.Run(i)
+	}
+	for i := range c.Nodes {
+		c.Await(i)
+	}
+	cl = c.Client()
+	a = cl.Admin()
+	p, err = cl.NewProducer("p")
+	require.NoError(t, err)
+	topic, err := a.Topic(ctx, "t")
+	require.NoError(t, err)
+	require.Equal(t, rules, topic.Attributes[client.AttrPlacement])
 	check()
 }
 

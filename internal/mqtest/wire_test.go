@@ -28,9 +28,6 @@ type wire struct {
 	pushed []*remoting.Command         // what the node asked
 }
 
-// patience is how long an answer that must come may take on a loaded machine.
-const patience = 45 * time.Second
-
 func dialWire(t testing.TB, addr string, serial byte) *wire {
 	t.Helper()
 	nc, err := net.Dial("tcp", addr)
@@ -197,21 +194,6 @@ func (c *Cluster) leader(topic string, slot int) int {
 		return false
 	})
 	return at
-}
-
-// until waits for what must come to be.
-func (c *Cluster) until(what string, ok func() bool) {
-	c.t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			c.t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 // each runs f against every node, whichever leads, in both serialisations.

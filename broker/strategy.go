@@ -1,0 +1,43 @@
+package broker
+
+import (
+	"cmp"
+
+	"raftmq/remoting"
+)
+
+// averageStrategy is that of who names none: stock clients do not say how they share queues,
+// and do it so unless they are told otherwise.
+const averageStrategy = "average"
+
+// joined is since when a client that does not say is a member, as far as nodes have heard.
+func (g *registry) joined(id, group string) int64 {
+	at := g.b.now().UnixMilli()
+	for _, i := range g.all() {
+		if c, ok := i.Consumer[group]; ok && i.ID == id && c.Joined > 0 {
+			at = min(at, c.Joined)
+		}
+	}
+	return at
+}
+
+// checkStrategy refuses a member that shares queues by another strategy than the one that
+// has been in the group longest; nil: it may be one. Members that differ
+// would leave queues to nobody, and take others twice.
+func (g *registry) checkStrategy(r *request, group, id, strategy string, joined int64) *remoting.Command {
+	first, theirs, since := "", "", int64(0)
+	for _, i := range g.all() {
+		c, ok := i.Consumer[group]
+		if !ok || i.ID == id || c.MessageModel == remoting.Broadcasting {
+			continue
+		}
+		if first == "" || cmp.Or(cmp.Compare(c.Joined, since), cmp.Compare(i.ID, first)) < 0 {
+			first, theirs, since = i.ID, cmp.Or(c.Strategy, averageStrategy), c.Joined
+		}
+	}
+	strategy = cmp.Or(strategy, averageStrategy)
+	if first == "" || theirs == strategy || cmp.Or(cmp.Compare(joined, since), cmp.Compare(id, first)) < 0 {
+		return nil
+	}
+	return r.refuse(remoting.InvalidParameter, "group %s shares its queues by %s, as %s does, and this member by %s: all members of a group must use the same strategy", group, theirs, first, strategy)
+}

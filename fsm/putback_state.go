@@ -1,0 +1,155 @@
+package fsm
+
+import (
+	"container/list"
+	"encoding/binary"
+
+	"raftmq/message"
+	"raftmq/store"
+)
+
+const (
+	// putBackBytes bounds the encoding of what is remembered of put-backs, about 8,000;
+	// beyond it the oldest is forgotten. A bundled client asks again for 30 s.
+	putBackBytes = 512 << 10
+	putBackSize  = 8 + 8 + 8 + 8 + 8 + 4
+	// putBackMs after it a put-back is forgotten: a day of T.
+	putBackMs = 24 * 60 * 60 * 1000
+	// putBackAtOnce is how many one entry forgets, so that none takes long.
+	putBackAtOnce = 1024
+)
+
+// notDead is the queue of what lies among no dead letters.
+const notDead = -1
+
+// putBackKey is a message that a group was given.
+type putBackKey struct {
+	group  string
+	source store.Position
+}
+
+func (k putBackKey) legal() bool {
+	return k.group != "" && len(k.group) <= maxName && k.source >= 0 && k.source <= message.MaxPosition
+}
+
+// putBack is what became of the last that was put back of a key.
+type putBack struct {
+	key      putBackKey
+	delivery uint64
+	at       int64  // T, Unix ms
+	due      int64  // when it comes; 0: it did not have to wait, or was taken back
+	queue    int32  // of its dead letter, or notDead
+	place    uint64 // position of what waits, or offset of the dead letter
+}
+
+func (p *putBack) size() int { return putBackSize + textSize(p.key.group) }
+
+// putBacks are those not long ago, oldest first.
+type putBacks struct {
+	budget  int
+	size    int
+	order   *list.List // of *putBack
+	byKey   map[putBackKey]*list.Element
+	waiting map[store.Position]*list.Element // by the position of what waits, or has waited
+}
+
+func newPutBacks() putBacks {
+	return putBacks{budget: putBackBytes, order: list.New(), byKey: make(map[putBackKey]*list.Element), waiting: make(map[store.Position]*list.Element)}
+}
+
+func (s *putBacks) empty() bool { return len(s.byKey) == 0 }
+
+func (s *putBacks) get(k putBackKey) (p putBack, ok bool) {
+	e, ok := s.byKey[k]
+	if ok {
+		p = *e.Value.(*putBack)
+	}
+	return p, ok
+}
+
+// set remembers p, in place of what there was of its key.
+func (s *putBacks) set(p putBack) {
+	if e := s.byKey[p.key]; e != nil {
+		s.remove(e)
+	}
+	s.link(p)
+	for s.size > s.budget && s.order.Len() > 1 {
+		s.remove(s.order.Front())
+	}
+}
+
+func (s *putBacks) link(p putBack) {
+	e := s.order.PushBack(&p)
+	s.byKey[p.key] = e
+	if p.due > 0 {
+		s.waiting[store.Position(p.place)] = e
+	}
+	s.size += p.size()
+}
+
+func (s *putBacks) remove(e *list.Element) {
+	p := s.order.Remove(e).(*putBack)
+	delete(s.byKey, p.key)
+	if p.due > 0 {
+		delete(s.waiting, store.Position(p.place))
+	}
+	s.size -= p.size()
+}
+
+// takenBack says that what waits under a position does not come.
+func (s *putBacks) takenBack(at store.Position) {
+	if e := s.waiting[at]; e != nil {
+		e.Value.(*putBack).due = 0
+		delete(s.waiting, at)
+	}
+}
+
+func (s *putBacks) dropGroup(group string) {
+	for e := s.order.Front(); e != nil; {
+		next := e.Next()
+		if e.Value.(*putBack).key.group == group {
+			s.remove(e)
+		}
+		e = next
+	}
+}
+
+// expire forgets those of a day ago.
+func (s *putBacks) expire(now int64) {
+	for n := 0; n < putBackAtOnce && s.order.Len() > 0 && s.order.Front().Value.(*putBack).at+putBackMs < now; n++ {
+		s.remove(s.order.Front())
+	}
+}
+
+// encode appends: put-backs uint32; each, oldest first: group, position of the source,
+// delivery, T, due, place uint64, queue uint32.
+func (s *putBacks) encode(b []byte) []byte {
+	be := binary.BigEndian
+	b = be.AppendUint32(b, uint32(len(s.byKey)))
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		p := e.Value.(*putBack)
+		b = appendText(b, p.key.group)
+		b = be.AppendUint64(be.AppendUint64(b, uint64(p.key.source)), p.delivery)
+		b = be.AppendUint64(be.AppendUint64(b, uint64(p.at)), uint64(p.due))
+		b = be.AppendUint32(be.AppendUint64(b, p.place), uint32(p.queue))
+	}
+	return b
+}
+
+func (s *putBacks) decode(r *reader) {
+	for range r.count(putBackSize + 1) {
+		p := putBack{key: putBackKey{r.text(), store.Position(r.u64())}, delivery: r.u64(), at: int64(r.u64()), due: int64(r.u64()), place: r.u64(), queue: int32(r.u32())}
+		last := s.order.Back()
+		if r.err == nil && (!p.key.legal() || s.byKey[p.key] != nil || p.due < 0 || p.queue < notDead || p.due > 0 && (p.queue != notDead || s.waiting[store.Position(p.place)] != nil) ||
+			last != nil && last.Value.(*putBack).at > p.at) {
+			r.fail("put-backs")
+		}
+		if r.err != nil {
+			return
+		}
+		s.link(p)
+	}
+	if s.empty() {
+		r.fail("no put-backs")
+	}
+}

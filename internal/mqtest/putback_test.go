@@ -1,0 +1,187 @@
+package mqtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
+	"raftmq/remoting"
+)
+
+// A message is put back, and the answer is lost on the way. Whoever asks again for the same
+// delivery finds it done, also when another leads, and after a restart; stock clients, which
+// do not name it, as long as the message is still to come.
+func TestAMessageIsPutBackOnceThoughTheAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
+	const slot = 0
+	leader := c.leader("t", slot)
+	via := (leader + 1) % 3
+	direct := dialWire(t, c.listener(leader, slot), remoting.Binary)
+	for range 2 {
+		direct.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	}
+	given := records(t, direct.ok(remoting.PullMessage, pullOf("t", 0, 0), nil).Body)
+	require.Len(t, given, 2)
+	back := func(of int, more ...string) fields {
+		return with(fields{"group": "g", "offset": strconv.FormatInt(given[of].PhysicalOffset(), 10), "delayLevel": "5", "originTopic": "t", "maxReconsumeTimes": "16"}, more...)
+	}
+	ours := back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a7")
+	retries := func(w *wire) int64 {
+		return num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "%RETRY%g", "queueId": "0"}, nil), "offset")
+	}
+	w := dialWire(t, c.listener(via, slot), remoting.Binary)
+	w.ok(remoting.ConsumerSendMessageBack, back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a6"), nil) // the paths are open, and the group is known
+	require.EqualValues(t, 1, retries(w))
+
+	c.Net.Hang(c.names[leader], c.names[via]) // what the leader says does not arrive
+	stock := w.send(remoting.ConsumerSendMessageBack, back(1), nil)
+	asked := w.send(remoting.ConsumerSendMessageBack, ours, nil)
+	c.until("the leader has put it back", func() bool { return retries(direct) == 2 })
+	c.cutOff(via)
+	r := w.reply(asked)
+	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
+	w.unanswered(stock)
+	c.Net.HealAll()
+	c.Await(via)
+
+	again := func(w *wire) {
+		t.Helper()
+		r := w.ok(remoting.ConsumerSendMessageBack, ours, nil)
+		require.Equal(t, "1", r.Ext["dup"])
+		r = w.ok(remoting.ConsumerSendMessageBack, back(1), nil)
+		require.Equal(t, "1", r.Ext["dup"], "it comes in a minute")
+		require.EqualValues(t, 2, retries(w))
+	}
+	again(w)
+	leader = c.leader("t", slot)
+	c.Stop(leader)
+	again(dialWire(t, c.listener((leader+1)%3, slot), remoting.JSON))
+	c.Run(leader)
+	for i := range c.Nodes {
+		if i != leader {
+			c.Stop(i)
+			c.Run(i)
+		}
+	}
+	for i := range c.Nodes {
+		c.Await(i)
+	}
+	again(dialWire(t, c.listener(via, slot), remoting.JSON))
+}
+
+// losing is a connection that ends, after what asks for a put-back for the first time has
+// gone out, with whatever comes in next.
+type losing struct {
+	net.Conn
+	first func(request []byte) bool
+	ends  atomic.Bool
+}
+
+func (l *losing) Write(b []byte) (int, error) {
+	if l.first(b) {
+		l.ends.Store(true)
+	}
+	return l.Conn.Write(b)
+}
+
+func (l *losing) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	if err == nil && l.ends.Load() {
+		l.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// The bundled client asks again for each delivery whose put-back was not answered: each
+// message comes once more, not twice.
+func TestAConsumerPutsADeliveryBackOnce(t *testing.T) {
+	t.Parallel()
+	const messages = 12
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	topic(ctx, t, c.Client(), "work", nil)
+	p, err := c.Client().NewProducer("p")
+	require.NoError(t, err)
+	for i := range messages {
+		_, err := p.Send(ctx, &client.Message{Topic: "work", Body: fmt.Appendf(nil, "%d", i)})
+		require.NoError(t, err)
+	}
+	var mu sync.Mutex
+	asked := make(map[string]int) // by delivery
+	first := func(request []byte) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		found := false
+		for rest := request; ; {
+			_, after, ok := bytes.Cut(rest, []byte("delivery"))
+			if !ok || len(after) < 22 {
+				return found
+			}
+			name := string(after[4:20]) // behind its length
+			asked[name]++
+			found = found || asked[name] == 1
+			rest = after
+		}
+	}
+	cl, err := client.Dial(ctx, client.WithEndpoints(c.Endpoints()...), client.WithDialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &losing{Conn: nc, first: first}, err
+	}))
+	require.NoError(t, err)
+	defer cl.Close(context.WithoutCancel(ctx))
+	cons, err := cl.NewConsumer("g", client.WithConcurrency(1))
+	require.NoError(t, err)
+	require.NoError(t, cons.Subscribe("work", client.All()))
+	h := newHandled()
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cons.Run(run, func(_ context.Context, d *client.Delivery) error {
+			h.note(d, d.Attempt > 1)
+			if d.Attempt > 1 {
+				return nil
+			}
+			return client.RetryAfter(time.Millisecond, errors.New("once more"))
+		})
+	}()
+	c.until("all have come again", func() bool { return h.count() == messages })
+	stop()
+	require.NoError(t, <-ended)
+	mu.Lock()
+	require.GreaterOrEqual(t, len(asked), messages)
+	for name, n := range asked {
+		require.Greater(t, n, 1, "the first answer about %s was lost", name)
+	}
+	mu.Unlock()
+	r, err := c.Client().NewReader("%RETRY%g")
+	require.NoError(t, err)
+	stored := make(map[string]int)
+	read, enough := context.WithTimeout(ctx, 2*time.Second)
+	defer enough()
+	for d, err := range r.All(read) {
+		if err != nil {
+			break
+		}
+		stored[string(d.Body)]++
+	}
+	require.Len(t, stored, messages)
+	for body, n := range stored {
+		require.Equal(t, 1, n, "message %s is stored once among the retries", body)
+	}
+}
