@@ -20,6 +20,7 @@ type kind struct {
 	links       bool // needs a network whose links can be broken
 	build       bool // needs a test build
 	timers      bool // needs package vclock
+	stops       bool // needs processes, which can be stopped and go on
 	begin       func(ctx context.Context, h *hit) error
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func (r *run) observe(ctx context.Context) (stop func()) {
 
 // notice follows a node's event file and its log.
 func (r *run) notice(ctx context.Context, n *cluster.Node) {
-	events, log := &tail{name: filepath.Join(n.Data, "events.jsonl")}, &tail{name: n.Log}
+	events, log := &tail{dir: n.Files, name: "events.jsonl"}, &tail{dir: func() fs.FS { return os.DirFS(filepath.Dir(n.Log)) }, name: filepath.Base(n.Log)}
 	seen := make(map[string]bool) // a file that a power cut took back is read from its beginning
 	logged := 0
 	for more := true; more; {
@@ -95,6 +96,7 @@ func complaintOf(line string) *history.Told {
 
 // tail reads the lines that are added to a file.
 type tail struct {
+	dir  func() fs.FS // where it lies, which may become another disk
 	name string
 	at   int64
 }
@@ -102,7 +104,7 @@ type tail struct {
 // lines are the whole ones that were added since. A file that is shorter than it was is read from its
 // beginning; one that is not there has none.
 func (t *tail) lines() []string {
-	f, err := os.Open(t.name)
+	f, err := t.dir().Open(t.name)
 	if err != nil {
 		return nil
 	}
@@ -112,8 +114,12 @@ func (t *tail) lines() []string {
 	} else if info.Size() < t.at {
 		t.at = 0
 	}
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return nil
+	}
 	b := make([]byte, tailBytes)
-	n, err := f.ReadAt(b, t.at)
+	n, err := at.ReadAt(b, t.at)
 	if err != nil && err != io.EOF {
 		return nil
 	}

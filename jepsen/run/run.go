@@ -32,6 +32,7 @@ type Options struct {
 	Faults    []string      // kinds to draw from; empty: none
 	Schedule  []Planned     // the faults; nil: drawn by the seed
 	Backend   string        // one of Backends; "": the best that is possible here
+	World     World         // in place of processes; nil: they are. Program and Backend do not count then
 	Limit     time.Duration // of the load; longer, if the faults are not over
 	Rate      int           // operations per second, all workloads together
 	Say       func(format string, args ...any)
@@ -113,7 +114,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, net.Close()) }()
 	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, World: o.world(), Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build && o.World == nil, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {
