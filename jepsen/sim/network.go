@@ -26,6 +26,7 @@ type Network struct {
 	lags  [][]*lag
 
 	mu        sync.Mutex
+	classes   map[string]link.Class // by address
 	listeners map[string]*listener
 	packets   map[string]*packetConn
 	port      int // last one that was given to who asked for any
@@ -33,7 +34,7 @@ type Network struct {
 
 // NewNetwork makes it. Each link draws how long it takes from the stream of its own name.
 func NewNetwork(links *link.Net, seed history.Seed) *Network {
-	n := &Network{links: links, listeners: make(map[string]*listener), packets: make(map[string]*packetConn), port: 40000}
+	n := &Network{links: links, classes: make(map[string]link.Class), listeners: make(map[string]*listener), packets: make(map[string]*packetConn), port: 40000}
 	for from := range links.Hosts() {
 		var row []*lag
 		for to := range links.Hosts() {
@@ -107,6 +108,19 @@ func (w way) late(size int) time.Duration {
 		return 0
 	}
 	return w.lag.draw() + w.link.Chunk(w.class, size)
+}
+
+// set says what belongs to which class.
+func (n *Network) set(raft, gossip string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.classes[raft], n.classes[gossip] = link.Raft, link.Gossip
+}
+
+func (n *Network) class(addr string) link.Class {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.classes[addr]
 }
 
 // Host is the network as one life of a host has it: with End it is as if the process
@@ -212,17 +226,24 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	if to < 0 || to >= h.n.links.Hosts() {
 		return nil, fmt.Errorf("dial %s: %w", addr, syscall.EHOSTUNREACH)
 	}
-	class := classOf(addr)
+	class := h.n.class(addr)
 	out, back := h.n.way(h.number, to, class), h.n.way(to, h.number, class)
 	for _, w := range []way{out, back} {
 		if err := w.pass(ctx); err != nil {
 			return nil, fmt.Errorf("dial %s: %w", addr, err)
 		}
 	}
+	return h.connect(address(h.number), addr, out, back)
+}
+
+// near connects to an address of the host itself, from its loopback.
+func (h *Host) near(addr string) (net.Conn, error) { return h.connect("127.0.0.1", addr, way{}, way{}) }
+
+func (h *Host) connect(from, addr string, out, back way) (net.Conn, error) {
 	h.n.mu.Lock()
 	l := h.n.listeners[addr]
 	h.n.port++
-	local := net.JoinHostPort(address(h.number), strconv.Itoa(h.n.port))
+	local := net.JoinHostPort(from, strconv.Itoa(h.n.port))
 	h.n.mu.Unlock()
 	if l == nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)

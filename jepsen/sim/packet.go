@@ -45,7 +45,7 @@ func (p *packetConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	if to < 0 || to >= p.h.n.links.Hosts() {
 		return len(b), nil
 	}
-	w := p.h.n.way(p.h.number, to, classOf(addr.String()))
+	w := p.h.n.way(p.h.number, to, p.h.n.class(addr.String()))
 	x := packet{append([]byte(nil), b...), p.LocalAddr()}
 	if w.link == nil {
 		p.h.n.deliver(addr.String(), x)

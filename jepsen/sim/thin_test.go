@@ -37,7 +37,7 @@ func TestThreeNodesSendAndConsumeInSimulatedTime(t *testing.T) {
 			b, err := broker.Open(t.Context(), broker.Config{
 				Cluster: "sim", Node: fmt.Sprintf("n%d", i+1), Data: "/data", InitialNodes: []string{"n1", "n2", "n3"}, Host: address(i),
 				Join:       []string{"10.0.0.1:9002", "10.0.0.2:9002", "10.0.0.3:9002"},
-				NameServer: nameServerPort, Raft: raftPort, Gossip: gossipPort, HTTP: webPort, Listen: listenPort, AutoCreateTopics: true,
+				NameServer: 9000, Raft: 9001, Gossip: 9002, HTTP: 9003, Listen: 9020, AutoCreateTopics: true,
 				WALSegmentBytes: 4 << 20, MaxBody: 512 << 10, SegmentBytes: 8 << 20, Heartbeat: 500 * time.Millisecond,
 				DiskCleanAt: 100, DiskForceAt: 100, DiskRefuseAt: 100, DiskReserve: -1,
 			}, broker.Deps{Disk: disk, Net: h, Catalogue: func(dir string) (broker.CatalogueStore, error) { return keepCatalogue(disk, dir) }, Logger: log})
