@@ -42,8 +42,8 @@ var mayImport = map[string][]string{
 	"jepsen/vclock":        {},
 	"jepsen/mutant":        {},
 	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
-	"jepsen/sim":           {"broker", "internal/vfs", "jepsen/history", "jepsen/link"},
-	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
+	"jepsen/sim":           {"broker", "raftlog", "internal/faults", "internal/vfs", "internal/vfs/faultfs", "jepsen/cluster", "jepsen/history", "jepsen/link", "jepsen/run"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run", "jepsen/sim"},
 	"internal/features":    {}, // tests only
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},

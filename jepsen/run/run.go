@@ -38,10 +38,13 @@ type Options struct {
 	Say       func(format string, args ...any)
 }
 
+// Nodes is how many a run has.
+const Nodes = 3
+
 const (
 	topic      = "jepsen-log"
 	partitions = 3
-	nodes      = 3
+	nodes      = Nodes
 	overtime   = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second

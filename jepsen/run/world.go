@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/link"
@@ -44,4 +45,21 @@ func (o Options) simulable(near bool) error {
 func Simulable(fault string) bool {
 	k := kindOf(fault)
 	return k != nil && !k.stops && !k.timers
+}
+
+// Simulated are the workloads that are possible in a World.
+func Simulated() (names []string) {
+	for _, w := range all {
+		if !w.Apart {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
+// ExpandSimulated is Expand for a World: of areas, and of all, it gives what is possible
+// there.
+func ExpandSimulated(names []string) ([]string, error) {
+	all, err := Expand(names)
+	return slices.DeleteFunc(all, func(f string) bool { return !Simulable(f) && !slices.Contains(names, f) }), err
 }
