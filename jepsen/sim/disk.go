@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"errors"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"path"
@@ -164,7 +166,7 @@ func (f files) Open(name string) (fs.File, error) {
 	}
 	mem := f.d.now()
 	if names, err := mem.List(foreign(name)); err == nil {
-		return &folderFile{info: info{name: path.Base(name), dir: true}, mem: mem, in: name, names: names}, nil
+		return &folderFile{info: info{name: path.Base(name), dir: true}, files: f, in: name, names: names}, nil
 	}
 	file, err := mem.Open(foreign(name))
 	if err != nil {
@@ -195,9 +197,9 @@ func (f *openFile) Read(b []byte) (int, error) {
 
 type folderFile struct {
 	info
-	mem   *vfs.Mem
+	files files
 	in    string
-	names []string
+	names []string // not given yet
 }
 
 func (f *folderFile) Stat() (fs.FileInfo, error) { return f.info, nil }
@@ -206,12 +208,20 @@ func (f *folderFile) Read([]byte) (int, error) {
 }
 func (f *folderFile) Close() error { return nil }
 
-func (f *folderFile) ReadDir(int) (out []fs.DirEntry, err error) {
-	for _, name := range f.names {
-		_, err := f.mem.List(foreign(path.Join(f.in, name)))
-		out = append(out, fs.FileInfoToDirEntry(info{name: name, dir: err == nil}))
+func (f *folderFile) ReadDir(n int) (out []fs.DirEntry, err error) {
+	if n > 0 && len(f.names) == 0 {
+		return nil, io.EOF
 	}
-	f.names = nil
+	for len(f.names) > 0 && (n <= 0 || len(out) < n) {
+		is, err := fs.Stat(f.files, path.Join(f.in, f.names[0]))
+		if f.names = f.names[1:]; errors.Is(err, fs.ErrNotExist) {
+			continue // it went meanwhile
+		}
+		if err != nil {
+			return out, err
+		}
+		out = append(out, fs.FileInfoToDirEntry(is))
+	}
 	return out, nil
 }
 
