@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,7 +54,7 @@ func simulate(ctx context.Context, o run.Options) error {
 	within, cancel := context.WithTimeout(ctx, simulatedWithin)
 	defer cancel()
 	c := exec.CommandContext(within, self, "simulate", o.Store)
-	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOTRACEBACK=all") // one processor interleaves more alike
+	c.Env = append(os.Environ(), append(sim.Settings, "GOTRACEBACK=all")...)
 	c.Stdout, c.Stderr = log, log
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) } // it says where it stands
 	c.WaitDelay = 10 * time.Second
@@ -95,7 +94,7 @@ func simulateCommand() *cobra.Command {
 			}
 			o.Store = dir
 			o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-			sim.Alone("seed", func(t *testing.T) error { return sim.Run(t, o) })
+			sim.Alone(o)
 			return nil
 		},
 	}

@@ -2,8 +2,11 @@ package sim
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
+	"math/rand"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,13 +46,34 @@ func Run(t *testing.T, o run.Options) (err error) {
 	return err
 }
 
-// Alone calls f with what Run needs, in a program that is no test, and ends the program:
-// with 0 if f had no error. Package synctest has no other way in.
-func Alone(name string, f func(t *testing.T) error) {
+// Settings are for the environment of a process that calls Alone: with them more of what
+// happens follows from the seed.
+var Settings = []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1,randseednop=0"}
+
+// Alone makes a run in a program that is no test, which has nothing else to do, and ends
+// the program: with 0 if the run could be made. Package synctest has no other way in.
+func Alone(o run.Options) {
 	os.Args = os.Args[:1] // flags are those of package testing from here on
-	testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: name, F: func(t *testing.T) {
-		if err := f(t); err != nil {
+	rand.Seed(int64(o.Seed))
+	crand.Reader = &numbers{rng: o.Seed.Stream("crypto")}
+	testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "seed", F: func(t *testing.T) {
+		if err := Run(t, o); err != nil {
 			t.Error(err)
 		}
 	}}}, nil, nil)
+}
+
+// numbers are random numbers of a seed, for who reads crypto/rand.
+type numbers struct {
+	mu  sync.Mutex
+	rng interface{ Uint64() uint64 }
+}
+
+func (n *numbers) Read(b []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range b {
+		b[i] = byte(n.rng.Uint64())
+	}
+	return len(b), nil
 }
