@@ -109,22 +109,27 @@ func (t *tail) lines() []string {
 		return nil
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return nil
-	} else if info.Size() < t.at {
+	}
+	if info.Size() < t.at {
 		t.at = 0
+	}
+	if info.Size() == t.at {
+		return nil
 	}
 	at, ok := f.(io.ReaderAt)
 	if !ok {
 		return nil
 	}
-	b := make([]byte, tailBytes)
+	b := make([]byte, min(tailBytes, info.Size()-t.at))
 	n, err := at.ReadAt(b, t.at)
 	if err != nil && err != io.EOF {
 		return nil
 	}
 	end := bytes.LastIndexByte(b[:n], '\n') + 1
-	if end == 0 && n == len(b) {
+	if end == 0 && n == tailBytes {
 		end = n // a line of that length is nobody's
 	}
 	t.at += int64(end)

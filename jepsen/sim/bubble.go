@@ -47,8 +47,8 @@ func Run(t *testing.T, o run.Options) (err error) {
 }
 
 // Settings are for the environment of a process that calls Alone: with them more of what
-// happens follows from the seed.
-var Settings = []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1,randseednop=0"}
+// happens follows from the seed, and it takes less time.
+var Settings = []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1,randseednop=0", "GOGC=300"}
 
 // Alone makes a run in a program that is no test, which has nothing else to do, and ends
 // the program: with 0 if the run could be made. Package synctest has no other way in.
