@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math/rand"
 	"os"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -38,12 +40,54 @@ func Run(t *testing.T, o run.Options) (err error) {
 	if err := Possible(); err != nil {
 		return err
 	}
+	bubble := ""
+	defer func() {
+		if p := recover(); p != nil && !onlyUnanswered(bubble) {
+			panic(p)
+		}
+	}()
 	synctest.Test(t, func(t *testing.T) {
+		bubble = bubbleOf(stack(false))
 		o.World = NewWorld(o.Seed, run.Nodes)
 		err = run.Run(context.WithoutCancel(t.Context()), o)
 		time.Sleep(leftovers)
 	})
 	return err
+}
+
+// unanswered is what waits for a Raft that was shut down before it answered: it never
+// does (see raftlog.Replica.Close), and a process ends with what waits for it.
+const unanswered = "github.com/hashicorp/raft.(*deferError).Error("
+
+// onlyUnanswered reports whether nothing else is left in a bubble.
+func onlyUnanswered(bubble string) bool {
+	some := false
+	for g := range strings.SplitSeq(stack(true), "\n\n") {
+		if bubbleOf(g) != bubble {
+			continue
+		}
+		if !strings.Contains(g, unanswered) {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
+// bubbleOf is the bubble that the first line of a goroutine's stack names; "": none.
+func bubbleOf(stack string) string {
+	line, _, _ := strings.Cut(stack, "\n")
+	_, bubble, _ := strings.Cut(line, "synctest bubble ")
+	return strings.TrimSuffix(bubble, "]:")
+}
+
+func stack(all bool) string {
+	for n := 1 << 20; ; n *= 2 {
+		b := make([]byte, n)
+		if k := runtime.Stack(b, all); k < n {
+			return string(b[:k])
+		}
+	}
 }
 
 // Settings are for the environment of a process that calls Alone: with them more of what

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -54,4 +55,19 @@ func TestSeedsHoldWhatIsPromised(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhatDoesNotEndIsToldFromWhatRaftNeverAnswers(t *testing.T) {
+	require.Equal(t, "3", bubbleOf("goroutine 9 [select (durable), synctest bubble 3]:\nx"))
+	require.Empty(t, bubbleOf("goroutine 9 [select]:\nx"))
+	require.False(t, onlyUnanswered("none"))
+	bubble := ""
+	require.Panics(t, func() {
+		synctest.Test(t, func(t *testing.T) {
+			bubble = bubbleOf(stack(false))
+			go func() { select {} }()
+		})
+	})
+	require.NotEmpty(t, bubble)
+	require.False(t, onlyUnanswered(bubble))
 }
