@@ -2,8 +2,10 @@
 .DEFAULT_GOAL := help
 GO ?= go
 DATA ?= raftmq-data
+# What a simulation needs, see jepsen/sim.
+SIMULATION = -tags simulation -ldflags=-checklinkname=0
 
-.PHONY: help build stockclient run test race lint conformance examples rows jepsen bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance examples rows jepsen sim bench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,7 +13,7 @@ help: ## print the targets
 build: ## build bin/raftmq, bin/jepsen and the test build that it breaks, bin/raftmq-faults
 	$(GO) build -o bin/raftmq ./cmd/raftmq
 	$(GO) build -tags faults -o bin/raftmq-faults ./cmd/raftmq
-	$(GO) build -o bin/jepsen ./cmd/jepsen
+	$(GO) build $(SIMULATION) -o bin/jepsen ./cmd/jepsen
 
 stockclient: ## build bin/stockclient, RocketMQ's own Go client for the suite's workload "stock"
 	cd conformance && $(GO) build -o ../bin/stockclient ./stockclient
@@ -21,6 +23,7 @@ run: build ## three nodes on this machine, in the foreground; prints their addre
 
 test: ## every promise once, sizes scaled
 	$(GO) test -count=1 -timeout 5m ./...
+	$(GO) test $(SIMULATION) -count=1 -timeout 5m ./jepsen/sim
 
 race: ## the same with the race detector
 	$(GO) test -race -short -count=1 -timeout 15m ./...
@@ -36,6 +39,7 @@ lint: ## formatting and vet, for darwin too
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	$(GO) vet -tags faults ./cmd/raftmq
+	$(GO) vet -tags simulation ./jepsen/sim
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 	cd examples/once && $(GO) vet ./...
 
@@ -58,6 +62,9 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 
 jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 	bin/jepsen test --workload $${JEPSEN_WORKLOAD:-mixed} --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
+
+sim: build ## three nodes in simulated time under many seeds, each judged; goes on where it was broken off
+	bin/jepsen sim --seeds $${SEEDS:-200} --from $${FROM:-1} --store $${SIM_STORE:-jepsen-sim}
 
 bench: build ## micro-benchmarks of the engine
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./filter ./store ./fsm ./raftlog ./remoting

@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"filter":               {"message"},
 	"fsm":                  {"message", "store"},
 	"raftlog":              {"internal/vfs"},
-	"membership":           {},
+	"membership":           {"internal/vfs"},
 	"remoting":             {"message"},
 	"broker":               {"message", "filter", "internal/vfs", "store", "fsm", "raftlog", "membership", "remoting"},
 	"client":               {"filter", "message", "remoting"},
@@ -42,7 +42,8 @@ var mayImport = map[string][]string{
 	"jepsen/vclock":        {},
 	"jepsen/mutant":        {},
 	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
-	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
+	"jepsen/sim":           {"broker", "raftlog", "internal/faults", "internal/vfs", "internal/vfs/faultfs", "jepsen/cluster", "jepsen/history", "jepsen/link", "jepsen/run"},
+	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run", "jepsen/sim"},
 	"internal/features":    {}, // tests only
 	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
 	"examples/payment":     {"client"},

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	bolt "go.etcd.io/bbolt"
 
 	"raftmq/internal/vfs"
 	"raftmq/membership"
@@ -27,8 +26,6 @@ import (
 
 // Version is what this program says it is.
 const Version = "0.1.0"
-
-var boltOptions = &bolt.Options{Timeout: 5 * time.Second}
 
 // Deps are what a node touches of the world. Zero fields take the real thing.
 type Deps struct {
@@ -41,6 +38,11 @@ type Deps struct {
 	GossipVia func(addr string) string
 	// Level is the feature level that the node takes for its program's; 0: Level.
 	Level uint64
+	// Net is another network than the machine's, for all that the node does.
+	Net membership.Net
+	// Catalogue opens what keeps the catalogue's log in a folder, in place of bolt and
+	// files on the machine's disk.
+	Catalogue func(dir string) (CatalogueStore, error)
 }
 
 // Broker is one node.
@@ -54,8 +56,10 @@ type Broker struct {
 	dial    func(ctx context.Context, addr string) (net.Conn, error)
 
 	gossipVia func(addr string) string
-	level     uint64 // of the features that this program knows
-	keptLevel uint64 // in the identity's file; of watchCatalogue
+	level     uint64         // of the features that this program knows
+	keptLevel uint64         // in the identity's file; of watchCatalogue
+	net       membership.Net // nil: the machine's
+	keep      func(dir string) (CatalogueStore, error)
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -120,6 +124,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia, level: cmp.Or(d.Level, Level),
+		net: d.Net, keep: d.Catalogue,
 		began: time.Now(), kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
 	}
@@ -131,6 +136,12 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	}
 	if b.now == nil {
 		b.now = time.Now
+	}
+	if b.keep == nil {
+		b.keep = b.keepInBolt
+	}
+	if b.dial == nil && b.net != nil {
+		b.dial = b.net.Dial
 	}
 	if b.dial == nil {
 		var nd net.Dialer
@@ -229,7 +240,7 @@ func (b *Broker) open() error {
 		},
 		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
 		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),
-		Now: b.now, Via: b.gossipVia,
+		Disk: b.disk, Now: b.now, Via: b.gossipVia, Net: b.net,
 	})
 	if err != nil {
 		return fmt.Errorf("gossip: %w", err)

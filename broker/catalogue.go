@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"raftmq/fsm"
 	"raftmq/internal/vfs"
@@ -27,31 +25,24 @@ const catalogueGroup = 0
 type catalogue struct {
 	*fsm.Catalogue
 	replica *raftlog.Replica
-	bolt    *raftboltdb.BoltStore
+	kept    CatalogueStore
 }
 
-// openCatalogue opens the replica. Its entries are in bolt, since there are few;
+// openCatalogue opens the replica. Its entries are in a store of their own, since there are few;
 // its term and vote are in the node's write-ahead log, in one record.
 func (b *Broker) openCatalogue() error {
 	dir := filepath.Join(b.cfg.Data, "catalogue")
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	kept, err := b.keep(dir)
+	if err != nil {
 		return err
 	}
-	bolt, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(dir, "raft.db"), BoltOptions: boltOptions})
-	if err != nil {
-		return fmt.Errorf("open the catalogue's log: %w", err)
-	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, b.raftLog)
-	if err != nil {
-		return errors.Join(fmt.Errorf("open the catalogue's snapshots: %w", err), bolt.Close())
-	}
-	logs := summedLogs{bolt}
-	if err := checkCatalogue(logs, snapshots); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", dir, err), bolt.Close())
+	logs := summedLogs{kept.Logs}
+	if err := checkCatalogue(logs, kept.Snapshots); err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", dir, err), kept.Close())
 	}
 	machine, err := fsm.OpenCatalogue(nil)
 	if err != nil {
-		return errors.Join(err, bolt.Close())
+		return errors.Join(err, kept.Close())
 	}
 	var first []raft.Server // none for a node that was replaced: it waits for a leader
 	for _, n := range b.cfg.InitialNodes {
@@ -63,7 +54,7 @@ func (b *Broker) openCatalogue() error {
 	}
 	sort.Slice(first, func(i, j int) bool { return first[i].ID < first[j].ID })
 	replica, err := b.host.Open(raftlog.ReplicaConfig{
-		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: logs, Snapshots: snapshots, Bootstrap: first,
+		Group: catalogueGroup, Log: b.wal.Group(catalogueGroup), Logs: logs, Snapshots: kept.Snapshots, Bootstrap: first,
 		Heartbeat: b.cfg.Heartbeat, Logger: b.raftLog,
 		OnLeader: func(lead bool, term uint64) {
 			b.log.Info("leadership of the catalogue", "lead", lead, "term", term)
@@ -72,13 +63,13 @@ func (b *Broker) openCatalogue() error {
 		OnFault: func(err error) { b.fail(fmt.Errorf("catalogue: %w", err)) },
 	}, machine)
 	if err != nil {
-		return errors.Join(fmt.Errorf("open the catalogue: %w", err), bolt.Close())
+		return errors.Join(fmt.Errorf("open the catalogue: %w", err), kept.Close())
 	}
-	b.catalogue = &catalogue{machine, replica, bolt}
+	b.catalogue = &catalogue{machine, replica, kept}
 	return nil
 }
 
-func (c *catalogue) close() error { return errors.Join(c.replica.Close(), c.bolt.Close()) }
+func (c *catalogue) close() error { return errors.Join(c.replica.Close(), c.kept.Close()) }
 
 // decide proposes a catalogue command. It works on the catalogue's leader only;
 // others forward the request that leads to it. errNotHere: certainly no effect.

@@ -28,7 +28,11 @@ type vipListener struct {
 }
 
 func (b *Broker) listen(port int) (net.Listener, error) {
-	return net.Listen("tcp", net.JoinHostPort(b.cfg.Host, strconv.Itoa(port)))
+	addr := net.JoinHostPort(b.cfg.Host, strconv.Itoa(port))
+	if b.net != nil {
+		return b.net.Listen(addr)
+	}
+	return net.Listen("tcp", addr)
 }
 
 // advertised is ln's address as others are told it.

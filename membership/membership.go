@@ -22,6 +22,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/memberlist"
+
+	"raftmq/internal/vfs"
 )
 
 // Config is how a member is opened.
@@ -32,11 +34,14 @@ type Config struct {
 	Cluster   string // members of another cluster are not heard
 	Key       []byte // 16, 24 or 32 bytes: encrypts; nil: plain
 	Dir       string // where the last known peers are kept; "": nowhere
+	Disk      vfs.FS // that has it; nil: the real one
 	Logger    hclog.Logger
 	Now       func() time.Time // nil: time.Now
 	// Via is where packets and connections to another member's address go in place of
 	// there; nil: there.
 	Via func(addr string) string
+	// Net is another network than the machine's; nil: that. Via does not count then.
+	Net Net
 }
 
 // Members is this node's view of the cluster. Safe for concurrent use.
@@ -44,6 +49,7 @@ type Members struct {
 	list    *memberlist.Memberlist
 	log     hclog.Logger
 	dir     string
+	disk    vfs.FS
 	stop    chan struct{}
 	wg      sync.WaitGroup
 	tellers tellers
@@ -80,11 +86,14 @@ const (
 // see Join for the first time.
 func Open(c Config) (*Members, error) {
 	m := &Members{
-		log: c.Logger, dir: c.Dir, stop: make(chan struct{}), send: make(chan struct{}, 1), keep: make(chan struct{}, 1), known: make(map[string]string),
+		log: c.Logger, dir: c.Dir, disk: c.Disk, stop: make(chan struct{}), send: make(chan struct{}, 1), keep: make(chan struct{}, 1), known: make(map[string]string),
 		records: make(map[string]record), alive: make(map[string]*memberlist.Node), leaders: make(map[uint64]leader), later: make(map[string]int), changed: make(chan struct{}),
 	}
 	if m.log == nil {
 		m.log = hclog.NewNullLogger()
+	}
+	if m.disk == nil {
+		m.disk = vfs.OS{}
 	}
 	host, portText, err := net.SplitHostPort(c.Bind)
 	if err != nil {
@@ -126,7 +135,12 @@ func Open(c Config) (*Members, error) {
 		now = time.Now
 	}
 	m.self = record{V: recordVersion, Seq: uint64(now().UnixNano()), Node: c.Self}
-	if c.Via != nil {
+	switch {
+	case c.Net != nil:
+		if err := openOver(mc, c.Net); err != nil {
+			return nil, fmt.Errorf("membership: %w", err)
+		}
+	case c.Via != nil:
 		if err := openVia(mc, c.Via); err != nil {
 			return nil, fmt.Errorf("membership: %w", err)
 		}

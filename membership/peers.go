@@ -1,11 +1,13 @@
 package membership
 
 import (
-	"fmt"
-	"os"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"raftmq/internal/vfs"
 )
 
 // peersFile keeps the gossip addresses of the other nodes for the next start: a
@@ -13,13 +15,15 @@ import (
 // counts as empty.
 const peersFile = "peers"
 
+const maxPeersBytes = 1 << 20 // far more than maxRecords lines
+
 func (m *Members) readPeers() map[string]string {
 	known := make(map[string]string)
 	if m.dir == "" {
 		return known
 	}
-	b, err := os.ReadFile(filepath.Join(m.dir, peersFile))
-	if err != nil && !os.IsNotExist(err) {
+	b, err := vfs.ReadFile(m.disk, filepath.Join(m.dir, peersFile), maxPeersBytes)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Warn("read known peers", "error", err)
 	}
 	for line := range strings.Lines(string(b)) {
@@ -56,23 +60,8 @@ func (m *Members) writePeers() error {
 	}
 	m.mu.RUnlock()
 	sort.Strings(lines)
-	if err := os.MkdirAll(m.dir, 0o750); err != nil {
+	if err := vfs.MakeDir(m.disk, m.dir); err != nil {
 		return err
 	}
-	name := filepath.Join(m.dir, peersFile)
-	f, err := os.OpenFile(name+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(strings.Join(lines, ""))
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", f.Name(), err)
-	}
-	return os.Rename(name+".tmp", name)
+	return vfs.WriteFile(m.disk, filepath.Join(m.dir, peersFile), []byte(strings.Join(lines, "")))
 }

@@ -65,6 +65,6 @@ Exit codes:
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error { return errors.New("which command? See jepsen help") },
 	}
-	c.AddCommand(testCommand(), checkCommand(), replayCommand(), mutantsCommand(), doctorCommand())
+	c.AddCommand(testCommand(), checkCommand(), replayCommand(), mutantsCommand(), doctorCommand(), simCommand(), simulateCommand())
 	return c
 }

@@ -20,6 +20,8 @@ import (
 
 	"raftmq/jepsen/check"
 	"raftmq/jepsen/mutant"
+	"raftmq/jepsen/run"
+	"raftmq/jepsen/sim"
 )
 
 // score is what became of a mutant. It is kept as score.json in its folder, so that
@@ -35,7 +37,7 @@ type score struct {
 }
 
 func mutantsCommand() *cobra.Command {
-	var source, store string
+	var source, store, backend string
 	var only []string
 	var seeds, rate int
 	var limit time.Duration
@@ -59,7 +61,11 @@ not run again. Exits with 1 if a mutant survives.`,
 				if len(only) > 0 && !slices.Contains(only, m.Name) {
 					continue
 				}
-				s, err := hunt(cmd.Context(), cmd.ErrOrStderr(), m, source, filepath.Join(store, m.Name), seeds, rate, limit)
+				if backend == sim.Backend && !slices.ContainsFunc(strings.Split(m.Nemesis, ","), simulable) {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s is not simulated\n", m.Name, m.Nemesis)
+					continue
+				}
+				s, err := hunt(cmd.Context(), cmd.ErrOrStderr(), m, source, filepath.Join(store, m.Name), backend, seeds, rate, limit)
 				if err != nil {
 					return fmt.Errorf("%s: %w", m.Name, err)
 				}
@@ -72,17 +78,24 @@ not run again. Exits with 1 if a mutant survives.`,
 	f.StringVar(&source, "source", ".", "the source tree")
 	f.StringVar(&store, "store", filepath.Join("jepsen-store", "mutants"), "directory of the mutants' folders")
 	f.StringSliceVar(&only, "only", nil, "names of the mutants to run (default: all)")
+	f.StringVar(&backend, "backend", "", "how nodes are run, as in jepsen test; simulated passes over what cannot be")
 	f.IntVar(&seeds, "seeds", 3, "runs until a mutant counts as survivor")
 	f.IntVar(&rate, "rate", 100, "sends per second of each run")
 	f.DurationVar(&limit, "time-limit", 15*time.Second, "load of each run")
 	return c
 }
 
+// simulable reports whether a fault, or some of an area, are possible in a simulation.
+func simulable(nemesis string) bool {
+	some, err := run.ExpandSimulated([]string{nemesis})
+	return err == nil && len(some) > 0 && run.Simulable(some[0]) || nemesis == "none"
+}
+
 // maxSetups is how often a run may fail to begin.
 const maxSetups = 2
 
 // hunt runs one mutant until it is found, or all seeds are used up.
-func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir string, seeds, rate int, limit time.Duration) (s score, err error) {
+func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir, backend string, seeds, rate int, limit time.Duration) (s score, err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {
 		return s, err
@@ -105,7 +118,11 @@ func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir strin
 		if err := os.RemoveAll(runs); err != nil { // of one that was broken off
 			return s, err
 		}
-		c := exec.CommandContext(ctx, filepath.Join(dir, "jepsen"), "test", "--workload", cmp.Or(m.Workload, "log"), "--nemesis", m.Nemesis, "--time-limit", (limit * time.Duration(max(1, m.Longer))).String(), "--rate", strconv.Itoa(rate),
+		nemesis := m.Nemesis
+		if backend == sim.Backend {
+			nemesis = strings.Join(slices.DeleteFunc(strings.Split(nemesis, ","), func(n string) bool { return !simulable(n) }), ",")
+		}
+		c := exec.CommandContext(ctx, filepath.Join(dir, "jepsen"), "test", "--backend", backend, "--workload", cmp.Or(m.Workload, "log"), "--nemesis", nemesis, "--time-limit", (limit * time.Duration(max(1, m.Longer))).String(), "--rate", strconv.Itoa(rate),
 			"--seed", strconv.Itoa(s.Seed), "--store", runs)
 		c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it ends its nodes first
 		c.WaitDelay = time.Minute

@@ -57,10 +57,10 @@ func TestTheBoardNamesSurvivors(t *testing.T) {
 func TestAHuntGoesOnBehindWhatIsDecided(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "score.json"), []byte(`{"mutant":"m","killed":true,"seed":2}`), 0o644))
-	s, err := hunt(t.Context(), &bytes.Buffer{}, mutant.Mutant{Name: "m"}, "/nowhere", dir, 1, 1, 1)
+	s, err := hunt(t.Context(), &bytes.Buffer{}, mutant.Mutant{Name: "m"}, "/nowhere", dir, "", 1, 1, 1)
 	require.NoError(t, err)
 	require.True(t, s.Killed)
 	require.Equal(t, 2, s.Seed)
-	_, err = hunt(t.Context(), &bytes.Buffer{}, mutant.Mutant{Name: "other"}, "/nowhere", dir, 1, 1, 1)
+	_, err = hunt(t.Context(), &bytes.Buffer{}, mutant.Mutant{Name: "other"}, "/nowhere", dir, "", 1, 1, 1)
 	require.Error(t, err, "that of another mutant does not count")
 }

@@ -17,6 +17,7 @@ import (
 	"raftmq/jepsen/check"
 	"raftmq/jepsen/history"
 	"raftmq/jepsen/run"
+	"raftmq/jepsen/sim"
 )
 
 // setting is what a run was started with, but for where its programs and files are:
@@ -37,7 +38,11 @@ func (s setting) options() (o run.Options, err error) {
 		return o, errors.New("the rate and the time limit must be positive")
 	}
 	if s.Nemesis != "none" {
-		if o.Faults, err = run.Expand(strings.Split(s.Nemesis, ",")); err != nil {
+		expand := run.Expand
+		if s.Backend == sim.Backend {
+			expand = run.ExpandSimulated
+		}
+		if o.Faults, err = expand(strings.Split(s.Nemesis, ",")); err != nil {
 			return o, fmt.Errorf("%w; see jepsen doctor", err)
 		}
 	}
@@ -82,8 +87,11 @@ func once(ctx context.Context, out, say io.Writer, store string, s setting, p pr
 	if err != nil {
 		return "", nil, err
 	}
-	if err := p.find(&o); err != nil {
-		return "", nil, err
+	simulated := s.Backend == sim.Backend
+	if !simulated {
+		if err := p.find(&o); err != nil {
+			return "", nil, err
+		}
 	}
 	o.Schedule = plan
 	o.Store = filepath.Join(store, fmt.Sprintf("%s-%s-%d", time.Now().UTC().Format("20060102T150405.000"), strings.ReplaceAll(s.Nemesis, ",", "+"), s.Seed))
@@ -99,8 +107,13 @@ func once(ctx context.Context, out, say io.Writer, store string, s setting, p pr
 	}
 	o.Say = func(format string, args ...any) { fmt.Fprintf(say, format+"\n", args...) }
 	fmt.Fprintf(out, "workload %s, nemesis %s, seed %d, store %s\n", s.Workload, s.Nemesis, s.Seed, o.Store)
-	if err := run.Run(ctx, o); err != nil {
-		return "", nil, err
+	if simulated {
+		err = simulate(ctx, o)
+	} else {
+		err = run.Run(ctx, o)
+	}
+	if err != nil {
+		return o.Store, nil, err
 	}
 	ops, rep, err := judge(out, filepath.Join(o.Store, "history.jsonl"))
 	if rep != nil {

@@ -42,7 +42,7 @@ results.json, index.html, the report, and the nodes' data and logs.`,
 	f := c.Flags()
 	f.StringVarP(&s.Workload, "workload", "w", "log", "what the clients do, one or several, or mixed for all: "+strings.Join(names, ", "))
 	f.StringVarP(&s.Nemesis, "nemesis", "n", "kill,pause", "what is broken: names and areas (process, network, disk, clock, recipe) of faults, see jepsen doctor; all, or none")
-	f.StringVar(&s.Backend, "backend", "", "how nodes are joined: netns, proxy or loopback (default: the first of them that can do what is to be broken)")
+	f.StringVar(&s.Backend, "backend", "", "how nodes are joined: netns, proxy, loopback or simulated (default: the first of them that can do what is to be broken)")
 	f.DurationVar(&s.Limit, "time-limit", time.Minute, "how long the load runs")
 	f.IntVar(&s.Rate, "rate", 200, "operations per second, all workloads together")
 	f.Uint64Var(&s.Seed, "seed", 0, "what sends, sizes and faults follow from (default: drawn, and printed)")

@@ -1,6 +1,9 @@
 package vfs
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // CrashClone returns what a power cut would leave now: each unsynced sector,
 // size and change of a name kept or lost by an even chance. m goes on. The same
@@ -65,17 +68,93 @@ func (m *Mem) cutLocked(op Op, cuts []Cut) {
 	close(m.down)
 }
 
+// Lost is what a power cut did to what was not durable.
+type Lost struct{ Sectors, SectorsKept, Names, NamesKept int }
+
+// Lost is what the cut did that left m; zero if none did.
+func (m *Mem) Lost() Lost { return m.lost }
+
+// Kill is what the end of a process leaves: everything, and what was not durable still
+// is not. Every operation on m from here on is refused, and what is stored through its
+// maps is not seen any more.
+func (m *Mem) Kill() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := NewMem(m.seed)
+	left.births, left.capacity, left.ops = m.births, m.capacity, m.ops
+	m.births = map[string]uint64{}
+	copies := map[*node]*node{}
+	var clone func(n *node) *node
+	clone = func(n *node) *node {
+		if n == nil {
+			return nil
+		}
+		if c := copies[n]; c != nil {
+			return c
+		}
+		c := &node{unlinked: n.unlinked}
+		copies[n] = c
+		if !n.isDir() {
+			c.content = n.kill(m.seed)
+			if !c.unlinked {
+				left.used += c.blocks.bytes()
+			}
+			return c
+		}
+		c.names, c.disk = make(map[string]*node, len(n.names)), make(map[string]*node, len(n.disk))
+		for name, to := range n.names {
+			c.names[name] = clone(to)
+		}
+		for name, to := range n.disk {
+			c.disk[name] = clone(to)
+		}
+		return c
+	}
+	left.root = clone(m.root)
+	for _, p := range m.pending {
+		c := &change{id: p.id, removed: clone(p.removed)}
+		for _, e := range p.entries {
+			c.entries = append(c.entries, entry{clone(e.dir), e.name, clone(e.to)})
+		}
+		for _, d := range p.unsynced {
+			c.unsynced = append(c.unsynced, clone(d))
+		}
+		left.pending = append(left.pending, c)
+	}
+	if !m.isDown {
+		m.isDown = true
+		close(m.down)
+	}
+	return left
+}
+
+// kill is c without its maps. Pages are shared: nobody writes to those of c again.
+func (c *content) kill(seed uint64) *content {
+	c.look(seed, 0, math.MaxInt64)
+	left := *c
+	left.memory, left.maps = nil, 0
+	left.now, left.disk = slices.Clone(c.now), slices.Clone(c.disk)
+	left.sizes, left.blocks = slices.Clone(c.sizes), slices.Clone(c.blocks)
+	left.dirty = make(map[int64]*dirt, len(c.dirty))
+	for i, d := range c.dirty {
+		copied := *d
+		left.dirty[i] = &copied
+	}
+	return &left
+}
+
 // dice decides what a power cut keeps.
 type dice struct {
 	seed      uint64
 	threshold uint64 // of 1<<16
+	lost      *Lost
 }
 
 func (d dice) keep(roll uint64) bool { return roll&0xffff < d.threshold }
 
 func (m *Mem) cloneLocked(seed uint64, keep float64) *Mem {
-	d := dice{seed: seed, threshold: uint64(keep * (1 << 16))}
 	left := NewMem(mix(m.seed, seed))
+	d := dice{seed: seed, threshold: uint64(keep * (1 << 16)), lost: &left.lost}
 	left.capacity = m.capacity
 
 	kept := make([]bool, len(m.pending))
@@ -86,8 +165,10 @@ func (m *Mem) cloneLocked(seed uint64, keep float64) *Mem {
 			kept[i] = kept[i] && (kept[j] || !c.follows(m.pending[j]))
 		}
 		if !kept[i] {
+			left.lost.Names++
 			continue
 		}
+		left.lost.NamesKept++
 		for _, e := range c.entries {
 			names := changed[e.dir]
 			if names == nil {
@@ -163,10 +244,17 @@ func (c *content) crashPage(i int64, dirt *dirt, d dice) *page {
 	left := *disk
 	for s := int64(0); s < PageSize && i*PageSize+s < c.size; s += SectorSize {
 		roll := mix(d.seed, c.id, uint64(i), uint64(s))
+		from := now
+		differs := string(now[s:s+SectorSize]) != string(disk[s:s+SectorSize])
 		if !d.keep(roll) {
+			if differs {
+				d.lost.Sectors++
+			}
 			continue
 		}
-		from := now
+		if differs {
+			d.lost.SectorsKept++
+		}
 		if dirt.between != nil && d.threshold < 1<<16 && roll>>16&3 == 0 {
 			from = dirt.between
 		}

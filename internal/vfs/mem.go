@@ -51,6 +51,7 @@ type Mem struct {
 	cutOp    Op
 	isDown   bool
 	left     []*Mem // what the cut left
+	lost     Lost   // what the cut did that left this
 }
 
 var _ FS = (*Mem)(nil)

@@ -62,8 +62,10 @@ func (p *memMapping) Unmap() error {
 	p.maps--
 	var err error
 	if p.maps == 0 {
-		p.look(p.m.seed, 0, math.MaxInt64)
-		err = p.checkBeyond(p.size + 16*PageSize)
+		if !p.m.isDown { // else the file is what was left
+			p.look(p.m.seed, 0, math.MaxInt64)
+			err = p.checkBeyond(p.size + 16*PageSize)
+		}
 		p.memory = nil
 	}
 	p.m.releaseLocked(p.node)

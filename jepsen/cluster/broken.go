@@ -48,6 +48,9 @@ func (n *Node) setupFile() string { return filepath.Join(n.c.o.Dir, n.Name+".fau
 
 // Order has the node break its disk or its clock, or mend them.
 func (n *Node) Order(o faults.Order) (faults.Answer, error) {
+	if w := n.c.o.World; w != nil {
+		return w.Order(n.number, o)
+	}
 	if n.socket == "" {
 		return faults.Answer{}, fmt.Errorf("%s is no test build: its disk and clock cannot be broken", n.Name)
 	}
@@ -67,7 +70,7 @@ func (n *Node) SetClock(ch vclock.Change) error {
 	if p == nil {
 		return fmt.Errorf("%s does not run", n.Name)
 	}
-	if p.clock != nil {
+	if p, ok := p.Life.(*process); ok && p.clock != nil {
 		return p.clock.Do(ch)
 	}
 	if ch.Timers != 0 && ch.Timers != 1 {
@@ -91,6 +94,9 @@ func (n *Node) CutPower(keep float64, rng *rand.Rand) (faultfs.Lost, error) {
 	defer n.turn.Unlock()
 	if n.running() != nil {
 		return faultfs.Lost{}, fmt.Errorf("%s runs", n.Name)
+	}
+	if w := n.c.o.World; w != nil {
+		return w.CutPower(n.number, keep, rng)
 	}
 	if n.socket == "" {
 		return faultfs.Lost{}, fmt.Errorf("%s has no disk layer", n.Name)

@@ -24,6 +24,7 @@ type Options struct {
 	Slots   int
 	Args    []string // more flags for each server
 	Network Network  // nil: loopback
+	World   World    // where nodes live that are no processes; nil: they are. Program and Faults do not count then
 	Faults  bool     // the program is a test build, see TakesFaults
 	// OnExit is told that a node's process ended that nobody ended, with how and the
 	// end of its log. It must not block.
@@ -56,8 +57,10 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		o.Network = Loopback{}
 	}
 	c := &Cluster{o: o, name: fmt.Sprintf("jepsen-%08x", rand.Uint32()), starts: make(chan func())}
-	base, err := freePorts(o.Nodes, o.Slots)
-	if err != nil {
+	base, err := lowestBase, error(nil)
+	if o.World != nil {
+		c.name = "simulated"
+	} else if base, err = freePorts(o.Nodes, o.Slots); err != nil {
 		return nil, err
 	}
 	if o.Faults {

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"raftmq/internal/faults"
-	"raftmq/jepsen/vclock"
 )
 
 // Node is one node. What is done to its process is done one after the other.
@@ -43,27 +42,15 @@ type Node struct {
 	turn sync.Mutex // of what ends, starts and signals the process
 
 	mu   sync.Mutex
-	proc *process // nil: none runs
+	life *life // nil: none was started
 }
 
-// process is one life of a node.
-type process struct {
-	cmd   *exec.Cmd
-	clock *vclock.Clock // nil: it has none of its own
-	up    time.Duration // by how much its monotonic clock was ahead when it began
-	ended chan struct{} // closes when it has been waited for
-	err   error         // of the wait; to be read after ended
+// life is a Life, and what this program wants of it.
+type life struct {
+	Life
+	over  chan struct{} // closes when its end has been told
 	asked bool          // it was told to end; guarded by Node.mu
-	alone bool          // it ended without having been asked; to be read after ended
-}
-
-// start starts it, with clocks of its own where that is possible.
-func (p *process) start() (err error) {
-	if vclock.Possible() != nil {
-		return p.cmd.Start()
-	}
-	p.clock, err = vclock.Start(p.cmd, p.up)
-	return err
+	alone bool          // it ended without having been asked; to be read after over
 }
 
 const (
@@ -90,6 +77,9 @@ func newNode(c *Cluster, number, base int) *Node {
 }
 
 func (n *Node) dialWeb(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	if w := n.c.o.World; w != nil {
+		return w.Web(ctx, n.number)
+	}
 	err = n.c.o.Network.Enter(n.number, func() (err error) {
 		var d net.Dialer
 		conn, err = d.DialContext(ctx, network, addr)
@@ -105,9 +95,36 @@ func (n *Node) Start() error {
 	if n.running() != nil {
 		return fmt.Errorf("%s runs already", n.Name)
 	}
-	log, err := os.OpenFile(n.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	l, err := n.begin()
 	if err != nil {
 		return err
+	}
+	x := &life{Life: l, over: make(chan struct{})}
+	n.mu.Lock()
+	n.life = x
+	n.mu.Unlock()
+	go func() { // ends with the process, which Stop waits for
+		<-l.Ended()
+		n.mu.Lock()
+		x.alone = !x.asked
+		n.mu.Unlock()
+		if x.alone && n.c.o.OnExit != nil {
+			n.c.o.OnExit(n.Name, l.How()+"; its log ends: "+n.lastLines(3))
+		}
+		close(x.over)
+	}()
+	return nil
+}
+
+// begin begins a life.
+func (n *Node) begin() (Life, error) {
+	if w := n.c.o.World; w != nil {
+		return w.Begin(Place{Number: n.number, Cluster: n.c.name, Name: n.Name, Host: n.c.o.Network.Address(n.number), Names: strings.Split(n.c.names(), ","), Join: strings.Split(n.c.gossip(), ","),
+			Raft: n.raft, Gossip: n.gossip, Ports: Ports{n.base, n.base + 1, n.base + 2, n.base + 3, n.base + firstListener}, Slots: n.c.o.Slots, Log: n.Log, Args: n.c.o.Args})
+	}
+	log, err := os.OpenFile(n.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
 	}
 	defer log.Close()
 	program := n.c.o.Program
@@ -124,7 +141,7 @@ func (n *Node) Start() error {
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, childAttr()
 	if n.socket != "" {
 		if err := n.setUp(); err != nil {
-			return err
+			return nil, err
 		}
 		cmd.Env = append(os.Environ(), faults.Variable+"="+n.setupFile())
 	}
@@ -133,22 +150,10 @@ func (n *Node) Start() error {
 	n.up = 0
 	n.c.starts <- func() { begun <- n.c.o.Network.Enter(n.number, p.start) }
 	if err := <-begun; err != nil {
-		return err
+		return nil, err
 	}
-	n.mu.Lock()
-	n.proc = p
-	n.mu.Unlock()
-	go func() { // ends with the process, which Stop waits for
-		p.err = cmd.Wait()
-		n.mu.Lock()
-		p.alone = !p.asked
-		n.mu.Unlock()
-		if p.alone && n.c.o.OnExit != nil {
-			n.c.o.OnExit(n.Name, cmd.ProcessState.String()+"; its log ends: "+n.lastLines(3))
-		}
-		close(p.ended)
-	}()
-	return nil
+	go p.wait() // ends with the process
+	return p, nil
 }
 
 // StartLong is Start of a process whose machine seems to have been up for so much longer.
@@ -161,11 +166,12 @@ func (n *Node) StartLong(up time.Duration) error {
 
 // Up is by how much the process's monotonic clock is ahead, read from its memory.
 func (n *Node) Up() (time.Duration, error) {
-	p := n.running()
-	if p == nil || p.clock == nil {
-		return 0, fmt.Errorf("%s has no clock of its own", n.Name)
+	if l := n.running(); l != nil {
+		if p, ok := l.Life.(*process); ok && p.clock != nil {
+			return p.clock.Up()
+		}
 	}
-	return p.clock.Up()
+	return 0, fmt.Errorf("%s has no clock of its own", n.Name)
 }
 
 // Switch has the node run the other release's program from its next start on, or no
@@ -186,17 +192,17 @@ func (n *Node) refuseAt() string {
 }
 
 // running is the process, nil if it has ended or none was started.
-func (n *Node) running() *process {
+func (n *Node) running() *life {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.proc == nil {
+	if n.life == nil {
 		return nil
 	}
 	select {
-	case <-n.proc.ended:
+	case <-n.life.over:
 		return nil
 	default:
-		return n.proc
+		return n.life
 	}
 }
 
@@ -206,7 +212,7 @@ func (n *Node) Running() bool { return n.running() != nil }
 // PID is that of the process; 0 if none runs.
 func (n *Node) PID() int {
 	if p := n.running(); p != nil {
-		return p.cmd.Process.Pid
+		return p.PID()
 	}
 	return 0
 }
@@ -220,21 +226,14 @@ func (n *Node) Kill() (pid int, err error) {
 	if p == nil {
 		return 0, fmt.Errorf("%s does not run", n.Name)
 	}
-	pid = p.cmd.Process.Pid
+	pid = p.PID()
 	n.mu.Lock()
 	p.asked = true
 	n.mu.Unlock()
-	if err := p.cmd.Process.Kill(); err != nil {
-		return pid, err
+	if err := p.Kill(); err != nil {
+		return pid, fmt.Errorf("%s: %w", n.Name, err)
 	}
-	select {
-	case <-p.ended:
-	case <-time.After(seenWithin):
-		return pid, fmt.Errorf("%s is still there after kill -9", n.Name)
-	}
-	if ws, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !ws.Signaled() || ws.Signal() != syscall.SIGKILL {
-		return pid, fmt.Errorf("%s ended otherwise: %v", n.Name, p.cmd.ProcessState)
-	}
+	<-p.over
 	return pid, nil
 }
 
@@ -247,11 +246,15 @@ func (n *Node) Resume() (pid int, err error) { return n.signal(syscall.SIGCONT, 
 func (n *Node) signal(sig syscall.Signal, want bool) (pid int, err error) {
 	n.turn.Lock()
 	defer n.turn.Unlock()
-	p := n.running()
-	if p == nil {
+	l := n.running()
+	if l == nil {
 		return 0, fmt.Errorf("%s does not run", n.Name)
 	}
-	pid = p.cmd.Process.Pid
+	p, ok := l.Life.(*process)
+	if !ok {
+		return 0, fmt.Errorf("%s is no process: it cannot be stopped", n.Name)
+	}
+	pid = p.PID()
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		return pid, err
 	}
@@ -269,7 +272,7 @@ func (n *Node) signal(sig syscall.Signal, want bool) (pid int, err error) {
 
 // Paused reports whether the process is stopped by a signal; false if none runs.
 func (n *Node) Paused() (bool, error) {
-	if pid := n.PID(); pid != 0 {
+	if pid := n.PID(); pid != 0 && n.c.o.World == nil {
 		return paused(pid)
 	}
 	return false, nil
@@ -279,22 +282,22 @@ func (n *Node) Paused() (bool, error) {
 func (n *Node) MayEnd(may bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.proc != nil {
-		n.proc.asked = may
+	if n.life != nil {
+		n.life.asked = may
 	}
 }
 
 // AwaitEnd returns the exit code of the process when it has ended by itself.
 func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, err error) {
 	n.mu.Lock()
-	p := n.proc
+	p := n.life
 	n.mu.Unlock()
 	if p == nil {
 		return 0, fmt.Errorf("%s was never started", n.Name)
 	}
 	select {
-	case <-p.ended:
-		return p.cmd.ProcessState.ExitCode(), nil
+	case <-p.over:
+		return p.Code(), nil
 	case <-time.After(within):
 		return 0, fmt.Errorf("%s still runs after %v", n.Name, within)
 	case <-ctx.Done():
@@ -305,12 +308,12 @@ func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, er
 // Ended reports whether the last process has ended by itself, with this exit code.
 func (n *Node) Ended(code int) bool {
 	n.mu.Lock()
-	p := n.proc
+	p := n.life
 	n.mu.Unlock()
 	if p == nil || n.running() != nil {
 		return false
 	}
-	return p.cmd.ProcessState.ExitCode() == code
+	return p.Code() == code
 }
 
 // Wipe takes the node's folder away. The process must be gone.
@@ -319,6 +322,9 @@ func (n *Node) Wipe() error {
 	defer n.turn.Unlock()
 	if n.running() != nil {
 		return fmt.Errorf("%s runs", n.Name)
+	}
+	if w := n.c.o.World; w != nil {
+		return w.Wipe(n.number)
 	}
 	return errors.Join(os.RemoveAll(n.Data), os.RemoveAll(n.twin()))
 }
@@ -335,17 +341,16 @@ func (n *Node) Stop() error {
 	n.mu.Lock()
 	p.asked = true
 	n.mu.Unlock()
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.cmd.Process.Signal(syscall.SIGCONT)
+	p.End()
 	select {
-	case <-p.ended:
-		if p.err != nil && !p.alone { // else there was nothing left to stop, and OnExit was told
-			return fmt.Errorf("%s: %w", n.Name, p.err)
+	case <-p.over:
+		if p.Code() != 0 && !p.alone { // else there was nothing left to stop, and OnExit was told
+			return fmt.Errorf("%s: %s", n.Name, p.How())
 		}
 		return nil
 	case <-time.After(stopWithin):
-		p.cmd.Process.Kill()
-		<-p.ended
+		p.Kill()
+		<-p.over
 		return fmt.Errorf("%s did not stop within %v", n.Name, stopWithin)
 	}
 }

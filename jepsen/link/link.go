@@ -151,16 +151,20 @@ func (l *Link) latenessLocked(r Rule) time.Duration {
 const resend = 200 * time.Millisecond
 
 // Chunk draws how late a piece of a stream comes. A relay of streams loses, doubles
-// and damages nothing: what is lost costs the time to send it again, the others cost
-// nothing. What is cut off or reset is for Rule to say.
+// and damages nothing: what is lost or damaged costs the time to send it again, what is
+// doubled costs nothing. What is cut off or reset is for Rule to say.
 func (l *Link) Chunk(c Class, size int) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.ruleLocked(c)
 	d := l.latenessLocked(r)
-	for packets := 1 + size/1448; r.Loss > 0 && packets > 0; packets-- {
-		if l.rng.Float64() < r.Loss {
+	for packets := 1 + size/1448; r.Loss+r.Corrupt > 0 && packets > 0; packets-- {
+		switch x := l.rng.Float64(); {
+		case x < r.Loss:
 			l.counts.Dropped++
+			d += resend
+		case x < r.Loss+r.Corrupt:
+			l.counts.Corrupted++
 			d += resend
 		}
 	}

@@ -55,11 +55,11 @@ func (m Mutant) Build(ctx context.Context, source, dir string) error {
 		return err
 	}
 	for _, program := range []string{"raftmq", "jepsen"} {
-		as, tags := program, ""
+		as, tags, linker := program, "simulation", "-checklinkname=0" // it can simulate
 		if program == "raftmq" {
-			as, tags = "raftmq-faults", "faults" // its disk and clock can be broken
+			as, tags, linker = "raftmq-faults", "faults", "" // its disk and clock can be broken
 		}
-		c := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-overlay", file, "-o", filepath.Join(dir, as), "./cmd/"+program)
+		c := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-ldflags", linker, "-overlay", file, "-o", filepath.Join(dir, as), "./cmd/"+program)
 		c.Dir = source
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s with %s: %w: %s", program, m.Name, err, out)

@@ -46,11 +46,14 @@ func Timers() error { return vclock.Possible() }
 
 // backend is the one to run on; near: processes that are no nodes must reach them.
 func (o Options) backend(near bool) (b Backend, err error) {
+	links, build, timers := Needs(o.Faults)
+	if o.World != nil {
+		return simulated, o.simulable(near)
+	}
 	all, err := Backends(o.Program)
 	if err != nil {
 		return b, err
 	}
-	links, build, timers := Needs(o.Faults)
 	if timers {
 		if err := vclock.Possible(); err != nil {
 			return b, fmt.Errorf("a node's own timers: %w", err)
@@ -80,19 +83,23 @@ func (o Options) backend(near bool) (b Backend, err error) {
 	return b, errors.Join(why...)
 }
 
-// network is a cluster's, to be closed after it.
-type network interface {
+// Network is a cluster's, to be closed after it.
+type Network interface {
 	cluster.Network
 	io.Closer
 }
 
 // open makes the network.
-func (r *run) open(b Backend) (network, error) {
+func (r *run) open(b Backend) (Network, error) {
 	names := []string{}
 	for i := range nodes {
 		names = append(names, fmt.Sprintf("n%d", i+1))
 	}
 	links := link.New(append(names, "clients"), r.o.Seed.Stream)
+	if r.o.World != nil {
+		r.links = links
+		return r.o.World.Join(links), nil
+	}
 	switch b.Name {
 	case "netns":
 		r.links = links

@@ -21,6 +21,7 @@ type kind struct {
 	build       bool         // needs a test build
 	timers      bool         // needs package vclock
 	other       bool         // needs another release's program
+	stops       bool         // needs processes, which can be stopped and go on
 	here        func() error // why this machine cannot do it; nil: any can
 	begin       func(ctx context.Context, h *hit) error
 }

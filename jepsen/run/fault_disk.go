@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -129,7 +128,7 @@ func (h *hit) disk(r faultfs.Rule) error {
 // read from memory.
 func (h *hit) awaitSealed(ctx context.Context) error {
 	for end := time.Now().Add(time.Minute); ; sleep(ctx, 100*time.Millisecond) {
-		names, err := filepath.Glob(filepath.Join(h.node.Data, "partitions", "*", "*.floor"))
+		names, err := fs.Glob(h.node.Files(), "partitions/*/*.floor")
 		switch {
 		case err != nil || len(names) > 0:
 			return err
@@ -209,7 +208,8 @@ func (h *hit) flip(kinds ...string) error {
 	h.rng.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	for _, ext := range kinds {
 		var names []string
-		filepath.WalkDir(h.node.Data, func(path string, d fs.DirEntry, err error) error {
+		files := h.node.Files()
+		fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() && filepath.Ext(path) == ext {
 				names = append(names, path)
 			}
@@ -217,7 +217,7 @@ func (h *hit) flip(kinds ...string) error {
 		})
 		h.rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 		for _, name := range names {
-			b, err := os.ReadFile(name)
+			b, err := fs.ReadFile(files, name)
 			if err != nil {
 				continue // it went meanwhile
 			}
@@ -229,17 +229,13 @@ func (h *hit) flip(kinds ...string) error {
 			for b[at] == 0 || ext == ".wal" && at < walHead {
 				at = (at + 1) % end
 			}
-			f, err := os.OpenFile(name, os.O_RDWR, 0)
-			if err != nil {
+			if err := h.node.Flip(name, int64(at), bit); errors.Is(err, fs.ErrNotExist) {
 				continue
-			}
-			_, err = f.WriteAt([]byte{b[at] ^ bit}, int64(at))
-			if err := errors.Join(err, f.Close()); err != nil {
+			} else if err != nil {
 				return err
 			}
-			rel, _ := filepath.Rel(h.node.Data, name)
 			h.count = 1
-			h.detail = fmt.Sprintf("%s at %d of %d: %#02x to %#02x", rel, at, end, b[at], b[at]^bit)
+			h.detail = fmt.Sprintf("%s at %d of %d: %#02x to %#02x", name, at, end, b[at], b[at]^bit)
 			return nil
 		}
 	}

@@ -12,10 +12,10 @@ import (
 
 var processFaults = []kind{
 	{name: "kill", area: "process", says: "a node is killed with -9 and started again", short: 500 * time.Millisecond, long: 3 * time.Second, unseats: true, begin: killOne},
-	{name: "pause", area: "process", says: "a node is stopped with SIGSTOP, also for longer than its followers wait, and goes on", short: 500 * time.Millisecond, long: 7 * time.Second, unseats: true, begin: pauseOne},
+	{name: "pause", area: "process", says: "a node is stopped with SIGSTOP, also for longer than its followers wait, and goes on", short: 500 * time.Millisecond, long: 7 * time.Second, unseats: true, stops: true, begin: pauseOne},
 	{name: "kill-majority", area: "process", says: "R9: all nodes but one are killed together", short: 500 * time.Millisecond, long: 2 * time.Second, begin: killMajority},
 	{name: "kill-all", area: "process", says: "all nodes are killed together", short: 200 * time.Millisecond, long: time.Second, begin: killAll},
-	{name: "pause-majority", area: "process", says: "all nodes but one are stopped and go on", short: time.Second, long: 4 * time.Second, begin: pauseMajority},
+	{name: "pause-majority", area: "process", says: "all nodes but one are stopped and go on", short: time.Second, long: 4 * time.Second, stops: true, begin: pauseMajority},
 	{name: "restart", area: "process", says: "a node is told to end, must end with 0, and is started again", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: restartOne},
 	{name: "upgrade", area: "process", says: "a node is told to end, and runs another release's program for a while, then its own again", short: 3 * time.Second, long: 8 * time.Second, other: true, unseats: true, begin: upgrade},
 	{name: "storm", area: "process", says: "nodes are killed as fast as they are up again", short: 2 * time.Second, long: 4 * time.Second, begin: storm},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func (r *run) observe(ctx context.Context) (stop func()) {
 
 // notice follows a node's event file and its log.
 func (r *run) notice(ctx context.Context, n *cluster.Node) {
-	events, log := &tail{name: filepath.Join(n.Data, "events.jsonl")}, &tail{name: n.Log}
+	events, log := &tail{dir: n.Files, name: "events.jsonl"}, &tail{dir: func() fs.FS { return os.DirFS(filepath.Dir(n.Log)) }, name: filepath.Base(n.Log)}
 	seen := make(map[string]bool) // a file that a power cut took back is read from its beginning
 	logged := 0
 	for more := true; more; {
@@ -96,6 +97,7 @@ func complaintOf(line string) *history.Told {
 
 // tail reads the lines that are added to a file.
 type tail struct {
+	dir  func() fs.FS // where it lies, which may become another disk
 	name string
 	at   int64
 }
@@ -103,23 +105,32 @@ type tail struct {
 // lines are the whole ones that were added since. A file that is shorter than it was is read from its
 // beginning; one that is not there has none.
 func (t *tail) lines() []string {
-	f, err := os.Open(t.name)
+	f, err := t.dir().Open(t.name)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return nil
-	} else if info.Size() < t.at {
+	}
+	if info.Size() < t.at {
 		t.at = 0
 	}
-	b := make([]byte, tailBytes)
-	n, err := f.ReadAt(b, t.at)
+	if info.Size() == t.at {
+		return nil
+	}
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return nil
+	}
+	b := make([]byte, min(tailBytes, info.Size()-t.at))
+	n, err := at.ReadAt(b, t.at)
 	if err != nil && err != io.EOF {
 		return nil
 	}
 	end := bytes.LastIndexByte(b[:n], '\n') + 1
-	if end == 0 && n == len(b) {
+	if end == 0 && n == tailBytes {
 		end = n // a line of that length is nobody's
 	}
 	t.at += int64(end)

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,7 +24,7 @@ func TestWhatANodeWritesBecomesAnEvent(t *testing.T) {
 // Only whole lines come out, each once, and a file that began again is read from its beginning.
 func TestATailGivesEachLineOnce(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "log")
-	l := &tail{name: name}
+	l := &tail{dir: func() fs.FS { return os.DirFS(filepath.Dir(name)) }, name: filepath.Base(name)}
 	write := func(s string) { require.NoError(t, os.WriteFile(name, []byte(s), 0o600)) }
 	whole := func() (out []string) {
 		for _, s := range l.lines() {

@@ -19,15 +19,15 @@ import (
 
 // recipes are sequences that have broken other systems.
 var recipes = []kind{
-	{name: "pause-leader", area: "recipe", says: "R1, R14: a leader is stopped for longer than it may believe in itself, goes on, and is asked", short: 4 * time.Second, long: 5 * time.Second, unseats: true, begin: pauseOne},
-	{name: "slow-leader", area: "recipe", says: "R2: a leader's timers run at a sixth, it is stopped for 3 to 4 s, and goes on", short: 3 * time.Second, long: 4 * time.Second, build: true, timers: true, begin: slowLeader},
-	{name: "amnesia", area: "recipe", says: "R3: two nodes are stopped, the third loses its power and is started, the two go on", short: time.Second, long: 2 * time.Second, build: true, begin: amnesia},
-	{name: "flip-then-lead", area: "recipe", says: "R6, R7: bits of a node's files change while it is down, then the others are stopped in turn, so that it may lead", short: time.Second, long: 2 * time.Second, begin: flipThenLead},
-	{name: "cut-kill-wipe", area: "recipe", says: "R5: a leader is cut off, the two others are killed together, and one of them loses its folder", short: 2 * time.Second, long: 4 * time.Second, links: true, begin: cutKillWipe},
+	{name: "pause-leader", area: "recipe", says: "R1, R14: a leader is stopped for longer than it may believe in itself, goes on, and is asked", short: 4 * time.Second, long: 5 * time.Second, unseats: true, stops: true, begin: pauseOne},
+	{name: "slow-leader", area: "recipe", says: "R2: a leader's timers run at a sixth, it is stopped for 3 to 4 s, and goes on", short: 3 * time.Second, long: 4 * time.Second, build: true, timers: true, stops: true, begin: slowLeader},
+	{name: "amnesia", area: "recipe", says: "R3: two nodes are stopped, the third loses its power and is started, the two go on", short: time.Second, long: 2 * time.Second, build: true, stops: true, begin: amnesia},
+	{name: "flip-then-lead", area: "recipe", says: "R6, R7: bits of a node's files change while it is down, then the others are stopped in turn, so that it may lead", short: time.Second, long: 2 * time.Second, stops: true, begin: flipThenLead},
+	{name: "cut-kill-wipe", area: "recipe", says: "R5: a leader is cut off, the two others are killed together, and one of them loses its folder", short: 2 * time.Second, long: 4 * time.Second, links: true, stops: true, begin: cutKillWipe},
 	{name: "half-kill", area: "recipe", says: "R8: who leads the partition of a transaction is killed between the half and its decision", short: time.Second, long: 3 * time.Second, begin: halfKill},
-	{name: "replace-kill", area: "recipe", says: "R11: a node loses its folder, and while it is replaced another is killed, again and again", short: 2 * time.Second, long: 4 * time.Second, begin: replaceKill},
-	{name: "damaged-minority", area: "recipe", says: "R6: a node lags, of the two others one is killed, and bits of what only those two have change; then the sound one is stopped", short: time.Second, long: 2 * time.Second, begin: damagedMinority},
-	{name: "wiped-minority", area: "recipe", says: "R3: a node lags, of the two others one is killed and loses its folder; then the other is stopped", short: time.Second, long: 2 * time.Second, begin: wipedMinority},
+	{name: "replace-kill", area: "recipe", says: "R11: a node loses its folder, and while it is replaced another is killed, again and again", short: 2 * time.Second, long: 4 * time.Second, stops: true, begin: replaceKill},
+	{name: "damaged-minority", area: "recipe", says: "R6: a node lags, of the two others one is killed, and bits of what only those two have change; then the sound one is stopped", short: time.Second, long: 2 * time.Second, stops: true, begin: damagedMinority},
+	{name: "wiped-minority", area: "recipe", says: "R3: a node lags, of the two others one is killed and loses its folder; then the other is stopped", short: time.Second, long: 2 * time.Second, stops: true, begin: wipedMinority},
 	{name: "truncate-power", area: "recipe", says: "R10: a leader is cut off with what it alone has, comes back to another's log, and loses its power", short: 2 * time.Second, long: 4 * time.Second, links: true, build: true, begin: truncatePower},
 	{name: "isolate-leader", area: "recipe", says: "R12: a leader is cut off from its followers and not from clients, for longer than it may believe in itself", short: 5 * time.Second, long: 8 * time.Second, links: true, unseats: true, begin: func(_ context.Context, h *hit) error {
 		return h.rules(both(h.away()), link.Rule{Cut: true})

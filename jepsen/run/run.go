@@ -33,15 +33,19 @@ type Options struct {
 	Faults    []string      // kinds to draw from; empty: none
 	Schedule  []Planned     // the faults; nil: drawn by the seed
 	Backend   string        // one of Backends; "": the best that is possible here
+	World     World         // in place of processes; nil: they are. Program and Backend do not count then
 	Limit     time.Duration // of the load; longer, if the faults are not over
 	Rate      int           // operations per second, all workloads together
 	Say       func(format string, args ...any)
 }
 
+// Nodes is how many a run has.
+const Nodes = 3
+
 const (
 	topic      = "jepsen-log"
 	partitions = 3
-	nodes      = 3
+	nodes      = Nodes
 	overtime   = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second
@@ -117,7 +121,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, net.Close()) }()
 	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
-	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Other: o.Other, Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build, Args: r.args(), OnExit: func(node, how string) {
+	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Other: o.Other, World: o.world(), Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build && o.World == nil, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 	}})
 	if err != nil {

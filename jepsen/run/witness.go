@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,16 +57,17 @@ func (r *run) onDisk(n *cluster.Node) (map[string][]history.Message, error) {
 			slots[l] = s
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(n.Data, "partitions", "*", "*.log"))
+	disk := n.Files()
+	files, err := fs.Glob(disk, "partitions/*/*.log")
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range files {
-		b, err := os.ReadFile(name)
+		b, err := fs.ReadFile(disk, name)
 		if err != nil {
 			return nil, err
 		}
-		start, err := strconv.ParseInt(strings.TrimSuffix(filepath.Base(name), ".log"), 10, 64)
+		start, err := strconv.ParseInt(strings.TrimSuffix(path.Base(name), ".log"), 10, 64)
 		if err != nil {
 			continue // the next segment, made ahead
 		}

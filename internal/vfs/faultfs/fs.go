@@ -27,9 +27,7 @@ type FS struct {
 	base       vfs.OS
 	root, twin string
 
-	rulesMu   sync.RWMutex
-	rules     []*active
-	rulesOver chan struct{}
+	rules Rules
 
 	mu    sync.Mutex          // of names
 	files map[uint64]*content // by inode, of files that were used and have a name
@@ -48,8 +46,16 @@ func Open(root, twin string) (*FS, error) {
 			return nil, err
 		}
 	}
-	return &FS{root: filepath.Clean(root), twin: twin, files: make(map[uint64]*content), rulesOver: make(chan struct{})}, nil
+	return &FS{root: filepath.Clean(root), twin: twin, files: make(map[uint64]*content)}, nil
 }
+
+// SetRules puts rules in force in place of those before. What hangs goes on.
+func (f *FS) SetRules(rules []Rule) error { return f.rules.Set(rules) }
+
+// Hits is how often each rule in force has struck.
+func (f *FS) Hits() []int64 { return f.rules.Hits() }
+
+func (f *FS) meet(op, name string, grows bool) error { return f.rules.Meet(op, f.rel(name), grows) }
 
 // rel is name below the folder; what is outside keeps its name, and has no twin.
 func (f *FS) rel(name string) string {
@@ -312,7 +318,7 @@ func (f *FS) syncName(name, durable string, isDir bool) error {
 }
 
 func (f *FS) Space(string) (free, total uint64, err error) {
-	if f.full() {
+	if f.rules.Full() {
 		return 0, totalSpace, nil
 	}
 	return freeSpace, totalSpace, nil

@@ -5,6 +5,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -95,42 +96,53 @@ func (a *active) strike(op, name string) error {
 	return nil
 }
 
-// SetRules puts rules in force in place of those before. What hangs goes on.
-func (f *FS) SetRules(rules []Rule) error {
+// Rules are those in force on a disk. The zero Rules are none. They may be used
+// concurrently.
+type Rules struct {
+	mu   sync.RWMutex
+	all  []*active
+	over chan struct{} // closes when they are replaced
+}
+
+// Set puts rules in force in place of those before. What hangs goes on.
+func (r *Rules) Set(rules []Rule) error {
 	var all []*active
 	over := make(chan struct{})
-	for _, r := range rules {
-		if err := r.check(); err != nil {
+	for _, x := range rules {
+		if err := x.check(); err != nil {
 			return err
 		}
-		all = append(all, &active{Rule: r, over: over})
+		all = append(all, &active{Rule: x, over: over})
 	}
-	f.rulesMu.Lock()
-	defer f.rulesMu.Unlock()
-	f.rules = all
-	close(f.rulesOver)
-	f.rulesOver = over
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = all
+	if r.over != nil {
+		close(r.over)
+	}
+	r.over = over
 	return nil
 }
 
 // Hits is how often each rule in force has struck.
-func (f *FS) Hits() (hits []int64) {
-	for _, a := range f.inForce() {
+func (r *Rules) Hits() (hits []int64) {
+	for _, a := range r.inForce() {
 		hits = append(hits, a.hits.Load())
 	}
 	return hits
 }
 
-func (f *FS) inForce() []*active {
-	f.rulesMu.RLock()
-	defer f.rulesMu.RUnlock()
-	return f.rules
+func (r *Rules) inForce() []*active {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.all
 }
 
-// meet lets the rules strike an operation; an error: it is not to be done.
-func (f *FS) meet(op, name string, grows bool) error {
-	for _, a := range f.inForce() {
-		if a.meets(op, f.rel(name), grows) {
+// Meet lets the rules strike an operation on a name below the folder; an error: it is
+// not to be done.
+func (r *Rules) Meet(op, name string, grows bool) error {
+	for _, a := range r.inForce() {
+		if a.meets(op, name, grows) {
 			if err := a.strike(op, name); err != nil {
 				return err
 			}
@@ -139,9 +151,9 @@ func (f *FS) meet(op, name string, grows bool) error {
 	return nil
 }
 
-// full says that a rule takes all room away.
-func (f *FS) full() bool {
-	for _, a := range f.inForce() {
+// Full says that a rule takes all room away, to whoever asks for it.
+func (r *Rules) Full() bool {
+	for _, a := range r.inForce() {
 		if a.Full {
 			a.hits.Add(1)
 			return true

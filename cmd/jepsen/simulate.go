@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftmq/jepsen/run"
+	"raftmq/jepsen/sim"
+)
+
+// simulatedWithin bounds a simulated run in real time. Beyond it time stands still in
+// there.
+const simulatedWithin = 5 * time.Minute
+
+// said is the file of what a simulated run's process says.
+const said = "said.log"
+
+// errBroke says that a simulated run ended without a history to judge: a node has
+// panicked, parts of it did not end, or its time stood still.
+var errBroke = errors.New("the simulation broke off")
+
+// simulate makes a run in a process of its own, which a panic of a node ends.
+func simulate(ctx context.Context, o run.Options) error {
+	if err := sim.Possible(); err != nil {
+		return err
+	}
+	if o.Schedule != nil {
+		b, err := json.Marshal(o.Schedule)
+		if err == nil {
+			err = writeWhole(filepath.Join(o.Store, "schedule.json"), b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(o.Store, said))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	within, cancel := context.WithTimeout(ctx, simulatedWithin)
+	defer cancel()
+	c := exec.CommandContext(within, self, "simulate", o.Store)
+	c.Env = append(os.Environ(), append(sim.Settings, "GOTRACEBACK=all")...)
+	c.Stdout, c.Stderr = log, log
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) } // it says where it stands
+	c.WaitDelay = 10 * time.Second
+	switch err := c.Run(); {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case within.Err() != nil:
+		return fmt.Errorf("%w: not over after %v; see %s", errBroke, simulatedWithin, log.Name())
+	case err != nil:
+		return fmt.Errorf("%w: %w; see %s", errBroke, err, log.Name())
+	}
+	return nil
+}
+
+// simulateCommand is the process of simulate.
+func simulateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "simulate FOLDER", Short: "Make the simulated run that a folder describes", Args: cobra.ExactArgs(1), Hidden: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			dir := args[0]
+			b, err := os.ReadFile(filepath.Join(dir, "run.json"))
+			if err != nil {
+				return err
+			}
+			var s setting
+			if err := json.Unmarshal(b, &s); err != nil {
+				return err
+			}
+			o, err := s.options()
+			if err != nil {
+				return err
+			}
+			if b, err := os.ReadFile(filepath.Join(dir, "schedule.json")); err == nil {
+				if err := json.Unmarshal(b, &o.Schedule); err != nil {
+					return err
+				}
+			}
+			o.Store = dir
+			o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+			sim.Alone(o)
+			return nil
+		},
+	}
+}
