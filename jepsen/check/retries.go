@@ -133,10 +133,12 @@ func (g *retryGroup) counts(r *Result) {
 			continue // those that were taken out
 		}
 		r.Checked++
-		done, unsure := 0, 0
+		done, before, unsure := 0, 0, 0
 		var lines []*history.Op
 		for _, a := range g.backs[k] {
 			switch {
+			case a.is(history.OK) && a.outcome.Before:
+				before = 1
 			case a.is(history.OK):
 				done++
 			case !a.is(history.Fail):
@@ -145,8 +147,8 @@ func (g *retryGroup) counts(r *Result) {
 			lines = append(lines, a.invoke, a.outcome)
 		}
 		switch n := len(g.copies[k]); {
-		case n < done && g.whole:
-			r.violate(fmt.Sprintf("%s: group %s was told %d times that it is put back, and there are %d.", k, g.name, done, n), append(lines, shown(g.copies[k])...)...)
+		case n < max(done, before) && g.whole:
+			r.violate(fmt.Sprintf("%s: group %s was told %d times that it is put back, and there are %d.", k, g.name, max(done, before), n), append(lines, shown(g.copies[k])...)...)
 		case n > done+unsure:
 			r.violate(fmt.Sprintf("%s: group %s put it back %d times, and of %d nobody knows, and there are %d.", k, g.name, done, unsure, n), append(lines, shown(g.copies[k])...)...)
 		}

@@ -210,6 +210,15 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 				e.again(modelAgain, inv.Values[0], inv.Count+1)
 			}
 		}},
+		{"what was put back before is gone", false, Invalid, "was told", func(e *edit) {
+			inv := back(false)(e)
+			for i := range e.ops {
+				if op := &e.ops[i]; op.F == history.Back && op.Type == history.Invoke && op.Values[0] == inv.Values[0] && op.Count == inv.Count {
+					e.ops[i+1].Before = true
+				}
+			}
+			e.lose(modelAgain, inv.Values[0], inv.Count+1)
+		}},
 		{"a refused request makes a copy", false, Invalid, "and there are", func(e *edit) {
 			inv := back(false)(e)
 			for i := range e.ops {

@@ -114,9 +114,10 @@ type Op struct {
 	Group    string    `json:"group,omitempty"`
 	Topic    string    `json:"topic,omitempty"`
 	Count    int       `json:"count,omitempty"`
-	Fate     string    `json:"fate,omitempty"`  // one of the Fates; of a deliver that failed: Burying if it is not to come again
-	Wait     int64     `json:"wait,omitempty"`  // of a delay, ns
-	Loose    bool      `json:"loose,omitempty"` // of a send: the client may store it more than once
+	Fate     string    `json:"fate,omitempty"`   // one of the Fates; of a deliver that failed: Burying if it is not to come again
+	Wait     int64     `json:"wait,omitempty"`   // of a delay, ns
+	Before   bool      `json:"before,omitempty"` // of a Back that is OK: it says that the message had been put back before
+	Loose    bool      `json:"loose,omitempty"`  // of a send: the client may store it more than once
 	Node     string    `json:"node,omitempty"`
 	Queue    string    `json:"k,omitempty"`
 	Messages []Message `json:"msgs,omitempty"`

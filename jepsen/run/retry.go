@@ -238,8 +238,13 @@ func (c *retrier) back(ctx context.Context, t Topic, q int, m pulled, value, fat
 	default:
 		h.DelayMs = c.rng.Int64N(longestRetry.Milliseconds())
 	}
-	return c.wire.change(ctx, history.Op{Process: c.process, F: history.Back, Group: retryGroup, Node: n.Name, Values: []string{value}, Count: m.times, Fate: fate,
-		Places: []history.Place{{Queue: t.Queue(q), Offset: m.offset}}}, n, at.slot, remoting.NewRequest(remoting.ConsumerSendMessageBack, h))
+	op := history.Op{Process: c.process, F: history.Back, Group: retryGroup, Node: n.Name, Values: []string{value}, Count: m.times, Fate: fate,
+		Places: []history.Place{{Queue: t.Queue(q), Offset: m.offset}}, Type: history.Invoke}
+	c.r.history.Add(op)
+	reply, outcome, why := c.wire.ask(ctx, n, at.slot, remoting.NewRequest(remoting.ConsumerSendMessageBack, h))
+	op.Type, op.Error, op.Before = outcome, why, reply != nil && reply.Ext["dup"] == "1"
+	c.r.history.Add(op)
+	return op.Type
 }
 
 // retryMember returns what runs a bundled consumer: it leaves and comes back unless it is

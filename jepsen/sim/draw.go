@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,10 @@ func Draw(seed history.Seed) (p Plan) {
 	loads := run.Simulated()
 	rng.Shuffle(len(loads), func(i, j int) { loads[i], loads[j] = loads[j], loads[i] })
 	p.Workloads = loads[:1+rng.IntN(mostWorkloads)]
-	areas := append([]string(nil), run.Areas...)
+	areas := slices.DeleteFunc(slices.Clone(run.Areas), func(area string) bool {
+		some, err := run.ExpandSimulated([]string{area})
+		return err != nil || len(some) == 0
+	})
 	rng.Shuffle(len(areas), func(i, j int) { areas[i], areas[j] = areas[j], areas[i] })
 	p.Nemesis = areas[:1+rng.IntN(len(areas)-1)]
 	if rng.IntN(4) == 0 {

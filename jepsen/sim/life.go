@@ -169,6 +169,8 @@ func config(p cluster.Place) (broker.Config, error) {
 	f.Int64Var(&c.SegmentBytes, "segment-bytes", 0, "")
 	f.DurationVar(&c.ScrubEvery, "scrub-every", 0, "")
 	f.DurationVar(&c.DigestInterval, "digest-interval", 0, "")
+	f.StringVar(&c.DeleteWhen, "delete-when", "04", "")
+	f.DurationVar(&c.Retention, "retention", 72*time.Hour, "")
 	f.DurationVar(&c.TransactionTimeout, "transaction-timeout", 0, "")
 	f.DurationVar(&c.TransactionCheckInterval, "transaction-check-interval", 0, "")
 	f.IntVar(&c.TransactionChecks, "transaction-checks", 0, "")
