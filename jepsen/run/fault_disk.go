@@ -65,6 +65,7 @@ var diskFaults = []kind{
 	{name: "flip", area: "disk", says: "a bit of a file changes while the node is down", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: flipDown},
 	{name: "flip-live", area: "disk", says: "a bit of a file changes while the node runs", short: time.Second, long: 3 * time.Second, begin: flipLive},
 	{name: "flip-wal", area: "disk", says: "a bit of a node's write-ahead log changes while it is down: it starts, or ends with 71 and is replaced", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: flipWAL},
+	{name: "flip-catalogue", area: "disk", says: "a bit of the catalogue's log changes while its node is down: it starts, or ends with 71 and is replaced (only by its own name)", short: 500 * time.Millisecond, long: 2 * time.Second, apart: true, unseats: true, begin: flipCatalogue},
 	{name: "wipe", area: "disk", says: "a node loses its folder and is replaced", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: wipe},
 }
 
@@ -285,6 +286,14 @@ func flipWAL(ctx context.Context, h *hit) error {
 	}
 	h.undo = h.startOrReplace
 	return h.flip(".wal")
+}
+
+func flipCatalogue(ctx context.Context, h *hit) error {
+	if err := killOne(ctx, h); err != nil {
+		return err
+	}
+	h.undo = h.startOrReplace
+	return h.flip(".db")
 }
 
 // startOrReplace starts the node, if it does not run. It must come to be ready, or end since
