@@ -18,13 +18,29 @@ import (
 )
 
 func power(name, says string, keep bool, whom func(h *hit) []*cluster.Node) kind {
-	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: name == "power" || name == "torn", begin: func(_ context.Context, h *hit) error {
+	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: name == "power" || name == "torn", begin: func(ctx context.Context, h *hit) error {
 		chance := 0.0
 		if keep {
 			chance = 0.05 + 0.9*h.rng.Float64()
 		}
+		if h.rng.IntN(2) == 0 {
+			if err := h.holdSyncs(ctx, whom(h)...); err != nil {
+				return err
+			}
+		}
 		return h.cutPower(chance, whom(h)...)
 	}}
+}
+
+// holdSyncs has what is written to the write-ahead logs of nodes wait for its sync until the
+// power goes: else that is between the two by chance only.
+func (h *hit) holdSyncs(ctx context.Context, nodes ...*cluster.Node) (err error) {
+	for _, n := range nodes {
+		_, e := n.Order(faults.Order{Disk: &[]faultfs.Rule{{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour}}})
+		err = errors.Join(err, e)
+	}
+	sleep(ctx, h.draw(50*time.Millisecond, 300*time.Millisecond))
+	return err
 }
 
 func oneOf(h *hit) []*cluster.Node { return []*cluster.Node{h.node} }

@@ -245,12 +245,15 @@ func (c *retrier) back(ctx context.Context, t Topic, q int, m pulled, value, fat
 // retryMember returns what runs a bundled consumer: it leaves and comes back unless it is
 // the first.
 func (r *run) retryMember(i int) (func(ctx context.Context) error, error) {
-	s, err := r.clients[i].NewConsumer(againGroup, client.WithStartAt(client.Earliest()), client.WithDrainTimeout(5*time.Second), client.WithMaxAttempts(retryMost+1),
-		client.WithBackoff(100*time.Millisecond, longestRetry))
-	if err != nil {
-		return nil, err
+	consumer := func() (*client.Consumer, error) {
+		s, err := r.clients[i].NewConsumer(againGroup, client.WithStartAt(client.Earliest()), client.WithDrainTimeout(5*time.Second), client.WithMaxAttempts(retryMost+1),
+			client.WithBackoff(100*time.Millisecond, longestRetry))
+		if err == nil {
+			err = s.Subscribe(retryTopic.Name, client.All())
+		}
+		return s, err
 	}
-	if err := s.Subscribe(retryTopic.Name, client.All()); err != nil {
+	if _, err := consumer(); err != nil {
 		return nil, err
 	}
 	name := fmt.Sprintf("%s/member-%d", againGroup, i)
@@ -262,9 +265,12 @@ func (r *run) retryMember(i int) (func(ctx context.Context) error, error) {
 			if i > 0 {
 				stay, leave = context.WithTimeout(ctx, shortStay+time.Duration(rng.Int64N(int64(longStay-shortStay))))
 			}
-			err := s.Run(stay, h.handle)
+			s, err := consumer()
+			if err == nil {
+				err = s.Run(stay, h.handle)
+			}
 			leave()
-			if err != nil {
+			if err != nil && stay.Err() == nil { // else it was still putting something back, which takes as long as the cluster does
 				return err
 			}
 			sleep(ctx, awayFor)
