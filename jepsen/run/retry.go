@@ -436,18 +436,25 @@ func (r *run) listLetters(ctx context.Context, group string) {
 }
 
 // behind is how many of a topic's queues have messages before their end that a group has
-// not committed, or were not heard of.
+// not committed, or were not heard of. It writes one question about all of them: what commits
+// the group's members made themselves is not known.
 func (w *wire) behind(ctx context.Context, group string, t Topic) (left int) {
-	process := "drain-" + w.r.nextProcess()
+	op := history.Op{Process: "drain-" + w.r.nextProcess(), Type: history.Invoke, F: history.Committed, Group: group}
+	w.r.history.Add(op)
+	op.Type = history.OK
 	for q := range t.count() {
 		n := w.r.cluster.Nodes[q%len(w.r.cluster.Nodes)]
-		off, typ := w.groupOffset(ctx, process, group, t, q, n)
+		off, typ, _ := w.askOffset(ctx, group, t, q, n)
+		if typ == history.OK {
+			op.Messages = append(op.Messages, history.Message{Queue: t.Queue(q), Offset: off})
+		}
 		at := t.wireQueue(q)
 		end, ends, _ := w.offset(ctx, n, at.slot, remoting.NewRequest(remoting.GetMaxOffset, remoting.QueueHeader{Topic: at.topic, QueueID: at.id, BrokerName: at.broker}))
 		if typ != history.OK || ends != history.OK || max(off, 0) < end {
 			left++
 		}
 	}
+	w.r.history.Add(op)
 	return left
 }
 
