@@ -59,7 +59,8 @@ const (
 	// takes it back; OK: it will not come. Fail: it is too late, it comes or has come.
 	Delay, Recall = "delay", "recall"
 	// Back puts the message at Places, which has Values and was handed out Count times before,
-	// back for Group: to come again, or, with the Fate Burying, to lie among the dead letters.
+	// back for Group: to come again, or, with the Fate Burying, to lie among the dead letters. OK:
+	// Count is 1 if it was this one that did, 0 if what another did holds.
 	Back = "back"
 	// TakeOut takes the dead letter of Group at Places, which has Values, out of them: to be
 	// handled again, or, with the Fate Dropping, for good. OK: Count is 1 if it was this one

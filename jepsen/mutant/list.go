@@ -132,7 +132,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "put-back-unwaited", Bug: "that a message is put back is answered before it is", Workload: "retry", Nemesis: "kill", Property: "P13",
-		File: "broker/retry.go", Old: "		res, err := p.delays.append(ctx, item)\n", New: "		res, err := fsm.DelayedResult{}, error(nil)\n		time.AfterFunc(time.Second, func() { p.delays.append(context.Background(), item) })\n",
+		File: "broker/retry.go", Old: "		res, err := b.putBackAt(ctx, p, item, queue)\n", New: "		res, err := fsm.Stored, error(nil)\n		time.AfterFunc(time.Second, func() { b.putBackAt(context.Background(), p, item, queue) })\n",
 	},
 	{
 		Name: "put-back-again", Bug: "a node asks the next leader to put a message back when the answer of the one before was lost", Workload: "retry", Nemesis: "kill,storm", Property: "P13", Longer: 2,
@@ -140,8 +140,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "times-in-memory", Bug: "how often a message was given is counted in the node's memory", Workload: "retry", Nemesis: "kill", Property: "P13",
-		File: "broker/retry.go", Old: "func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {\n	m := rec.Message()\n",
-		New: "var timesHere sync.Map\n\nfunc (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.Delayed, error) {\n	m := rec.Message()\n	key, _ := rec.Property(message.PropUniqueKey)\n	n, _ := timesHere.LoadOrStore(h.Group+key, new(atomic.Int32))\n	m.ReconsumeTimes = n.(*atomic.Int32).Add(1) - 1\n",
+		File: "broker/retry.go", Old: "func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.PutBack, error) {\n	m := rec.Message()\n",
+		New: "var timesHere sync.Map\n\nfunc (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.Group, queue int32, host netip.AddrPort) (fsm.PutBack, error) {\n	m := rec.Message()\n	key, _ := rec.Property(message.PropUniqueKey)\n	n, _ := timesHere.LoadOrStore(h.Group+key, new(atomic.Int32))\n	m.ReconsumeTimes = n.(*atomic.Int32).Add(1) - 1\n",
 	},
 	{
 		Name: "one-try-more", Bug: "a message comes again once more than is set", Workload: "retry", Nemesis: "kill", Property: "P13",

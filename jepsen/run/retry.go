@@ -238,8 +238,16 @@ func (c *retrier) back(ctx context.Context, t Topic, q int, m pulled, value, fat
 	default:
 		h.DelayMs = c.rng.Int64N(longestRetry.Milliseconds())
 	}
-	return c.wire.change(ctx, history.Op{Process: c.process, F: history.Back, Group: retryGroup, Node: n.Name, Values: []string{value}, Count: m.times, Fate: fate,
-		Places: []history.Place{{Queue: t.Queue(q), Offset: m.offset}}}, n, at.slot, remoting.NewRequest(remoting.ConsumerSendMessageBack, h))
+	op := history.Op{Process: c.process, Type: history.Invoke, F: history.Back, Group: retryGroup, Node: n.Name, Values: []string{value}, Count: m.times, Fate: fate,
+		Places: []history.Place{{Queue: t.Queue(q), Offset: m.offset}}}
+	c.r.history.Add(op)
+	reply, typ, why := c.wire.ask(ctx, n, at.slot, remoting.NewRequest(remoting.ConsumerSendMessageBack, h))
+	op.Type, op.Error, op.Count, op.Values, op.Places = typ, why, 0, nil, nil
+	if typ == history.OK && reply.Ext["dup"] != "1" {
+		op.Count = 1
+	}
+	c.r.history.Add(op)
+	return typ
 }
 
 // retryMember returns what runs a bundled consumer: it leaves and comes back unless it is
