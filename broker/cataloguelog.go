@@ -5,8 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"slices"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // ErrCatalogueDamaged: what the catalogue's log or its snapshots hold is not what was
@@ -48,13 +55,8 @@ func (s summedLogs) StoreLogs(logs []*raft.Log) error {
 
 // GetLog returns ErrCatalogueDamaged if the entry is not what was stored. What the
 // database under it does with damage of its own, panic or error, is damage too.
-func (s summedLogs) GetLog(index uint64, out *raft.Log) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: entry %d: %v", ErrCatalogueDamaged, index, p)
-		}
-	}()
-	if err := s.LogStore.GetLog(index, out); err != nil {
+func (s summedLogs) GetLog(index uint64, out *raft.Log) error {
+	if err := guarded(func() error { return s.LogStore.GetLog(index, out) }); err != nil {
 		if errors.Is(err, raft.ErrLogNotFound) {
 			return err
 		}
@@ -68,14 +70,72 @@ func (s summedLogs) GetLog(index uint64, out *raft.Log) (err error) {
 	return nil
 }
 
-// checkCatalogue reads everything once: Raft would panic over an entry that it cannot
-// read, and take an older snapshot without asking whether entries follow it.
-func checkCatalogue(logs raft.LogStore, snapshots raft.SnapshotStore) error {
-	first, err := logs.FirstIndex()
+// openBolt opens the catalogue's log. A file that is no database any more is
+// ErrCatalogueDamaged.
+func openBolt(name string) (store *raftboltdb.BoltStore, err error) {
+	err = guarded(func() (err error) {
+		if err := checkBuckets(name); err != nil {
+			return err
+		}
+		store, err = raftboltdb.New(raftboltdb.Options{Path: name, BoltOptions: boltOptions})
+		return err
+	})
+	for _, damage := range []error{bolterrors.ErrInvalid, bolterrors.ErrInvalidMapping, bolterrors.ErrVersionMismatch, bolterrors.ErrChecksum} {
+		if errors.Is(err, damage) {
+			err = fmt.Errorf("%w: %w", ErrCatalogueDamaged, err)
+		}
+	}
+	return store, err
+}
+
+// checkBuckets finds a bucket whose name has decayed: the library would make it anew, empty, and
+// the node would vote as one that has nothing. A file without any was being made.
+func checkBuckets(name string) error {
+	if st, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() == 0 {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	db, err := bolt.Open(name, 0o600, &bolt.Options{Timeout: boltOptions.Timeout, ReadOnly: true})
 	if err != nil {
 		return err
 	}
-	last, err := logs.LastIndex()
+	defer db.Close()
+	return db.View(func(tx *bolt.Tx) error {
+		var names []string
+		err := tx.ForEach(func(name []byte, _ *bolt.Bucket) error {
+			names = append(names, string(name))
+			return nil
+		})
+		if err == nil && len(names) > 0 && !slices.Equal(names, []string{"conf", "logs"}) {
+			err = fmt.Errorf("%w: its buckets are %q", ErrCatalogueDamaged, names)
+		}
+		return err
+	})
+}
+
+// guarded makes an error of it when the database meets damage of its own by a panic, or by
+// looking where its file has nothing.
+func guarded(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrCatalogueDamaged, p)
+		}
+	}()
+	return f()
+}
+
+// checkCatalogue reads everything once: Raft would panic over an entry that it cannot
+// read, and take an older snapshot without asking whether entries follow it.
+func checkCatalogue(logs raft.LogStore, snapshots raft.SnapshotStore) error {
+	var first, last uint64
+	err := guarded(func() (err error) {
+		if first, err = logs.FirstIndex(); err == nil {
+			last, err = logs.LastIndex()
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -27,7 +26,7 @@ func (b *Broker) keepInBolt(dir string) (CatalogueStore, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return CatalogueStore{}, err
 	}
-	logs, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(dir, "raft.db"), BoltOptions: boltOptions})
+	logs, err := openBolt(filepath.Join(dir, "raft.db"))
 	if err != nil {
 		return CatalogueStore{}, fmt.Errorf("open the catalogue's log: %w", err)
 	}

@@ -293,7 +293,7 @@ func serve(ctx context.Context, s settings) error {
 		return err
 	}
 	warnOfLimits(log)
-	deps, end, err := world()
+	deps, end, err := world(&s.Config)
 	if err != nil {
 		return err
 	}

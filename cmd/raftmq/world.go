@@ -5,4 +5,4 @@ package main
 import "raftmq/broker"
 
 // world is what a node touches: the real thing.
-func world() (d broker.Deps, end func(), err error) { return d, func() {}, nil }
+func world(*broker.Config) (d broker.Deps, end func(), err error) { return d, func() {}, nil }

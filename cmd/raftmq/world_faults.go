@@ -11,8 +11,8 @@ import (
 )
 
 // world is what a node touches: as the set-up that the environment names has it, and
-// as it is told later.
-func world() (d broker.Deps, end func(), err error) {
+// as it is told later. What no setting says it puts into the config.
+func world(cfg *broker.Config) (d broker.Deps, end func(), err error) {
 	s, ok, err := control.ReadSetup()
 	if err != nil || !ok {
 		return d, func() {}, err
@@ -21,6 +21,7 @@ func world() (d broker.Deps, end func(), err error) {
 	if err != nil {
 		return d, nil, err
 	}
+	cfg.RetainEvery = s.RetainEvery
 	d.Now = c.Clock.Now
 	if c.Disk != nil {
 		d.Disk = c.Disk

@@ -18,6 +18,8 @@ type Setup struct {
 	Twin   string            `json:"twin,omitempty"` // where the disk layer keeps what is durable (see package faultfs); "": no layer
 	Data   string            `json:"data,omitempty"` // the folder of which
 	Via    map[string]string `json:"via,omitempty"`  // where other nodes' addresses are dialled in place of there
+	// RetainEvery is how often it is looked for what is to be deleted; 0: as in a release.
+	RetainEvery time.Duration `json:"retainEvery,omitempty"`
 }
 
 // ReadSetup reads the file that the environment names; ok is false if it names none.

@@ -9,8 +9,8 @@ import (
 )
 
 // retries (P13): a message that a group puts back makes one copy for each request that
-// is answered, at most one for each of which nobody knows what became, and none for one
-// that is refused. A copy says how often the group was given the message. It comes again
+// says so, at most one for each of which nobody knows what became, and none for one
+// that is refused or says that another did; then one is there. A copy says how often the group was given the message. It comes again
 // until that is as often as is set, or until the group gives it up, and lies among the
 // dead letters then; once it is taken out, it comes again once more, or never.
 //
@@ -137,19 +137,23 @@ func (g *retryGroup) counts(r *Result) {
 		var lines []*history.Op
 		for _, a := range g.backs[k] {
 			switch {
-			case a.is(history.OK) && a.outcome.Before:
-				before = 1
-			case a.is(history.OK):
+			case a.is(history.OK) && a.outcome.Count > 0:
 				done++
+			case a.is(history.OK):
+				before++
 			case !a.is(history.Fail):
 				unsure++
 			}
 			lines = append(lines, a.invoke, a.outcome)
 		}
+		least := done
+		if before > 0 {
+			least = max(least, 1)
+		}
 		switch n := len(g.copies[k]); {
-		case n < max(done, before) && g.whole:
-			r.violate(fmt.Sprintf("%s: group %s was told %d times that it is put back, and there are %d.", k, g.name, max(done, before), n), append(lines, shown(g.copies[k])...)...)
-		case n > done+unsure:
+		case n < least && g.whole:
+			r.violate(fmt.Sprintf("%s: group %s was told %d times that it is put back, and %d times that it was before, and there are %d.", k, g.name, done, before, n), append(lines, shown(g.copies[k])...)...)
+		case n > max(least, done+unsure):
 			r.violate(fmt.Sprintf("%s: group %s put it back %d times, and of %d nobody knows, and there are %d.", k, g.name, done, unsure, n), append(lines, shown(g.copies[k])...)...)
 		}
 	}

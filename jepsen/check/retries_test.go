@@ -19,6 +19,8 @@ type retryModel struct {
 	loose bool
 	log   map[string][]history.Message
 	taken map[history.Place]bool
+	back  map[history.Message]bool // was put back
+	fates map[history.Message]string
 	next  int
 }
 
@@ -28,7 +30,7 @@ const (
 )
 
 func retryHistory(seed uint64, loose bool) []history.Op {
-	m := &retryModel{rng: rand.New(rand.NewPCG(seed, 5)), loose: loose, log: make(map[string][]history.Message), taken: make(map[history.Place]bool)}
+	m := &retryModel{rng: rand.New(rand.NewPCG(seed, 5)), loose: loose, log: make(map[string][]history.Message), taken: make(map[history.Place]bool), back: make(map[history.Message]bool), fates: make(map[history.Message]string)}
 	m.add(history.Op{Process: "run", Type: history.Info, F: history.Run, Run: &history.Plan{Nodes: modelNodes, Queues: []string{modelTopic, modelAgain, modelDead}, Proves: []string{"P13"},
 		Copies:  map[string]history.CopiesOf{modelAgain: {Group: "g"}, modelDead: {Group: "g", Dead: true}},
 		Retries: map[string]history.Retries{"g": {Most: modelMost, Queues: []string{modelTopic}}}}})
@@ -79,9 +81,14 @@ func (m *retryModel) handle(q string, x history.Message) bool {
 		m.add(op)
 		return m.rng.IntN(8) > 0 // it may be given again
 	}
-	if op.Type = history.Fail; m.rng.IntN(4) == 0 {
-		op.Fate = history.Burying
+	op.Type = history.Fail
+	if _, known := m.fates[x]; !known {
+		m.fates[x] = ""
+		if m.rng.IntN(4) == 0 {
+			m.fates[x] = history.Burying
+		}
 	}
+	op.Fate = m.fates[x]
 	m.add(op)
 	to := modelAgain
 	if op.Fate != "" || x.Times >= modelMost {
@@ -94,12 +101,21 @@ func (m *retryModel) handle(q string, x history.Message) bool {
 		return true
 	}
 	t := []history.Type{history.OK, history.OK, history.Info, history.Fail}[m.rng.IntN(4)]
-	if t == history.OK || t == history.Info && m.rng.IntN(2) == 0 {
+	made := 0
+	if m.back[x] && m.rng.IntN(2) == 0 { // it is known to be put back
+		if t == history.Fail {
+			t = history.OK
+		}
+	} else if t == history.OK || t == history.Info && m.rng.IntN(2) == 0 {
 		m.put(to, x.Value, x.Times+1)
+		m.back[x] = true
+		if t == history.OK {
+			made = 1
+		}
 	}
 	m.next++
 	m.call(history.Op{Process: fmt.Sprintf("m-%d", m.next), F: history.Back, Group: "g", Values: []string{x.Value}, Count: x.Times, Fate: op.Fate,
-		Places: []history.Place{{Queue: q, Offset: x.Offset}}}, t, history.Op{})
+		Places: []history.Place{{Queue: q, Offset: x.Offset}}}, t, history.Op{Count: made})
 	return t == history.OK
 }
 
@@ -174,7 +190,7 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 	back := func(dead bool) func(e *edit) *history.Op {
 		return func(e *edit) (found *history.Op) {
 			e.requests(history.Back, func(inv, out *history.Op) bool {
-				if out.Type == history.OK && (inv.Fate == history.Burying || inv.Count >= modelMost) == dead {
+				if out.Type == history.OK && out.Count > 0 && (inv.Fate == history.Burying || inv.Count >= modelMost) == dead {
 					found = inv
 				}
 				return found != nil
@@ -209,15 +225,6 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 			for range 40 {
 				e.again(modelAgain, inv.Values[0], inv.Count+1)
 			}
-		}},
-		{"what was put back before is gone", false, Invalid, "was told", func(e *edit) {
-			inv := back(false)(e)
-			for i := range e.ops {
-				if op := &e.ops[i]; op.F == history.Back && op.Type == history.Invoke && op.Values[0] == inv.Values[0] && op.Count == inv.Count {
-					e.ops[i+1].Before = true
-				}
-			}
-			e.lose(modelAgain, inv.Values[0], inv.Count+1)
 		}},
 		{"a refused request makes a copy", false, Invalid, "and there are", func(e *edit) {
 			inv := back(false)(e)

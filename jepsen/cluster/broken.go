@@ -34,9 +34,13 @@ func TakesFaults(program string) (bool, error) {
 // twin is where the disk layer keeps what is durable.
 func (n *Node) twin() string { return n.Data + ".twin" }
 
+// retainEvery is how often a test build looks for what is to be deleted: what a replica makes a
+// checkpoint for, and is started from, is as old as that.
+const retainEvery = time.Second
+
 // setUp writes what the node is told of its faults when it starts.
 func (n *Node) setUp() error {
-	s := faults.Setup{Socket: n.socket, Data: n.Data, Twin: n.twin(), Via: n.via}
+	s := faults.Setup{Socket: n.socket, Data: n.Data, Twin: n.twin(), Via: n.via, RetainEvery: retainEvery}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err

@@ -59,7 +59,8 @@ const (
 	// takes it back; OK: it will not come. Fail: it is too late, it comes or has come.
 	Delay, Recall = "delay", "recall"
 	// Back puts the message at Places, which has Values and was handed out Count times before,
-	// back for Group: to come again, or, with the Fate Burying, to lie among the dead letters.
+	// back for Group: to come again, or, with the Fate Burying, to lie among the dead letters. OK:
+	// Count is 1 if it was this one that did, 0 if what another did holds.
 	Back = "back"
 	// TakeOut takes the dead letter of Group at Places, which has Values, out of them: to be
 	// handled again, or, with the Fate Dropping, for good. OK: Count is 1 if it was this one
@@ -114,10 +115,9 @@ type Op struct {
 	Group    string    `json:"group,omitempty"`
 	Topic    string    `json:"topic,omitempty"`
 	Count    int       `json:"count,omitempty"`
-	Fate     string    `json:"fate,omitempty"`   // one of the Fates; of a deliver that failed: Burying if it is not to come again
-	Wait     int64     `json:"wait,omitempty"`   // of a delay, ns
-	Before   bool      `json:"before,omitempty"` // of a Back that is OK: it says that the message had been put back before
-	Loose    bool      `json:"loose,omitempty"`  // of a send: the client may store it more than once
+	Fate     string    `json:"fate,omitempty"`  // one of the Fates; of a deliver that failed: Burying if it is not to come again
+	Wait     int64     `json:"wait,omitempty"`  // of a delay, ns
+	Loose    bool      `json:"loose,omitempty"` // of a send: the client may store it more than once
 	Node     string    `json:"node,omitempty"`
 	Queue    string    `json:"k,omitempty"`
 	Messages []Message `json:"msgs,omitempty"`

@@ -201,7 +201,7 @@ var All = []Mutant{
 		File: "raftlog/wal_recover.go", Old: "ok && f.sequence > w.sequence {\n				at := s", New: "ok && f.sequence > w.sequence && p < 0 {\n				at := s",
 	},
 	{
-		Name: "torn-is-damage", Bug: "a torn end of the write-ahead log keeps a node from starting", Nemesis: "torn", Property: "P20",
+		Name: "torn-is-damage", Bug: "a torn end of the write-ahead log keeps a node from starting", Nemesis: "torn", Longer: 2, Property: "P20",
 		File: "raftlog/wal_recover.go", Old: "			if !ok || f.sequence != w.sequence {\n				break", New: "			if !ok && buf[s.end] != 0 {\n				return fmt.Errorf(\"%w: %s at %d\", ErrWALDamaged, s.name, s.end)\n			}\n			if !ok || f.sequence != w.sequence {\n				break",
 	},
 	{
@@ -209,11 +209,11 @@ var All = []Mutant{
 		File: "store/checkpoint.go", Old: "if err := s.disk.SyncDir(s.dir); err != nil {", New: "if err := s.failed(); err != nil {",
 	},
 	{
-		Name: "trims-by-own-clock", Bug: "a leader goes by its own clock when it decides what is too old", Nemesis: "clock-jump", Property: "P1",
+		Name: "trims-by-own-clock", Bug: "a leader goes by its own clock when it decides what is too old", Nemesis: "clock-jump", Longer: 4, Property: "P1",
 		File: "broker/retention.go", Old: "b.retainRound(b.time(), at)", New: "b.retainRound(b.now(), at)",
 	},
 	{
-		Name: "room-passed-over", Bug: "that there is no room on disk is passed over", Nemesis: "disk-full", Property: "P20",
+		Name: "room-passed-over", Bug: "that there is no room on disk is passed over", Workload: "retention", Nemesis: "disk-full", Property: "P20",
 		File: "fsm/partition.go", Old: "if err := m.store.Reserve(len(l.Data)); err != nil {", New: "if err := m.store.Reserve(len(l.Data)); err != nil && l.Index == 0 {",
 	},
 	{

@@ -22,6 +22,7 @@ type kind struct {
 	timers      bool         // needs package vclock
 	other       bool         // needs another release's program
 	stops       bool         // needs processes, which can be stopped and go on
+	apart       bool         // only by its own name: it may show what is known, and not mended
 	here        func() error // why this machine cannot do it; nil: any can
 	begin       func(ctx context.Context, h *hit) error
 }
@@ -73,14 +74,14 @@ func Describe() (rows [][3]string) {
 }
 
 // Expand turns names of faults and areas, and "all", into names of faults, each once. What this
-// machine cannot do, and what needs another program, is only there by its own name.
+// machine cannot do, what needs another program and what is apart is only there by its own name.
 func Expand(names []string) (out []string, err error) {
 	for _, name := range names {
 		some := false
 		for _, k := range kinds() {
 			if name == "all" || name == k.area || name == k.name {
 				some = true
-				if name != k.name && (k.other || k.missing() != nil) {
+				if name != k.name && (k.other || k.apart || k.missing() != nil) {
 					continue
 				}
 				if !slices.Contains(out, k.name) {

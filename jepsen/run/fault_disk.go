@@ -18,13 +18,29 @@ import (
 )
 
 func power(name, says string, keep bool, whom func(h *hit) []*cluster.Node) kind {
-	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: name == "power" || name == "torn", begin: func(_ context.Context, h *hit) error {
+	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: name == "power" || name == "torn", begin: func(ctx context.Context, h *hit) error {
 		chance := 0.0
 		if keep {
 			chance = 0.05 + 0.9*h.rng.Float64()
 		}
+		if h.rng.IntN(2) == 0 {
+			if err := h.holdSyncs(ctx, whom(h)...); err != nil {
+				return err
+			}
+		}
 		return h.cutPower(chance, whom(h)...)
 	}}
+}
+
+// holdSyncs has what is written to the write-ahead logs of nodes wait for its sync until the
+// power goes: else that is between the two by chance only.
+func (h *hit) holdSyncs(ctx context.Context, nodes ...*cluster.Node) (err error) {
+	for _, n := range nodes {
+		_, e := n.Order(faults.Order{Disk: &[]faultfs.Rule{{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour}}})
+		err = errors.Join(err, e)
+	}
+	sleep(ctx, h.draw(50*time.Millisecond, 300*time.Millisecond))
+	return err
 }
 
 func oneOf(h *hit) []*cluster.Node { return []*cluster.Node{h.node} }
@@ -65,6 +81,7 @@ var diskFaults = []kind{
 	{name: "flip", area: "disk", says: "a bit of a file changes while the node is down", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: flipDown},
 	{name: "flip-live", area: "disk", says: "a bit of a file changes while the node runs", short: time.Second, long: 3 * time.Second, begin: flipLive},
 	{name: "flip-wal", area: "disk", says: "a bit of a node's write-ahead log changes while it is down: it starts, or ends with 71 and is replaced", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: flipWAL},
+	{name: "flip-catalogue", area: "disk", says: "a bit of the catalogue's log changes while its node is down: it starts, or ends with 71 and is replaced (only by its own name)", short: 500 * time.Millisecond, long: 2 * time.Second, apart: true, unseats: true, begin: flipCatalogue},
 	{name: "wipe", area: "disk", says: "a node loses its folder and is replaced", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: wipe},
 }
 
@@ -285,6 +302,14 @@ func flipWAL(ctx context.Context, h *hit) error {
 	}
 	h.undo = h.startOrReplace
 	return h.flip(".wal")
+}
+
+func flipCatalogue(ctx context.Context, h *hit) error {
+	if err := killOne(ctx, h); err != nil {
+		return err
+	}
+	h.undo = h.startOrReplace
+	return h.flip(".db")
 }
 
 // startOrReplace starts the node, if it does not run. It must come to be ready, or end since

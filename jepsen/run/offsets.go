@@ -87,9 +87,21 @@ func (w *wire) committed(ctx context.Context, process, group string, t Topic, nu
 }
 
 func (w *wire) groupOffset(ctx context.Context, process, group string, t Topic, number int, n *cluster.Node) (int64, history.Type) {
-	q := t.wireQueue(number)
 	op := history.Op{Process: process, Type: history.Invoke, F: history.Committed, Group: group, Queue: t.Queue(number), Node: n.Name}
 	w.r.history.Add(op)
+	off, typ, why := w.askOffset(ctx, group, t, number, n)
+	if op.Type = typ; typ == history.OK {
+		op.Messages = []history.Message{{Queue: op.Queue, Offset: off}}
+	} else {
+		op.Error = why
+	}
+	w.r.history.Add(op)
+	return off, typ
+}
+
+// askOffset is groupOffset without its lines.
+func (w *wire) askOffset(ctx context.Context, group string, t Topic, number int, n *cluster.Node) (int64, history.Type, string) {
+	q := t.wireQueue(number)
 	reply, typ, why := w.ask(ctx, n, q.slot, remoting.NewRequest(remoting.QueryConsumerOffset,
 		remoting.QueryOffsetHeader{ConsumerGroup: group, Topic: q.topic, QueueID: q.id, BrokerName: q.broker}))
 	var h remoting.OffsetReply
@@ -103,13 +115,7 @@ func (w *wire) groupOffset(ctx context.Context, process, group string, t Topic, 
 			typ, why = history.Fail, err.Error()
 		}
 	}
-	if op.Type = typ; typ == history.OK {
-		op.Messages = []history.Message{{Queue: op.Queue, Offset: h.Offset}}
-	} else {
-		op.Error = why
-	}
-	w.r.history.Add(op)
-	return h.Offset, typ
+	return h.Offset, typ, why
 }
 
 // commit raises a group's offset in one queue and waits for the answer.

@@ -238,24 +238,30 @@ func (c *retrier) back(ctx context.Context, t Topic, q int, m pulled, value, fat
 	default:
 		h.DelayMs = c.rng.Int64N(longestRetry.Milliseconds())
 	}
-	op := history.Op{Process: c.process, F: history.Back, Group: retryGroup, Node: n.Name, Values: []string{value}, Count: m.times, Fate: fate,
-		Places: []history.Place{{Queue: t.Queue(q), Offset: m.offset}}, Type: history.Invoke}
+	op := history.Op{Process: c.process, Type: history.Invoke, F: history.Back, Group: retryGroup, Node: n.Name, Values: []string{value}, Count: m.times, Fate: fate,
+		Places: []history.Place{{Queue: t.Queue(q), Offset: m.offset}}}
 	c.r.history.Add(op)
-	reply, outcome, why := c.wire.ask(ctx, n, at.slot, remoting.NewRequest(remoting.ConsumerSendMessageBack, h))
-	op.Type, op.Error, op.Before = outcome, why, reply != nil && reply.Ext["dup"] == "1"
+	reply, typ, why := c.wire.ask(ctx, n, at.slot, remoting.NewRequest(remoting.ConsumerSendMessageBack, h))
+	op.Type, op.Error, op.Count, op.Values, op.Places = typ, why, 0, nil, nil
+	if typ == history.OK && reply.Ext["dup"] != "1" {
+		op.Count = 1
+	}
 	c.r.history.Add(op)
-	return op.Type
+	return typ
 }
 
 // retryMember returns what runs a bundled consumer: it leaves and comes back unless it is
 // the first.
 func (r *run) retryMember(i int) (func(ctx context.Context) error, error) {
-	s, err := r.clients[i].NewConsumer(againGroup, client.WithStartAt(client.Earliest()), client.WithDrainTimeout(5*time.Second), client.WithMaxAttempts(retryMost+1),
-		client.WithBackoff(100*time.Millisecond, longestRetry))
-	if err != nil {
-		return nil, err
+	consumer := func() (*client.Consumer, error) {
+		s, err := r.clients[i].NewConsumer(againGroup, client.WithStartAt(client.Earliest()), client.WithDrainTimeout(5*time.Second), client.WithMaxAttempts(retryMost+1),
+			client.WithBackoff(100*time.Millisecond, longestRetry))
+		if err == nil {
+			err = s.Subscribe(retryTopic.Name, client.All())
+		}
+		return s, err
 	}
-	if err := s.Subscribe(retryTopic.Name, client.All()); err != nil {
+	if _, err := consumer(); err != nil {
 		return nil, err
 	}
 	name := fmt.Sprintf("%s/member-%d", againGroup, i)
@@ -267,9 +273,12 @@ func (r *run) retryMember(i int) (func(ctx context.Context) error, error) {
 			if i > 0 {
 				stay, leave = context.WithTimeout(ctx, shortStay+time.Duration(rng.Int64N(int64(longStay-shortStay))))
 			}
-			err := s.Run(stay, h.handle)
+			s, err := consumer()
+			if err == nil {
+				err = s.Run(stay, h.handle)
+			}
 			leave()
-			if err != nil {
+			if err != nil && stay.Err() == nil { // else it was still putting something back, which takes as long as the cluster does
 				return err
 			}
 			sleep(ctx, awayFor)
@@ -435,18 +444,25 @@ func (r *run) listLetters(ctx context.Context, group string) {
 }
 
 // behind is how many of a topic's queues have messages before their end that a group has
-// not committed, or were not heard of.
+// not committed, or were not heard of. It writes one question about all of them: what commits
+// the group's members made themselves is not known.
 func (w *wire) behind(ctx context.Context, group string, t Topic) (left int) {
-	process := "drain-" + w.r.nextProcess()
+	op := history.Op{Process: "drain-" + w.r.nextProcess(), Type: history.Invoke, F: history.Committed, Group: group}
+	w.r.history.Add(op)
+	op.Type = history.OK
 	for q := range t.count() {
 		n := w.r.cluster.Nodes[q%len(w.r.cluster.Nodes)]
-		off, typ := w.groupOffset(ctx, process, group, t, q, n)
+		off, typ, _ := w.askOffset(ctx, group, t, q, n)
+		if typ == history.OK {
+			op.Messages = append(op.Messages, history.Message{Queue: t.Queue(q), Offset: off})
+		}
 		at := t.wireQueue(q)
 		end, ends, _ := w.offset(ctx, n, at.slot, remoting.NewRequest(remoting.GetMaxOffset, remoting.QueueHeader{Topic: at.topic, QueueID: at.id, BrokerName: at.broker}))
 		if typ != history.OK || ends != history.OK || max(off, 0) < end {
 			left++
 		}
 	}
+	w.r.history.Add(op)
 	return left
 }
 
