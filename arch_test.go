@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
 	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run"},
 	"internal/features":    {}, // tests only
-	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
+	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs", "message", "remoting"},
 	"examples/payment":     {"client"},
 	"examples/signup":      {"client"},
 	"examples/logs":        {"client"},
