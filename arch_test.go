@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"jepsen/sim":           {"broker", "raftlog", "internal/faults", "internal/vfs", "internal/vfs/faultfs", "jepsen/cluster", "jepsen/history", "jepsen/link", "jepsen/run"},
 	"cmd/jepsen":           {"jepsen/history", "jepsen/check", "jepsen/report", "jepsen/mutant", "jepsen/run", "jepsen/sim"},
 	"internal/features":    {}, // tests only
-	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs"},
+	"internal/mqtest":      {"broker", "client", "internal/netcut", "internal/vfs", "message", "remoting"},
 	"examples/payment":     {"client"},
 	"examples/signup":      {"client"},
 	"examples/logs":        {"client"},

@@ -72,7 +72,8 @@ func (h *hosts) server(i int) *exec.Cmd {
 	h.t.Helper()
 	node := fmt.Sprintf("n%d", i)
 	file := filepath.Join(h.dir, node+".yaml")
-	require.NoError(h.t, os.WriteFile(file, fmt.Appendf(nil, "node: %s\ndata: %s\nhost: 0.0.0.0\nadvertise: %s\ninitial-nodes: [n1, n2, n3]\njoin: ['%s:10700', '%s:10700', '%s:10700']\nwal-segment-bytes: 33554432\nwal-segments: 5\n",
+	require.NoError(h.t, os.WriteFile(file, fmt.Appendf(nil, "node: %s\ndata: %s\nhost: 0.0.0.0\nadvertise: %s\ninitial-nodes: [n1, n2, n3]\njoin: ['%s:10700', '%s:10700', '%s:10700']\nwal-segment-bytes: 33554432\nwal-segments: 5\n"+
+		"disk-clean-at: 100\ndisk-force-at: 100\ndisk-refuse-at: 100\ndisk-reserve: -1\n", // the machine's disk may be nearly full, as dev's
 		node, filepath.Join(h.dir, node), h.addr(i), h.addr(1), h.addr(2), h.addr(3)), 0o640))
 	c := h.in(fmt.Sprint(i), os.Args[0], "server", "--config", file, "--log-level", "error")
 	c.Stderr = os.Stderr

@@ -40,10 +40,10 @@ func nameService(w *world) {
 	topic := w.topic(client.TopicConfig{})
 	for node, addr := range w.endpoints() {
 		var route remoting.TopicRouteData
-		require.NoError(w, remoting.DecodeBody(w.raw(addr).ok(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body, &route))
+		require.NoError(w, remoting.DecodeBody(w.raw(addr).OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body, &route))
 		require.Len(w, route.BrokerDatas, 3)
 		var info remoting.ClusterInfo
-		require.NoError(w, remoting.DecodeBody(w.raw(addr).ok(remoting.GetBrokerClusterInfo, nil, nil).Body, &info))
+		require.NoError(w, remoting.DecodeBody(w.raw(addr).OK(remoting.GetBrokerClusterInfo, nil, nil).Body, &info))
 		require.Len(w, info.BrokerAddrTable, 3, "of node %d", node)
 	}
 	// One address is enough to find all.
@@ -62,7 +62,7 @@ func nameService(w *world) {
 func (w *world) addresses(node int, topic string) (first, all []string) {
 	w.Helper()
 	var route remoting.TopicRouteData
-	require.NoError(w, remoting.DecodeBody(w.raw(w.endpoints()[node]).ok(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body, &route))
+	require.NoError(w, remoting.DecodeBody(w.raw(w.endpoints()[node]).OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body, &route))
 	for _, b := range route.BrokerDatas {
 		first = append(first, b.BrokerAddrs[0])
 		for _, a := range b.BrokerAddrs {
@@ -180,10 +180,10 @@ func placement(w *world) {
 	r := w.raw(w.listener(0, w.slot(topic)))
 	for properties, want := range map[string]string{"region\x01eu\x02TAGS\x01vip\x02": "3", "TAGS\x01vip\x02": "0"} {
 		for queue := range 4 {
-			require.Equal(w, want, r.ok(remoting.SendMessage, sendOf(topic, queue, properties), []byte("x")).Ext["queueId"])
+			require.Equal(w, want, r.OK(remoting.SendMessage, sendOf(topic, queue, properties), []byte("x")).Ext["queueId"])
 		}
 	}
-	require.Equal(w, "2", r.ok(remoting.SendMessage, sendOf(topic, 2, ""), []byte("x")).Ext["queueId"], "no rule, the sender's choice")
+	require.Equal(w, "2", r.OK(remoting.SendMessage, sendOf(topic, 2, ""), []byte("x")).Ext["queueId"], "no rule, the sender's choice")
 	queues := make(map[string]int)
 	p := w.producer()
 	for i := range 20 {
@@ -204,12 +204,11 @@ func placement(w *world) {
 func protocol(w *world) {
 	topic := w.topic(client.TopicConfig{Partitions: 1, Queues: 1})
 	for i, serial := range []byte{remoting.JSON, remoting.Binary} {
-		r := w.raw(w.listener(i, w.slot(topic)))
-		r.serial = serial
-		reply := r.ok(remoting.SendMessage, sendOf(topic, 0, "TAGS\x01t\x02"), []byte("x"))
+		r := w.rawAs(w.listener(i, w.slot(topic)), serial)
+		reply := r.OK(remoting.SendMessage, sendOf(topic, 0, "TAGS\x01t\x02"), []byte("x"))
 		require.Equal(w, serial, reply.Serial, "a reply travels as its request")
 		require.Equal(w, strconv.Itoa(i), reply.Ext["queueOffset"])
-		reply = r.ask(9999, nil, nil)
+		reply = r.Led(9999, nil, nil)
 		require.Equal(w, remoting.RequestCodeNotSupported, reply.Code)
 		require.NotEmpty(w, reply.Remark)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/internal/mqtest"
 	"raftmq/remoting"
 )
 
@@ -53,12 +54,12 @@ func pullConsumer(w *world) {
 	r := w.raw(w.listener(0, w.slot(topic)))
 	var reply *remoting.Command
 	w.until("a pull's worth is there", func() bool { // the node may follow, and be behind
-		reply = r.ask(remoting.PullMessage, pullOf(topic, 0, 0), nil)
+		reply = r.Led(remoting.PullMessage, pullOf(topic, 0, 0), nil)
 		return reply.Code == remoting.OK && reply.Ext["nextBeginOffset"] == "32"
 	})
-	require.Len(w, r.records(reply.Body), 32)
+	require.Len(w, mqtest.Records(w, reply.Body), 32)
 	require.Equal(w, "0", reply.Ext["minOffset"])
-	require.Equal(w, remoting.PullOffsetMoved, r.ask(remoting.PullMessage, pullOf(topic, 0, 99), nil).Code)
+	require.Equal(w, remoting.PullOffsetMoved, r.Led(remoting.PullMessage, pullOf(topic, 0, 99), nil).Code)
 
 	rd, err := w.cl.NewReader(topic, client.FromPosition(client.AtOffset(35)))
 	require.NoError(w, err)
@@ -79,17 +80,16 @@ func longPolling(w *world) {
 	held := pullOf(topic, 0, 0)
 	held["sysFlag"], held["suspendTimeoutMillis"] = "6", strconv.FormatInt(hold.Milliseconds(), 10)
 	begun := time.Now()
-	reply := r.ask(remoting.PullMessage, held, nil)
+	reply := r.Led(remoting.PullMessage, held, nil)
 	require.Equal(w, remoting.PullNotFound, reply.Code)
 	require.Equal(w, "0", reply.Ext["nextBeginOffset"])
 	require.GreaterOrEqual(w, time.Since(begun), hold-hold/10)
 	held["suspendTimeoutMillis"] = strconv.FormatInt(patience.Milliseconds(), 10)
-	opaque := r.write(remoting.PullMessage, 0, held, nil)
+	opaque := r.Send(remoting.PullMessage, held, nil)
 	w.send(topic, 1)
-	reply = r.read()
-	require.Equal(w, opaque, reply.Opaque)
+	reply = r.Reply(opaque)
 	require.Equal(w, remoting.OK, reply.Code)
-	require.Len(w, r.records(reply.Body), 1)
+	require.Len(w, mqtest.Records(w, reply.Body), 1)
 }
 
 func savedOffsets(w *world) {
@@ -413,15 +413,15 @@ func query(w *world) {
 			if unique {
 				ext["_UNIQUE_KEY_QUERY"] = "true"
 			}
-			reply := r.ask(remoting.QueryMessage, ext, nil)
+			reply := r.Led(remoting.QueryMessage, ext, nil)
 			if reply.Code == remoting.QueryNotFound {
 				return nil
 			}
 			require.Equal(w, remoting.OK, reply.Code, reply.Remark)
 			var bodies []string
-			for _, rec := range r.records(reply.Body) {
+			for _, rec := range mqtest.Records(w, reply.Body) {
 				bodies = append(bodies, string(rec.Body()))
-				require.Equal(w, []byte(rec), r.ok(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(rec.PhysicalOffset(), 10)}, nil).Body)
+				require.Equal(w, []byte(rec), r.OK(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(rec.PhysicalOffset(), 10)}, nil).Body)
 			}
 			return bodies
 		}
@@ -455,12 +455,12 @@ func tagFilter(w *world) {
 	r := w.raw(w.listener(0, w.slot(topic)))
 	ext := pullOf(topic, 0, 0)
 	ext["subscription"], ext["maxMsgNums"] = "c", "32"
-	w.until("all are on the node that answers", func() bool { return len(r.records(r.ask(remoting.PullMessage, ext, nil).Body)) == 20 })
-	for _, rec := range r.records(r.ok(remoting.PullMessage, ext, nil).Body) {
+	w.until("all are on the node that answers", func() bool { return len(mqtest.Records(w, r.Led(remoting.PullMessage, ext, nil).Body)) == 20 })
+	for _, rec := range mqtest.Records(w, r.OK(remoting.PullMessage, ext, nil).Body) {
 		require.Equal(w, byte('c'), rec.Body()[0])
 	}
 	ext["subscription"] = "Aa"
-	rs := r.records(r.ok(remoting.PullMessage, ext, nil).Body)
+	rs := mqtest.Records(w, r.OK(remoting.PullMessage, ext, nil).Body)
 	require.Len(w, rs, 1, "tags are compared, not only their hashes")
 	require.Equal(w, "Aa", string(rs[0].Body()))
 }
@@ -496,10 +496,10 @@ func sqlFilter(w *world) {
 	ext := pullOf(topic, 0, 0)
 	ext["subscription"], ext["expressionType"] = "n = 33", "SQL92"
 	r := w.raw(w.listener(0, w.slot(topic)))
-	rs := r.records(r.ok(remoting.PullMessage, ext, nil).Body)
+	rs := mqtest.Records(w, r.OK(remoting.PullMessage, ext, nil).Body)
 	require.Len(w, rs, 1, "what is filtered out is not on the wire")
 	ext["subscription"] = "n = "
-	reply := r.ask(remoting.PullMessage, ext, nil)
+	reply := r.Led(remoting.PullMessage, ext, nil)
 	require.Equal(w, remoting.SubscriptionParseFailed, reply.Code)
 	require.Contains(w, reply.Remark, "column")
 }

@@ -248,7 +248,7 @@ func decidedAgain(w *world) {
 	half := func(id string) fields {
 		ext := sendOf(topic, 0, "TRAN_MSG\x01true\x02PGROUP\x01"+w.row+"\x02UNIQ_KEY\x01"+id+"\x02")
 		ext["producerGroup"], ext["sysFlag"] = w.row, "4"
-		reply := r.ok(remoting.SendMessage, ext, []byte(id))
+		reply := r.OK(remoting.SendMessage, ext, []byte(id))
 		_, physical, err := message.ParseOffsetID(reply.Ext["msgId"])
 		require.NoError(w, err)
 		return fields{"producerGroup": w.row, "tranStateTableOffset": reply.Ext["queueOffset"], "commitLogOffset": strconv.FormatInt(physical, 10), "msgId": id, "transactionId": id, "fromTransactionCheck": "false"}
@@ -256,7 +256,7 @@ func decidedAgain(w *world) {
 	decide := func(end fields, flag string) remoting.Code {
 		ext := maps.Clone(end)
 		ext["commitOrRollback"] = flag
-		return r.ask(remoting.EndTransaction, ext, nil).Code
+		return r.Led(remoting.EndTransaction, ext, nil).Code
 	}
 	const commit, rollback = "8", "12"
 	yes, no := half("0A01"), half("0A02")

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/internal/mqtest"
 	"raftmq/message"
 	"raftmq/remoting"
 )
@@ -165,9 +166,11 @@ func onewaySend(w *world) {
 	w.until("99.9 % arrive", func() bool { return len(w.bodies(topic)) >= n*999/1000 })
 
 	r := w.raw(w.listener(0, 0))
-	r.write(remoting.SendMessage, remoting.FlagOneway, sendOf(topic, 0, ""), []byte("unanswered"))
-	opaque := r.write(remoting.GetRouteByTopic, 0, fields{"topic": topic}, nil)
-	require.Equal(w, opaque, r.read().Opaque, "what was sent one-way is not answered")
+	r.Oneway(remoting.SendMessage, sendOf(topic, 0, ""), []byte("unanswered"))
+	opaque := r.Send(remoting.GetRouteByTopic, fields{"topic": topic}, nil)
+	first, err := r.Read()
+	require.NoError(w, err)
+	require.Equal(w, opaque, first.Opaque, "what was sent one-way is not answered")
 	w.until("it is stored", func() bool { return w.bodies(topic)["unanswered"] == 1 })
 }
 
@@ -241,23 +244,23 @@ func batch(w *world) {
 func routeLookup(w *world) {
 	r := w.raw(w.endpoints()[0])
 	name := w.row + "-new"
-	require.Equal(w, remoting.TopicNotExist, r.ask(remoting.GetRouteByTopic, fields{"topic": name}, nil).Code)
+	require.Equal(w, remoting.TopicNotExist, r.Led(remoting.GetRouteByTopic, fields{"topic": name}, nil).Code)
 	var template remoting.TopicRouteData
-	require.NoError(w, remoting.DecodeBody(r.ok(remoting.GetRouteByTopic, fields{"topic": "TBW102"}, nil).Body, &template))
-	w.raw(w.listener(0, 0)).ok(remoting.SendMessage, sendOf(name, 0, ""), []byte("x"))
+	require.NoError(w, remoting.DecodeBody(r.OK(remoting.GetRouteByTopic, fields{"topic": "TBW102"}, nil).Body, &template))
+	w.raw(w.listener(0, 0)).OK(remoting.SendMessage, sendOf(name, 0, ""), []byte("x"))
 	for _, addr := range w.endpoints() {
 		w.until("every node has its route", func() bool {
-			return w.raw(addr).ask(remoting.GetRouteByTopic, fields{"topic": name}, nil).Code == remoting.OK
+			return w.raw(addr).Led(remoting.GetRouteByTopic, fields{"topic": name}, nil).Code == remoting.OK
 		})
 	}
 	var route remoting.TopicRouteData
-	require.NoError(w, remoting.DecodeBody(r.ok(remoting.GetRouteByTopic, fields{"topic": name}, nil).Body, &route))
+	require.NoError(w, remoting.DecodeBody(r.OK(remoting.GetRouteByTopic, fields{"topic": name}, nil).Body, &route))
 	require.Len(w, route.QueueDatas, len(template.QueueDatas))
 }
 
 func routeContent(w *world) {
 	topic := w.topic(client.TopicConfig{ReadQueues: 3, WriteQueues: 2, Order: true})
-	body := w.raw(w.endpoints()[0]).ok(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body
+	body := w.raw(w.endpoints()[0]).OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body
 	for _, member := range []string{`"brokerDatas":[`, `"queueDatas":[`, `"filterServerTable":{`, `"brokerName":"raftmq-0"`, `"readQueueNums":3`, `"writeQueueNums":2`, `"perm":6`} {
 		require.Contains(w, string(body), member)
 	}
@@ -292,7 +295,7 @@ func autoCreate(w *world) {
 				return false // it is being killed
 			}
 			nc.Close()
-			return w.raw(addr).ask(remoting.GetRouteByTopic, fields{"topic": name}, nil).Code == remoting.OK
+			return w.raw(addr).Led(remoting.GetRouteByTopic, fields{"topic": name}, nil).Code == remoting.OK
 		})
 	}
 	require.Equal(w, map[string]int{"first": 1}, w.bodies(name))
@@ -441,8 +444,7 @@ func headerFields(w *world) {
 	some["m"] = "true"
 	n := int64(0)
 	for i, serial := range []byte{remoting.JSON, remoting.Binary} {
-		r := w.raw(w.listener(i, w.slot(topic)))
-		r.serial = serial
+		r := w.rawAs(w.listener(i, w.slot(topic)), serial)
 		for _, x := range []struct {
 			code remoting.Code
 			ext  fields
@@ -452,9 +454,9 @@ func headerFields(w *world) {
 			{remoting.SendMessageV2, short, []byte("body")},
 			{remoting.SendBatchMessage, some, message.AppendBatchMessage(nil, message.BatchMessage{Flag: 9, Body: []byte("body"), Properties: "KEYS\x01k\x02TAGS\x01t\x02"})},
 		} {
-			reply := r.ok(x.code, x.ext, x.body)
+			reply := r.OK(x.code, x.ext, x.body)
 			require.Equal(w, strconv.FormatInt(n, 10), reply.Ext["queueOffset"])
-			rs := r.records(r.ok(remoting.PullMessage, pullOf(topic, 0, n), nil).Body)
+			rs := mqtest.Records(w, r.OK(remoting.PullMessage, pullOf(topic, 0, n), nil).Body)
 			require.Len(w, rs, 1)
 			require.EqualValues(w, 9, rs[0].Flag())
 			require.EqualValues(w, 1700000000000, rs[0].BornTimestamp())
@@ -473,8 +475,8 @@ func messageFlag(w *world) {
 	r := w.raw(w.listener(1, w.slot(topic)))
 	ext := sendOf(topic, 0, "")
 	ext["flag"] = strconv.Itoa(0x55AA)
-	r.ok(remoting.SendMessage, ext, []byte("x"))
-	rs := r.records(r.ok(remoting.PullMessage, pullOf(topic, 0, 0), nil).Body)
+	r.OK(remoting.SendMessage, ext, []byte("x"))
+	rs := mqtest.Records(w, r.OK(remoting.PullMessage, pullOf(topic, 0, 0), nil).Body)
 	require.EqualValues(w, 0x55AA, rs[0].Flag())
 }
 
@@ -497,7 +499,7 @@ func compression(w *world) {
 	}
 	rs := w.raw(w.listener(0, w.slot(topic)))
 	for i := range int64(3) { // as sent: it is not the nodes that pack and unpack
-		rec := rs.records(rs.ok(remoting.PullMessage, pullOf(topic, 0, 2*i), nil).Body)[0]
+		rec := mqtest.Records(w, rs.OK(remoting.PullMessage, pullOf(topic, 0, 2*i), nil).Body)[0]
 		require.EqualValues(w, 1, rec.SysFlag()&1)
 		require.Less(w, len(rec.Body()), len(body)/10)
 	}
@@ -506,15 +508,15 @@ func compression(w *world) {
 func sendChecks(w *world) {
 	r := w.raw(w.listener(0, 0))
 	readOnly := w.topic(client.TopicConfig{Perm: client.PermRead})
-	require.Equal(w, remoting.NoPermission, r.ask(remoting.SendMessage, sendOf(readOnly, 0, ""), []byte("x")).Code)
+	require.Equal(w, remoting.NoPermission, r.Led(remoting.SendMessage, sendOf(readOnly, 0, ""), []byte("x")).Code)
 	topic := w.topic(client.TopicConfig{Queues: 1})
-	reply := r.ask(remoting.SendMessage, sendOf(topic, 999, ""), []byte("x"))
+	reply := r.Led(remoting.SendMessage, sendOf(topic, 999, ""), []byte("x"))
 	require.Equal(w, remoting.InvalidParameter, reply.Code)
 	require.Contains(w, reply.Remark, "999")
 	strange := sendOf(w.row+"-none", 0, "")
 	strange["defaultTopic"] = "none"
-	require.Equal(w, remoting.TopicNotExist, r.ask(remoting.SendMessage, strange, []byte("x")).Code)
-	illegal := r.ask(remoting.SendMessage, sendOf("not/legal", 0, ""), []byte("x"))
+	require.Equal(w, remoting.TopicNotExist, r.Led(remoting.SendMessage, strange, []byte("x")).Code)
+	illegal := r.Led(remoting.SendMessage, sendOf("not/legal", 0, ""), []byte("x"))
 	require.NotEqual(w, remoting.OK, illegal.Code)
 	require.Empty(w, w.read(topic))
 }
@@ -531,7 +533,7 @@ func flood(w *world) {
 	for range connections {
 		r := w.raw(w.listener(0, 0))
 		for range each {
-			r.write(remoting.PullMessage, 0, held, nil)
+			r.Send(remoting.PullMessage, held, nil)
 		}
 	}
 	w.send(topic, 50)
@@ -549,10 +551,10 @@ func returnedID(w *world) {
 	for id, body := range ids {
 		var found *remoting.Command
 		w.until("it is found by its id", func() bool {
-			found = r.ask(remoting.QueryMessage, fields{"topic": topic, "key": id, "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999", "_UNIQUE_KEY_QUERY": "true"}, nil)
+			found = r.Led(remoting.QueryMessage, fields{"topic": topic, "key": id, "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999", "_UNIQUE_KEY_QUERY": "true"}, nil)
 			return found.Code == remoting.OK
 		})
-		rs := r.records(found.Body)
+		rs := mqtest.Records(w, found.Body)
 		require.Len(w, rs, 1)
 		require.Equal(w, body, string(rs[0].Body()))
 	}

@@ -114,8 +114,8 @@ func rebuilt(suffix string) func(*world) {
 		}
 		r := w.raw(w.listener(node, slot))
 		for at := 0; at < n; {
-			reply := r.ok(remoting.PullMessage, pullOf(topic, 0, int64(at)), nil)
-			rs := r.records(reply.Body)
+			reply := r.OK(remoting.PullMessage, pullOf(topic, 0, int64(at)), nil)
+			rs := mqtest.Records(w, reply.Body)
 			require.NotEmpty(w, rs)
 			for _, rec := range rs {
 				require.EqualValues(w, at, rec.QueueOffset())
@@ -123,8 +123,8 @@ func rebuilt(suffix string) func(*world) {
 			}
 		}
 		for _, i := range []int{0, n / 2, n - 1} {
-			reply := r.ok(remoting.QueryMessage, fields{"topic": topic, "key": fmt.Sprint("key", i), "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
-			require.Len(w, r.records(reply.Body), 1)
+			reply := r.OK(remoting.QueryMessage, fields{"topic": topic, "key": fmt.Sprint("key", i), "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
+			require.Len(w, mqtest.Records(w, reply.Body), 1)
 		}
 		w.until("the files are there again", func() bool {
 			for path, want := range was {
@@ -267,7 +267,7 @@ func expiry(w *world) {
 	require.GreaterOrEqual(w, len(ds)*4<<10, keep*9/10, "what is within the limit stays")
 	require.EqualValues(w, n-1, ds[len(ds)-1].Offset)
 	// Who is below is told where it begins.
-	reply := w.raw(w.listener(0, w.slot(topic))).ask(remoting.PullMessage, pullOf(topic, 0, 0), nil)
+	reply := w.raw(w.listener(0, w.slot(topic))).Led(remoting.PullMessage, pullOf(topic, 0, 0), nil)
 	require.Equal(w, remoting.PullOffsetMoved, reply.Code)
 	require.NotEqual(w, "0", reply.Ext["nextBeginOffset"])
 	for node := range w.data {

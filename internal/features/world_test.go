@@ -1,11 +1,9 @@
 package features
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
-	"raftmq/message"
+	"raftmq/internal/mqtest"
 	"raftmq/remoting"
 )
 
@@ -172,7 +170,7 @@ func (w *world) until(what string, ok func() bool) {
 func (w *world) slot(topic string) int {
 	w.Helper()
 	var route remoting.TopicRouteData
-	require.NoError(w, remoting.DecodeBody(w.raw(w.endpoints()[0]).ok(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body, &route))
+	require.NoError(w, remoting.DecodeBody(w.raw(w.endpoints()[0]).OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body, &route))
 	require.Len(w, route.QueueDatas, 1)
 	n, err := strconv.Atoi(strings.TrimPrefix(route.QueueDatas[0].BrokerName, "raftmq-"))
 	require.NoError(w, err)
@@ -250,74 +248,14 @@ func (s *seen) times(what string) int {
 type fields = map[string]string
 
 // raw is a connection that speaks remoting.
-type raw struct {
-	w      *world
-	nc     net.Conn
-	in     *bufio.Reader
-	serial byte
-	opaque int32
-}
+func (w *world) raw(addr string) *mqtest.Wire { return w.rawAs(addr, remoting.JSON) }
 
-func (w *world) raw(addr string) *raw {
+// rawAs is raw with headers of that kind.
+func (w *world) rawAs(addr string, serial byte) *mqtest.Wire {
 	w.Helper()
-	nc, err := net.Dial("tcp", addr)
-	require.NoError(w, err)
-	w.Cleanup(func() { nc.Close() })
-	return &raw{w: w, nc: nc, in: bufio.NewReader(nc)}
-}
-
-func (r *raw) write(code remoting.Code, flag int32, ext fields, body []byte) int32 {
-	r.w.Helper()
-	r.opaque++
-	b, err := remoting.AppendCommand(nil, &remoting.Command{Code: code, Language: remoting.Go, Version: 317, Opaque: r.opaque, Flag: flag, Ext: ext, Body: body, Serial: r.serial})
-	require.NoError(r.w, err)
-	_, err = r.nc.Write(b)
-	require.NoError(r.w, err)
-	return r.opaque
-}
-
-// read takes the next frame.
-func (r *raw) read() *remoting.Command {
-	r.w.Helper()
-	r.nc.SetReadDeadline(time.Now().Add(patience))
-	c, err := remoting.ReadCommand(r.in, 0)
-	require.NoError(r.w, err)
+	c := mqtest.DialWire(w, addr, serial)
+	c.Patience = patience
 	return c
-}
-
-// ask asks, again while there is no leader, and returns the answer.
-func (r *raw) ask(code remoting.Code, ext fields, body []byte) *remoting.Command {
-	r.w.Helper()
-	for end := time.Now().Add(patience); ; {
-		opaque, c := r.write(code, 0, ext, body), r.read()
-		for c.Opaque != opaque || !c.IsReply() {
-			c = r.read()
-		}
-		if c.Code != remoting.ServiceNotAvailable || time.Now().After(end) {
-			return c
-		}
-	}
-}
-
-// ok is ask for what must succeed.
-func (r *raw) ok(code remoting.Code, ext fields, body []byte) *remoting.Command {
-	r.w.Helper()
-	c := r.ask(code, ext, body)
-	require.Equal(r.w, remoting.OK, c.Code, c.Remark)
-	return c
-}
-
-// records are the stored messages in a body.
-func (r *raw) records(body []byte) (rs []message.Record) {
-	r.w.Helper()
-	for len(body) > 0 {
-		rec, err := message.ParseRecord(body)
-		require.NoError(r.w, err)
-		require.NoError(r.w, rec.Verify())
-		rs = append(rs, rec)
-		body = body[len(rec):]
-	}
-	return rs
 }
 
 // sendOf is a send as stock clients make it.

@@ -103,41 +103,41 @@ func readFolder(t *testing.T, c *Cluster, want folderContent) {
 	t.Helper()
 	var got folderContent
 	for slot := range 2 {
-		w := dialWire(t, c.listener(0, slot), 0)
+		w := DialWire(t, c.listener(0, slot), 0)
 		for q := range 2 {
 			for _, m := range folderMessages(t, w, "orders", q) {
 				m.Slot = slot
 				got.Messages = append(got.Messages, m)
 			}
-			r := w.ok(remoting.QueryConsumerOffset, fields{"consumerGroup": "billing", "topic": "orders", "queueId": strconv.Itoa(q)}, nil)
+			r := w.OK(remoting.QueryConsumerOffset, fields{"consumerGroup": "billing", "topic": "orders", "queueId": strconv.Itoa(q)}, nil)
 			got.Offsets = append(got.Offsets, folderOffset{slot, q, num(t, r, "offset")})
 		}
 	}
 	require.Equal(t, want.Messages, got.Messages)
 	require.Equal(t, want.Offsets, got.Offsets)
-	w := dialWire(t, c.listener(0, 0), 0)
-	require.JSONEq(t, string(want.Topic), string(w.ok(remoting.GetTopicConfig, fields{"topic": "orders"}, nil).Body))
-	require.JSONEq(t, string(want.Group), string(w.ok(remoting.GetSubscriptionGroup, fields{"group": "billing"}, nil).Body))
-	require.Equal(t, want.Value, w.ok(remoting.GetKVConfig, fields{"namespace": "n", "key": "k"}, nil).Ext["value"])
-	rs := records(t, w.ok(remoting.QueryMessage, fields{"topic": "orders", "key": "key-0-0-3", "maxNum": "8", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil).Body)
+	w := DialWire(t, c.listener(0, 0), 0)
+	require.JSONEq(t, string(want.Topic), string(w.OK(remoting.GetTopicConfig, fields{"topic": "orders"}, nil).Body))
+	require.JSONEq(t, string(want.Group), string(w.OK(remoting.GetSubscriptionGroup, fields{"group": "billing"}, nil).Body))
+	require.Equal(t, want.Value, w.OK(remoting.GetKVConfig, fields{"namespace": "n", "key": "k"}, nil).Ext["value"])
+	rs := Records(t, w.OK(remoting.QueryMessage, fields{"topic": "orders", "key": "key-0-0-3", "maxNum": "8", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil).Body)
 	require.Len(t, rs, 1)
 	require.Contains(t, string(rs[0].Body()), "body 3 ")
 	// A resend of what was stored then is known by its receipt, and the next is new.
-	again := w.ok(remoting.SendMessageV2, folderSend(want.Producer, 9), []byte("idempotent 9"))
+	again := w.OK(remoting.SendMessageV2, folderSend(want.Producer, 9), []byte("idempotent 9"))
 	require.Equal(t, "1", again.Ext["dup"])
 	for _, k := range []string{"queueOffset", "queueId", "transactionId"} {
 		require.Equal(t, want.Last[k], again.Ext[k], k)
 	}
-	end := num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "probe", "queueId": "0"}, nil), "offset")
-	r := w.ok(remoting.SendMessageV2, sendShort("probe", 0), []byte("x"))
+	end := num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "probe", "queueId": "0"}, nil), "offset")
+	r := w.OK(remoting.SendMessageV2, sendShort("probe", 0), []byte("x"))
 	require.Equal(t, end, num(t, r, "queueOffset"))
 }
 
-func folderMessages(t *testing.T, w *wire, topic string, queue int) (all []folderMessage) {
+func folderMessages(t *testing.T, w *Wire, topic string, queue int) (all []folderMessage) {
 	t.Helper()
-	end := num(t, w.ok(remoting.GetMaxOffset, fields{"topic": topic, "queueId": strconv.Itoa(queue)}, nil), "offset")
+	end := num(t, w.OK(remoting.GetMaxOffset, fields{"topic": topic, "queueId": strconv.Itoa(queue)}, nil), "offset")
 	for at := int64(0); at < end; {
-		for _, rec := range records(t, w.ok(remoting.PullMessage, pullOf(topic, queue, at), nil).Body) {
+		for _, rec := range Records(t, w.OK(remoting.PullMessage, pullOf(topic, queue, at), nil).Body) {
 			require.EqualValues(t, at, rec.QueueOffset())
 			body := strings.TrimRight(string(rec.Body()), "x")
 			all = append(all, folderMessage{Queue: queue, Offset: at, Body: body, Pad: len(rec.Body()) - len(body), Properties: string(rec.Properties())})
@@ -161,33 +161,33 @@ func writeFolder(t *testing.T) {
 	n := 0
 	fill := func(from int) {
 		for slot := range 2 {
-			w := dialWire(t, c.listener(0, slot), 0)
+			w := DialWire(t, c.listener(0, slot), 0)
 			for q := range 2 {
 				for i := from; i < from+12; i++ {
 					props := fmt.Sprintf("KEYS\x01key-%d-%d-%d\x02TAGS\x01tag%d\x02own\x01value\x02UNIQ_KEY\x01U%d%d%d\x02", slot, q, i, i%3, slot, q, i)
 					body := fmt.Sprintf("body %d of queue %d in slot %d %s", i, q, slot, strings.Repeat("x", 997*i%4096))
-					w.ok(remoting.SendMessageV2, with(sendShort("orders", q), "i", props), []byte(body))
+					w.OK(remoting.SendMessageV2, with(sendShort("orders", q), "i", props), []byte(body))
 					n++
 				}
-				w.ok(remoting.UpdateConsumerOffset, fields{"consumerGroup": "billing", "topic": "orders", "queueId": strconv.Itoa(q), "commitOffset": strconv.Itoa(from + 3 + q)}, nil)
+				w.OK(remoting.UpdateConsumerOffset, fields{"consumerGroup": "billing", "topic": "orders", "queueId": strconv.Itoa(q), "commitOffset": strconv.Itoa(from + 3 + q)}, nil)
 			}
 		}
-		w := dialWire(t, c.listener(0, 0), 0)
+		w := DialWire(t, c.listener(0, 0), 0)
 		for i := range 5 {
-			content.Last = w.ok(remoting.SendMessageV2, folderSend(content.Producer, from/12*5+i), fmt.Appendf(nil, "idempotent %d", from/12*5+i)).Ext
+			content.Last = w.OK(remoting.SendMessageV2, folderSend(content.Producer, from/12*5+i), fmt.Appendf(nil, "idempotent %d", from/12*5+i)).Ext
 		}
 	}
-	w := dialWire(t, c.listener(0, 0), 0)
-	w.ok(remoting.UpdateSubscriptionGroup, nil, []byte(`{"groupName":"billing","retryMaxTimes":7,"consumeBroadcastEnable":false}`))
+	w := DialWire(t, c.listener(0, 0), 0)
+	w.OK(remoting.UpdateSubscriptionGroup, nil, []byte(`{"groupName":"billing","retryMaxTimes":7,"consumeBroadcastEnable":false}`))
 	fill(0)
 	c.Stop(0)
 	c.Run(0)
 	c.Await(0)
-	w = dialWire(t, c.listener(0, 0), 0)
-	w.ok(remoting.PutKVConfig, fields{"namespace": "n", "key": "k", "value": content.Value}, nil)
+	w = DialWire(t, c.listener(0, 0), 0)
+	w.OK(remoting.PutKVConfig, fields{"namespace": "n", "key": "k", "value": content.Value}, nil)
 	fill(12)
 	for slot := range 2 {
-		w := dialWire(t, c.listener(0, slot), 0)
+		w := DialWire(t, c.listener(0, slot), 0)
 		for q := range 2 {
 			for _, m := range folderMessages(t, w, "orders", q) {
 				m.Slot = slot
@@ -197,8 +197,8 @@ func writeFolder(t *testing.T) {
 		}
 	}
 	require.Len(t, content.Messages, n+10)
-	content.Topic = w.ok(remoting.GetTopicConfig, fields{"topic": "orders"}, nil).Body
-	content.Group = w.ok(remoting.GetSubscriptionGroup, fields{"group": "billing"}, nil).Body
+	content.Topic = w.OK(remoting.GetTopicConfig, fields{"topic": "orders"}, nil).Body
+	content.Group = w.OK(remoting.GetSubscriptionGroup, fields{"group": "billing"}, nil).Body
 	at := "testdata/datafolder-v" + folderVersion
 	b, err := json.MarshalIndent(content, "", " ") // to be read in reviews
 	require.NoError(t, err)

@@ -18,7 +18,7 @@ func TestOfManyCreationsAtOnceEachIsDone(t *testing.T) {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		var wg sync.WaitGroup
 		for i := range 9 {
-			w := dialWire(t, c.listener(i%3, i/3), 0)
+			w := DialWire(t, c.listener(i%3, i/3), 0)
 			wg.Go(func() {
 				r := w.ask(remoting.UpdateAndCreateTopic, with(topicOf(name, 3), "partitions", "2"), nil)
 				if r.Code != remoting.OK {
@@ -27,7 +27,7 @@ func TestOfManyCreationsAtOnceEachIsDone(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		stats := statsOf(t, dialWire(t, c.listener(0, 0), 0), name)
+		stats := statsOf(t, DialWire(t, c.listener(0, 0), 0), name)
 		require.Len(t, stats, 6, "two partitions of three queues")
 	}
 	parts := make(map[int]int) // by slot
@@ -49,22 +49,22 @@ func TestANodeThatMissedADeletion(t *testing.T) {
 	// Not the catalogue's leader, nor the partition's: it only forwards.
 	lost := (c.leader("t", 0) + 1) % 3
 	other := (lost + 1) % 3
-	w := dialWire(t, c.listener(lost, 0), 0)
-	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("old"))
+	w := DialWire(t, c.listener(lost, 0), 0)
+	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("old"))
 	c.cutOff(lost)
 	// The others elect leaders where it led, if they have to.
-	admin := dialWire(t, c.listener(other, 0), 0)
+	admin := DialWire(t, c.listener(other, 0), 0)
 	c.until("deleted", func() bool {
 		return admin.ask(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil).Code == remoting.OK
 	})
 	c.until("made anew", func() bool {
 		return admin.ask(remoting.UpdateAndCreateTopic, topicOf("t", 1), nil).Code == remoting.OK
 	})
-	send := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("nowhere"))
-	end := w.send(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
-	r := w.reply(send)
+	send := w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("nowhere"))
+	end := w.Send(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
+	r := w.Reply(send)
 	require.Contains(t, []remoting.Code{remoting.ServiceNotAvailable, remoting.TopicNotExist}, r.Code, "%s: it is certainly not stored", r.Remark)
-	r = w.reply(end)
+	r = w.Reply(end)
 	require.NotEqual(t, remoting.OK, r.Code, "an offset of a topic that is gone")
 
 	c.Net.HealAll()

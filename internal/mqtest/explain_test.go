@@ -153,13 +153,14 @@ func TestTracesAreFound(t *testing.T) {
 	cl := c.Client()
 	_, err := cl.Admin().Trace(ctx, "", "ID1")
 	require.ErrorIs(t, err, client.ErrTopicNotFound)
-	w := dialWire(t, c.listener(1, 1), 0)
-	w.ok(remoting.GetRouteByTopic, fields{"topic": message.TraceTopic}, nil) // a client that traces asks, and so has it made
+	w := DialWire(t, c.listener(1, 1), 0)
+	w.OK(remoting.GetRouteByTopic, fields{"topic": message.TraceTopic}, nil) // a client that traces asks, and so has it made
 	body := "Pub\x011700000000000\x01DefaultRegion\x01p\x01t\x01ID1\x01red\x01k1\x0110.0.0.1:10911\x015\x013\x010\x01OFF\x01true\x0110.0.0.2\x02" +
 		"Pub\x011700000000000\x01DefaultRegion\x01p\x01t\x01ID2\x01\x01\x01h\x015\x013\x010\x01OFF\x01false\x01\x02"
-	w.ok(remoting.SendMessage, with(sendLong(message.TraceTopic, 0), "properties", "KEYS\x01 ID1 k1 ID2\x02", "defaultTopic", ""), []byte(body))
-	w.ok(remoting.SendMessage, with(sendLong(message.TraceTopic, 0), "properties", "KEYS\x01ID1\x02"),
+	w.OK(remoting.SendMessage, with(sendLong(message.TraceTopic, 0), "properties", "KEYS\x01 ID1 k1 ID2\x02", "defaultTopic", ""), []byte(body))
+	w.OK(remoting.SendMessage, with(sendLong(message.TraceTopic, 0), "properties", "KEYS\x01ID1\x02"),
 		[]byte("SubBefore\x011700000000010\x01\x01g\x01R1\x01ID1\x010\x01null\x0110.0.0.3\x02SubAfter\x01R1\x01ID1\x017\x01true\x01null\x010\x02"))
+
 	traces, err := cl.Admin().Trace(ctx, "", "ID1")
 	require.NoError(t, err)
 	require.Len(t, traces, 3)

@@ -32,12 +32,12 @@ func TestFiltersAreTheNodes(t *testing.T) {
 	c.createTopic(t, topicOf("numbers", 1))
 	c.createTopic(t, topicOf("tags", 1))
 	c.createTopic(t, topicOf("held", 1))
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	for i := range 40 {
-		w.ok(remoting.SendMessageV2, with(sendShort("numbers", 0), "i", fmt.Sprintf("n\x01%d\x02TAGS\x01%s\x02", i, []string{"even", "odd"}[i%2])), []byte{byte(i)})
+		w.OK(remoting.SendMessageV2, with(sendShort("numbers", 0), "i", fmt.Sprintf("n\x01%d\x02TAGS\x01%s\x02", i, []string{"even", "odd"}[i%2])), []byte{byte(i)})
 	}
 	for _, tag := range []string{"Aa", "BB", "Aa", "grün"} { // Aa and BB have the same hash
-		w.ok(remoting.SendMessageV2, with(sendShort("tags", 0), "i", "TAGS\x01"+tag+"\x02"), []byte(tag))
+		w.OK(remoting.SendMessageV2, with(sendShort("tags", 0), "i", "TAGS\x01"+tag+"\x02"), []byte(tag))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -47,30 +47,30 @@ func TestFiltersAreTheNodes(t *testing.T) {
 	bodies := func(t *testing.T, r *remoting.Command) (got []string) {
 		t.Helper()
 		require.Equal(t, remoting.OK, r.Code, r.Remark)
-		for _, rec := range records(t, r.Body) {
+		for _, rec := range Records(t, r.Body) {
 			got = append(got, string(rec.Body()))
 		}
 		return got
 	}
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		for _, code := range []remoting.Code{remoting.PullMessage, remoting.LitePullMessage} {
-			r := w.led(code, sql("numbers", "n BETWEEN 3 AND 9 AND TAGS = 'odd'"), nil)
+			r := w.Led(code, sql("numbers", "n BETWEEN 3 AND 9 AND TAGS = 'odd'"), nil)
 			require.Equal(t, []string{"\x03", "\x05", "\x07", "\x09"}, bodies(t, r))
 			require.EqualValues(t, 40, num(t, r, "nextBeginOffset"), "it is past what follows and is not wanted")
-			r = w.led(code, sql("numbers", "n > 100"), nil)
+			r = w.Led(code, sql("numbers", "n > 100"), nil)
 			require.Equal(t, remoting.PullRetryImmediately, r.Code)
 			require.EqualValues(t, 40, num(t, r, "nextBeginOffset"))
 			require.EqualValues(t, 40, num(t, r, "maxOffset"))
 			require.Empty(t, r.Body)
-			r = w.led(code, with(sql("numbers", "n >= 0"), "maxMsgNums", "7", "queueOffset", "30"), nil)
+			r = w.Led(code, with(sql("numbers", "n >= 0"), "maxMsgNums", "7", "queueOffset", "30"), nil)
 			require.Len(t, bodies(t, r), 7)
 			require.EqualValues(t, 37, num(t, r, "nextBeginOffset"))
-			r = w.led(code, sql("numbers", "n > 3 AND\nn <>> 5"), nil)
+			r = w.Led(code, sql("numbers", "n > 3 AND\nn <>> 5"), nil)
 			require.Equal(t, remoting.SubscriptionParseFailed, r.Code)
 			require.Contains(t, r.Remark, "line 2, column 5: expected a property, a string or a number, found >")
 		}
-		require.Equal(t, []string{"Aa", "Aa"}, bodies(t, w.led(remoting.PullMessage, with(pullOf("tags", 0, 0), "subscription", "Aa || none"), nil)))
-		require.Equal(t, []string{"BB", "grün"}, bodies(t, w.led(remoting.PullMessage, with(pullOf("tags", 0, 0), "subscription", "BB||grün"), nil)))
+		require.Equal(t, []string{"Aa", "Aa"}, bodies(t, w.Led(remoting.PullMessage, with(pullOf("tags", 0, 0), "subscription", "Aa || none"), nil)))
+		require.Equal(t, []string{"BB", "grün"}, bodies(t, w.Led(remoting.PullMessage, with(pullOf("tags", 0, 0), "subscription", "BB||grün"), nil)))
 
 		check := func(kind, text string) *remoting.Command {
 			return w.ask(remoting.CheckClientConfig, nil, remoting.EncodeBody(remoting.CheckClient{ClientID: "c", Group: "g",
@@ -86,7 +86,7 @@ func TestFiltersAreTheNodes(t *testing.T) {
 		require.Equal(t, remoting.OK, w.ask(remoting.CheckClientConfig, nil, []byte(`{"clientId":"c"}`)).Code)
 	})
 	t.Run("heartbeat", func(t *testing.T) {
-		c.some(t, 0, func(t *testing.T, w *wire) {
+		c.some(t, 0, func(t *testing.T, w *Wire) {
 			// One client with two groups, of which one has a filter that cannot be read.
 			mark := "-" + filepath.Base(t.Name())
 			h := remoting.HeartbeatData{ClientID: t.Name()}
@@ -99,24 +99,24 @@ func TestFiltersAreTheNodes(t *testing.T) {
 			require.Contains(t, r.Remark, "line 1, column 4")
 			// As push consumers pull: the filter is in the heartbeat, and the request says TAG.
 			pull := with(pullOf("numbers", 0, 0), "sysFlag", "0", "subscription", "")
-			require.Equal(t, []string{"\x00", "\x01", "\x02"}, bodies(t, w.led(remoting.PullMessage, with(pull, "consumerGroup", "few"+mark), nil)))
-			require.Equal(t, remoting.SubscriptionNotExist, w.led(remoting.PullMessage, with(pull, "consumerGroup", "bad"+mark), nil).Code)
+			require.Equal(t, []string{"\x00", "\x01", "\x02"}, bodies(t, w.Led(remoting.PullMessage, with(pull, "consumerGroup", "few"+mark), nil)))
+			require.Equal(t, remoting.SubscriptionNotExist, w.Led(remoting.PullMessage, with(pull, "consumerGroup", "bad"+mark), nil).Code)
 		})
 	})
 	t.Run("hold", func(t *testing.T) {
-		c.each(t, 0, func(t *testing.T, w *wire) {
-			end := num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "held", "queueId": "0"}, nil), "offset")
+		c.each(t, 0, func(t *testing.T, w *Wire) {
+			end := num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "held", "queueId": "0"}, nil), "offset")
 			held := with(sql("held", "n = 7"), "sysFlag", "6", "suspendTimeoutMillis", "60000", "queueOffset", strconv.FormatInt(end, 10))
 			send := func(n string) {
-				w.ok(remoting.SendMessageV2, with(sendShort("held", 0), "i", "n\x01"+n+"\x02"), []byte(n))
+				w.OK(remoting.SendMessageV2, with(sendShort("held", 0), "i", "n\x01"+n+"\x02"), []byte(n))
 			}
 			// It wakes for what it wants.
-			waits := w.send(remoting.PullMessage, held, nil)
+			waits := w.Send(remoting.PullMessage, held, nil)
 			send("1")
 			send("7")
-			r := w.reply(waits)
+			r := w.Reply(waits)
 			if r.Code == remoting.PullRetryImmediately { // it came when 1 was there
-				r = w.led(remoting.PullMessage, with(held, "queueOffset", r.Ext["nextBeginOffset"]), nil)
+				r = w.Led(remoting.PullMessage, with(held, "queueOffset", r.Ext["nextBeginOffset"]), nil)
 			}
 			require.Equal(t, []string{"7"}, bodies(t, r))
 			require.EqualValues(t, end+2, num(t, r, "nextBeginOffset"))
@@ -126,9 +126,9 @@ func TestFiltersAreTheNodes(t *testing.T) {
 			for at := end + 2; !waited; at++ {
 				require.Less(t, at, end+12, "it never waits on")
 				begun := time.Now()
-				waits = w.send(remoting.PullMessage, with(held, "queueOffset", strconv.FormatInt(at, 10)), nil)
+				waits = w.Send(remoting.PullMessage, with(held, "queueOffset", strconv.FormatInt(at, 10)), nil)
 				send("2")
-				r = w.reply(waits)
+				r = w.Reply(waits)
 				require.Equal(t, remoting.PullRetryImmediately, r.Code)
 				require.EqualValues(t, at+1, num(t, r, "nextBeginOffset"))
 				waited = time.Since(begun) > 500*time.Millisecond
@@ -141,8 +141,8 @@ func TestFiltersCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 1, func(cfg *broker.Config) { cfg.NoPropertyFilter = true })
 	c.createTopic(t, topicOf("t", 1))
-	w := dialWire(t, c.listener(0, 0), 0)
-	r := w.led(remoting.PullMessage, sql("t", "a > 3"), nil)
+	w := DialWire(t, c.listener(0, 0), 0)
+	r := w.Led(remoting.PullMessage, sql("t", "a > 3"), nil)
 	require.Equal(t, remoting.SystemError, r.Code)
 	require.Contains(t, r.Remark, "no-property-filter")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

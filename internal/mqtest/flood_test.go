@@ -28,9 +28,9 @@ func TestHeldPullsDoNotStarveSends(t *testing.T) {
 	const pulls = 4500
 	held := with(pullOf("t", 0, 0), "sysFlag", "6", "suspendTimeoutMillis", "60000")
 	for _, at := range []int{leader, (leader + 1) % 3} {
-		var floods []*wire
+		var floods []*Wire
 		for range 3 { // together more than 4096 within the bound of each
-			w := dialWire(t, c.listener(at, 0), remoting.Binary)
+			w := DialWire(t, c.listener(at, 0), remoting.Binary)
 			w.opaque = 1 << 20
 			floods = append(floods, w)
 		}
@@ -49,14 +49,14 @@ func TestHeldPullsDoNotStarveSends(t *testing.T) {
 			require.NoError(t, err)
 			// As one of ours, which is told when the leader changed meanwhile, and asks again.
 			again := func() int32 {
-				return w.send(remoting.SendMessageV2, with(sendShort("other", 0), "rmq", "1"), []byte("x"))
+				return w.Send(remoting.SendMessageV2, with(sendShort("other", 0), "rmq", "1"), []byte("x"))
 			}
 			send := again()
 			go func() {
 				busy := 0
 				defer func() { done <- busy }()
 				for {
-					r, err := w.read()
+					r, err := w.Read()
 					switch {
 					case err != nil:
 						t.Error(err)
@@ -83,7 +83,7 @@ func TestHeldPullsDoNotStarveSends(t *testing.T) {
 			require.LessOrEqual(t, refused, pulls-2048, "only of the first connection's; the others had room")
 		}
 		// And on a connection of its own, through the node that holds them all.
-		own, r := dialWire(t, c.listener(at, 0), 0), (*remoting.Command)(nil)
+		own, r := DialWire(t, c.listener(at, 0), 0), (*remoting.Command)(nil)
 		for r == nil || r.Code == remoting.ServiceNotAvailable || r.Code == remoting.OutcomeUnknown {
 			r = own.ask(remoting.SendMessageV2, with(sendShort("other", 0), "rmq", "1"), []byte("y"))
 		}
@@ -102,9 +102,9 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 	// Two processors do all this: heartbeats as in real clusters.
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.Heartbeat = 0 })
 	c.createTopic(t, topicOf("t", 1))
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	for range 64 {
-		w.ok(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 16<<10))
+		w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 16<<10))
 	}
 	ports := []string{c.Nodes[0].Addresses().NameServer, c.listener(0, 0), c.listener(1, 1), c.listener(2, 0)}
 	stop := make(chan struct{})
@@ -170,7 +170,7 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 		return nil
 	})
 	for i := range 20 {
-		w := dialWire(t, c.listener(i%3, 0), byte(i%2))
+		w := DialWire(t, c.listener(i%3, 0), byte(i%2))
 		mine := with(sendShort("t", 0), "pid", fmt.Sprintf("%032x", i), "pep", "0", "seq", "0")
 		for w.ask(remoting.SendMessageV2, mine, []byte("x")).Code != remoting.OK { // as clients of ours do
 		}

@@ -24,8 +24,8 @@ func TestAMemberThatLeavesWithItsNodeBlocksNothing(t *testing.T) {
 	leaves := c.share(ctx, "g", "t", client.Average())
 	c.until("they share the queues", func() bool { n := stays.Stats().Queues; return n < 15 && n+leaves.Stats().Queues == 15 })
 	list := func(node int) (ids remoting.ConsumerList) {
-		w := dialWire(t, c.listener(node, 0), 0)
-		require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil).Body, &ids))
+		w := DialWire(t, c.listener(node, 0), 0)
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil).Body, &ids))
 		return ids
 	}
 	for i := range c.Nodes {
@@ -70,26 +70,26 @@ func TestALeaveCountsForItsRunOnly(t *testing.T) {
 	leave := func(joined string) fields {
 		return fields{"clientID": "me", "consumerGroup": "g", "joined": joined}
 	}
-	at, other := dialWire(t, c.listener(0, 0), 0), dialWire(t, c.listener(1, 0), 0)
+	at, other := DialWire(t, c.listener(0, 0), 0), DialWire(t, c.listener(1, 0), 0)
 	is := func(member bool) {
 		t.Helper()
 		for i := range c.Nodes {
-			w := dialWire(t, c.listener(i, 0), 0)
+			w := DialWire(t, c.listener(i, 0), 0)
 			c.until("all nodes have heard", func() bool {
 				r := w.ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil)
 				return (r.Code == remoting.OK) == member
 			})
 		}
 	}
-	at.ok(remoting.Heartbeat, nil, beat(100))
+	at.OK(remoting.Heartbeat, nil, beat(100))
 	is(true)
-	other.ok(remoting.UnregisterClient, leave("99"), nil)
-	at.ok(remoting.Heartbeat, nil, beat(100))
+	other.OK(remoting.UnregisterClient, leave("99"), nil)
+	at.OK(remoting.Heartbeat, nil, beat(100))
 	is(true)
-	other.ok(remoting.UnregisterClient, leave("100"), nil) // another node than it was connected to
+	other.OK(remoting.UnregisterClient, leave("100"), nil) // another node than it was connected to
 	is(false)
-	at.ok(remoting.Heartbeat, nil, beat(100))
+	at.OK(remoting.Heartbeat, nil, beat(100))
 	is(false)
-	at.ok(remoting.Heartbeat, nil, beat(101))
+	at.OK(remoting.Heartbeat, nil, beat(101))
 	is(true)
 }

@@ -29,17 +29,17 @@ func TestAClusterUsesWhatAllItsNodesKnow(t *testing.T) {
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
 	send := func() fields {
 		t.Helper()
-		w := dialWire(t, c.listener(0, 0), remoting.Binary)
-		off := num(t, w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x")), "queueOffset")
-		given := records(t, w.ok(remoting.PullMessage, pullOf("t", 0, off), nil).Body)
+		w := DialWire(t, c.listener(0, 0), remoting.Binary)
+		off := num(t, w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x")), "queueOffset")
+		given := Records(t, w.OK(remoting.PullMessage, pullOf("t", 0, off), nil).Body)
 		require.Len(t, given, 1)
 		return fields{"group": "g", "offset": strconv.FormatInt(given[0].PhysicalOffset(), 10), "delayLevel": "5", "rmq": "1", "delivery": "00000000000000a7"}
 	}
 	again := func(of fields) string {
 		t.Helper()
-		w := dialWire(t, c.listener(0, 0), remoting.Binary)
-		w.ok(remoting.ConsumerSendMessageBack, of, nil)
-		return w.ok(remoting.ConsumerSendMessageBack, of, nil).Ext["dup"]
+		w := DialWire(t, c.listener(0, 0), remoting.Binary)
+		w.OK(remoting.ConsumerSendMessageBack, of, nil)
+		return w.OK(remoting.ConsumerSendMessageBack, of, nil).Ext["dup"]
 	}
 	for i := range c.Nodes {
 		if i == 2 { // the last: those that know more get to lead the catalogue, and look again

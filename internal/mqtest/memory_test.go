@@ -29,9 +29,9 @@ func TestHostileClientsCostNoMoreMemoryThanTheSettingsSay(t *testing.T) {
 	})
 	settings := broker.Config{MaxConnections: 70, MaxRequestBytes: 16 << 20, MaxReplyBytes: 16 << 20}
 	c.createTopic(t, topicOf("t", 1))
-	honest := dialWire(t, c.listener(0, 0), 0)
+	honest := DialWire(t, c.listener(0, 0), 0)
 	for range 64 {
-		honest.ok(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 64<<10))
+		honest.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 64<<10))
 	}
 	held := func() int64 { // what is alive, after a collection
 		runtime.GC()

@@ -131,14 +131,14 @@ func TestTheOldHolderOfAQueueIsFenced(t *testing.T) {
 	c.createTopic(t, topicOf("t", 1))
 	const slot = 0
 	leader := c.leader("t", slot)
-	w := dialWire(t, c.listener((leader+1)%3, slot), remoting.JSON)
+	w := DialWire(t, c.listener((leader+1)%3, slot), remoting.JSON)
 	for range 3 {
-		w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+		w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
 	}
 	mq := remoting.MessageQueue{Topic: "t", BrokerName: "raftmq-0", QueueID: 0}
 	lock := func(client string) string {
 		var reply remoting.LockReply
-		require.NoError(t, remoting.DecodeBody(w.ok(remoting.LockBatchMQ, fields{"rmq": "1"}, lockOf(client, "g", mq)).Body, &reply))
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.LockBatchMQ, fields{"rmq": "1"}, lockOf(client, "g", mq)).Body, &reply))
 		require.Len(t, reply.Epochs, 1)
 		return strconv.FormatUint(reply.Epochs[0], 10)
 	}
@@ -150,28 +150,28 @@ func TestTheOldHolderOfAQueueIsFenced(t *testing.T) {
 	}
 	old := lock("old")
 	require.Equal(t, old, lock("old"), "prolonged under the same epoch")
-	w.ok(remoting.PullMessage, held("old", old, 0), nil)
-	w.ok(remoting.UpdateConsumerOffset, commit("old", old, 1), nil)
-	waits := dialWire(t, c.listener(leader, slot), remoting.Binary)
-	waiting := waits.send(remoting.PullMessage, with(held("old", old, 3), "sysFlag", "6", "suspendTimeoutMillis", "20000"), nil)
-	w.ok(remoting.UnlockBatchMQ, nil, lockOf("old", "g", mq))
+	w.OK(remoting.PullMessage, held("old", old, 0), nil)
+	w.OK(remoting.UpdateConsumerOffset, commit("old", old, 1), nil)
+	waits := DialWire(t, c.listener(leader, slot), remoting.Binary)
+	waiting := waits.Send(remoting.PullMessage, with(held("old", old, 3), "sysFlag", "6", "suspendTimeoutMillis", "20000"), nil)
+	w.OK(remoting.UnlockBatchMQ, nil, lockOf("old", "g", mq))
 	next := lock("new")
 	fenced := func() {
 		for i := range c.Nodes {
 			if c.Nodes[i] == nil {
 				continue
 			}
-			x := dialWire(t, c.listener(i, slot), byte(i%2))
-			require.Equal(t, remoting.IllegalOperation, x.led(remoting.PullMessage, held("old", old, 0), nil).Code)
-			require.Equal(t, remoting.IllegalOperation, x.led(remoting.PullMessage, held("old", next, 0), nil).Code)
-			require.Equal(t, remoting.IllegalOperation, x.led(remoting.UpdateConsumerOffset, commit("old", old, 2), nil).Code)
-			x.ok(remoting.PullMessage, held("new", next, 0), nil)
+			x := DialWire(t, c.listener(i, slot), byte(i%2))
+			require.Equal(t, remoting.IllegalOperation, x.Led(remoting.PullMessage, held("old", old, 0), nil).Code)
+			require.Equal(t, remoting.IllegalOperation, x.Led(remoting.PullMessage, held("old", next, 0), nil).Code)
+			require.Equal(t, remoting.IllegalOperation, x.Led(remoting.UpdateConsumerOffset, commit("old", old, 2), nil).Code)
+			x.OK(remoting.PullMessage, held("new", next, 0), nil)
 		}
 	}
 	fenced()
-	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
-	require.Equal(t, remoting.IllegalOperation, waits.reply(waiting).Code, "it waited since before")
+	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	require.Equal(t, remoting.IllegalOperation, waits.Reply(waiting).Code, "it waited since before")
 	c.Stop(leader)
 	fenced()
-	w.ok(remoting.UpdateConsumerOffset, commit("new", next, 2), nil)
+	w.OK(remoting.UpdateConsumerOffset, commit("new", next, 2), nil)
 }

@@ -14,10 +14,10 @@ import (
 
 // unanswered asks other things over the connection and finds that one request has
 // got no answer meanwhile, and that the connection is fine.
-func (w *wire) unanswered(opaque int32) {
+func (w *Wire) unanswered(opaque int32) {
 	w.t.Helper()
 	for range 50 {
-		w.ok(remoting.GetBrokerClusterInfo, nil, nil)
+		w.OK(remoting.GetBrokerClusterInfo, nil, nil)
 	}
 	require.Nil(w.t, w.early[opaque], "an answer, which a stock client takes for 'not stored'")
 }
@@ -34,8 +34,8 @@ func (c *Cluster) cutOff(i int) {
 // ends are the ends of a queue by what the cluster says when it is whole.
 func (c *Cluster) end(slot int, topic string, queue int) int64 {
 	c.t.Helper()
-	w := dialWire(c.t, c.listener((c.leader(topic, slot)+1)%3, slot), 0)
-	return num(c.t, w.ok(remoting.GetMaxOffset, fields{"topic": topic, "queueId": strconv.Itoa(queue)}, nil), "offset")
+	w := DialWire(c.t, c.listener((c.leader(topic, slot)+1)%3, slot), 0)
+	return num(c.t, w.OK(remoting.GetMaxOffset, fields{"topic": topic, "queueId": strconv.Itoa(queue)}, nil), "offset")
 }
 
 // A leader that is cut off has proposed what it cannot commit: whether it is
@@ -53,31 +53,31 @@ func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
 	}
 	c.until("the preferred node leads", func() bool { return c.leader("t", slot) == slot }) // no leader is handing over, then
 	at := slot
-	w := dialWire(t, c.listener(at, slot), remoting.JSON)
-	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
+	w := DialWire(t, c.listener(at, slot), remoting.JSON)
+	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
 	var stock, long, named int32
 	var r *remoting.Command
 	rounds := int64(0)
 	for r == nil || r.Code == remoting.ServiceNotAvailable && rounds < 10 { // it had noticed: this machine is slow
 		if rounds++; rounds > 1 {
 			c.Net.HealAll()
-			w.led(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
+			w.Led(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
 			c.until("the preferred node leads", func() bool { return c.leader("t", slot) == slot })
 		}
 		for i := range c.Nodes { // the others from each other too: they would elect another leader, and gossip tells of it
 			c.cutOff(i)
 		}
 		// Asked before the node notices; the one who is told is asked last.
-		stock = w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
-		long = w.send(remoting.SendMessage, sendLong("t", 0), []byte("stock"))
-		named = w.send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", strconv.FormatInt(rounds, 10), "seq", "0"), []byte("named"))
-		r = w.reply(w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours")))
+		stock = w.Send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
+		long = w.Send(remoting.SendMessage, sendLong("t", 0), []byte("stock"))
+		named = w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", strconv.FormatInt(rounds, 10), "seq", "0"), []byte("named"))
+		r = w.Reply(w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours")))
 	}
 	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
 	w.unanswered(stock)
 	w.unanswered(long)
 	// The node looks for another leader to ask again: it must not end with "no leader".
-	r = w.reply(named)
+	r = w.Reply(named)
 	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
 	// Once it knows that it does not lead, it is certain.
 	c.until("the old leader steps down", func() bool {
@@ -109,30 +109,30 @@ func TestAnAnswerLostBetweenNodesIsNotARefusal(t *testing.T) {
 	const slot = 0
 	leader := c.leader("t", slot)
 	via := (leader + 1) % 3
-	w := dialWire(t, c.listener(via, slot), remoting.Binary)
-	w.ok(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
+	w := DialWire(t, c.listener(via, slot), remoting.Binary)
+	w.OK(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
 	for i := range 2 { // the paths are open, and the follower follows
-		r := w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
+		r := w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("before"))
 		require.EqualValues(t, i, num(t, r, "queueOffset"))
 	}
 	c.Net.Hang(c.names[leader], c.names[via]) // what the leader says does not arrive
-	stock := w.send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
-	ours := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours"))
-	named := w.send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
-	read := w.send(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
-	direct := dialWire(t, c.listener(leader, slot), remoting.Binary)
+	stock := w.Send(remoting.SendMessageV2, sendShort("t", 0), []byte("stock"))
+	ours := w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("ours"))
+	named := w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
+	read := w.Send(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)
+	direct := DialWire(t, c.listener(leader, slot), remoting.Binary)
 	c.until("the leader has stored all three", func() bool {
-		return num(t, direct.ok(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset") == 5
+		return num(t, direct.OK(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset") == 5
 	})
 	c.cutOff(via)
-	r := w.reply(ours)
+	r := w.Reply(ours)
 	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
 	w.unanswered(stock)
-	r = w.reply(read)
+	r = w.Reply(read)
 	require.Equal(t, remoting.ServiceNotAvailable, r.Code, "nothing was done by it, whatever was lost: %s", r.Remark)
 	c.Net.HealAll()
-	if r = w.reply(named); r.Code == remoting.OutcomeUnknown { // the cut outlasted its patience: as a client does
-		r = w.ok(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
+	if r = w.Reply(named); r.Code == remoting.OutcomeUnknown { // the cut outlasted its patience: as a client does
+		r = w.OK(remoting.SendMessageV2, with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", "0"), []byte("named"))
 	}
 	require.Equal(t, remoting.OK, r.Code, r.Remark)
 	require.Equal(t, "1", r.Ext["dup"])
@@ -176,19 +176,19 @@ func TestALockSurvivesItsLeader(t *testing.T) {
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	q := remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "t"}
-	granted := func(w *wire, client string) int {
+	granted := func(w *Wire, client string) int {
 		var got remoting.LockReply
-		require.NoError(t, remoting.DecodeBody(w.ok(remoting.LockBatchMQ, nil, lockOf(client, "g", q)).Body, &got))
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.LockBatchMQ, nil, lockOf(client, "g", q)).Body, &got))
 		return len(got.LockOKMQSet)
 	}
 	leader := c.leader("t", 0)
-	require.Equal(t, 1, granted(dialWire(t, c.listener(leader, 0), 0), "a"))
+	require.Equal(t, 1, granted(DialWire(t, c.listener(leader, 0), 0), "a"))
 	c.Stop(leader)
-	w := dialWire(t, c.listener((leader+1)%3, 0), 0)
+	w := DialWire(t, c.listener((leader+1)%3, 0), 0)
 	c.until("the holder has it still", func() bool { return granted(w, "a") == 1 })
 	require.Zero(t, granted(w, "b"))
-	require.Zero(t, granted(dialWire(t, c.listener((leader+2)%3, 0), 0), "b"))
-	w.ok(remoting.UnlockBatchMQ, nil, lockOf("a", "g", q))
+	require.Zero(t, granted(DialWire(t, c.listener((leader+2)%3, 0), 0), "b"))
+	w.OK(remoting.UnlockBatchMQ, nil, lockOf("a", "g", q))
 	require.Equal(t, 1, granted(w, "b"))
 }
 
@@ -199,8 +199,8 @@ func TestALeaderThatIsCutOffDoesNotSayWhereAQueueEnds(t *testing.T) {
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	leader := c.leader("t", 0)
-	w := dialWire(t, c.listener(leader, 0), 0)
-	w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	w := DialWire(t, c.listener(leader, 0), 0)
+	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
 	r := w.ask(remoting.PullMessage, pullOf("t", 0, 1), nil)
 	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
 	require.EqualValues(t, 1, num(t, r, "maxOffset"))
@@ -219,34 +219,34 @@ func TestAHeldPullIsAnsweredWhenItsLeaderGoes(t *testing.T) {
 	c.createTopic(t, topicOf("t", 1))
 	held := with(pullOf("t", 0, 1), "sysFlag", "6", "suspendTimeoutMillis", "60000")
 	leader := c.leader("t", 0)
-	at := dialWire(t, c.listener(leader, 0), 0)
-	at.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
-	away := dialWire(t, c.listener((leader+1)%3, 0), 0)
-	here, there := at.send(remoting.PullMessage, held, nil), away.send(remoting.PullMessage, held, nil)
-	for _, w := range []*wire{at, away} { // both are held by now
-		w.ok(remoting.PullMessage, pullOf("t", 0, 0), nil)
+	at := DialWire(t, c.listener(leader, 0), 0)
+	at.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	away := DialWire(t, c.listener((leader+1)%3, 0), 0)
+	here, there := at.Send(remoting.PullMessage, held, nil), away.Send(remoting.PullMessage, held, nil)
+	for _, w := range []*Wire{at, away} { // both are held by now
+		w.OK(remoting.PullMessage, pullOf("t", 0, 0), nil)
 	}
 	// The node that sent a pull on lets go of it when it stops.
 	stops := (leader + 2) % 3
-	w := dialWire(t, c.listener(stops, 0), 0)
-	forwarded := w.send(remoting.PullMessage, held, nil)
-	w.ok(remoting.PullMessage, pullOf("t", 0, 0), nil)
+	w := DialWire(t, c.listener(stops, 0), 0)
+	forwarded := w.Send(remoting.PullMessage, held, nil)
+	w.OK(remoting.PullMessage, pullOf("t", 0, 0), nil)
 	c.Stop(stops)
-	r := w.reply(forwarded)
+	r := w.Reply(forwarded)
 	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
 	c.Run(stops)
 	c.Await(stops)
 	c.Stop(leader)
-	r = at.reply(here)
+	r = at.Reply(here)
 	require.Equal(t, remoting.PullNotFound, r.Code, r.Remark)
 	require.EqualValues(t, 1, num(t, r, "nextBeginOffset"))
 	// The other is held on by the next leader, until something comes.
 	next := c.leader("t", 0)
-	dialWire(t, c.listener(next, 0), 0).ok(remoting.SendMessageV2, sendShort("t", 0), []byte("y"))
-	r = away.reply(there)
+	DialWire(t, c.listener(next, 0), 0).OK(remoting.SendMessageV2, sendShort("t", 0), []byte("y"))
+	r = away.Reply(there)
 	if r.Code == remoting.PullNotFound { // it was answered meanwhile
 		r = away.ask(remoting.PullMessage, held, nil)
 	}
 	require.Equal(t, remoting.OK, r.Code, r.Remark)
-	require.Equal(t, "y", string(records(t, r.Body)[0].Body()))
+	require.Equal(t, "y", string(Records(t, r.Body)[0].Body()))
 }

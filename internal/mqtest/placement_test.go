@@ -50,16 +50,16 @@ func TestRulesChooseTheQueue(t *testing.T) {
 				if c.Nodes[node] == nil {
 					continue
 				}
-				w := dialWire(t, c.listener(node, i%3), byte(i%2))
+				w := DialWire(t, c.listener(node, i%3), byte(i%2))
 				props := "KEYS\x01" + key + " more\x02"
 				long, short := with(sendLong("t", i%2), "properties", props), with(sendShort("t", i%2), "i", props, "n", brokerNameOf(i))
 				for code, ext := range map[remoting.Code]fields{remoting.SendMessage: long, remoting.SendMessageV2: short} {
-					r := w.ok(code, ext, []byte("stock"))
+					r := w.OK(code, ext, []byte("stock"))
 					require.EqualValues(t, want/3, num(t, r, "queueId"))
 					_, physical, err := message.ParseOffsetID(r.Ext["msgId"])
 					require.NoError(t, err)
-					at := dialWire(t, c.listener(node, want%3), 0).ok(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(physical, 10)}, nil)
-					rec := records(t, at.Body)[0]
+					at := DialWire(t, c.listener(node, want%3), 0).OK(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(physical, 10)}, nil)
+					rec := Records(t, at.Body)[0]
 					require.Equal(t, []any{int32(want / 3), num(t, r, "queueOffset")}, []any{rec.QueueID(), int64(rec.QueueOffset())})
 				}
 			}
@@ -73,24 +73,24 @@ func TestRulesChooseTheQueue(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{5, queues["order-1"], 5}, []int{rs[0].Queue, rs[1].Queue, rs[2].Queue})
 
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	batch := func(tags ...string) (b []byte) {
 		for _, tag := range tags {
 			b = message.AppendBatchMessage(b, message.BatchMessage{Body: []byte("b"), Properties: "TAGS\x01" + tag + "\x02"})
 		}
 		return b
 	}
-	r := w.ok(remoting.SendBatchMessage, with(sendShort("t", 0), "m", "true"), batch("vip", "vip"))
+	r := w.OK(remoting.SendBatchMessage, with(sendShort("t", 0), "m", "true"), batch("vip", "vip"))
 	require.EqualValues(t, 1, num(t, r, "queueId"))
 	r = w.ask(remoting.SendBatchMessage, with(sendShort("t", 0), "m", "true"), batch("vip", "other"))
 	require.Equal(t, remoting.MessageIllegal, r.Code)
 	require.Contains(t, r.Remark, "several queues")
 
 	// A stock transaction: its half goes where the message would, and is decided there.
-	r = w.ok(remoting.SendMessage, with(sendLong("t", 0), "sysFlag", "4", "properties", "TRAN_MSG\x01true\x02PGROUP\x01shop\x02TAGS\x01vip\x02UNIQ_KEY\x01TX\x02"), []byte("half"))
+	r = w.OK(remoting.SendMessage, with(sendLong("t", 0), "sysFlag", "4", "properties", "TRAN_MSG\x01true\x02PGROUP\x01shop\x02TAGS\x01vip\x02UNIQ_KEY\x01TX\x02"), []byte("half"))
 	_, half, err := message.ParseOffsetID(r.Ext["msgId"])
 	require.NoError(t, err)
-	w.oneway(remoting.EndTransaction, fields{"producerGroup": "shop", "tranStateTableOffset": r.Ext["queueOffset"], "commitLogOffset": strconv.FormatInt(half, 10), "commitOrRollback": "8", "fromTransactionCheck": "false", "msgId": "TX"}, nil)
+	w.Oneway(remoting.EndTransaction, fields{"producerGroup": "shop", "tranStateTableOffset": r.Ext["queueOffset"], "commitLogOffset": strconv.FormatInt(half, 10), "commitOrRollback": "8", "fromTransactionCheck": "false", "msgId": "TX"}, nil)
 	c.until("the transaction is committed", func() bool {
 		life, err := a.Explain(ctx, "t", "TX")
 		return err == nil && len(life.Steps) == 2 && life.Steps[1].Broker == "raftmq-2" && life.Steps[1].QueueID == 1
@@ -129,7 +129,7 @@ func TestRulesChooseTheQueue(t *testing.T) {
 func (c *Cluster) heard(t *testing.T, topic string) {
 	t.Helper()
 	for i := range c.Nodes {
-		dialWire(t, c.listener(i, 0), 0).ok(remoting.GetTopicConfig, fields{"topic": topic}, nil)
+		DialWire(t, c.listener(i, 0), 0).OK(remoting.GetTopicConfig, fields{"topic": topic}, nil)
 	}
 }
 
@@ -215,9 +215,9 @@ func TestQueuesShrinkAndGrow(t *testing.T) {
 	}
 	require.NoError(t, a.UpdateTopic(ctx, client.TopicConfig{Name: "t", WriteQueues: 1, ReadQueues: 3}))
 	c.heard(t, "t")
-	w := dialWire(t, c.listener(2, 1), 0)
+	w := DialWire(t, c.listener(2, 1), 0)
 	for i := range 4 { // a stock client that knows nothing of it yet
-		r := w.ok(remoting.SendMessage, sendLong("t", 2-i%2), []byte("late"+strconv.Itoa(i)))
+		r := w.OK(remoting.SendMessage, sendLong("t", 2-i%2), []byte("late"+strconv.Itoa(i)))
 		require.EqualValues(t, 0, num(t, r, "queueId"), "stored in a queue that is still written")
 	}
 	fresh := c.Client()

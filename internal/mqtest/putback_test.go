@@ -29,46 +29,46 @@ func TestAMessageIsPutBackOnceThoughTheAnswerIsLost(t *testing.T) {
 	const slot = 0
 	leader := c.leader("t", slot)
 	via := (leader + 1) % 3
-	direct := dialWire(t, c.listener(leader, slot), remoting.Binary)
+	direct := DialWire(t, c.listener(leader, slot), remoting.Binary)
 	for range 2 {
-		direct.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+		direct.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
 	}
-	given := records(t, direct.ok(remoting.PullMessage, pullOf("t", 0, 0), nil).Body)
+	given := Records(t, direct.OK(remoting.PullMessage, pullOf("t", 0, 0), nil).Body)
 	require.Len(t, given, 2)
 	back := func(of int, more ...string) fields {
 		return with(fields{"group": "g", "offset": strconv.FormatInt(given[of].PhysicalOffset(), 10), "delayLevel": "5", "originTopic": "t", "maxReconsumeTimes": "16"}, more...)
 	}
 	ours := back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a7")
-	retries := func(w *wire) int64 {
-		return num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "%RETRY%g", "queueId": "0"}, nil), "offset")
+	retries := func(w *Wire) int64 {
+		return num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "%RETRY%g", "queueId": "0"}, nil), "offset")
 	}
-	w := dialWire(t, c.listener(via, slot), remoting.Binary)
-	w.ok(remoting.ConsumerSendMessageBack, back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a6"), nil) // the paths are open, and the group is known
+	w := DialWire(t, c.listener(via, slot), remoting.Binary)
+	w.OK(remoting.ConsumerSendMessageBack, back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a6"), nil) // the paths are open, and the group is known
 	require.EqualValues(t, 1, retries(w))
 
 	c.Net.Hang(c.names[leader], c.names[via]) // what the leader says does not arrive
-	stock := w.send(remoting.ConsumerSendMessageBack, back(1), nil)
-	asked := w.send(remoting.ConsumerSendMessageBack, ours, nil)
+	stock := w.Send(remoting.ConsumerSendMessageBack, back(1), nil)
+	asked := w.Send(remoting.ConsumerSendMessageBack, ours, nil)
 	c.until("the leader has put it back", func() bool { return retries(direct) == 2 })
 	c.cutOff(via)
-	r := w.reply(asked)
+	r := w.Reply(asked)
 	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
 	w.unanswered(stock)
 	c.Net.HealAll()
 	c.Await(via)
 
-	again := func(w *wire) {
+	again := func(w *Wire) {
 		t.Helper()
-		r := w.ok(remoting.ConsumerSendMessageBack, ours, nil)
+		r := w.OK(remoting.ConsumerSendMessageBack, ours, nil)
 		require.Equal(t, "1", r.Ext["dup"])
-		r = w.ok(remoting.ConsumerSendMessageBack, back(1), nil)
+		r = w.OK(remoting.ConsumerSendMessageBack, back(1), nil)
 		require.Equal(t, "1", r.Ext["dup"], "it comes in a minute")
 		require.EqualValues(t, 2, retries(w))
 	}
 	again(w)
 	leader = c.leader("t", slot)
 	c.Stop(leader)
-	again(dialWire(t, c.listener((leader+1)%3, slot), remoting.JSON))
+	again(DialWire(t, c.listener((leader+1)%3, slot), remoting.JSON))
 	c.Run(leader)
 	for i := range c.Nodes {
 		if i != leader {
@@ -79,7 +79,7 @@ func TestAMessageIsPutBackOnceThoughTheAnswerIsLost(t *testing.T) {
 	for i := range c.Nodes {
 		c.Await(i)
 	}
-	again(dialWire(t, c.listener(via, slot), remoting.JSON))
+	again(DialWire(t, c.listener(via, slot), remoting.JSON))
 }
 
 // losing is a connection that ends, after what asks for a put-back for the first time has

@@ -157,11 +157,11 @@ func TestWhatIsKnownOfRequestsWithoutReply(t *testing.T) {
 func TestRepliesGoToTheRequestersConnection(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	asks := dialWire(t, c.listener(1, 0), 0)
-	asks.ok(remoting.Heartbeat, nil, heartbeatOf("me@1", "g"))
+	asks := DialWire(t, c.listener(1, 0), 0)
+	asks.OK(remoting.Heartbeat, nil, heartbeatOf("me@1", "g"))
 	topic := message.ReplyTopic(c.Name)
-	c.each(t, 2, func(t *testing.T, w *wire) {
-		route := w.ok(remoting.GetRouteByTopic, fields{"topic": topic}, nil)
+	c.each(t, 2, func(t *testing.T, w *Wire) {
+		route := w.OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil)
 		require.Contains(t, string(route.Body), `"writeQueueNums":1`)
 		for _, form := range []struct {
 			code remoting.Code
@@ -170,7 +170,7 @@ func TestRepliesGoToTheRequestersConnection(t *testing.T) {
 			{remoting.SendReplyMessage, with(sendLong(topic, 0), "properties", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02TTL\x013\x02MSG_TYPE\x01reply\x02", "sysFlag", "1")},
 			{remoting.SendReplyMessageV2, with(sendShort(topic, 0), "i", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02TTL\x013000\x02MSG_TYPE\x01reply")},
 		} {
-			opaque := w.send(form.code, form.ext, []byte("reply"))
+			opaque := w.Send(form.code, form.ext, []byte("reply"))
 			push := asks.waitPush(remoting.PushReplyMessageToClient)
 			var h remoting.PushReplyHeader
 			require.NoError(t, h.Decode(push.Ext))
@@ -180,13 +180,13 @@ func TestRepliesGoToTheRequestersConnection(t *testing.T) {
 			require.NotEmpty(t, props[message.PropPushTime])
 			require.Equal(t, w.nc.LocalAddr().String(), h.BornHost)
 			asks.respond(push, remoting.OK)
-			r := w.reply(opaque)
+			r := w.Reply(opaque)
 			require.Equal(t, remoting.OK, r.Code, r.Remark)
 			require.Equal(t, []string{"0", "0", "0"}, []string{r.Ext["msgId"], r.Ext["queueId"], r.Ext["queueOffset"]})
 
-			opaque = w.send(form.code, form.ext, []byte("reply"))
+			opaque = w.Send(form.code, form.ext, []byte("reply"))
 			asks.respond(asks.waitPush(remoting.PushReplyMessageToClient), remoting.ConsumerNotOnline)
-			require.Equal(t, remoting.SystemError, w.reply(opaque).Code, "stock clients know no other")
+			require.Equal(t, remoting.SystemError, w.Reply(opaque).Code, "stock clients know no other")
 		}
 		bad := with(sendLong(topic, 0), "properties", "CORRELATION_ID\x01c1\x02")
 		require.Equal(t, remoting.InvalidParameter, w.ask(remoting.SendReplyMessage, bad, nil).Code)
@@ -197,7 +197,7 @@ func TestRepliesGoToTheRequestersConnection(t *testing.T) {
 	})
 	// A requester that does not answer: clients of ours are told that it is not known,
 	// others are not answered.
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	ext := with(sendShort(topic, 0), "i", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02", "rmq", "1")
 	require.Equal(t, remoting.OutcomeUnknown, w.ask(remoting.SendReplyMessageV2, ext, nil).Code)
 	asks.waitPush(remoting.PushReplyMessageToClient)

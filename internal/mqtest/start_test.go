@@ -15,15 +15,15 @@ func TestANodeThatStartsKnowsTheMembersOfGroups(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
-	var members []*wire
+	var members []*Wire
 	for i, name := range []string{"c0", "c1", "c2"} {
-		w := dialWire(t, c.listener(i, 0), 0)
-		w.ok(remoting.Heartbeat, nil, heartbeatOf(name, "g", "t"))
+		w := DialWire(t, c.listener(i, 0), 0)
+		w.OK(remoting.Heartbeat, nil, heartbeatOf(name, "g", "t"))
 		members = append(members, w)
 	}
 	list := func(i int) []string {
 		var l remoting.ConsumerList
-		r := dialWire(t, c.listener(i, 0), 0).ok(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil)
+		r := DialWire(t, c.listener(i, 0), 0).OK(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil)
 		require.NoError(t, remoting.DecodeBody(r.Body, &l))
 		return l.ConsumerIDList
 	}
@@ -35,13 +35,13 @@ func TestANodeThatStartsKnowsTheMembersOfGroups(t *testing.T) {
 	got := list(2)
 	require.Contains(t, got, "c0")
 	require.Contains(t, got, "c1")
-	r := dialWire(t, c.listener(2, 0), 0).ask(remoting.PullMessage, with(pullOf("t", 0, 0), "sysFlag", "0", "subscription", ""), nil)
+	r := DialWire(t, c.listener(2, 0), 0).ask(remoting.PullMessage, with(pullOf("t", 0, 0), "sysFlag", "0", "subscription", ""), nil)
 	require.NotEqual(t, remoting.SubscriptionNotExist, r.Code, "a subscription that others know")
 	for i := range 2 {
 		require.Equal(t, []string{"c0", "c1", "c2"}, list(i))
 	}
 	c.Await(2)
-	w := dialWire(t, c.listener(2, 0), 0)
-	w.ok(remoting.Heartbeat, nil, heartbeatOf("c2", "g", "t"))
+	w := DialWire(t, c.listener(2, 0), 0)
+	w.OK(remoting.Heartbeat, nil, heartbeatOf("c2", "g", "t"))
 	c.until("all know all again", func() bool { return len(list(2)) == 3 })
 }

@@ -95,7 +95,7 @@ func TestAMemberThatSharesOtherwiseIsRefused(t *testing.T) {
 		require.True(t, all(), "it was never given a queue")
 	}
 	for i := range c.Nodes {
-		w := dialWire(t, c.listener(i, 0), 0)
+		w := DialWire(t, c.listener(i, 0), 0)
 		r := w.ask(remoting.Heartbeat, nil, heartbeatOf("stock", "g", "t"))
 		require.Equal(t, remoting.InvalidParameter, r.Code)
 		require.Contains(t, r.Remark, "all members of a group must use the same strategy")
@@ -106,7 +106,7 @@ func TestAMemberThatSharesOtherwiseIsRefused(t *testing.T) {
 		m.stop()
 		require.NoError(t, <-m.end)
 	}
-	w := dialWire(t, c.listener(1, 0), 0)
+	w := DialWire(t, c.listener(1, 0), 0)
 	c.until("who is alone shares as it likes", func() bool {
 		r := w.ask(remoting.Heartbeat, nil, heartbeatOf("stock", "g", "t"))
 		return r.Code == remoting.OK

@@ -23,9 +23,9 @@ func prepared(topic, group string) fields {
 }
 
 // half sends one, and returns the decision about it that its reply allows.
-func (w *wire) half(topic, group string, body string) (end fields) {
+func (w *Wire) half(topic, group string, body string) (end fields) {
 	w.t.Helper()
-	r := w.ok(remoting.SendMessage, prepared(topic, group), []byte(body))
+	r := w.OK(remoting.SendMessage, prepared(topic, group), []byte(body))
 	require.Equal(w.t, "0102", r.Ext["transactionId"])
 	_, physical, err := message.ParseOffsetID(r.Ext["msgId"])
 	require.NoError(w.t, err)
@@ -36,18 +36,18 @@ func commit(end fields) fields   { return with(end, "commitOrRollback", "8") }
 func rollback(end fields) fields { return with(end, "commitOrRollback", "12") }
 
 // pulled are the messages of a queue.
-func (w *wire) pulled(topic string) []message.Record {
+func (w *Wire) pulled(topic string) []message.Record {
 	w.t.Helper()
-	r := w.led(remoting.PullMessage, pullOf(topic, 0, 0), nil)
+	r := w.Led(remoting.PullMessage, pullOf(topic, 0, 0), nil)
 	if r.Code == remoting.PullNotFound {
 		return nil
 	}
 	require.Equal(w.t, remoting.OK, r.Code, r.Remark)
-	return records(w.t, r.Body)
+	return Records(w.t, r.Body)
 }
 
 // sees waits until there are n messages, since a follower may be behind.
-func (c *Cluster) sees(w *wire, topic string, n int) (got []message.Record) {
+func (c *Cluster) sees(w *Wire, topic string, n int) (got []message.Record) {
 	c.t.Helper()
 	c.until("messages of "+topic, func() bool { got = w.pulled(topic); return len(got) >= n })
 	require.Len(c.t, got, n)
@@ -55,9 +55,9 @@ func (c *Cluster) sees(w *wire, topic string, n int) (got []message.Record) {
 }
 
 // producing says that a client of a group that only produces is at the other end.
-func (w *wire) producing(client, group string) {
+func (w *Wire) producing(client, group string) {
 	w.t.Helper()
-	w.ok(remoting.Heartbeat, nil, remoting.EncodeBody(remoting.HeartbeatData{ClientID: client, ProducerDataSet: []remoting.ProducerData{{GroupName: group}}}))
+	w.OK(remoting.Heartbeat, nil, remoting.EncodeBody(remoting.HeartbeatData{ClientID: client, ProducerDataSet: []remoting.ProducerData{{GroupName: group}}}))
 }
 
 // A half is seen by nobody until it is committed, by any node, on any slot's port,
@@ -69,26 +69,26 @@ func TestATransactionIsDecidedOnce(t *testing.T) {
 	c := Start(t, 3, nil)
 	c.createTopic(t, topicOf("t", 1))
 	const slot = 1
-	w := dialWire(t, c.listener(0, slot), remoting.JSON)
+	w := DialWire(t, c.listener(0, slot), remoting.JSON)
 	yes, no, later := w.half("t", "p", "yes"), w.half("t", "p", "no"), w.half("t", "p", "later")
 	require.Empty(t, w.pulled("t"))
-	require.Equal(t, remoting.NoPermission, w.led(remoting.EndTransaction, commit(with(yes, "producerGroup", "q")), nil).Code)
-	require.Equal(t, remoting.NoTransaction, w.led(remoting.EndTransaction, commit(with(yes, "tranStateTableOffset", no["tranStateTableOffset"])), nil).Code)
-	w.ok(remoting.EndTransaction, with(yes, "commitOrRollback", "0"), nil)
+	require.Equal(t, remoting.NoPermission, w.Led(remoting.EndTransaction, commit(with(yes, "producerGroup", "q")), nil).Code)
+	require.Equal(t, remoting.NoTransaction, w.Led(remoting.EndTransaction, commit(with(yes, "tranStateTableOffset", no["tranStateTableOffset"])), nil).Code)
+	w.OK(remoting.EndTransaction, with(yes, "commitOrRollback", "0"), nil)
 	require.Empty(t, w.pulled("t"))
 
 	for i := range c.Nodes {
-		x := dialWire(t, c.listener(i, (slot+i)%3), byte(i%2))
-		x.oneway(remoting.EndTransaction, commit(yes), nil)
-		r := x.ok(remoting.EndTransaction, commit(yes), nil)
+		x := DialWire(t, c.listener(i, (slot+i)%3), byte(i%2))
+		x.Oneway(remoting.EndTransaction, commit(yes), nil)
+		r := x.OK(remoting.EndTransaction, commit(yes), nil)
 		require.Equal(t, "0", r.Ext["queueOffset"])
 		require.Equal(t, "producer", r.Ext["by"])
-		r = x.led(remoting.EndTransaction, rollback(yes), nil)
+		r = x.Led(remoting.EndTransaction, rollback(yes), nil)
 		require.Equal(t, remoting.IllegalOperation, r.Code, r.Remark)
 		require.Equal(t, "8", r.Ext["commitOrRollback"], "what holds")
-		x.oneway(remoting.EndTransaction, rollback(no), nil)
-		x.ok(remoting.EndTransaction, rollback(no), nil)
-		r = x.led(remoting.EndTransaction, commit(no), nil)
+		x.Oneway(remoting.EndTransaction, rollback(no), nil)
+		x.OK(remoting.EndTransaction, rollback(no), nil)
+		r = x.Led(remoting.EndTransaction, commit(no), nil)
 		require.Equal(t, remoting.IllegalOperation, r.Code, r.Remark)
 	}
 	got := c.sees(w, "t", 1)
@@ -98,10 +98,10 @@ func TestATransactionIsDecidedOnce(t *testing.T) {
 	require.EqualValues(t, message.FlagCommitted, m.SysFlag&message.FlagTransactionMask)
 	require.Equal(t, yes["commitLogOffset"], strconv.FormatInt(m.PreparedTransactionOffset, 10))
 	require.EqualValues(t, 1700000000000, m.BornTimestamp)
-	require.Len(t, records(t, w.ok(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(m.PhysicalOffset, 10)}, nil).Body), 1)
-	require.NotEqual(t, remoting.OK, w.led(remoting.ViewMessageByID, fields{"offset": later["commitLogOffset"]}, nil).Code, "halves are not shown")
-	r := w.ok(remoting.QueryMessage, fields{"topic": "t", "key": "k1", "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
-	require.Len(t, records(t, r.Body), 1)
+	require.Len(t, Records(t, w.OK(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(m.PhysicalOffset, 10)}, nil).Body), 1)
+	require.NotEqual(t, remoting.OK, w.Led(remoting.ViewMessageByID, fields{"offset": later["commitLogOffset"]}, nil).Code, "halves are not shown")
+	r := w.OK(remoting.QueryMessage, fields{"topic": "t", "key": "k1", "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
+	require.Len(t, Records(t, r.Body), 1)
 
 	for i := range c.Nodes {
 		c.Stop(i)
@@ -113,10 +113,10 @@ func TestATransactionIsDecidedOnce(t *testing.T) {
 	for i := range c.Nodes {
 		c.Await(i)
 	}
-	w = dialWire(t, c.listener(2, slot), remoting.JSON)
-	w.ok(remoting.EndTransaction, commit(yes), nil)
-	require.Equal(t, remoting.IllegalOperation, w.led(remoting.EndTransaction, rollback(yes), nil).Code)
-	w.ok(remoting.EndTransaction, commit(later), nil)
+	w = DialWire(t, c.listener(2, slot), remoting.JSON)
+	w.OK(remoting.EndTransaction, commit(yes), nil)
+	require.Equal(t, remoting.IllegalOperation, w.Led(remoting.EndTransaction, rollback(yes), nil).Code)
+	w.OK(remoting.EndTransaction, commit(later), nil)
 	c.sees(w, "t", 2)
 }
 
@@ -131,10 +131,10 @@ func TestProducersAreAskedWhatBecameOfATransaction(t *testing.T) {
 	const slot = 2
 	leader := c.leader("t", slot)
 	others := []int{(leader + 1) % 3, (leader + 2) % 3}
-	sender := dialWire(t, c.listener(others[0], slot), remoting.JSON)
+	sender := DialWire(t, c.listener(others[0], slot), remoting.JSON)
 	first, second := sender.half("t", "p", "first"), sender.half("t", "p", "second")
-	list := func(w *wire, more ...string) (l remoting.TransactionList) {
-		r := w.ok(remoting.ListTransactions, with(fields{"topic": "t"}, more...), nil)
+	list := func(w *Wire, more ...string) (l remoting.TransactionList) {
+		r := w.OK(remoting.ListTransactions, with(fields{"topic": "t"}, more...), nil)
 		require.NoError(t, remoting.DecodeBody(r.Body, &l))
 		return l
 	}
@@ -143,9 +143,9 @@ func TestProducersAreAskedWhatBecameOfATransaction(t *testing.T) {
 
 	c.Stop(leader)
 	// On another slot's port of another node than the one that leads by then.
-	asked := dialWire(t, c.listener(others[1], 0), remoting.JSON)
+	asked := DialWire(t, c.listener(others[1], 0), remoting.JSON)
 	asked.producing("asked", "p")
-	answer := func(w *wire, push *remoting.Command, decision string) {
+	answer := func(w *Wire, push *remoting.Command, decision string) {
 		var h remoting.CheckTransactionHeader
 		require.NoError(t, h.Decode(push.Ext))
 		require.True(t, push.IsOneway())
@@ -156,8 +156,9 @@ func TestProducersAreAskedWhatBecameOfATransaction(t *testing.T) {
 		require.EqualValues(t, h.StateTableOffset, rec.QueueOffset())
 		group, _ := rec.Property(message.PropProducerGroup)
 		require.Equal(t, []string{"t", "p", "0102", "0102"}, []string{rec.Topic(), group, h.MsgID, h.TransactionID})
-		w.oneway(remoting.EndTransaction, fields{"producerGroup": "p", "tranStateTableOffset": push.Ext["tranStateTableOffset"], "commitLogOffset": push.Ext["commitLogOffset"],
+		w.Oneway(remoting.EndTransaction, fields{"producerGroup": "p", "tranStateTableOffset": push.Ext["tranStateTableOffset"], "commitLogOffset": push.Ext["commitLogOffset"],
 			"commitOrRollback": decision, "fromTransactionCheck": "true", "msgId": h.MsgID}, nil)
+
 	}
 	for done := false; !done; {
 		push := asked.waitPush(remoting.CheckTransactionState)
@@ -167,9 +168,9 @@ func TestProducersAreAskedWhatBecameOfATransaction(t *testing.T) {
 			answer(asked, push, "0")
 		}
 	}
-	sender = dialWire(t, c.listener(others[0], slot), remoting.JSON)
+	sender = DialWire(t, c.listener(others[0], slot), remoting.JSON)
 	require.Equal(t, "first", string(c.sees(sender, "t", 1)[0].Body()))
-	r := sender.ok(remoting.EndTransaction, commit(first), nil)
+	r := sender.OK(remoting.EndTransaction, commit(first), nil)
 	require.Equal(t, "check", r.Ext["by"])
 
 	c.until("the other is parked", func() bool { return list(sender).Parked == 1 })
@@ -180,15 +181,15 @@ func TestProducersAreAskedWhatBecameOfATransaction(t *testing.T) {
 	require.Equal(t, []any{"parked", "p", 2, slot}, []any{x.State, x.Group, x.Checks, x.Slot})
 	c.sees(sender, "t", 1)
 	one := fields{"slot": strconv.Itoa(slot), "offset": second["commitLogOffset"]}
-	r = asked.ok(remoting.ListTransactions, one, nil)
+	r = asked.OK(remoting.ListTransactions, one, nil)
 	require.NoError(t, remoting.DecodeBody(r.Body, &l))
 	rec, err := message.ParseRecord(l.Transactions[0].Record)
 	require.NoError(t, err)
 	require.Equal(t, "second", string(rec.Body()))
-	r = asked.ok(remoting.EndTransaction, fields{"operator": "true", "tranStateTableOffset": strconv.FormatInt(x.StateOffset, 10), "commitLogOffset": strconv.FormatInt(x.Offset, 10), "commitOrRollback": "8"}, nil)
+	r = asked.OK(remoting.EndTransaction, fields{"operator": "true", "tranStateTableOffset": strconv.FormatInt(x.StateOffset, 10), "commitLogOffset": strconv.FormatInt(x.Offset, 10), "commitOrRollback": "8"}, nil)
 	require.Equal(t, "operator", r.Ext["by"])
 	c.sees(sender, "t", 2)
-	r = asked.ok(remoting.ListTransactions, one, nil)
+	r = asked.OK(remoting.ListTransactions, one, nil)
 	require.NoError(t, remoting.DecodeBody(r.Body, &l))
 	require.Equal(t, []any{"committed", "operator"}, []any{l.Transactions[0].State, l.Transactions[0].DecidedBy})
 	l = list(sender)
@@ -196,9 +197,9 @@ func TestProducersAreAskedWhatBecameOfATransaction(t *testing.T) {
 
 	c.Run(leader)
 	c.Await(leader)
-	w := dialWire(t, c.listener(leader, slot), remoting.Binary)
+	w := DialWire(t, c.listener(leader, slot), remoting.Binary)
 	c.sees(w, "t", 2)
-	require.Equal(t, remoting.IllegalOperation, w.led(remoting.EndTransaction, rollback(second), nil).Code)
+	require.Equal(t, remoting.IllegalOperation, w.Led(remoting.EndTransaction, rollback(second), nil).Code)
 }
 
 // A transaction may wait longer than its topic keeps messages: it is stored again
@@ -208,24 +209,24 @@ func TestATransactionOutlivesRetention(t *testing.T) {
 	c := Start(t, 1, func(cfg *broker.Config) { smallSegments(cfg); cfg.RetentionBytes = 100 << 10 })
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
 	slot := c.of(0, "t").Slot
-	w := dialWire(t, c.listener(0, slot), remoting.JSON)
+	w := DialWire(t, c.listener(0, slot), remoting.JSON)
 	end := w.half("t", "p", "kept")
 	gone := w.half("t", "p", "gone")
-	w.ok(remoting.EndTransaction, commit(gone), nil)
+	w.OK(remoting.EndTransaction, commit(gone), nil)
 	for round := range 3 {
 		first := c.of(0, "t").First
 		for i := 0; i < 2000 && c.of(0, "t").First < first+(64<<10); i++ {
-			w.ok(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 1<<10))
+			w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 1<<10))
 		}
 		require.Greater(t, c.of(0, "t").First, first, "round %d", round)
 	}
-	r := w.ok(remoting.EndTransaction, commit(end), nil)
+	r := w.OK(remoting.EndTransaction, commit(end), nil)
 	at, err := strconv.Atoi(r.Ext["queueOffset"])
 	require.NoError(t, err)
-	pulled := w.ok(remoting.PullMessage, pullOf("t", 0, int64(at)), nil)
-	got := records(t, pulled.Body)
+	pulled := w.OK(remoting.PullMessage, pullOf("t", 0, int64(at)), nil)
+	got := Records(t, pulled.Body)
 	require.Len(t, got, 1)
 	require.Equal(t, "kept", string(got[0].Body()))
 	require.Equal(t, end["commitLogOffset"], strconv.FormatInt(got[0].Message().PreparedTransactionOffset, 10))
-	w.ok(remoting.EndTransaction, commit(end), nil)
+	w.OK(remoting.EndTransaction, commit(end), nil)
 }

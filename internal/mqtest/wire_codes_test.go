@@ -250,9 +250,9 @@ func wireRefusals(t *testing.T, c *Cluster) {
 			}
 		}
 	}
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		for _, x := range rows {
-			r := w.led(x.code, x.ext, x.body)
+			r := w.Led(x.code, x.ext, x.body)
 			if r.Code != x.want {
 				t.Errorf("code %d, %s: %d %q, want %d", x.code, x.name, r.Code, r.Remark, x.want)
 			}
@@ -261,22 +261,22 @@ func wireRefusals(t *testing.T, c *Cluster) {
 			}
 		}
 	})
-	stats := statsOf(t, dialWire(t, c.listener(0, 0), 0), "t")
+	stats := statsOf(t, DialWire(t, c.listener(0, 0), 0), "t")
 	for q, o := range stats {
 		require.Equal(t, o.MinOffset, o.MaxOffset, "something refused is in %v", q)
 	}
 }
 
-func statsOf(t *testing.T, w *wire, topic string) map[remoting.MessageQueue]remoting.TopicOffset {
+func statsOf(t *testing.T, w *Wire, topic string) map[remoting.MessageQueue]remoting.TopicOffset {
 	t.Helper()
 	var s remoting.TopicStats
-	require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetTopicStats, fields{"topic": topic}, nil).Body, &s))
+	require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetTopicStats, fields{"topic": topic}, nil).Body, &s))
 	return s.OffsetTable
 }
 
 // 10, 310, 320: the receipt names the message, which can be read anywhere.
 func wireSend(t *testing.T, c *Cluster) {
-	c.each(t, 1, func(t *testing.T, w *wire) {
+	c.each(t, 1, func(t *testing.T, w *Wire) {
 		last := int64(-1)
 		for _, code := range []remoting.Code{remoting.SendMessage, remoting.SendMessageV2, remoting.SendBatchMessage} {
 			ext, body, n := sendShort("t", 1), []byte("body"), 1
@@ -290,7 +290,7 @@ func wireSend(t *testing.T, c *Cluster) {
 					body = message.AppendBatchMessage(body, message.BatchMessage{Flag: 7, Body: []byte("body"), Properties: fmt.Sprintf("KEYS\x01b%d\x02TAGS\x01tag\x02", i)})
 				}
 			}
-			r := w.ok(code, ext, body)
+			r := w.OK(code, ext, body)
 			require.EqualValues(t, 1, num(t, r, "queueId"))
 			require.Equal(t, "DefaultRegion", r.Ext["MSG_REGION"])
 			require.Equal(t, "true", r.Ext["TRACE_ON"])
@@ -300,7 +300,7 @@ func wireSend(t *testing.T, c *Cluster) {
 			last = first + int64(n) - 1
 			ids := strings.Split(r.Ext["msgId"], ",")
 			require.Len(t, ids, n)
-			rs := records(t, w.ok(remoting.PullMessage, with(pullOf("t", 1, first), "maxMsgNums", strconv.Itoa(n)), nil).Body)
+			rs := Records(t, w.OK(remoting.PullMessage, with(pullOf("t", 1, first), "maxMsgNums", strconv.Itoa(n)), nil).Body)
 			require.Len(t, rs, n)
 			for i, rec := range rs {
 				require.Equal(t, "body", string(rec.Body()))
@@ -325,19 +325,19 @@ func wireSend(t *testing.T, c *Cluster) {
 				// The host is one of the slot's listeners, dialled by whoever looks the id up.
 				require.Contains(t, []string{c.listener(0, 1), c.listener(1, 1), c.listener(2, 1)}, host.String())
 				require.Equal(t, host, rec.StoreHost())
-				seen := dialWire(t, host.String(), w.serial).ok(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(physical, 10)}, nil)
+				seen := DialWire(t, host.String(), w.serial).OK(remoting.ViewMessageByID, fields{"offset": strconv.FormatInt(physical, 10)}, nil)
 				require.Equal(t, []byte(rec), seen.Body)
 			}
 		}
 		// One with a key of its own keeps it; a negative queue is the broker's choice.
-		r := w.ok(remoting.SendMessageV2, with(sendShort("t", -1), "i", "UNIQ_KEY\x01MINE\x02"), []byte("x"))
+		r := w.OK(remoting.SendMessageV2, with(sendShort("t", -1), "i", "UNIQ_KEY\x01MINE\x02"), []byte("x"))
 		require.Equal(t, "MINE", r.Ext["transactionId"])
 		require.Less(t, num(t, r, "queueId"), int64(2))
 		// One-way: stored, never answered.
-		end := num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset")
-		w.oneway(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+		end := num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset")
+		w.Oneway(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
 		c.until("a one-way send is stored", func() bool {
-			return num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset") == end+1
+			return num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset") == end+1
 		})
 		require.Empty(t, w.early)
 	})
@@ -345,23 +345,23 @@ func wireSend(t *testing.T, c *Cluster) {
 	// route promised.
 	for i := range c.Nodes {
 		name := fmt.Sprintf("auto-%d", i)
-		w := dialWire(t, c.listener(i, 2), remoting.JSON)
-		w.ok(remoting.SendMessage, sendLong(name, 1), []byte("x"))
+		w := DialWire(t, c.listener(i, 2), remoting.JSON)
+		w.OK(remoting.SendMessage, sendLong(name, 1), []byte("x"))
 		require.Len(t, statsOf(t, w, name), 6)
 	}
 	// Our own clients' identity: the same message again is the same receipt.
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		id := fmt.Sprintf("%032x", w.nc.LocalAddr().String())[:32]
 		mine := func(seq string) fields { return with(sendShort("t", 0), "pid", id, "pep", "0", "seq", seq, "ord", "1") }
-		first := w.ok(remoting.SendMessageV2, mine("0"), []byte("x"))
-		again := w.ok(remoting.SendMessageV2, mine("0"), []byte("x"))
+		first := w.OK(remoting.SendMessageV2, mine("0"), []byte("x"))
+		again := w.OK(remoting.SendMessageV2, mine("0"), []byte("x"))
 		require.Equal(t, "1", again.Ext["dup"])
 		for _, k := range []string{"msgId", "queueOffset", "transactionId"} {
 			require.Equal(t, first.Ext[k], again.Ext[k])
 		}
 		require.Equal(t, remoting.SequenceGap, w.ask(remoting.SendMessageV2, mine("5"), []byte("x")).Code)
 		require.Equal(t, remoting.UnknownProducer, w.ask(remoting.SendMessageV2, with(mine("5"), "pid", "f"+id[1:]), []byte("x")).Code)
-		w.ok(remoting.SendMessageV2, with(mine("0"), "pep", "1"), []byte("x"))
+		w.OK(remoting.SendMessageV2, with(mine("0"), "pep", "1"), []byte("x"))
 		require.Equal(t, remoting.StaleEpoch, w.ask(remoting.SendMessageV2, mine("1"), []byte("x")).Code)
 	})
 }
@@ -369,10 +369,10 @@ func wireSend(t *testing.T, c *Cluster) {
 // 11 and 361: what is there, what is not yet, what never was.
 func wirePull(t *testing.T, c *Cluster) {
 	c.createTopic(t, topicOf("pull", 2))
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	for i := range 40 {
 		tag := []string{"odd", "even"}[i%2]
-		w.ok(remoting.SendMessageV2, with(sendShort("pull", 0), "i", "TAGS\x01"+tag+"\x02"), []byte{byte(i)})
+		w.OK(remoting.SendMessageV2, with(sendShort("pull", 0), "i", "TAGS\x01"+tag+"\x02"), []byte{byte(i)})
 	}
 	type row struct {
 		name     string
@@ -404,12 +404,12 @@ func wirePull(t *testing.T, c *Cluster) {
 		})
 	}
 	n := 0
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		for _, x := range rows {
 			for _, code := range []remoting.Code{remoting.PullMessage, remoting.LitePullMessage} {
 				r := w.ask(code, x.ext, nil)
 				require.Equal(t, x.want, r.Code, "%s: %s", x.name, r.Remark)
-				rs := records(t, r.Body)
+				rs := Records(t, r.Body)
 				require.Len(t, rs, x.count, x.name)
 				require.GreaterOrEqual(t, num(t, r, "suggestWhichBrokerId"), int64(0), x.name)
 				require.NotContains(t, r.Ext, "TRACE_ON", "RocketMQ's broker says it of sends only")
@@ -425,7 +425,7 @@ func wirePull(t *testing.T, c *Cluster) {
 		// Bit 1: the offset is committed on the way.
 		n++
 		group := fmt.Sprintf("puller-%d", n)
-		w.ok(remoting.PullMessage, with(pullOf("pull", 0, 5), "sysFlag", "5", "commitOffset", "5", "consumerGroup", group), nil)
+		w.OK(remoting.PullMessage, with(pullOf("pull", 0, 5), "sysFlag", "5", "commitOffset", "5", "consumerGroup", group), nil)
 		c.until("the offset is committed", func() bool {
 			r := w.ask(remoting.QueryConsumerOffset, fields{"consumerGroup": group, "topic": "pull", "queueId": "0"}, nil)
 			return r.Code == remoting.OK && r.Ext["offset"] == "5"
@@ -438,21 +438,21 @@ func wirePull(t *testing.T, c *Cluster) {
 func wireHold(t *testing.T, c *Cluster) {
 	c.createTopic(t, topicOf("hold", 1))
 	held := with(pullOf("hold", 0, 0), "sysFlag", "6", "suspendTimeoutMillis", "60000")
-	c.each(t, 0, func(t *testing.T, w *wire) {
-		end := num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "hold", "queueId": "0"}, nil), "offset")
+	c.each(t, 0, func(t *testing.T, w *Wire) {
+		end := num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "hold", "queueId": "0"}, nil), "offset")
 		at := with(held, "queueOffset", strconv.FormatInt(end, 10))
-		waits := w.send(remoting.PullMessage, at, nil)
-		never := w.send(remoting.PullMessage, with(at, "subscription", "other"), nil)
-		soon := w.send(remoting.PullMessage, with(at, "suspendTimeoutMillis", "20"), nil)
+		waits := w.Send(remoting.PullMessage, at, nil)
+		never := w.Send(remoting.PullMessage, with(at, "subscription", "other"), nil)
+		soon := w.Send(remoting.PullMessage, with(at, "suspendTimeoutMillis", "20"), nil)
 		// What is held keeps nothing behind it.
-		r := w.reply(soon)
+		r := w.Reply(soon)
 		require.Equal(t, remoting.PullNotFound, r.Code)
 		require.Equal(t, end, num(t, r, "nextBeginOffset"))
 		require.Empty(t, w.early)
-		w.ok(remoting.SendMessageV2, sendShort("hold", 0), []byte("wake"))
-		r = w.reply(waits)
+		w.OK(remoting.SendMessageV2, sendShort("hold", 0), []byte("wake"))
+		r = w.Reply(waits)
 		require.Equal(t, remoting.OK, r.Code)
-		require.Equal(t, "wake", string(records(t, r.Body)[0].Body()))
+		require.Equal(t, "wake", string(Records(t, r.Body)[0].Body()))
 		// What does not match does not wake, or says that it was passed over.
 		if r := w.early[never]; r != nil {
 			require.Equal(t, remoting.PullRetryImmediately, r.Code)
@@ -463,15 +463,15 @@ func wireHold(t *testing.T, c *Cluster) {
 	for i := range c.Nodes {
 		name := fmt.Sprintf("held-%d", i)
 		c.createTopic(t, topicOf(name, 1))
-		w := dialWire(t, c.listener(i, 0), 0)
+		w := DialWire(t, c.listener(i, 0), 0)
 		var waits []int32
 		for range 100 {
-			waits = append(waits, w.send(remoting.PullMessage, with(held, "topic", name), nil))
+			waits = append(waits, w.Send(remoting.PullMessage, with(held, "topic", name), nil))
 		}
-		other := dialWire(t, c.listener((i+1)%3, 0), 0)
-		other.ok(remoting.DeleteTopicInBroker, fields{"topic": name}, nil)
+		other := DialWire(t, c.listener((i+1)%3, 0), 0)
+		other.OK(remoting.DeleteTopicInBroker, fields{"topic": name}, nil)
 		for _, o := range waits {
-			require.Equal(t, remoting.TopicNotExist, w.reply(o).Code)
+			require.Equal(t, remoting.TopicNotExist, w.Reply(o).Code)
 		}
 	}
 }
@@ -479,18 +479,18 @@ func wireHold(t *testing.T, c *Cluster) {
 // 14, 15, 29, 30, 31, 32.
 func wireOffsets(t *testing.T, c *Cluster) {
 	c.createTopic(t, topicOf("offsets", 2))
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	times := []int64{0}
 	for range 3 {
-		r := w.ok(remoting.SendMessageV2, sendShort("offsets", 0), []byte("x"))
-		rec := records(t, w.ok(remoting.PullMessage, pullOf("offsets", 0, num(t, r, "queueOffset")), nil).Body)[0]
+		r := w.OK(remoting.SendMessageV2, sendShort("offsets", 0), []byte("x"))
+		rec := Records(t, w.OK(remoting.PullMessage, pullOf("offsets", 0, num(t, r, "queueOffset")), nil).Body)[0]
 		times = append(times, rec.StoreTimestamp())
 	}
 	q := fields{"topic": "offsets", "queueId": "0"}
 	empty := with(q, "queueId", "1")
 	n := 0
-	c.each(t, 0, func(t *testing.T, w *wire) {
-		get := func(code remoting.Code, ext fields, key string) int64 { return num(t, w.ok(code, ext, nil), key) }
+	c.each(t, 0, func(t *testing.T, w *Wire) {
+		get := func(code remoting.Code, ext fields, key string) int64 { return num(t, w.OK(code, ext, nil), key) }
 		require.EqualValues(t, 3, get(remoting.GetMaxOffset, q, "offset"))
 		require.EqualValues(t, 0, get(remoting.GetMinOffset, q, "offset"))
 		require.EqualValues(t, 0, get(remoting.GetMaxOffset, empty, "offset"))
@@ -509,11 +509,11 @@ func wireOffsets(t *testing.T, c *Cluster) {
 		n++
 		group := with(q, "consumerGroup", fmt.Sprintf("o-%d", n))
 		require.Equal(t, remoting.QueryNotFound, w.ask(remoting.QueryConsumerOffset, group, nil).Code)
-		w.ok(remoting.UpdateConsumerOffset, with(group, "commitOffset", "2"), nil)
+		w.OK(remoting.UpdateConsumerOffset, with(group, "commitOffset", "2"), nil)
 		require.EqualValues(t, 2, get(remoting.QueryConsumerOffset, group, "offset"), "a commit that was answered is there")
-		w.ok(remoting.UpdateConsumerOffset, with(group, "commitOffset", "1"), nil) // answered, and of no effect: it only raises
+		w.OK(remoting.UpdateConsumerOffset, with(group, "commitOffset", "1"), nil) // answered, and of no effect: it only raises
 		require.EqualValues(t, 2, get(remoting.QueryConsumerOffset, group, "offset"))
-		w.oneway(remoting.UpdateConsumerOffset, with(group, "commitOffset", "3"), nil)
+		w.Oneway(remoting.UpdateConsumerOffset, with(group, "commitOffset", "3"), nil)
 		c.until("a one-way commit is there", func() bool { return get(remoting.QueryConsumerOffset, group, "offset") == 3 })
 		require.Empty(t, w.early)
 		require.Equal(t, remoting.QueryNotFound, w.ask(remoting.QueryConsumerOffset, with(group, "queueId", "1"), nil).Code, "another queue")
@@ -523,17 +523,17 @@ func wireOffsets(t *testing.T, c *Cluster) {
 // 12 and 33.
 func wireMessages(t *testing.T, c *Cluster) {
 	c.createTopic(t, topicOf("keyed", 1))
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	for i := range 5 {
-		w.ok(remoting.SendMessageV2, with(sendShort("keyed", 0), "i", fmt.Sprintf("KEYS\x01same own%d\x02UNIQ_KEY\x01U%d\x02", i, i)), []byte{byte(i)})
+		w.OK(remoting.SendMessageV2, with(sendShort("keyed", 0), "i", fmt.Sprintf("KEYS\x01same own%d\x02UNIQ_KEY\x01U%d\x02", i, i)), []byte{byte(i)})
 	}
 	ask := fields{"topic": "keyed", "key": "same", "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999"}
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		found := func(ext fields) []message.Record {
-			r := w.ok(remoting.QueryMessage, ext, nil)
+			r := w.OK(remoting.QueryMessage, ext, nil)
 			require.Positive(t, num(t, r, "indexLastUpdateTimestamp"))
 			require.GreaterOrEqual(t, num(t, r, "indexLastUpdatePhyoffset"), int64(0))
-			return records(t, r.Body)
+			return Records(t, r.Body)
 		}
 		require.Len(t, found(ask), 5)
 		require.Len(t, found(with(ask, "maxNum", "2")), 2)
@@ -545,17 +545,17 @@ func wireMessages(t *testing.T, c *Cluster) {
 		require.Equal(t, []byte{4}, rs[0].Body())
 		require.Equal(t, remoting.QueryNotFound, w.ask(remoting.QueryMessage, with(ask, "endTimestamp", "1"), nil).Code)
 		physical := strconv.FormatInt(rs[0].PhysicalOffset(), 10)
-		require.Equal(t, []byte(rs[0]), w.ok(remoting.ViewMessageByID, fields{"offset": physical}, nil).Body)
+		require.Equal(t, []byte(rs[0]), w.OK(remoting.ViewMessageByID, fields{"offset": physical}, nil).Body)
 		inside := strconv.FormatInt(rs[0].PhysicalOffset()+1, 10)
 		require.Equal(t, remoting.SystemError, w.ask(remoting.ViewMessageByID, fields{"offset": inside}, nil).Code, "not where a message begins")
 	})
 	// A topic that has no partition in the slot has nothing there.
 	for slot := range 3 {
-		r := dialWire(t, c.listener(0, slot), 0).ask(remoting.QueryMessage, with(ask, "topic", "one"), nil)
+		r := DialWire(t, c.listener(0, slot), 0).ask(remoting.QueryMessage, with(ask, "topic", "one"), nil)
 		require.Equal(t, remoting.QueryNotFound, r.Code)
 	}
 	// A physical offset is a slot's: the name server's port cannot tell which.
-	r := dialWire(t, c.Nodes[0].Addresses().NameServer, 0).ask(remoting.ViewMessageByID, fields{"offset": "8796093022208"}, nil)
+	r := DialWire(t, c.Nodes[0].Addresses().NameServer, 0).ask(remoting.ViewMessageByID, fields{"offset": "8796093022208"}, nil)
 	require.Equal(t, remoting.SystemError, r.Code)
 }
 
@@ -566,39 +566,39 @@ func wireLocks(t *testing.T, c *Cluster) {
 	mq := func(slot int, id int32) remoting.MessageQueue {
 		return remoting.MessageQueue{BrokerName: fmt.Sprintf("raftmq-%d", slot), QueueID: id, Topic: "locked"}
 	}
-	lock := func(w *wire, client string, queues ...remoting.MessageQueue) []remoting.MessageQueue {
+	lock := func(w *Wire, client string, queues ...remoting.MessageQueue) []remoting.MessageQueue {
 		w.t.Helper()
 		var got remoting.LockReply
-		require.NoError(w.t, remoting.DecodeBody(w.ok(remoting.LockBatchMQ, nil, lockOf(client, "lockers", queues...)).Body, &got))
+		require.NoError(w.t, remoting.DecodeBody(w.OK(remoting.LockBatchMQ, nil, lockOf(client, "lockers", queues...)).Body, &got))
 		return got.LockOKMQSet
 	}
 	all := []remoting.MessageQueue{mq(0, 0), mq(0, 1), mq(1, 0), mq(2, 1)}
-	first := dialWire(t, c.listener(0, 0), 0)
+	first := DialWire(t, c.listener(0, 0), 0)
 	require.ElementsMatch(t, all, lock(first, "a", all...), "queues of several slots in one request")
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		require.Empty(t, lock(w, "b", all...))
 		require.ElementsMatch(t, all, lock(w, "a", all...), "prolonged")
 		require.Empty(t, lock(w, "a", mq(0, 2), remoting.MessageQueue{BrokerName: "other", Topic: "locked"}, remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "none"}), "no such queue")
-		w.ok(remoting.UnlockBatchMQ, nil, lockOf("b", "lockers", all...)) // not b's to give back
+		w.OK(remoting.UnlockBatchMQ, nil, lockOf("b", "lockers", all...)) // not b's to give back
 		require.Empty(t, lock(w, "b", mq(0, 0)))
 		// A commit without the lock is not taken.
 		commit := fields{"consumerGroup": "lockers", "topic": "locked", "queueId": "0", "commitOffset": "0"}
 		require.Equal(t, remoting.IllegalOperation, w.ask(remoting.UpdateConsumerOffset, commit, nil).Code)
 	})
-	first.ok(remoting.UnlockBatchMQ, nil, lockOf("a", "lockers", all...))
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	first.OK(remoting.UnlockBatchMQ, nil, lockOf("a", "lockers", all...))
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		require.ElementsMatch(t, all, lock(w, "c", all...))
-		w.oneway(remoting.UnlockBatchMQ, nil, lockOf("c", "lockers", mq(1, 0)))
+		w.Oneway(remoting.UnlockBatchMQ, nil, lockOf("c", "lockers", mq(1, 0)))
 		c.until("given back one-way", func() bool { return len(lock(w, "d", mq(1, 0))) == 1 })
-		w.ok(remoting.UnlockBatchMQ, nil, lockOf("d", "lockers", mq(1, 0)))
-		w.ok(remoting.UnlockBatchMQ, nil, lockOf("c", "lockers", all...))
+		w.OK(remoting.UnlockBatchMQ, nil, lockOf("d", "lockers", mq(1, 0)))
+		w.OK(remoting.UnlockBatchMQ, nil, lockOf("c", "lockers", all...))
 		require.Empty(t, w.early)
 	})
 }
 
 // 34, 35, 38, 40, 203, 204.
 func wireClients(t *testing.T, c *Cluster) {
-	ids := func(w *wire, group string) []string {
+	ids := func(w *Wire, group string) []string {
 		w.t.Helper()
 		var l remoting.ConsumerList
 		if r := w.ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": group}, nil); r.Code == remoting.OK {
@@ -608,14 +608,14 @@ func wireClients(t *testing.T, c *Cluster) {
 	}
 	for serial := range byte(2) {
 		group := fmt.Sprintf("members-%d", serial)
-		var all []*wire
+		var all []*Wire
 		for i := range c.Nodes {
-			all = append(all, dialWire(t, c.listener(i, 0), serial))
+			all = append(all, DialWire(t, c.listener(i, 0), serial))
 		}
-		all[0].ok(remoting.Heartbeat, nil, heartbeatOf("c0", group, "t"))
+		all[0].OK(remoting.Heartbeat, nil, heartbeatOf("c0", group, "t"))
 		require.Equal(t, []string{"c0"}, ids(all[0], group), "who asks is in its list at once")
 		for i := 1; i < 3; i++ {
-			all[i].ok(remoting.Heartbeat, nil, heartbeatOf(fmt.Sprintf("c%d", i), group, "t"))
+			all[i].OK(remoting.Heartbeat, nil, heartbeatOf(fmt.Sprintf("c%d", i), group, "t"))
 			require.Contains(t, ids(all[i], group), fmt.Sprintf("c%d", i))
 			n := all[0].waitPush(remoting.NotifyConsumerIDsChanged) // by another node's client
 			require.Equal(t, group, n.Ext["consumerGroup"])
@@ -624,7 +624,7 @@ func wireClients(t *testing.T, c *Cluster) {
 		for _, w := range all {
 			c.until("all members everywhere", func() bool { return slices.Equal(ids(w, group), []string{"c0", "c1", "c2"}) })
 			var cc remoting.ConsumerConnection
-			require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetConsumerConnectionList, fields{"consumerGroup": group}, nil).Body, &cc))
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetConsumerConnectionList, fields{"consumerGroup": group}, nil).Body, &cc))
 			require.Len(t, cc.ConnectionSet, 3)
 			require.Equal(t, "GO", cc.ConnectionSet[0].Language)
 			require.EqualValues(t, 317, cc.ConnectionSet[0].Version)
@@ -633,7 +633,7 @@ func wireClients(t *testing.T, c *Cluster) {
 			require.Equal(t, remoting.FromFirstOffset, cc.ConsumeFromWhere)
 			require.Equal(t, "*", cc.SubscriptionTable["t"].SubString)
 			var pc remoting.ProducerConnection
-			require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetProducerConnectionList, fields{"producerGroup": "p-" + group}, nil).Body, &pc))
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetProducerConnectionList, fields{"producerGroup": "p-" + group}, nil).Body, &pc))
 			require.Len(t, pc.ConnectionSet, 3)
 			// A pull without bit 4 takes the subscription that the heartbeat gave, whichever node it goes to.
 			r := w.ask(remoting.PullMessage, with(pullOf("t", 1, 0), "consumerGroup", group, "sysFlag", "0", "subscription", "", "subVersion", "1"), nil)
@@ -645,12 +645,12 @@ func wireClients(t *testing.T, c *Cluster) {
 		}
 		// Heartbeat V2 leaves the subscriptions out and does not take them back.
 		b := []byte(fmt.Sprintf(`{"clientID":"c1","consumerDataSet":[{"groupName":%q,"messageModel":"CLUSTERING"}],"heartbeatFingerprint":7,"withoutSub":true}`, group))
-		all[1].ok(remoting.Heartbeat, nil, b)
+		all[1].OK(remoting.Heartbeat, nil, b)
 		require.Equal(t, []string{"c0", "c1", "c2"}, ids(all[1], group))
 		// 35 by one, a closed connection by another.
-		all[1].ok(remoting.UnregisterClient, fields{"clientID": "c1", "consumerGroup": group, "producerGroup": "p-" + group}, nil)
+		all[1].OK(remoting.UnregisterClient, fields{"clientID": "c1", "consumerGroup": group, "producerGroup": "p-" + group}, nil)
 		require.NotContains(t, ids(all[1], group), "c1")
-		all[1].ok(remoting.UnregisterClient, fields{"clientID": "c1", "consumerGroup": group}, nil) // again
+		all[1].OK(remoting.UnregisterClient, fields{"clientID": "c1", "consumerGroup": group}, nil) // again
 		all[2].nc.Close()
 		c.until("only one is left", func() bool { return slices.Equal(ids(all[0], group), []string{"c0"}) })
 		all[0].waitPush(remoting.NotifyConsumerIDsChanged)
@@ -661,7 +661,7 @@ func wireClients(t *testing.T, c *Cluster) {
 func slotWithOne(t *testing.T, c *Cluster) string {
 	t.Helper()
 	var d remoting.TopicRouteData
-	r := dialWire(t, c.Nodes[0].Addresses().NameServer, 0).ok(remoting.GetRouteByTopic, fields{"topic": "one"}, nil)
+	r := DialWire(t, c.Nodes[0].Addresses().NameServer, 0).OK(remoting.GetRouteByTopic, fields{"topic": "one"}, nil)
 	require.NoError(t, remoting.DecodeBody(r.Body, &d))
 	require.Len(t, d.QueueDatas, 1)
 	return d.QueueDatas[0].BrokerName
@@ -669,15 +669,15 @@ func slotWithOne(t *testing.T, c *Cluster) string {
 
 // 105, 106 and 206, asked of brokers and name servers alike.
 func wireRoutes(t *testing.T, c *Cluster) {
-	route := func(t *testing.T, w *wire, topic string) (d remoting.TopicRouteData) {
+	route := func(t *testing.T, w *Wire, topic string) (d remoting.TopicRouteData) {
 		t.Helper()
-		body := w.ok(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body
+		body := w.OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil).Body
 		require.True(t, json.Valid(body))
 		require.NotContains(t, string(body), ": ", "the stock Go client reads compact JSON only")
 		require.NoError(t, remoting.DecodeBody(body, &d))
 		return d
 	}
-	check := func(t *testing.T, w *wire) {
+	check := func(t *testing.T, w *Wire) {
 		d := route(t, w, "t")
 		require.Len(t, d.QueueDatas, 3)
 		for i, q := range d.QueueDatas {
@@ -685,7 +685,7 @@ func wireRoutes(t *testing.T, c *Cluster) {
 		}
 		require.Len(t, d.BrokerDatas, 3)
 		var info remoting.ClusterInfo
-		require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetBrokerClusterInfo, nil, nil).Body, &info))
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetBrokerClusterInfo, nil, nil).Body, &info))
 		require.Equal(t, []string{"raftmq-0", "raftmq-1", "raftmq-2"}, []string(info.ClusterAddrTable[c.Name]))
 		for slot, b := range d.BrokerDatas {
 			require.Equal(t, c.Name, b.Cluster)
@@ -700,14 +700,14 @@ func wireRoutes(t *testing.T, c *Cluster) {
 			require.EqualValues(t, 7, q.Perm)
 		}
 		var l remoting.TopicList
-		require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetAllTopicListFromNS, nil, nil).Body, &l))
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetAllTopicListFromNS, nil, nil).Body, &l))
 		for _, name := range []string{"t", "one", "readonly", "writeonly", "TBW102"} {
 			require.Contains(t, []string(l.TopicList), name)
 		}
 	}
 	c.each(t, 0, check)
 	for i := range c.Nodes {
-		check(t, dialWire(t, c.Nodes[i].Addresses().NameServer, 0))
+		check(t, DialWire(t, c.Nodes[i].Addresses().NameServer, 0))
 	}
 }
 
@@ -715,44 +715,44 @@ func wireRoutes(t *testing.T, c *Cluster) {
 // every other knows at once.
 func wireTopics(t *testing.T, c *Cluster) {
 	n := 0
-	c.some(t, 0, func(t *testing.T, w *wire) {
+	c.some(t, 0, func(t *testing.T, w *Wire) {
 		n++
 		name := fmt.Sprintf("made-%d", n)
-		others := func(f func(w *wire)) {
+		others := func(f func(w *Wire)) {
 			for i := range c.Nodes {
-				f(dialWire(t, c.listener(i, 1), w.serial))
+				f(DialWire(t, c.listener(i, 1), w.serial))
 			}
 		}
-		config := func(w *wire) (tc remoting.TopicConfig) {
-			require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetTopicConfig, fields{"topic": name}, nil).Body, &tc))
+		config := func(w *Wire) (tc remoting.TopicConfig) {
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetTopicConfig, fields{"topic": name}, nil).Body, &tc))
 			return tc
 		}
 		spec := with(topicOf(name, 3), "partitions", "2", "attributes", "+message.type=FIFO,-x")
-		w.ok(remoting.UpdateAndCreateTopic, spec, nil)
-		others(func(w *wire) {
+		w.OK(remoting.UpdateAndCreateTopic, spec, nil)
+		others(func(w *Wire) {
 			require.EqualValues(t, remoting.TopicConfig{TopicName: name, ReadQueueNums: 3, WriteQueueNums: 3, Perm: 6, TopicFilterType: "SINGLE_TAG", Attributes: fields{"message.type": "FIFO"}}, config(w))
 			require.Len(t, statsOf(t, w, name), 6)
-			w.ok(remoting.UpdateAndCreateTopic, spec, nil) // the same again is no error
+			w.OK(remoting.UpdateAndCreateTopic, spec, nil) // the same again is no error
 		})
-		w.ok(remoting.UpdateAndCreateTopic, with(topicOf(name, 4), "perm", "4", "order", "true"), nil)
-		others(func(w *wire) {
+		w.OK(remoting.UpdateAndCreateTopic, with(topicOf(name, 4), "perm", "4", "order", "true"), nil)
+		others(func(w *Wire) {
 			tc := config(w)
 			require.EqualValues(t, 4, tc.ReadQueueNums)
 			require.EqualValues(t, 4, tc.Perm)
 			require.True(t, tc.Order)
 			require.Equal(t, fields{"message.type": "FIFO"}, fields(tc.Attributes), "what is not named stays")
 			var all remoting.TopicConfigTable
-			require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetAllTopicConfig, nil, nil).Body, &all))
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetAllTopicConfig, nil, nil).Body, &all))
 			require.EqualValues(t, tc, all.TopicConfigTable[name])
 			require.Positive(t, all.DataVersion.Counter)
 		})
 		code := []remoting.Code{remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS}[n%2]
-		w.ok(code, fields{"topic": name}, nil)
-		others(func(w *wire) {
+		w.OK(code, fields{"topic": name}, nil)
+		others(func(w *Wire) {
 			require.Equal(t, remoting.TopicNotExist, w.ask(remoting.GetTopicConfig, fields{"topic": name}, nil).Code)
 			require.Equal(t, remoting.TopicNotExist, w.ask(remoting.GetTopicStats, fields{"topic": name}, nil).Code)
-			require.NotContains(t, string(w.ok(remoting.GetAllTopicListFromNS, nil, nil).Body), `"`+name+`"`)
-			w.ok(code, fields{"topic": name}, nil) // gone already
+			require.NotContains(t, string(w.OK(remoting.GetAllTopicListFromNS, nil, nil).Body), `"`+name+`"`)
+			w.OK(code, fields{"topic": name}, nil) // gone already
 			c.until("no route", func() bool {
 				return w.ask(remoting.GetRouteByTopic, fields{"topic": name}, nil).Code == remoting.TopicNotExist
 			})
@@ -765,64 +765,64 @@ func wireTopics(t *testing.T, c *Cluster) {
 // 200, 201, 207, 208, 300, 352.
 func wireGroups(t *testing.T, c *Cluster) {
 	c.createTopic(t, topicOf("grouped", 1))
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	for range 3 {
-		w.ok(remoting.SendMessageV2, sendShort("grouped", 0), []byte("x"))
+		w.OK(remoting.SendMessageV2, sendShort("grouped", 0), []byte("x"))
 	}
 	n := 0
-	c.some(t, 0, func(t *testing.T, w *wire) {
+	c.some(t, 0, func(t *testing.T, w *Wire) {
 		n++
 		name := fmt.Sprintf("made-%d", n)
-		w.ok(remoting.UpdateSubscriptionGroup, nil, []byte(fmt.Sprintf(`{"groupName":%q,"retryMaxTimes":3,"consumeEnable":false}`, name)))
+		w.OK(remoting.UpdateSubscriptionGroup, nil, []byte(fmt.Sprintf(`{"groupName":%q,"retryMaxTimes":3,"consumeEnable":false}`, name)))
 		for i := range c.Nodes {
-			w := dialWire(t, c.listener(i, 1), w.serial)
+			w := DialWire(t, c.listener(i, 1), w.serial)
 			var g remoting.SubscriptionGroupConfig
-			require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetSubscriptionGroup, fields{"group": name}, nil).Body, &g))
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetSubscriptionGroup, fields{"group": name}, nil).Body, &g))
 			require.EqualValues(t, 3, g.RetryMaxTimes)
 			require.False(t, g.ConsumeEnable)
 			require.True(t, g.ConsumeBroadcastEnable, "what is not named has RocketMQ's default")
 			var all remoting.SubscriptionGroupTable
-			require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetAllSubscriptionGroup, nil, nil).Body, &all))
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetAllSubscriptionGroup, nil, nil).Body, &all))
 			require.EqualValues(t, g, all.SubscriptionGroupTable[name])
 		}
 		// The group subscribes: its topics, its retry route and its offsets are known.
-		member := dialWire(t, c.listener(n%3, 0), w.serial)
-		member.ok(remoting.Heartbeat, nil, heartbeatOf("m", name, "grouped", "%RETRY%"+name))
-		member.ok(remoting.UpdateConsumerOffset, fields{"consumerGroup": name, "topic": "grouped", "queueId": "0", "commitOffset": "2"}, nil)
+		member := DialWire(t, c.listener(n%3, 0), w.serial)
+		member.OK(remoting.Heartbeat, nil, heartbeatOf("m", name, "grouped", "%RETRY%"+name))
+		member.OK(remoting.UpdateConsumerOffset, fields{"consumerGroup": name, "topic": "grouped", "queueId": "0", "commitOffset": "2"}, nil)
 		var s remoting.ConsumeStats
-		require.NoError(t, remoting.DecodeBody(w.ok(remoting.GetConsumeStats, fields{"consumerGroup": name}, nil).Body, &s))
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetConsumeStats, fields{"consumerGroup": name}, nil).Body, &s))
 		require.Len(t, s.OffsetTable, 3)
 		require.Equal(t, remoting.OffsetWrapper{BrokerOffset: 3, ConsumerOffset: 2, PullOffset: 2}, s.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "grouped"}])
-		require.Contains(t, string(w.ok(remoting.QueryTopicConsumeByWho, fields{"topic": "grouped"}, nil).Body), `"`+name+`"`)
+		require.Contains(t, string(w.OK(remoting.QueryTopicConsumeByWho, fields{"topic": "grouped"}, nil).Body), `"`+name+`"`)
 		c.until("the retry topic has a route", func() bool {
 			return w.ask(remoting.GetRouteByTopic, fields{"topic": "%RETRY%" + name}, nil).Code == remoting.OK
 		})
 		member.nc.Close()
 
 		// Deleted: nothing is left of it, and one by the same name begins anew.
-		w.ok(remoting.DeleteSubscriptionGroup, fields{"groupName": name, "cleanOffset": "true"}, nil)
+		w.OK(remoting.DeleteSubscriptionGroup, fields{"groupName": name, "cleanOffset": "true"}, nil)
 		for i := range c.Nodes {
-			w := dialWire(t, c.listener(i, 0), w.serial)
+			w := DialWire(t, c.listener(i, 0), w.serial)
 			require.Equal(t, remoting.SubscriptionGroupNotExist, w.ask(remoting.GetSubscriptionGroup, fields{"group": name}, nil).Code)
 			require.Equal(t, remoting.QueryNotFound, w.ask(remoting.QueryConsumerOffset, fields{"consumerGroup": name, "topic": "grouped", "queueId": "0"}, nil).Code)
 		}
-		w.ok(remoting.DeleteSubscriptionGroup, fields{"groupName": name}, nil) // gone already
+		w.OK(remoting.DeleteSubscriptionGroup, fields{"groupName": name}, nil) // gone already
 
 		// The next one numbers its retry queues behind, and the old ones are empty for
 		// ever, wherever they are asked for.
 		retry := "%RETRY%" + name
-		dialWire(t, c.listener(n%3, 0), w.serial).ok(remoting.Heartbeat, nil, heartbeatOf("m", name, "grouped"))
+		DialWire(t, c.listener(n%3, 0), w.serial).OK(remoting.Heartbeat, nil, heartbeatOf("m", name, "grouped"))
 		pull := with(pullOf(retry, 0, 0), "consumerGroup", name)
 		for i := range c.Nodes {
-			w := dialWire(t, c.listener(i, 0), w.serial)
+			w := DialWire(t, c.listener(i, 0), w.serial)
 			require.Equal(t, remoting.PullNotFound, w.ask(remoting.PullMessage, with(pull, "sysFlag", "6", "suspendTimeoutMillis", "10"), nil).Code)
 			require.Equal(t, remoting.PullOffsetMoved, w.ask(remoting.PullMessage, with(pull, "queueOffset", "1"), nil).Code)
 			require.Equal(t, remoting.PullNotFound, w.ask(remoting.PullMessage, with(pull, "queueId", "1"), nil).Code, "the new one's")
 			require.Equal(t, remoting.InvalidParameter, w.ask(remoting.PullMessage, with(pull, "queueId", "2"), nil).Code)
 			q := fields{"consumerGroup": name, "topic": retry, "queueId": "0"}
 			require.Equal(t, remoting.QueryNotFound, w.ask(remoting.QueryConsumerOffset, q, nil).Code)
-			require.Equal(t, "0", w.ok(remoting.GetMaxOffset, q, nil).Ext["offset"])
-			require.Equal(t, "-1", w.ok(remoting.GetEarliestMessageTime, q, nil).Ext["timestamp"])
+			require.Equal(t, "0", w.OK(remoting.GetMaxOffset, q, nil).Ext["offset"])
+			require.Equal(t, "-1", w.OK(remoting.GetEarliestMessageTime, q, nil).Ext["timestamp"])
 			require.Equal(t, remoting.InvalidParameter, w.ask(remoting.UpdateConsumerOffset, with(q, "commitOffset", "0"), nil).Code)
 		}
 	})
@@ -831,23 +831,23 @@ func wireGroups(t *testing.T, c *Cluster) {
 // 100, 101, 102, 219.
 func wireValues(t *testing.T, c *Cluster) {
 	n := 0
-	c.some(t, 0, func(t *testing.T, w *wire) {
+	c.some(t, 0, func(t *testing.T, w *Wire) {
 		n++
 		key := fields{"namespace": fmt.Sprintf("ns%d", n), "key": "k"}
 		for _, v := range []string{"v", "raftmq-0:4;raftmq-1:4", ""} {
-			w.ok(remoting.PutKVConfig, with(key, "value", v), nil)
+			w.OK(remoting.PutKVConfig, with(key, "value", v), nil)
 			for i := range c.Nodes {
-				other := dialWire(t, c.Nodes[i].Addresses().NameServer, w.serial)
-				require.Equal(t, v, other.ok(remoting.GetKVConfig, key, nil).Ext["value"])
+				other := DialWire(t, c.Nodes[i].Addresses().NameServer, w.serial)
+				require.Equal(t, v, other.OK(remoting.GetKVConfig, key, nil).Ext["value"])
 				var all remoting.KVTable
-				require.NoError(t, remoting.DecodeBody(other.ok(remoting.GetKVListByNamespace, key, nil).Body, &all))
+				require.NoError(t, remoting.DecodeBody(other.OK(remoting.GetKVListByNamespace, key, nil).Body, &all))
 				require.Equal(t, fields{"k": v}, fields(all.Table))
 			}
 		}
-		w.ok(remoting.DeleteKVConfig, key, nil)
-		w.ok(remoting.DeleteKVConfig, key, nil)
+		w.OK(remoting.DeleteKVConfig, key, nil)
+		w.OK(remoting.DeleteKVConfig, key, nil)
 		for i := range c.Nodes {
-			other := dialWire(t, c.Nodes[i].Addresses().NameServer, w.serial)
+			other := DialWire(t, c.Nodes[i].Addresses().NameServer, w.serial)
 			require.Equal(t, remoting.QueryNotFound, other.ask(remoting.GetKVConfig, key, nil).Code)
 		}
 	})
@@ -856,27 +856,27 @@ func wireValues(t *testing.T, c *Cluster) {
 // 222: the operator's move is told to a client before its commits count again.
 func wireReset(t *testing.T, c *Cluster) {
 	c.createTopic(t, topicOf("reset", 1))
-	w := dialWire(t, c.listener(0, 0), 0)
+	w := DialWire(t, c.listener(0, 0), 0)
 	for range 5 {
-		w.ok(remoting.SendMessageV2, sendShort("reset", 0), []byte("x"))
+		w.OK(remoting.SendMessageV2, sendShort("reset", 0), []byte("x"))
 	}
 	n := 0
-	c.each(t, 0, func(t *testing.T, w *wire) {
+	c.each(t, 0, func(t *testing.T, w *Wire) {
 		n++
 		q := fields{"consumerGroup": fmt.Sprintf("moved-%d", n), "topic": "reset", "queueId": "0"}
 		move := fields{"topic": "reset", "group": q["consumerGroup"], "timestamp": "-1", "isForce": "true"}
 		reset := func(ext fields) map[remoting.MessageQueue]int64 {
 			t.Helper()
 			var b remoting.ResetOffsetBody
-			require.NoError(t, remoting.DecodeBody(w.ok(remoting.InvokeBrokerToResetOffset, ext, nil).Body, &b))
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.InvokeBrokerToResetOffset, ext, nil).Body, &b))
 			return b.OffsetTable
 		}
-		offset := func() int64 { return num(t, w.ok(remoting.QueryConsumerOffset, q, nil), "offset") }
+		offset := func() int64 { return num(t, w.OK(remoting.QueryConsumerOffset, q, nil), "offset") }
 		mq := remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "reset"}
-		w.ok(remoting.UpdateConsumerOffset, with(q, "commitOffset", "4"), nil)
+		w.OK(remoting.UpdateConsumerOffset, with(q, "commitOffset", "4"), nil)
 		require.Len(t, reset(with(move, "timestamp", "0")), 3, "every queue of the topic")
 		require.EqualValues(t, 0, offset())
-		w.ok(remoting.UpdateConsumerOffset, with(q, "commitOffset", "5"), nil) // answered, and passed over
+		w.OK(remoting.UpdateConsumerOffset, with(q, "commitOffset", "5"), nil) // answered, and passed over
 		require.EqualValues(t, 0, offset())
 		pull := with(pullOf("reset", 0, 4), "consumerGroup", q["consumerGroup"])
 		var told *remoting.Command
@@ -885,7 +885,7 @@ func wireReset(t *testing.T, c *Cluster) {
 			return told.Code == remoting.PullOffsetMoved
 		})
 		require.EqualValues(t, 0, num(t, told, "nextBeginOffset"))
-		w.ok(remoting.UpdateConsumerOffset, with(q, "commitOffset", "1"), nil)
+		w.OK(remoting.UpdateConsumerOffset, with(q, "commitOffset", "1"), nil)
 		require.EqualValues(t, 1, offset())
 		require.Equal(t, map[remoting.MessageQueue]int64{mq: 5}, reset(with(move, "queueId", "0")), "one queue, to its end")
 		require.Equal(t, map[remoting.MessageQueue]int64{mq: 3}, reset(with(move, "queueId", "0", "offset", "3")))
@@ -897,12 +897,12 @@ func wireReset(t *testing.T, c *Cluster) {
 // connection ends.
 func wireClosing(t *testing.T, c *Cluster) {
 	for _, code := range []remoting.Code{remoting.CheckTransactionState} {
-		c.each(t, 0, func(t *testing.T, w *wire) {
-			w.send(code, fields{"offset": "0", "group": "g", "delayLevel": "0"}, nil)
+		c.each(t, 0, func(t *testing.T, w *Wire) {
+			w.Send(code, fields{"offset": "0", "group": "g", "delayLevel": "0"}, nil)
 			w.closed()
 		})
-		w := dialWire(t, c.listener(0, 0), 0)
-		w.oneway(code, nil, nil)
+		w := DialWire(t, c.listener(0, 0), 0)
+		w.Oneway(code, nil, nil)
 		w.closed()
 	}
 }

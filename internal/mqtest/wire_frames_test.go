@@ -50,10 +50,10 @@ func TestFramesThatBreakTheFormatEndTheirConnectionOnly(t *testing.T) {
 	}
 	for i, b := range c.Nodes {
 		for _, addr := range []string{b.Addresses().NameServer, c.listener(i, 0)} {
-			neighbour := dialWire(t, addr, 1)
+			neighbour := DialWire(t, addr, 1)
 			alive := func(after string) {
 				t.Helper()
-				r := neighbour.led(remoting.GetRouteByTopic, fields{"topic": "t"}, nil)
+				r := neighbour.Led(remoting.GetRouteByTopic, fields{"topic": "t"}, nil)
 				require.Equal(t, remoting.OK, r.Code, "%s: after %s: %s", addr, after, r.Remark)
 			}
 			for name, bytes := range broken {
@@ -70,14 +70,14 @@ func TestFramesThatBreakTheFormatEndTheirConnectionOnly(t *testing.T) {
 			}
 		}
 		// The longest frame that there may be is read, and what is in it refused.
-		w := dialWire(t, c.listener(i, 0), 0)
+		w := DialWire(t, c.listener(i, 0), 0)
 		for _, size := range []int{message.MaxBody + 1, 15 << 20} {
-			r := w.led(remoting.SendMessageV2, sendShort("t", 0), make([]byte, size))
+			r := w.Led(remoting.SendMessageV2, sendShort("t", 0), make([]byte, size))
 			require.Equal(t, remoting.MessageIllegal, r.Code, r.Remark)
 		}
-		r := w.led(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), bytes.Repeat([]byte("x"), message.MaxBody))
+		r := w.Led(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), bytes.Repeat([]byte("x"), message.MaxBody))
 		for try := 0; r.Code == remoting.OutcomeUnknown && try < 5; try++ { // the leader changed meanwhile
-			r = w.led(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), bytes.Repeat([]byte("x"), message.MaxBody))
+			r = w.Led(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), bytes.Repeat([]byte("x"), message.MaxBody))
 		}
 		require.Equal(t, remoting.OK, r.Code, "a body at the limit: %s", r.Remark)
 	}
