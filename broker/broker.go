@@ -321,7 +321,6 @@ func (b *Broker) watchMembers() {
 // Bounds of what a restart replays.
 const (
 	checkpointEvery = 5 * time.Second
-	checkpointBytes = 64 << 20 // of a group's entries in the write-ahead log
 	entryHead       = 64 << 10 // more than an entry of one message has beside its body
 )
 
@@ -336,7 +335,7 @@ func (b *Broker) checkpoints() {
 			return
 		}
 		for _, p := range b.local() {
-			if p.log.Bytes() < checkpointBytes {
+			if p.log.Bytes() < b.cfg.CheckpointBytes {
 				continue
 			}
 			if err := p.replica.Checkpoint(); err != nil && !errors.Is(err, raftlog.ErrClosed) && !errors.Is(err, vfs.ErrNoSpace) && b.ctx.Err() == nil {

@@ -49,6 +49,7 @@ type Config struct {
 	SegmentBytes    int64         // commit log segment; default 256 MiB
 	WALSegmentBytes int64         // write-ahead log segment; default 64 MiB
 	WALSegments     int           // of the write-ahead log, at most; default 8
+	CheckpointBytes int64         // of a partition's entries in the write-ahead log, from which on it makes a checkpoint; default 64 MiB
 	Retention       time.Duration // how long messages are kept, at least; default 72 h; below 0: for ever
 	RetentionDead   time.Duration // how long dead letters are kept that no group has consumed, at least; default 720 h; below 0: for ever
 	RetentionBytes  int64         // of a partition's log that are kept, at least, and not much more; 0: no limit
@@ -147,6 +148,9 @@ func (c *Config) check() error {
 	}
 	if c.RetainEvery == 0 {
 		c.RetainEvery = 10 * time.Second
+	}
+	if c.CheckpointBytes == 0 {
+		c.CheckpointBytes = 64 << 20
 	}
 	if c.DiskReserve == 0 {
 		c.DiskReserve = 1 << 30

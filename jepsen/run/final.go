@@ -19,6 +19,7 @@ const dumpLine = 500
 // end waits until the replicas are alike, says what was not well, and reads each
 // queue on each node. Nothing is sent or committed meanwhile.
 func (r *run) end(ctx context.Context) error {
+	sleep(ctx, time.Until(r.sent.Add(lateEffect)))
 	if !r.alike(ctx) {
 		r.healed = append(r.healed, fmt.Sprintf("replicas have not applied the same %v after the last fault", alikeLimit))
 	}

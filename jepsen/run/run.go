@@ -50,6 +50,7 @@ const (
 	probes     = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit = 120 * time.Second
 	alikeLimit = 60 * time.Second
+	lateEffect = 4 * time.Second // behind the last send; a node holds a request for 2.5 s, and what its asker has given up may be stored so late
 )
 
 // run is what the parts of a run share.
@@ -64,6 +65,7 @@ type run struct {
 	ledger  *ledger // of transactions
 	history *history.Writer
 	begun   time.Time
+	sent    time.Time // when the last send had its outcome
 	process atomic.Int64
 	healed  []string // what was not well after the last fault
 }
@@ -291,6 +293,7 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 			r.healed = append(r.healed, err.Error())
 		}
 	}
+	r.sent = time.Now()
 	groups := r.groups()
 	for _, g := range slices.Sorted(maps.Keys(groups)) {
 		r.drain(ctx, g, groups[g])

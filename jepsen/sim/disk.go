@@ -19,9 +19,11 @@ const (
 	outside = "./outside" // before the names of whoever is no node: no rule strikes them
 )
 
-// How long a sync takes: that of a good disk, and now and then that of a busy one.
+// How long a sync takes: that of a good disk up to that of a bad one, which is drawn for
+// each node, and now and then that of a busy one.
 const (
-	shortestSync, longestSync = 50 * time.Microsecond, 2 * time.Millisecond
+	shortestSync, longestSync = 50 * time.Microsecond, 2 * time.Millisecond // doubled up to slowest times
+	slowest                   = 5
 	rareSync                  = 30 * time.Millisecond
 )
 
@@ -31,12 +33,13 @@ type disk struct {
 	mem   *vfs.Mem // of the life that runs, or what the last one left
 	rules *faultfs.Rules
 
-	rngMu sync.Mutex
-	rng   *rand.Rand
+	rngMu   sync.Mutex
+	rng     *rand.Rand
+	longest time.Duration // of its syncs
 }
 
 func newDisk(rng *rand.Rand) *disk {
-	return &disk{mem: vfs.NewMem(rng.Uint64()), rules: &faultfs.Rules{}, rng: rng}
+	return &disk{mem: vfs.NewMem(rng.Uint64()), rules: &faultfs.Rules{}, rng: rng, longest: longestSync << rng.IntN(slowest+1)}
 }
 
 // begin gives a life its disk.
@@ -147,9 +150,9 @@ func (d *disk) meet(mem *vfs.Mem, rules *faultfs.Rules, op vfs.Op) error {
 func (d *disk) sync() time.Duration {
 	d.rngMu.Lock()
 	defer d.rngMu.Unlock()
-	most := longestSync
+	most := d.longest
 	if d.rng.IntN(rare) == 0 {
-		most = rareSync
+		most = max(most, rareSync)
 	}
 	return shortestSync + time.Duration(d.rng.Int64N(int64(most-shortestSync)))
 }

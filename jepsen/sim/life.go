@@ -16,6 +16,7 @@ import (
 	"raftmq/internal/faults"
 	"raftmq/internal/vfs"
 	"raftmq/jepsen/cluster"
+	"raftmq/jepsen/history"
 	"raftmq/raftlog"
 )
 
@@ -52,7 +53,7 @@ type life struct {
 
 // Begin begins a life.
 func (w *World) Begin(p cluster.Place) (cluster.Life, error) {
-	cfg, err := config(p)
+	cfg, err := config(p, w.sizes)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +157,18 @@ func (l *life) How() string            { return l.how }
 func (l *life) End()                   { l.tell.Do(func() { close(l.stop) }) }
 func (l *life) Kill() error            { l.finish(exitKilled, "killed"); return nil }
 
-// config is what the program would make of its flags.
-func config(p cluster.Place) (broker.Config, error) {
+// sizes are of a run's files. With small ones there are checkpoints and new segments
+// all the time.
+type sizes struct{ checkpoint, segment int64 }
+
+func drawSizes(seed history.Seed) sizes {
+	rng := seed.Stream("sizes")
+	return sizes{checkpoint: 4 << 10 << rng.IntN(15), segment: 128 << 10 << rng.IntN(4)}
+}
+
+// config is what the program would make of its flags, but for sizes, of which smaller
+// ones count.
+func config(p cluster.Place, s sizes) (broker.Config, error) {
 	c := broker.Config{
 		Cluster: p.Cluster, Node: p.Name, Data: folder, Host: p.Host, InitialNodes: p.Names, Join: p.Join, Slots: p.Slots,
 		NameServer: p.Ports.NameServer, Raft: p.Ports.Raft, Gossip: p.Ports.Gossip, HTTP: p.Ports.Web, Listen: p.Ports.Listen,
@@ -177,6 +188,7 @@ func config(p cluster.Place) (broker.Config, error) {
 	if err := f.Parse(p.Args); err != nil {
 		return c, fmt.Errorf("a simulated node's settings: %w", err)
 	}
+	c.CheckpointBytes, c.SegmentBytes = s.checkpoint, min(c.SegmentBytes, s.segment)
 	return c, c.Check()
 }
 

@@ -38,7 +38,8 @@ func NewNetwork(links *link.Net, seed history.Seed) *Network {
 	for from := range links.Hosts() {
 		var row []*lag
 		for to := range links.Hosts() {
-			row = append(row, &lag{rng: seed.Stream(fmt.Sprintf("lag/%d>%d", from, to))})
+			rng := seed.Stream(fmt.Sprintf("lag/%d>%d", from, to))
+			row = append(row, &lag{rng: rng, longest: longestLag << rng.IntN(farthest+1)})
 		}
 		n.lags = append(n.lags, row)
 	}
@@ -49,11 +50,15 @@ func NewNetwork(links *link.Net, seed history.Seed) *Network {
 type lag struct {
 	mu  sync.Mutex
 	rng *rand.Rand
+	// longest is the lag's; see longestLag.
+	longest time.Duration
 }
 
-// Bounds of a lag: that of a rack, and now and then that of a queue somewhere.
+// Bounds of a lag: that of a rack up to that of a region, which is drawn for each link,
+// and now and then that of a queue somewhere.
 const (
-	shortestLag, longestLag = 30 * time.Microsecond, 300 * time.Microsecond
+	shortestLag, longestLag = 30 * time.Microsecond, 300 * time.Microsecond // doubled up to farthest times
+	farthest                = 4
 	rareLag                 = 5 * time.Millisecond
 	rare                    = 64 // one of so many
 )
@@ -61,9 +66,9 @@ const (
 func (l *lag) draw() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	most := longestLag
+	most := l.longest
 	if l.rng.IntN(rare) == 0 {
-		most = rareLag
+		most = max(most, rareLag)
 	}
 	return shortestLag + time.Duration(l.rng.Int64N(int64(most-shortestLag)))
 }

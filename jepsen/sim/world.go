@@ -23,6 +23,7 @@ import (
 // testing/synctest, and to one run.
 type World struct {
 	seed  history.Seed
+	sizes sizes
 	net   *Network
 	disks []*disk
 	wg    sync.WaitGroup // of what lives leave behind
@@ -36,7 +37,7 @@ var _ run.World = (*World)(nil)
 
 // NewWorld is one with so many nodes' disks, empty.
 func NewWorld(seed history.Seed, nodes int) *World {
-	w := &World{seed: seed, lives: make([]*life, nodes)}
+	w := &World{seed: seed, sizes: drawSizes(seed), lives: make([]*life, nodes)}
 	for i := range nodes {
 		w.disks = append(w.disks, newDisk(seed.Stream("disk/"+strconv.Itoa(i))))
 	}
