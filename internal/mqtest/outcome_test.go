@@ -140,36 +140,6 @@ func TestAnAnswerLostBetweenNodesIsNotARefusal(t *testing.T) {
 	require.EqualValues(t, 5, c.end(slot, "t", 0), "stored once each")
 }
 
-// Putting a message back has no identity: a node whose leader's answer is lost says that it
-// does not know, and does not ask again by itself, which would make two of it.
-func TestAMessageIsNotPutBackAgainWhenTheAnswerIsLost(t *testing.T) {
-	t.Parallel()
-	c := Start(t, 3, nil)
-	c.createTopic(t, topicOf("t", 1))
-	const slot = 0
-	leader := c.leader("t", slot)
-	via := (leader + 1) % 3
-	w, direct := dialWire(t, c.listener(via, slot), remoting.Binary), dialWire(t, c.listener(leader, slot), remoting.Binary)
-	r := w.ok(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
-	_, physical, err := message.ParseOffsetID(r.Ext["msgId"])
-	require.NoError(t, err)
-	back := fields{"group": "g", "offset": strconv.FormatInt(physical, 10), "delayLevel": "-1", "maxReconsumeTimes": "3", "rmq": "1"}
-	letters := func(w *wire) int64 {
-		return num(t, w.ok(remoting.GetMaxOffset, fields{"topic": "%DLQ%g", "queueId": "0"}, nil), "offset")
-	}
-	w.ok(remoting.ConsumerSendMessageBack, back, nil) // the group has its queues, and the path is open
-	require.EqualValues(t, 1, letters(direct))
-	c.Net.Hang(c.names[leader], c.names[via])
-	lost := w.send(remoting.ConsumerSendMessageBack, back, nil)
-	c.until("the leader has it", func() bool { return letters(direct) == 2 })
-	c.cutOff(via)
-	c.Net.HealAll() // while the node has patience left
-	r = w.reply(lost)
-	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
-	w.led(remoting.GetMaxOffset, fields{"topic": "%DLQ%g", "queueId": "0"}, nil)
-	require.EqualValues(t, 2, letters(w))
-}
-
 // The locks of a partition are its leader's successor's too.
 func TestALockSurvivesItsLeader(t *testing.T) {
 	t.Parallel()
