@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/broker"
-	"raftmq/message"
 	"raftmq/remoting"
 )
 
