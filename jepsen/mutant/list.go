@@ -217,7 +217,7 @@ var All = []Mutant{
 		File: "fsm/partition.go", Old: "if err := m.store.Reserve(len(l.Data)); err != nil {", New: "if err := m.store.Reserve(len(l.Data)); err != nil && l.Index == 0 {",
 	},
 	{
-		Name: "beats-beside", Bug: "heartbeats take the library's fast path (hashicorp/raft issue 695)", Workload: "mixed", Nemesis: "slow-leader", Longer: 4, Property: "P16",
+		Name: "beats-beside", Bug: "heartbeats take the library's fast path (hashicorp/raft issue 695)", Workload: "mixed", Nemesis: "slow-leader,isolate,flap", Longer: 4, Property: "P16",
 		File: "raftlog/grouptransport.go", Old: "func (g *GroupTransport) SetHeartbeatHandler(func(raft.RPC)) {}", New: "func (g *GroupTransport) SetHeartbeatHandler(f func(raft.RPC)) { fastBeats.Store(g, f) }\n\nvar fastBeats sync.Map",
 		Also: [2]string{"	g.queued++\n	g.bytes += in.size\n	g.consumer <-", "	if a, ok := in.command.(*raft.AppendEntriesRequest); ok && len(a.Entries) == 0 && a.PrevLogEntry == 0 && a.LeaderCommitIndex == 0 {\n		if f, ok := fastBeats.Load(g); ok {\n			go func() {\n				f.(func(raft.RPC))(raft.RPC{Command: in.command, RespChan: in.resp})\n				r := <-in.resp\n				in.respond(r.Response, r.Error, false)\n			}()\n			return true\n		}\n	}\n	g.queued++\n	g.bytes += in.size\n	g.consumer <-"},
 	},
