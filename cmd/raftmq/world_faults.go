@@ -21,7 +21,7 @@ func world(cfg *broker.Config) (d broker.Deps, end func(), err error) {
 	if err != nil {
 		return d, nil, err
 	}
-	cfg.RetainEvery = s.RetainEvery
+	cfg.RetainEvery, cfg.CheckpointBytes = s.RetainEvery, s.CheckpointBytes
 	d.Now = c.Clock.Now
 	if c.Disk != nil {
 		d.Disk = c.Disk

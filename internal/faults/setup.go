@@ -20,6 +20,9 @@ type Setup struct {
 	Via    map[string]string `json:"via,omitempty"`  // where other nodes' addresses are dialled in place of there
 	// RetainEvery is how often it is looked for what is to be deleted; 0: as in a release.
 	RetainEvery time.Duration `json:"retainEvery,omitempty"`
+	// CheckpointBytes are of a partition's entries, from which on it makes a checkpoint; 0: as in
+	// a release.
+	CheckpointBytes int64 `json:"checkpointBytes,omitempty"`
 }
 
 // ReadSetup reads the file that the environment names; ok is false if it names none.

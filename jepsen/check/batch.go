@@ -10,6 +10,7 @@ import (
 // that has any of them.
 func batch(f *facts, r *Result) {
 	f.needFinal(r)
+	whole := len(f.missing()) == 0 // else what is not seen may be there
 	for _, s := range f.sends {
 		if len(s.values) < 2 {
 			continue
@@ -38,7 +39,7 @@ func batch(f *facts, r *Result) {
 			}
 		}
 		// What lies below the floor may be gone, the front of a batch first.
-		if there > 0 && there < len(s.values) && !f.cut(s) {
+		if whole && there > 0 && there < len(s.values) && !f.cut(s) {
 			var ops []*history.Op
 			missing := ""
 			for _, v := range s.values {

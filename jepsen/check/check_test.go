@@ -237,6 +237,11 @@ var mutations = []struct {
 		_, ok := e.acked(3)
 		e.drop(history.Final, "", at1(ok.Places[1]))
 	}},
+	{"a part of a batch, of a dump that was cut short", "P15", Unknown, "not read to the end", 0, func(e *edit) {
+		_, ok := e.acked(3)
+		e.drop(history.Final, "", at1(ok.Places[1]))
+		e.lastOf(history.Final).Type = history.Info
+	}},
 	{"a batch with a stranger in it", "P15", Invalid, "stand apart", 0, func(e *edit) {
 		inv, ok := e.acked(3)
 		e.replace(history.Final, "", ok.Places[1], "0-0")

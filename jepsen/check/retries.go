@@ -14,8 +14,8 @@ import (
 // until that is as often as is set, or until the group gives it up, and lies among the
 // dead letters then; once it is taken out, it comes again once more, or never.
 //
-// A group of the bundled client asks again by itself, so its copies are counted from
-// below only.
+// A group of the bundled client asks again by itself, under the identity of its delivery: there
+// is at least one copy of what failed, and at most one for each time that it did.
 func retries(f *facts, r *Result) {
 	f.needFinal(r)
 	for _, name := range slices.Sorted(maps.Keys(f.plan.Retries)) {
@@ -52,8 +52,9 @@ type retryGroup struct {
 	asks    bool // its requests are written down
 	whole   bool // all queues were read to their ends
 	copies  map[copyKey][]sight
-	backs   map[copyKey][]*asked // by the copies that they make
-	failed  map[copyKey]*history.Op
+	backs   map[copyKey][]*asked    // by the copies that they make
+	failed  map[copyKey]*history.Op // the first
+	fails   map[copyKey]int
 	settled map[history.Place]bool // handled, or put back
 	drained *history.Op
 	outs    map[history.Place][]*asked // that take a dead letter out
@@ -63,7 +64,7 @@ type retryGroup struct {
 func (f *facts) retryGroup(name string) *retryGroup {
 	plan := f.plan.Retries[name]
 	g := &retryGroup{f: f, name: name, most: plan.Most, queues: plan.Queues, whole: len(f.missing()) == 0, copies: make(map[copyKey][]sight), backs: make(map[copyKey][]*asked),
-		failed: make(map[copyKey]*history.Op), settled: make(map[history.Place]bool), outs: make(map[history.Place][]*asked)}
+		failed: make(map[copyKey]*history.Op), fails: make(map[copyKey]int), settled: make(map[history.Place]bool), outs: make(map[history.Place][]*asked)}
 	for v, sights := range f.copies {
 		for _, s := range sights {
 			if of := f.plan.Copies[s.place.Queue]; of.Group == name {
@@ -101,7 +102,11 @@ func (f *facts) retryGroup(name string) *retryGroup {
 				if op.Type == history.OK || !g.asks {
 					g.settled[history.Place{Queue: m.Queue, Offset: m.Offset}] = true
 				}
-				if k := g.next(m.Value, m.Times, op.Fate); op.Type == history.Fail && g.failed[k] == nil {
+				if op.Type != history.Fail {
+					continue
+				}
+				k := g.next(m.Value, m.Times, op.Fate)
+				if g.fails[k]++; g.failed[k] == nil {
 					g.failed[k] = op
 				}
 			}
@@ -176,16 +181,16 @@ func (g *retryGroup) grounds(r *Result) {
 	if g.asks || !g.whole || g.drained == nil {
 		return // counts knows better
 	}
-	twice := 0
 	for _, k := range sortedKeys(g.failed) {
 		r.Checked++
 		n := len(g.copies[k])
+		if n > g.fails[k] {
+			r.violate(fmt.Sprintf("%s: group %s failed it %d times, and there are %d.", k, g.name, g.fails[k], n), append([]*history.Op{brief(g.failed[k], placesOf(g.failed[k], k.value)...)}, shown(g.copies[k])...)...)
+		}
 		if n == 0 {
 			r.violate(fmt.Sprintf("%s: group %s failed it at %s, and it is not there.", k, g.name, at(g.failed[k])), brief(g.failed[k], placesOf(g.failed[k], k.value)...), g.drained)
 		}
-		twice += max(0, n-1)
 	}
-	r.note("group %s, of the bundled client, has %d copies more than failures", g.name, twice)
 }
 
 // handled: all that lies in the group's queues was handled, or put back.

@@ -95,10 +95,11 @@ func (m *retryModel) handle(q string, x history.Message) bool {
 		to = modelDead
 	}
 	if m.loose {
-		for range 1 + m.rng.IntN(5)/4 {
+		if !m.back[x] || m.rng.IntN(2) == 0 { // it may be known to be put back
 			m.put(to, x.Value, x.Times+1)
+			m.back[x] = true
 		}
-		return true
+		return m.rng.IntN(6) > 0 // its member may end before it has committed
 	}
 	t := []history.Type{history.OK, history.OK, history.Info, history.Fail}[m.rng.IntN(4)]
 	made := 0
@@ -358,6 +359,18 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 				return op.F == history.Deliver && op.Type == history.Fail && (op.Fate != "" || op.Messages[0].Times >= modelMost)
 			})
 			e.lose(modelDead, d.Messages[0].Value, d.Messages[0].Times+1)
+		}},
+		{"a bundled client's message comes twice for one failure", true, Invalid, "failed it 1 times", func(e *edit) {
+			fails := make(map[history.Message]int)
+			for _, op := range e.ops {
+				if op.F == history.Deliver && op.Type == history.Fail {
+					fails[op.Messages[0]]++
+				}
+			}
+			d := e.find(func(op *history.Op) bool {
+				return op.F == history.Deliver && op.Type == history.Fail && op.Fate == "" && op.Messages[0].Times < modelMost && fails[op.Messages[0]] == 1 && op.Messages[0].Times == 0
+			})
+			e.again(modelAgain, d.Messages[0].Value, 1)
 		}},
 		{"a bundled client's message is not given", true, Invalid, "never handled it nor put it back", func(e *edit) {
 			p := history.Place{Queue: modelTopic, Offset: 3}

@@ -34,13 +34,16 @@ func TakesFaults(program string) (bool, error) {
 // twin is where the disk layer keeps what is durable.
 func (n *Node) twin() string { return n.Data + ".twin" }
 
-// retainEvery is how often a test build looks for what is to be deleted: what a replica makes a
-// checkpoint for, and is started from, is as old as that.
-const retainEvery = time.Second
+// How often a test build looks for what is to be deleted, and after how many bytes of entries a
+// replica makes a checkpoint: what it is started from is to be made within a run.
+const (
+	retainEvery     = time.Second
+	checkpointBytes = 256 << 10
+)
 
 // setUp writes what the node is told of its faults when it starts.
 func (n *Node) setUp() error {
-	s := faults.Setup{Socket: n.socket, Data: n.Data, Twin: n.twin(), Via: n.via, RetainEvery: retainEvery}
+	s := faults.Setup{Socket: n.socket, Data: n.Data, Twin: n.twin(), Via: n.via, RetainEvery: retainEvery, CheckpointBytes: checkpointBytes}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err

@@ -66,9 +66,14 @@ func descriptors(_ context.Context, h *hit) error {
 	h.undone = "heal"
 	h.undo = func(ctx context.Context) error {
 		if h.node.Running() {
-			h.node.MayEnd(false)
 			_, err := h.node.LimitFiles(before)
-			return errors.Join(err, h.ready(ctx))
+			if err = errors.Join(err, h.ready(ctx)); err == nil {
+				h.node.MayEnd(false)
+				return nil
+			}
+			if code, ended := h.node.AwaitEnd(ctx, endsWithin); ended != nil || code != exitDisk { // else it was at it
+				return err
+			}
 		}
 		return errors.Join(h.node.Start(), h.node.AwaitReady(ctx))
 	}
