@@ -57,8 +57,8 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 	if refusal != nil {
 		return refusal
 	}
-	// Not again by itself when an answer is lost: that would make two of it.
-	return b.atPartition(ctx, r, part, forwardWait, false, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+	again := b.FeatureLevel() >= fsm.PutBackLevel // else it would make two of it
+	return b.atPartition(ctx, r, part, forwardWait, again, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		wait, cancel := context.WithTimeout(ctx, forwardWait)
 		defer cancel()
 		if err := p.replica.ReadIndex(wait); err != nil {

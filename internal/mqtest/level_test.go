@@ -27,10 +27,13 @@ func TestAClusterUsesWhatAllItsNodesKnow(t *testing.T) {
 	t.Parallel()
 	c := startAt(t, 3, 1)
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
+	sent := 0
 	send := func() fields {
 		t.Helper()
 		w := DialWire(t, c.listener(0, 0), remoting.Binary)
-		off := num(t, w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x")), "queueOffset")
+		named := with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", strconv.Itoa(sent))
+		off := num(t, w.sure(remoting.SendMessageV2, named, []byte("x")), "queueOffset")
+		sent++
 		given := Records(t, w.OK(remoting.PullMessage, pullOf("t", 0, off), nil).Body)
 		require.Len(t, given, 1)
 		return fields{"group": "g", "offset": strconv.FormatInt(given[0].PhysicalOffset(), 10), "delayLevel": "5", "rmq": "1", "delivery": "00000000000000a7"}
@@ -38,8 +41,8 @@ func TestAClusterUsesWhatAllItsNodesKnow(t *testing.T) {
 	again := func(of fields) string {
 		t.Helper()
 		w := DialWire(t, c.listener(0, 0), remoting.Binary)
-		w.OK(remoting.ConsumerSendMessageBack, of, nil)
-		return w.OK(remoting.ConsumerSendMessageBack, of, nil).Ext["dup"]
+		w.sure(remoting.ConsumerSendMessageBack, of, nil)
+		return w.sure(remoting.ConsumerSendMessageBack, of, nil).Ext["dup"]
 	}
 	for i := range c.Nodes {
 		if i == 2 { // the last: those that know more get to lead the catalogue, and look again

@@ -59,9 +59,9 @@ func TestAMessageIsPutBackOnceThoughTheAnswerIsLost(t *testing.T) {
 
 	again := func(w *Wire) {
 		t.Helper()
-		r := w.OK(remoting.ConsumerSendMessageBack, ours, nil)
+		r := w.sure(remoting.ConsumerSendMessageBack, ours, nil)
 		require.Equal(t, "1", r.Ext["dup"])
-		r = w.OK(remoting.ConsumerSendMessageBack, back(1), nil)
+		r = w.sure(remoting.ConsumerSendMessageBack, back(1, "rmq", "1"), nil)
 		require.Equal(t, "1", r.Ext["dup"], "it comes in a minute")
 		require.EqualValues(t, 2, retries(w))
 	}

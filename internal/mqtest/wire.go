@@ -118,6 +118,19 @@ func (w *Wire) OK(code remoting.Code, ext fields, body []byte) *remoting.Command
 	return r
 }
 
+// sure is OK of what may be asked again while its outcome is not known: who asks says that it
+// knows our codes, since else it gets no answer.
+func (w *Wire) sure(code remoting.Code, ext fields, body []byte) *remoting.Command {
+	w.t.Helper()
+	for until := time.Now().Add(w.Patience); ; {
+		r := w.Led(code, ext, body)
+		if r.Code != remoting.OutcomeUnknown || time.Now().After(until) {
+			require.Equal(w.t, remoting.OK, r.Code, "code %d: %s", code, r.Remark)
+			return r
+		}
+	}
+}
+
 // closed waits until the node has closed the connection, without a reply.
 func (w *Wire) closed() {
 	w.t.Helper()
