@@ -1,9 +1,9 @@
 package raftlog
 
 // The write-ahead log. One per node, shared by all Raft groups: what the groups want durable at the same time is written with one
-// write and one fdatasync. It keeps each group's entries above its checkpoint, its term and vote, and its checkpoint.
+// synced write. It keeps each group's entries above its checkpoint, its term and vote, and its checkpoint.
 //
-// Files are DIR/%04d.wal, all of one size, filled with zeros once and then recycled, so that fdatasync has no metadata to write.
+// Files are DIR/%04d.wal, all of one size, filled with zeros once and then recycled, so that a synced write has no metadata to write.
 // Integers are little endian. CRC is CRC32C; "salted" means that it starts from the segment's salt, so that neither a frame of
 // the file's earlier life nor message bytes that look like a frame can pass.
 //
