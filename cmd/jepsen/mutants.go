@@ -61,6 +61,7 @@ not run again. Exits with 1 if a mutant survives.`,
 				if len(only) > 0 && !slices.Contains(only, m.Name) {
 					continue
 				}
+				backend := cmp.Or(m.Backend, backend)
 				if backend == sim.Backend && !slices.ContainsFunc(strings.Split(m.Nemesis, ","), simulable) {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s is not simulated\n", m.Name, m.Nemesis)
 					continue

@@ -8,6 +8,7 @@ type Mutant struct {
 	Old, New string // Old is there exactly once
 	Workload string // that brings it out; empty: log
 	Nemesis  string
+	Backend  string // that it needs; empty: any
 	Property string // by its id in package check, that must not be valid
 	Longer   int    // how many times the usual time its runs take; 0: once
 	Unknown  bool   // the property is to be unknown, not invalid: a bug of the suite itself, or one that shows as a fault without its effect
@@ -224,6 +225,14 @@ var All = []Mutant{
 	{
 		Name: "unsynced", Bug: "the write-ahead log is written and not synced", Nemesis: "power-all", Property: "P1",
 		File: "raftlog/committer.go", Old: "if err := s.file.WriteThrough(p.blocks()); err != nil {", New: "if _, err := s.file.WriteAt(p.blocks()); err != nil {",
+	},
+	{
+		Name: "answered-unsynced", Bug: "the write-ahead log answers while a sync is under way", Nemesis: "power-all,torn-all,power-majority", Property: "P1", Backend: "simulated",
+		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "if err := func() error { go s.file.SyncData(); return nil }(); err != nil {",
+	},
+	{
+		Name: "checkpoint-unsynced", Bug: "a checkpoint is kept while the commit log that it names is not durable", Nemesis: "power,power-all,power-majority,torn,kill-power", Property: "P20", Backend: "simulated",
+		File: "raftlog/replica.go", Old: "	err = sync()\n	if lacksRoom", New: "	_ = sync\n	if lacksRoom",
 	},
 	{
 		Name: "sync-error-passed-over", Bug: "a sync of the write-ahead log that fails is taken for one that did not", Nemesis: "fsync-error", Property: "faults", Unknown: true, // the node does not end
