@@ -419,9 +419,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	if b.host != nil {
 		b.host.Close()
 	}
-	for _, p := range b.local() {
-		errs = append(errs, p.close())
-	}
+	errs = append(errs, b.closePartitions())
 	if b.catalogue != nil {
 		errs = append(errs, b.catalogue.close())
 	}

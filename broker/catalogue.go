@@ -165,6 +165,9 @@ func (b *Broker) reconcile() {
 	}
 	b.reshape.Lock()
 	defer b.reshape.Unlock()
+	if b.ctx.Err() != nil { // closePartitions has been there, or comes
+		return
+	}
 	want := make(map[uint64]fsm.Partition)
 	for _, p := range b.catalogue.Partitions() {
 		if b.holds(p) {
@@ -274,6 +277,21 @@ func (b *Broker) preferred(desc fsm.Partition) string {
 		}
 	}
 	return ""
+}
+
+// closePartitions closes what is open, each once. The node's context has ended, so none
+// is opened any more.
+func (b *Broker) closePartitions() (err error) {
+	b.reshape.Lock() // who drops or repairs a partition closes it
+	defer b.reshape.Unlock()
+	all := b.local()
+	b.mu.Lock()
+	clear(b.partitions)
+	b.mu.Unlock()
+	for _, p := range all {
+		err = errors.Join(err, p.close())
+	}
+	return err
 }
 
 // drop closes a partition whose topic is gone and removes what it kept.
