@@ -22,7 +22,7 @@ func TestSeedsHoldWhatIsPromised(t *testing.T) {
 	if err := Possible(); err != nil {
 		t.Skip(err)
 	}
-	seeds, from := 12, uint64(1)
+	seeds, from := 8, uint64(1)
 	if testing.Short() {
 		seeds = 4
 	}
