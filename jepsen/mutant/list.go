@@ -228,7 +228,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "answered-unsynced", Bug: "the write-ahead log answers while a sync is under way", Nemesis: "power-all,torn-all,power-majority", Property: "P1", Backend: "simulated",
-		File: "raftlog/committer.go", Old: "if err := s.file.SyncData(); err != nil {", New: "if err := func() error { go s.file.SyncData(); return nil }(); err != nil {",
+		File: "raftlog/committer.go", Old: "if err := s.file.WriteThrough(p.blocks()); err != nil {", New: "if _, err := s.file.WriteAt(p.blocks()); err != nil || func() bool { go s.file.SyncData(); return false }() {",
 	},
 	{
 		Name: "checkpoint-unsynced", Bug: "a checkpoint is kept while the commit log that it names is not durable", Nemesis: "power,power-all,power-majority,torn,kill-power", Property: "P20", Backend: "simulated",
