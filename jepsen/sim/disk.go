@@ -23,7 +23,7 @@ const (
 // each node, and now and then that of a busy one.
 const (
 	shortestSync, longestSync = 50 * time.Microsecond, 2 * time.Millisecond // doubled up to slowest times
-	slowest                   = 5
+	slowest                   = 3
 	rareSync                  = 30 * time.Millisecond
 )
 

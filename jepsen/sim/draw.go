@@ -22,7 +22,7 @@ const (
 	mostWorkloads           = 3
 	shortestLoad            = 12 * time.Second
 	longestLoad             = 25 * time.Second
-	lowestRate, highestRate = 40, 160
+	lowestRate, highestRate = 40, 120
 )
 
 // Draw makes the plan of a seed: a few loads, and a few areas of faults or all of them.

@@ -172,7 +172,7 @@ func config(p cluster.Place, s sizes) (broker.Config, error) {
 	c := broker.Config{
 		Cluster: p.Cluster, Node: p.Name, Data: folder, Host: p.Host, InitialNodes: p.Names, Join: p.Join, Slots: p.Slots,
 		NameServer: p.Ports.NameServer, Raft: p.Ports.Raft, Gossip: p.Ports.Gossip, HTTP: p.Ports.Web, Listen: p.Ports.Listen,
-		DiskCleanAt: 100, DiskForceAt: 100, DiskRefuseAt: 95, DiskReserve: -1,
+		RetainEvery: time.Second, DiskCleanAt: 100, DiskForceAt: 100, DiskRefuseAt: 95, DiskReserve: -1,
 	}
 	f := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	f.IntVar(&c.MaxBody, "max-body", 0, "")
