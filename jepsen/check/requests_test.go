@@ -555,6 +555,11 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.fault("n1", "fsync-error", 2e9)
 			s.end(0)
 		}},
+		{"a node ends when its disk is full", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n1", "disk-full", 2e9)
+			s.end(0)
+		}},
 		{"a node ends when another's disk fails", "P20", Invalid, "ended by itself", func(s *script) {
 			s.exit("n1", "exit status 70; its log ends: x")
 			s.fault("n2", "fsync-error", 2e9)

@@ -54,7 +54,7 @@ type life struct {
 }
 
 const (
-	readyWithin = 60 * time.Second
+	readyWithin = 2 * time.Minute // also of a node that is copied whole, on a machine that has more to do
 	stopWithin  = 30 * time.Second
 	seenWithin  = 5 * time.Second // a signal's effect
 )
@@ -355,7 +355,7 @@ func (n *Node) Stop() error {
 	}
 }
 
-// AwaitReady returns when the node says that it is ready, after at most a minute.
+// AwaitReady returns when the node says that it is ready, after at most two minutes.
 func (n *Node) AwaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()

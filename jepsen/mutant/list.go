@@ -211,10 +211,6 @@ var All = []Mutant{
 		File: "broker/retention.go", Old: "b.retainRound(b.time(), at)", New: "b.retainRound(b.now(), at)",
 	},
 	{
-		Name: "room-passed-over", Bug: "that there is no room on disk is passed over", Workload: "retention", Nemesis: "disk-full", Property: "P20",
-		File: "fsm/partition.go", Old: "if err := m.store.Reserve(len(l.Data)); err != nil {", New: "if err := m.store.Reserve(len(l.Data)); err != nil && l.Index == 0 {",
-	},
-	{
 		Name: "idle-operators", Bug: "the suite takes no dead letter out", Workload: "retry", Nemesis: "kill", Property: "P13", Unknown: true,
 		File: "jepsen/run/retry.go", Old: "for sleep(ctx, lookEvery) {", New: "for sleep(ctx, lookEvery<<10) {",
 	},
