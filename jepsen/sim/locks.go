@@ -4,6 +4,7 @@ package sim
 
 import (
 	"slices"
+	"sync"
 	_ "unsafe" // for linkname
 )
 
@@ -21,7 +22,7 @@ var waitReasons [45]string
 var isIdle [45]bool
 
 // countLocks does it, and reports whether it is possible in this build.
-func countLocks() bool {
+var countLocks = sync.OnceValue(func() bool {
 	for _, name := range []string{"sync.Mutex.Lock", "sync.RWMutex.Lock", "sync.RWMutex.RLock"} {
 		i := slices.Index(waitReasons[:], name)
 		if i < 0 {
@@ -30,4 +31,4 @@ func countLocks() bool {
 		isIdle[i] = true
 	}
 	return true
-}
+})
