@@ -42,11 +42,21 @@ type cgroup struct {
 }
 
 func memoryGroup(name string) (cgroup, error) {
-	for _, g := range []cgroup{
-		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.failcnt", "cgroup.procs"},
-		{"/sys/fs/cgroup", "memory.max", "memory.events", "cgroup.procs"},
-	} {
-		g.dir = filepath.Join(g.dir, name)
+	mine, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return cgroup{}, err
+	}
+	for l := range strings.Lines(string(mine)) { // number:controllers:path
+		f := strings.SplitN(strings.TrimSpace(l), ":", 3)
+		var g cgroup
+		switch { // below the group that this program is in: whatever limits that still counts
+		case len(f) == 3 && f[1] == "memory":
+			g = cgroup{filepath.Join("/sys/fs/cgroup/memory", f[2], name), "memory.limit_in_bytes", "memory.failcnt", "cgroup.procs"}
+		case len(f) == 3 && f[1] == "":
+			g = cgroup{filepath.Join("/sys/fs/cgroup", f[2], name), "memory.max", "memory.events", "cgroup.procs"}
+		default:
+			continue
+		}
 		if err := os.Mkdir(g.dir, 0o755); err != nil {
 			continue
 		}
