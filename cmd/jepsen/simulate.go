@@ -56,6 +56,7 @@ func simulate(ctx context.Context, o run.Options) error {
 	c := exec.CommandContext(within, self, "simulate", o.Store)
 	c.Env = append(os.Environ(), append(sim.Settings, "GOTRACEBACK=all")...)
 	c.Stdout, c.Stderr = log, log
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                  // a terminal's ^C is for this program
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) } // it says where it stands
 	c.WaitDelay = 10 * time.Second
 	switch err := c.Run(); {
