@@ -127,8 +127,8 @@ func TestARealProcessAppliesOnlyWhatIsVerified(t *testing.T) {
 	require.Equal(t, left.Commit, left.Applied)
 
 	var id struct {
-		Cluster, Node       string
-		Incarnation, Folder uint64
+		Cluster, Node              string
+		Incarnation, Folder, Level uint64
 	}
 	b, err := os.ReadFile(filepath.Join(other.Data, "node.json"))
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestARealProcessAppliesOnlyWhatIsVerified(t *testing.T) {
 	conn, err := net.Dial("tcp", left.Raft)
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = conn.Write(netHello{cluster: id.Cluster, node: id.Node, class: classData, target: left.Name, incarnation: id.Incarnation, folder: id.Folder}.encode())
+	_, err = conn.Write(netHello{cluster: id.Cluster, node: id.Node, class: classData, target: left.Name, incarnation: id.Incarnation, folder: id.Folder, level: id.Level}.encode())
 	require.NoError(t, err)
 	_, body, err := readHelloBody(conn)
 	require.NoError(t, err)
