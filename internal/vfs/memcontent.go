@@ -74,7 +74,8 @@ type content struct {
 
 	blocks blocks
 
-	memory []byte // of the maps; in its range it is the truth, not now
+	memory []byte  // of the maps; in its range it is the truth, not now
+	lender *lender // of memory
 	maps   int
 }
 

@@ -226,7 +226,7 @@ func (f *memFile) Map(size int64) (Mapping, error) {
 	}
 	defer f.m.mu.Unlock()
 	if f.memory == nil {
-		f.memory = make([]byte, size)
+		f.memory, f.lender = lend(size)
 		for i, pg := range f.now {
 			if at := int64(i) * PageSize; pg != nil && at < size {
 				copy(f.memory[at:], pg[:])
@@ -238,5 +238,5 @@ func (f *memFile) Map(size int64) (Mapping, error) {
 	}
 	f.maps++
 	f.handles++
-	return &memMapping{m: f.m, name: f.name, node: f.node, b: f.memory[:size:size]}, nil
+	return &memMapping{m: f.m, name: f.name, node: f.node, b: f.memory[:size:size], lender: f.lender}, nil
 }
