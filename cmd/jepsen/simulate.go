@@ -28,10 +28,11 @@ const said = "said.log"
 // panicked, parts of it did not end, or its time stood still.
 var errBroke = errors.New("the simulation broke off")
 
-// simulate makes a run in a process of its own, which a panic of a node ends.
-func simulate(ctx context.Context, o run.Options) error {
+// simulate makes a run in a process of its own, which a panic of a node ends, and says how
+// much processor time it took.
+func simulate(ctx context.Context, o run.Options) (took time.Duration, err error) {
 	if err := sim.Possible(); err != nil {
-		return err
+		return 0, err
 	}
 	if o.Schedule != nil {
 		b, err := json.Marshal(o.Schedule)
@@ -39,16 +40,16 @@ func simulate(ctx context.Context, o run.Options) error {
 			err = writeWhole(filepath.Join(o.Store, "schedule.json"), b)
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	log, err := os.Create(filepath.Join(o.Store, said))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer log.Close()
 	within, cancel := context.WithTimeout(ctx, simulatedWithin)
@@ -59,15 +60,19 @@ func simulate(ctx context.Context, o run.Options) error {
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                  // a terminal's ^C is for this program
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) } // it says where it stands
 	c.WaitDelay = 10 * time.Second
-	switch err := c.Run(); {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case within.Err() != nil:
-		return fmt.Errorf("%w: not over after %v; see %s", errBroke, simulatedWithin, log.Name())
-	case err != nil:
-		return fmt.Errorf("%w: %w; see %s", errBroke, err, log.Name())
+	err = c.Run()
+	if p := c.ProcessState; p != nil {
+		took = p.UserTime() + p.SystemTime()
 	}
-	return nil
+	switch {
+	case ctx.Err() != nil:
+		return took, context.Cause(ctx)
+	case within.Err() != nil:
+		return took, fmt.Errorf("%w: not over after %v; see %s", errBroke, simulatedWithin, log.Name())
+	case err != nil:
+		return took, fmt.Errorf("%w: %w; see %s", errBroke, err, log.Name())
+	}
+	return took, nil
 }
 
 // simulateCommand is the process of simulate.
