@@ -17,9 +17,14 @@ import (
 	"raftmq/jepsen/sim"
 )
 
-// simulatedWithin bounds a simulated run in real time. Beyond it time stands still in
-// there.
-const simulatedWithin = 5 * time.Minute
+// Bounds of a simulated run. On a crowded machine it takes long, but takes processor
+// time; where time stands still, it takes none.
+const (
+	simulatedWithin = time.Hour
+	standsFor       = 5 * time.Minute        // while it must have taken
+	leastProcessor  = 100 * time.Millisecond // of processor time
+	mostProcessor   = 5 * time.Minute        // in all
+)
 
 // said is the file of what a simulated run's process says.
 const said = "said.log"
@@ -98,10 +103,34 @@ func simulateCommand() *cobra.Command {
 					return err
 				}
 			}
+			go endIfStanding()
 			o.Store = dir
 			o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 			sim.Alone(o)
 			return nil
 		},
 	}
+}
+
+// endIfStanding ends the process, which then says where it stands, if its time stands still
+// or it goes on for ever.
+func endIfStanding() {
+	for last := processor(); ; {
+		time.Sleep(standsFor)
+		now := processor()
+		if now-last < leastProcessor || now > mostProcessor {
+			fmt.Printf("%v of processor time, %v of it in the last %v\n", now, now-last, standsFor)
+			syscall.Kill(os.Getpid(), syscall.SIGQUIT)
+		}
+		last = now
+	}
+}
+
+// processor is how much processor time the process has taken.
+func processor() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
