@@ -133,7 +133,7 @@ func (m *PartitionMachine) putBackDone(x parsedPutBack) bool {
 	switch {
 	case !ok:
 		return false
-	case x.delivery != 0 && x.delivery == p.delivery, p.due > m.now:
+	case m.putBacks.has(putBackDelivery{x.key, x.delivery}), p.due > m.now:
 		return true
 	case !x.dead || p.queue == notDead:
 		return false

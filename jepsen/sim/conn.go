@@ -17,7 +17,7 @@ type conn struct {
 	local   net.Addr
 	peer    net.Addr
 	in, out *stream
-	writeBy atomic.Pointer[time.Time] // nil: whenever
+	writeBy atomic.Int64 // Unix ns; 0: whenever
 	once    sync.Once
 	closed  atomic.Bool
 }
@@ -40,7 +40,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	switch {
 	case c.closed.Load():
 		return 0, net.ErrClosed
-	case by != nil && !time.Now().Before(*by):
+	case by != 0 && time.Now().UnixNano() >= by:
 		return 0, os.ErrDeadlineExceeded
 	case c.in.isBroken():
 		return 0, syscall.ECONNRESET
@@ -81,9 +81,9 @@ func (c *conn) SetReadDeadline(t time.Time) error { c.in.readUntil(t); return ni
 
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
-		c.writeBy.Store(nil)
+		c.writeBy.Store(0)
 	} else {
-		c.writeBy.Store(&t)
+		c.writeBy.Store(t.UnixNano())
 	}
 	return nil
 }
