@@ -46,7 +46,7 @@ const broke = "broke"
 
 // mostUnknown is how many of the seeds, of one, may be unknown: some faults find nothing
 // to strike, and some loads are held up by what they struck.
-const mostUnknown = 0.2
+const mostUnknown = 0.1
 
 func (x tried) failed() bool { return x.Verdict == check.Invalid.String() || x.Verdict == broke }
 
@@ -67,7 +67,7 @@ again, so a run that was broken off goes on when it is started again. The folder
 a seed that failed is kept, is run again to see how often it fails, and then with
 as few faults as do; those of valid ones are removed.
 
-Exits with 2 if more than a fifth of the seeds are unknown.`,
+Exits with 2 if more than a tenth of the seeds are unknown.`,
 		Example: "  jepsen sim --seeds 1000\n  jepsen sim --seeds 1 --from 4711 --keep",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := sim.Possible(); err != nil {
