@@ -58,7 +58,7 @@ func TestANodeWhoseLogIsFullLearnsWhatMayBeApplied(t *testing.T) {
 		eventually(t, "its log is not full", func() bool {
 			before := held()
 			time.Sleep(6 * time.Second)
-			return before == held() && before > 30
+			return before == held() && before > 12
 		})
 		f.disks[behind.name] = f.disks[behind.name].CrashKeeping(1, 1)
 		f.stop(behind.name)
