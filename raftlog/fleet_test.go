@@ -325,6 +325,9 @@ func (f *fleet) applies(n *fleetNode, group int, commands uint64) {
 		}
 		for name, n := range f.nodes {
 			members, _ := n.replicas[group].Members()
+			for g, r := range n.replicas {
+				f.t.Logf("%s: group %d: %+v", name, g+1, r.Stats())
+			}
 			f.t.Logf("%s: %+v, floor %d, %v, faults %d", name, n.replicas[group].Stats(), n.started(), members, len(n.faults))
 		}
 		require.Fail(f.t, "replica lags", n.name)

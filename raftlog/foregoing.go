@@ -10,9 +10,9 @@ import "github.com/hashicorp/raft"
 // have sent that one; nobody waits for its answer.
 
 // foregoing is what is given to Raft before a, nil if nothing is won by it.
-func (l *Log) foregoing(a *raft.AppendEntriesRequest, size int) *raft.AppendEntriesRequest {
-	store, ok := l.LogStore.(interface{ crowded(bytes int) bool })
-	if !ok || len(a.Entries) == 0 || !store.crowded(size) {
+func (l *Log) foregoing(a *raft.AppendEntriesRequest) *raft.AppendEntriesRequest {
+	store, ok := l.LogStore.(interface{ crowded([]*raft.Log) bool })
+	if !ok || len(a.Entries) == 0 || !store.crowded(a.Entries) {
 		return nil
 	}
 	first := *a
@@ -40,10 +40,14 @@ func (l *Log) shared(entries []*raft.Log) int {
 	return len(entries)
 }
 
-// crowded says that so many bytes of entries would have to wait for room.
-func (g *GroupLog) crowded(bytes int) bool {
-	w := g.w
+// crowded says that the entries would have to wait for room now.
+func (g *GroupLog) crowded(entries []*raft.Log) bool {
+	w, bytes := g.w, int64(0)
+	for _, e := range entries {
+		bytes += int64(walEntrySize(e))
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.waiting) > 0 || w.held.Load()+w.pending+int64(bytes) > w.budgetLocked().entries
+	b, n := w.budgetLocked(), w.entriesNeed(g, len(entries), bytes)
+	return len(w.waiting) > 0 || !w.mayHoldLocked(b, &n) || !w.mayWriteLocked(b, &n, w.freeLocked())
 }

@@ -186,7 +186,7 @@ func (g *GroupTransport) offer(in *inboundRPC) bool {
 	if a, ok := in.command.(*raft.AppendEntriesRequest); ok {
 		if log := g.backlog.log.Load(); log != nil { // without one no floor was installed yet
 			log.vouch(a)
-			if first := log.foregoing(a, in.size); first != nil && g.queued+1 < groupQueue {
+			if first := log.foregoing(a); first != nil && g.queued+1 < groupQueue {
 				g.takeLocked(&inboundRPC{command: first, resp: make(chan raft.RPCResponse, 1), respond: func(any, error, bool) {}})
 			}
 		}
