@@ -5,7 +5,7 @@ DATA ?= raftmq-data
 # What a simulation needs, see jepsen/sim.
 SIMULATION = -tags simulation -ldflags=-checklinkname=0
 
-.PHONY: help build stockclient run test race lint conformance examples rows jepsen sim bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance examples rows jepsen sim bench microbench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ lint: ## formatting and vet, for darwin too
 	$(GO) vet -tags simulation ./jepsen/sim
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 	cd examples/once && $(GO) vet ./...
+	cd bench && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 
 rows: build ## real processes killed, stopped, continued and wiped under load; full disks; bytes that decay; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
@@ -66,7 +67,11 @@ jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 sim: build ## three nodes in simulated time under many seeds, each judged; goes on where it was broken off
 	bin/jepsen sim --seeds $${SEEDS:-200} --from $${FROM:-1} --store $${SIM_STORE:-jepsen-sim}
 
-bench: build ## micro-benchmarks of the engine
+bench: build ## the table against NATS JetStream, row by row; goes on where it was broken off (ROWS=a,b, BENCH=--fresh)
+	cd bench && $(GO) build -o ../bin/bench . && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2
+	bin/bench --rows "$(ROWS)" $(BENCH)
+
+microbench: ## micro-benchmarks of filters, store, machines, logs and frames
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./filter ./store ./fsm ./raftlog ./remoting
 
 demo: build ## the Go source tree through a cluster whose leaders are killed
