@@ -214,7 +214,7 @@ func sendNATS(o natsOptions, s sending) func(context.Context, *lab) (figures, er
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
 		warm := s
-		warm.duration = l.duration(warming) / time.Duration(len(natsConnections))
+		warm.duration = l.duration(s.warmth()) / time.Duration(len(natsConnections))
 		best, most := 0, 0.0
 		for _, n := range natsConnections {
 			f, err := c.load(ctx, append([]string{"send", "--connections", fmt.Sprint(n)}, warm.flags()...)...)

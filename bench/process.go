@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -47,4 +48,41 @@ func mostAnon(pids []int) float64 {
 		}
 	}
 	return most
+}
+
+// anonEvery is how often watchAnon looks.
+const anonEvery = 500 * time.Millisecond
+
+// watchAnon follows the largest RssAnon of processes until peak is called, which returns it in MB.
+func watchAnon(pids func() []int) (peak func() float64) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	most := 0.0
+	go func() { // ends with peak
+		defer close(done)
+		for {
+			most = max(most, mostAnon(pids()))
+			select {
+			case <-time.After(anonEvery):
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() float64 {
+		close(stop)
+		<-done
+		return max(most, mostAnon(pids()))
+	}
+}
+
+// idle measures what processes do that have nothing to do, after they had time to settle.
+func idle(ctx context.Context, settle, watch time.Duration, pids []int) (figures, error) {
+	if err := sleep(ctx, settle); err != nil {
+		return nil, err
+	}
+	before, from := cpuTime(pids), time.Now()
+	if err := sleep(ctx, watch); err != nil {
+		return nil, err
+	}
+	return figures{idleCPU: 100 * (cpuTime(pids) - before).Seconds() / time.Since(from).Seconds(), rssAnon: mostAnon(pids)}, nil
 }

@@ -111,6 +111,15 @@ func (c *raftmqCluster) pids() (pids []int) {
 	return pids
 }
 
+// pidsNow are those of the file: nodes that are being restarted change theirs.
+func (c *raftmqCluster) pidsNow() []int {
+	now := raftmqCluster{dir: c.dir}
+	if now.read() != nil {
+		return nil
+	}
+	return now.pids()
+}
+
 func (c *raftmqCluster) endpoints() (all []string) {
 	for _, n := range c.nodes {
 		all = append(all, n.NameServer)
@@ -159,6 +168,7 @@ type partitionState struct {
 	Topic  string
 	Leader string
 	State  string
+	Slot   int
 }
 
 func (n *raftmqNode) partitions(ctx context.Context) (states []partitionState, err error) {
@@ -176,12 +186,13 @@ func (n *raftmqNode) partitions(ctx context.Context) (states []partitionState, e
 	return states, json.NewDecoder(resp.Body).Decode(&states)
 }
 
-// inFlight, partitions and size as the flags of raftmq bench and of the load for NATS.
+// sending is what the flags of "raftmq bench send" and of the load for NATS say.
 type sending struct {
 	inFlight   int
 	partitions int // of NATS: streams; 0: one
 	size       int // bytes of a message; 0: 1,024
 	duration   time.Duration
+	warm       time.Duration // before it is measured; 0: warming
 }
 
 func (s sending) flags() []string {
@@ -198,6 +209,13 @@ func (s sending) bytes() int {
 	return s.size
 }
 
+func (s sending) warmth() time.Duration {
+	if s.warm == 0 {
+		return warming
+	}
+	return s.warm
+}
+
 // warming is how long each side sends before it is measured.
 const warming = 8 * time.Second
 
@@ -210,7 +228,7 @@ func sendRaftmq(s sending) func(context.Context, *lab) (figures, error) {
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
 		warm := s
-		warm.duration = l.duration(warming)
+		warm.duration = l.duration(s.warmth())
 		if _, err := c.bench(ctx, append([]string{"send"}, warm.flags()...)...); err != nil {
 			return nil, err
 		}

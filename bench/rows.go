@@ -7,7 +7,13 @@ import (
 )
 
 // rows in the order of the table.
-func rows() []row { return []row{send64()} }
+func rows() []row {
+	return []row{
+		send64(), send1024(), partitions8(), engine(), send1(), endToEnd(), backlog(), cpu(), tenMinutes(), small(), huge(),
+		idle300(), partitions1000(), killed(), frozen(), timers(), log5GB(), pulls(), connections(),
+		curveInFlight(), curvePartitions(), curveSize(), curveBacklog(),
+	}
+}
 
 // pick returns the rows that are named, in the order of the table; all if none is.
 func pick(all []row, names string) ([]row, error) {
