@@ -22,6 +22,8 @@ const (
 	rssAnon    = "rss_anon_mb"      // of the server that has most
 	diskSync   = "fdatasync_p50_ms" // of 4 KiB, before the run
 	diskSync99 = "fdatasync_p99_ms"
+	load1m     = "load_1m"       // of the machine, at the end of a run
+	steal      = "steal_percent" // of its processor time, given to others during a run
 	diskStream = "disk_mb_per_s" // synced 1 MB writes on pre-written space
 )
 

@@ -36,7 +36,7 @@ func exit(err error) {
 // runBench measures what is left to measure and renders all that is there.
 func runBench(ctx context.Context, args []string) error {
 	l := &lab{out: os.Stdout}
-	s := &session{lab: l}
+	s := &session{lab: l, disk: l.disk}
 	var names, docs, data string
 	var list, renderOnly bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)

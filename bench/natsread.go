@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -71,7 +72,7 @@ func (o *natsLoad) readOrdered(ctx context.Context, js jetstream.JetStream) erro
 }
 
 func (o *natsLoad) readBatches(ctx context.Context, js jetstream.JetStream, acks jetstream.AckPolicy) error {
-	cons, err := js.CreateConsumer(ctx, streamName(0), jetstream.ConsumerConfig{AckPolicy: acks, MaxAckPending: readAhead, InactiveThreshold: time.Minute})
+	cons, err := js.CreateConsumer(ctx, streamName(0), jetstream.ConsumerConfig{AckPolicy: acks, Replicas: copiesOf(acks), MaxAckPending: readAhead, InactiveThreshold: time.Minute})
 	if err != nil {
 		return err
 	}
@@ -85,10 +86,15 @@ func (o *natsLoad) readBatches(ctx context.Context, js jetstream.JetStream, acks
 			last = m
 			n++
 		}
-		if err := batch.Error(); err != nil {
+		switch err := batch.Error(); {
+		case n == 0 && errors.Is(err, natsgo.ErrNoResponders): // its leader has still to begin
+			if err := sleep(ctx, 5*time.Millisecond); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
 			return err
-		}
-		if last == nil {
+		case last == nil:
 			return errors.New("a fetch gave nothing")
 		}
 		if acks == jetstream.AckAllPolicy {
@@ -98,6 +104,14 @@ func (o *natsLoad) readBatches(ctx context.Context, js jetstream.JetStream, acks
 		}
 	}
 	return ctx.Err()
+}
+
+// copiesOf is how many replicas a consumer's state has: one, where nothing is kept; 0: as many as the stream.
+func copiesOf(acks jetstream.AckPolicy) int {
+	if acks == jetstream.AckNonePolicy {
+		return 1
+	}
+	return 0
 }
 
 // endToEnd sends at a fixed rate and times each message from when it was due to its consumer in this process.
@@ -114,16 +128,22 @@ func (o *natsLoad) endToEnd(ctx context.Context) (figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	latencies := make([]float64, 0, o.rate*int(o.duration/time.Second+1))
 	n := int(o.duration.Seconds() * float64(o.rate))
-	done := make(chan struct{})
+	var begin atomic.Int64 // ns; 0 while warming up
+	latencies := make([]float64, 0, n)
+	warm, done := make(chan struct{}, 1), make(chan struct{})
 	reading, err := cons.Consume(func(m jetstream.Msg) {
 		now := time.Now().UnixNano()
 		m.Ack()
-		if len(m.Data()) < 8 {
+		due := int64(binary.BigEndian.Uint64(m.Data()))
+		if b := begin.Load(); b == 0 || due < b {
+			select {
+			case warm <- struct{}{}:
+			default:
+			}
 			return
 		}
-		latencies = append(latencies, float64(now-int64(binary.BigEndian.Uint64(m.Data())))/1e6)
+		latencies = append(latencies, float64(now-due)/1e6)
 		if len(latencies) == n {
 			close(done)
 		}
@@ -132,10 +152,26 @@ func (o *natsLoad) endToEnd(ctx context.Context) (figures, error) {
 		return nil, err
 	}
 	defer reading.Stop()
-	if err := sleep(ctx, time.Second); err != nil { // its pull is with the server
-		return nil, err
+	send := func(due time.Time) error {
+		body := make([]byte, max(8, o.size))
+		binary.BigEndian.PutUint64(body, uint64(due.UnixNano()))
+		_, err := js.PublishAsync(streamName(0), body)
+		return err
+	}
+	for ready := false; !ready; { // its pull is with the server
+		if err := send(time.Now()); err != nil {
+			return nil, err
+		}
+		select {
+		case <-warm:
+			ready = true
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	start := time.Now()
+	begin.Store(start.UnixNano())
 	for i := range n {
 		due := start.Add(time.Duration(i) * time.Second / time.Duration(o.rate))
 		if wait := time.Until(due); wait > 0 {
@@ -143,9 +179,7 @@ func (o *natsLoad) endToEnd(ctx context.Context) (figures, error) {
 				return nil, err
 			}
 		}
-		body := make([]byte, max(8, o.size))
-		binary.BigEndian.PutUint64(body, uint64(due.UnixNano()))
-		if _, err := js.PublishAsync(streamName(0), body); err != nil {
+		if err := send(due); err != nil {
 			return nil, err
 		}
 	}

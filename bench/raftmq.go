@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -39,16 +40,34 @@ type raftmqNode struct {
 // readyLimit is how long a cluster may take to be ready.
 const readyLimit = 2 * time.Minute
 
+// foundingTries is how often a cluster is started: another program may take a port meanwhile.
+const foundingTries = 3
+
 // startRaftmq founds a cluster. Flags are those of "raftmq dev", and behind -- those of
 // its servers.
-func startRaftmq(ctx context.Context, l *lab, flags ...string) (*raftmqCluster, error) {
+func startRaftmq(ctx context.Context, l *lab, flags ...string) (c *raftmqCluster, err error) {
+	for range foundingTries {
+		if c, err = foundRaftmq(ctx, l, flags); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return c, err
+}
+
+// Ports of a cluster begin at random between portFirst and portLast, below those that systems give to connections.
+const (
+	portFirst = 12000
+	portLast  = 30000
+)
+
+func foundRaftmq(ctx context.Context, l *lab, flags []string) (*raftmqCluster, error) {
 	runtime.LockOSThread() // the child ends with its thread
 	dir, err := os.MkdirTemp(l.dir, "raftmq-")
 	if err != nil {
 		return nil, err
 	}
 	c := &raftmqCluster{l: l, dir: dir, ended: make(chan error, 1)}
-	c.dev = exec.Command(l.program, append([]string{"dev", "--data", dir}, flags...)...)
+	c.dev = exec.Command(l.program, append([]string{"dev", "--data", dir, "--port-base", strconv.Itoa(portFirst + rand.IntN(portLast-portFirst))}, flags...)...)
 	c.dev.Dir = dir
 	c.dev.SysProcAttr = childAttr()
 	c.dev.Stderr = os.Stderr

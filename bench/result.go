@@ -18,6 +18,7 @@ type result struct {
 	Rounds   int                `json:"rounds"` // that were meant
 	Done     bool               `json:"done"`
 	Versions map[string]string  `json:"versions"`
+	Host     string             `json:"host"`  // the machine, in words
 	Build    string             `json:"build"` // the first of the SHA-256 of raftmq's program
 	Runs     []run              `json:"runs"`
 	Summary  []summary          `json:"summary,omitempty"` // when it is done
@@ -124,6 +125,17 @@ func (r *result) median(side, name string) float64 {
 	for _, x := range r.Runs {
 		if side == "" || x.Side == side {
 			all = append(all, x.figure(name))
+		}
+	}
+	return median(all)
+}
+
+// machine is the median of a figure of the machine, over a side's runs.
+func (r *result) machine(side, name string) float64 {
+	var all []float64
+	for _, x := range r.Runs {
+		if v, ok := x.Machine[name]; ok && x.Side == side {
+			all = append(all, v)
 		}
 	}
 	return median(all)

@@ -30,8 +30,6 @@ type measure struct {
 	must, goal float64 // 0: none
 	less       bool    // smaller is better
 	unit       string
-	mustText   string // as the table has it; empty: made of must
-	goalText   string
 }
 
 // look is a figure of a side: the median of its runs, or that of one round.

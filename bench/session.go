@@ -13,6 +13,8 @@ type session struct {
 	lab     *lab
 	results string // directory
 	fresh   bool   // what is there does not count
+	// disk times the disk before each run.
+	disk func(context.Context) (figures, error)
 }
 
 // run does what is not done of the rows, one after the other. A row that fails is told of at the end, and the others go on;
@@ -52,7 +54,7 @@ func (s *session) row(ctx context.Context, w *row, versions map[string]string, b
 	if r.Build == "" {
 		r.Row, r.Work, r.Scale, r.Build = w.name, w.work, s.lab.scale, build
 	}
-	r.Versions, r.Rounds, r.Done = versions, w.turns(s.lab.scale), false
+	r.Versions, r.Host, r.Rounds, r.Done = versions, describeMachine(), w.turns(s.lab.scale), false
 	for round := range r.Rounds {
 		for _, x := range sides {
 			if r.has(x.name, round) {
@@ -72,8 +74,10 @@ func (s *session) row(ctx context.Context, w *row, versions map[string]string, b
 	if err := r.save(s.results); err != nil {
 		return err
 	}
-	for i, m := range r.Summary {
-		s.lab.say("%s: %s: %s %s", w.name, m.What, w.measures[i].show(m.Value), m.Verdict)
+	for i := range w.measures {
+		m := &w.measures[i]
+		v, _, _ := m.value(r)
+		s.lab.say("%s: %s: %s %s", w.name, m.what, m.show(v), m.judge(v))
 	}
 	return nil
 }
@@ -128,7 +132,7 @@ func (w *row) turns(scale float64) int {
 }
 
 func (s *session) turn(ctx context.Context, w *row, x side, round int) (*run, error) {
-	machine, err := s.lab.disk(ctx)
+	machine, err := s.disk(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -139,27 +143,10 @@ func (s *session) turn(ctx context.Context, w *row, x side, round int) (*run, er
 		return nil, err
 	}
 	one.Seconds = float64(time.Since(begin).Milliseconds()) / 1000
-	one.Machine["load_1m"] = loadAverage()
+	one.Machine[load1m] = loadAverage()
 	if stolen2, total2 := processorTime(); total2 > total {
-		one.Machine["steal_percent"] = 100 * (stolen2 - stolen) / (total2 - total)
+		one.Machine[steal] = 100 * (stolen2 - stolen) / (total2 - total)
 	}
-	s.lab.say("%s: round %d, %-9s %s", w.name, round+1, x.name, one.Figures)
+	s.lab.say("%s: round %d, %-9s %s", w.name, round+1, x.name, one.Figures.tell())
 	return one, nil
-}
-
-// String shows the figures that matter most, in one line.
-func (f figures) String() string {
-	var words []string
-	for _, name := range []string{rate, bandwidth, p50, p99, cpuPerMsg, idleCPU, rssAnon} {
-		if v, ok := f[name]; ok {
-			words = append(words, fmt.Sprintf("%s %.4g", name, v))
-		}
-	}
-	if len(words) == 0 {
-		for name, v := range f {
-			words = append(words, fmt.Sprintf("%s %.4g", name, v))
-		}
-		slices.Sort(words)
-	}
-	return strings.Join(words, ", ")
 }
