@@ -119,7 +119,7 @@ func drawPanel(r *result, c *curve, p panel, top, bottom bool) (*plot.Plot, erro
 	x.Add(grid)
 	var ticks []plot.Tick
 	low, high := math.Inf(1), math.Inf(-1)
-	for _, name := range sorted(lines) {
+	for _, name := range backward(sorted(lines)) { // ours first
 		var xy plotter.XYs
 		var errs plotter.YErrors
 		for _, d := range lines[name] {

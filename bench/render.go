@@ -252,7 +252,7 @@ func points(b *bytes.Buffer, r *result, c *curve) error {
 	}
 	var xs []float64
 	fmt.Fprintf(b, "| %s |", c.x)
-	for _, name := range sorted(lines) {
+	for _, name := range backward(sorted(lines)) { // ours first
 		for _, p := range c.panels {
 			fmt.Fprintf(b, " %s, %s |", sideName(name), p.title)
 		}
@@ -266,7 +266,7 @@ func points(b *bytes.Buffer, r *result, c *curve) error {
 	fmt.Fprintf(b, "\n|%s\n", strings.Repeat("---|", 1+len(lines)*len(c.panels)))
 	for _, x := range xs {
 		fmt.Fprintf(b, "| %s |", number(x))
-		for _, name := range sorted(lines) {
+		for _, name := range backward(sorted(lines)) {
 			for _, p := range c.panels {
 				fmt.Fprintf(b, " %s |", number(r.median(at(name, int(x)), p.figure)))
 			}

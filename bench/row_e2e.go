@@ -25,7 +25,10 @@ func endToEndRaftmq(ctx context.Context, l *lab) (f figures, err error) {
 	if _, err := c.bench(ctx, endToEndFlags(l, warming)...); err != nil {
 		return nil, err
 	}
-	return c.bench(ctx, endToEndFlags(l, endToEndTime)...)
+	if f, err = c.bench(ctx, endToEndFlags(l, endToEndTime)...); err != nil {
+		return nil, err
+	}
+	return f.sure()
 }
 
 func endToEndNATS(ctx context.Context, l *lab) (f figures, err error) {

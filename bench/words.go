@@ -62,3 +62,9 @@ func sorted[V any](m map[string]V) []string {
 	slices.Sort(names)
 	return names
 }
+
+// backward is s from its end: ours comes before theirs.
+func backward(s []string) []string {
+	slices.Reverse(s)
+	return s
+}
