@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 DATA ?= raftmq-data
+COMMIT = $(shell git describe --always --dirty 2>/dev/null)
 # What a simulation needs, see jepsen/sim.
 SIMULATION = -tags simulation -ldflags=-checklinkname=0
 
@@ -60,6 +61,7 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	RAFTMQ_FEATURES=$(CURDIR)/bin/raftmq $(GO) test -count=1 -timeout 15m -run Features -v ./internal/features
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
+	cd bench && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2 && $(GO) test -count=1 -short -timeout 5m -v ./...
 
 jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 	bin/jepsen test --workload $${JEPSEN_WORKLOAD:-mixed} --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
@@ -67,9 +69,10 @@ jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 sim: build ## three nodes in simulated time under many seeds, each judged; goes on where it was broken off
 	bin/jepsen sim --seeds $${SEEDS:-200} --from $${FROM:-1} --store $${SIM_STORE:-jepsen-sim}
 
-bench: build ## the table against NATS JetStream, row by row; goes on where it was broken off (ROWS=a,b, BENCH=--fresh)
-	cd bench && $(GO) build -o ../bin/bench . && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2
-	bin/bench --rows "$(ROWS)" $(BENCH)
+bench: build ## the table against NATS JetStream, row by row; goes on where it was broken off (ROWS=a,b, BENCH=--fresh, NATS=a program)
+	cd bench && $(GO) build -o ../bin/bench .
+	$(if $(NATS),,cd bench && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2)
+	bin/bench --commit "$(COMMIT)" --nats "$(or $(NATS),bin/nats-server)" --rows "$(ROWS)" $(BENCH)
 
 microbench: ## micro-benchmarks of filters, store, machines, logs and frames
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./filter ./store ./fsm ./raftlog ./remoting

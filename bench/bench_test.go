@@ -50,7 +50,7 @@ func TestRowsRun(t *testing.T) {
 				w.sides = append(w.sides[:2:2], w.sides[len(w.sides)-2:]...)
 			}
 			s := &session{lab: l, results: t.TempDir(), disk: l.disk}
-			require.NoError(t, s.run(t.Context(), []row{w}))
+			require.NoError(t, s.run(t.Context(), []row{w}, ""))
 			r, err := readResult(s.results, w.name)
 			require.NoError(t, err)
 			require.True(t, r.Done)

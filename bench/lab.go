@@ -6,12 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -23,7 +25,51 @@ type lab struct {
 	dir     string  // absolute; the clusters' data, removed after each run
 	scale   float64 // of durations and counts; 1: full size
 	out     io.Writer
+
+	natsProcs int      // GOMAXPROCS of a nats-server; 0: its own choice
+	lock      *os.File // of dir
 }
+
+// labDir is made in the directory that is given, and removed; what an earlier bench left in it that was killed goes too.
+const labDir = ".bench-data"
+
+// open makes the directory for the clusters and finds the programs.
+func (l *lab) open(data string) (err error) {
+	for _, p := range []*string{&l.program, &l.nats} {
+		if *p == "" {
+			continue
+		}
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+		if _, err := os.Stat(*p); err != nil {
+			return fmt.Errorf("%w: \"make bench\" builds it", err)
+		}
+	}
+	if l.self, err = os.Executable(); err != nil {
+		return err
+	}
+	if data, err = filepath.Abs(data); err != nil {
+		return err
+	}
+	l.dir = filepath.Join(data, labDir)
+	if err := os.MkdirAll(l.dir, 0o755); err != nil {
+		return err
+	}
+	if l.lock, err = os.Open(l.dir); err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(l.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("another bench runs in %s: %w", l.dir, err)
+	}
+	left, err := filepath.Glob(filepath.Join(l.dir, "*"))
+	for _, name := range left {
+		err = errors.Join(err, os.RemoveAll(name))
+	}
+	return err
+}
+
+func (l *lab) close() error { return errors.Join(os.RemoveAll(l.dir), l.lock.Close()) }
 
 // duration is d at the lab's scale, a second at least.
 func (l *lab) duration(d time.Duration) time.Duration {

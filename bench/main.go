@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"syscall"
 )
@@ -37,16 +36,18 @@ func exit(err error) {
 func runBench(ctx context.Context, args []string) error {
 	l := &lab{out: os.Stdout}
 	s := &session{lab: l, disk: l.disk}
-	var names, docs, data string
+	var names, docs, data, commit string
 	var list, renderOnly bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&l.program, "program", "bin/raftmq", "raftmq's program")
 	f.StringVar(&l.nats, "nats", "bin/nats-server", "nats-server's program; empty: raftmq alone")
+	f.IntVar(&l.natsProcs, "nats-procs", 0, "GOMAXPROCS of a nats-server; 0: its own choice (the row natsprocs tells which is faster)")
 	f.StringVar(&data, "data", ".", "directory on the disk to measure, in which the clusters' data lives meanwhile; 20 GB for the row log5gb")
 	f.StringVar(&s.results, "results", "bench/results", "directory of the rows' files")
 	f.StringVar(&docs, "docs", "docs", "directory of performance.md and its pictures; empty: none are made")
 	f.StringVar(&names, "rows", "", "rows to measure, with commas (default: all)")
 	f.Float64Var(&l.scale, "scale", 1, "factor of durations and counts, for trials; below 0.1 each side has one turn")
+	f.StringVar(&commit, "commit", "", "of raftmq's source, for the document")
 	f.BoolVar(&s.fresh, "fresh", false, "measure again what is there")
 	f.BoolVar(&list, "list", false, "print the rows and end")
 	f.BoolVar(&renderOnly, "render", false, "only render what is there")
@@ -67,33 +68,10 @@ func runBench(ctx context.Context, args []string) error {
 		if err := l.open(data); err != nil {
 			return err
 		}
-		err = errors.Join(s.run(ctx, picked), os.RemoveAll(l.dir))
+		err = errors.Join(s.run(ctx, picked, commit), l.close())
 	}
 	if docs != "" && ctx.Err() == nil {
 		err = errors.Join(err, render(s.results, docs))
 	}
-	return err
-}
-
-// open makes the directory for the clusters and finds the programs.
-func (l *lab) open(data string) (err error) {
-	for _, p := range []*string{&l.program, &l.nats} {
-		if *p == "" {
-			continue
-		}
-		if *p, err = filepath.Abs(*p); err != nil {
-			return err
-		}
-		if _, err := os.Stat(*p); err != nil {
-			return fmt.Errorf("%w: \"make bench\" builds it", err)
-		}
-	}
-	if l.self, err = os.Executable(); err != nil {
-		return err
-	}
-	if data, err = filepath.Abs(data); err != nil {
-		return err
-	}
-	l.dir, err = os.MkdirTemp(data, ".bench-")
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +25,7 @@ const natsClientVersion = natsgo.Version
 type natsCluster struct {
 	l     *lab
 	dir   string
+	procs int
 	nodes []*natsNode
 }
 
@@ -37,6 +40,7 @@ type natsNode struct {
 // natsOptions of a cluster.
 type natsOptions struct {
 	syncAlways bool // sync_interval: always, instead of every two minutes
+	procs      int  // GOMAXPROCS of each; 0: what the lab says
 }
 
 // startNATS founds a cluster and waits until JetStream has a leader and all peers.
@@ -46,7 +50,7 @@ func startNATS(ctx context.Context, l *lab, o natsOptions) (*natsCluster, error)
 	if err != nil {
 		return nil, err
 	}
-	c := &natsCluster{l: l, dir: dir}
+	c := &natsCluster{l: l, dir: dir, procs: cmp.Or(o.procs, l.natsProcs)}
 	ports, err := freePorts(6)
 	if err != nil {
 		return nil, err
@@ -101,6 +105,9 @@ func (c *natsCluster) start(n *natsNode) error {
 	n.cmd = exec.Command(c.l.nats, "--config", n.config)
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	n.cmd.SysProcAttr = childAttr()
+	if c.procs > 0 {
+		n.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(c.procs))
+	}
 	if err := n.cmd.Start(); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func render(results, docs string) error {
 			return err
 		}
 		if r != nil && len(r.Runs) > 0 {
-			r.finish(&w)
+			r.sumUp(&w)
 			rs = append(rs, r)
 		}
 	}
@@ -154,8 +154,8 @@ func table(b *bytes.Buffer, rs []*result) {
 			name := w.work
 			if i > 0 {
 				name = ""
-			} else if r.Scale != 1 {
-				name += fmt.Sprintf(" (trial, scale %v)", r.Scale)
+			} else {
+				name += r.reservation()
 			}
 			said := m.judge(v)
 			if said != noBound {
@@ -165,6 +165,17 @@ func table(b *bytes.Buffer, rs []*result) {
 		}
 	}
 	b.WriteString("\n")
+}
+
+// reservation says what is wrong with a result; usually nothing.
+func (r *result) reservation() string {
+	switch {
+	case r.Scale != 1:
+		return fmt.Sprintf(" (trial, scale %v)", r.Scale)
+	case !r.Done:
+		return " (unfinished)"
+	}
+	return ""
 }
 
 // bound is a must or a goal; empty if there is none.

@@ -14,7 +14,8 @@ import (
 
 func TestThePageSaysWhatWasReached(t *testing.T) {
 	r := twoRounds()
-	r.finish(rowNamed("send64"))
+	r.Done = true
+	r.sumUp(rowNamed("send64"))
 	b, err := page([]*result{r})
 	require.NoError(t, err)
 	s := string(b)
@@ -26,6 +27,10 @@ func TestThePageSaysWhatWasReached(t *testing.T) {
 		require.Contains(t, s, heading)
 	}
 	require.NotContains(t, s, "trial")
+	r.Done = false
+	b, err = page([]*result{r})
+	require.NoError(t, err)
+	require.Contains(t, string(b), "64 in flight, one partition (unfinished)")
 	r.Scale = 0.01
 	b, err = page([]*result{r})
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ type result struct {
 	Host     string             `json:"host"`  // the machine, in words
 	Build    string             `json:"build"` // the first of the SHA-256 of raftmq's program
 	Runs     []run              `json:"runs"`
-	Summary  []summary          `json:"summary,omitempty"` // when it is done
+	Summary  []summary          `json:"summary,omitempty"`
 	Medians  map[string]figures `json:"medians,omitempty"`
 }
 
@@ -141,9 +141,9 @@ func (r *result) machine(side, name string) float64 {
 	return median(all)
 }
 
-// finish sums up what the runs gave.
-func (r *result) finish(w *row) {
-	r.Done, r.Summary, r.Medians = true, nil, make(map[string]figures)
+// sumUp computes summary and medians of the runs.
+func (r *result) sumUp(w *row) {
+	r.Summary, r.Medians = nil, make(map[string]figures)
 	for i := range w.measures {
 		m := &w.measures[i]
 		v, least, most := m.value(r)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -20,12 +21,16 @@ func manyTimers(count int) func(context.Context, *lab) (figures, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
+		messages := l.count(count, 1000)
 		peak := watchAnon(c.pids)
 		f, err = c.bench(ctx, "send", "--partitions", "3", "--in-flight", "1024", "--size", "100", "--delay", "240h",
-			"--count", strconv.Itoa(l.count(count, 1000)), "--duration", timersLimit.String())
+			"--count", strconv.Itoa(messages), "--duration", timersLimit.String())
 		most := peak()
 		if err != nil {
 			return nil, err
+		}
+		if f[sentCount] < float64(messages) {
+			return nil, fmt.Errorf("%.0f of %d messages were sent within %v", f[sentCount], messages, timersLimit)
 		}
 		f[anonPeak], f[rssAnon] = most, mostAnon(c.pids())
 		return f.sure()

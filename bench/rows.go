@@ -10,7 +10,7 @@ import (
 func rows() []row {
 	return []row{
 		send64(), send1024(), partitions8(), engine(), send1(), endToEnd(), backlog(), cpu(), tenMinutes(), small(), huge(),
-		idle300(), partitions1000(), killed(), frozen(), timers(), log5GB(), pulls(), connections(),
+		idle300(), partitions1000(), killed(), frozen(), timers(), log5GB(), pulls(), connections(), natsProcs(),
 		curveInFlight(), curvePartitions(), curveSize(), curveBacklog(),
 	}
 }

@@ -18,14 +18,20 @@ type session struct {
 }
 
 // run does what is not done of the rows, one after the other. A row that fails is told of at the end, and the others go on;
-// its runs that ended stay.
-func (s *session) run(ctx context.Context, ws []row) error {
+// its runs that ended stay. The commit is raftmq's, if it is known.
+func (s *session) run(ctx context.Context, ws []row, commit string) error {
 	versions, build, err := s.lab.versions(ctx)
 	if err != nil {
 		return err
 	}
+	if commit != "" {
+		versions["commit"] = commit
+	}
 	var failed []string
 	for i := range ws {
+		if len(s.sides(&ws[i])) == 0 {
+			continue
+		}
 		if err := s.row(ctx, &ws[i], versions, build); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -70,14 +76,15 @@ func (s *session) row(ctx context.Context, w *row, versions map[string]string, b
 			}
 		}
 	}
-	r.finish(w)
+	r.Done = true
+	r.sumUp(w)
 	if err := r.save(s.results); err != nil {
 		return err
 	}
 	for i := range w.measures {
 		m := &w.measures[i]
-		v, _, _ := m.value(r)
-		s.lab.say("%s: %s: %s %s", w.name, m.what, m.show(v), m.judge(v))
+		v, least, most := m.value(r)
+		s.lab.say("%s: %s: %s (%s) %s", w.name, m.what, m.show(v), m.spread(least, most), m.judge(v))
 	}
 	return nil
 }
@@ -147,6 +154,7 @@ func (s *session) turn(ctx context.Context, w *row, x side, round int) (*run, er
 	if stolen2, total2 := processorTime(); total2 > total {
 		one.Machine[steal] = 100 * (stolen2 - stolen) / (total2 - total)
 	}
-	s.lab.say("%s: round %d, %-9s %s", w.name, round+1, x.name, one.Figures.tell())
+	s.lab.say("%s: round %d, %-9s %s; fdatasync p50 %s ms, load %s, steal %s %%", w.name, round+1, x.name, one.Figures.tell(),
+		number(one.figure(diskSync)), number(one.Machine[load1m]), number(one.Machine[steal]))
 	return one, nil
 }
