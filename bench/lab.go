@@ -117,7 +117,7 @@ func (l *lab) versions(ctx context.Context) (versions map[string]string, build s
 	if err := json.Unmarshal(b, &v); err != nil {
 		return nil, "", err
 	}
-	versions["raftmq"], versions["go"] = v.Version, v.Go
+	versions["raftmq"], versions["Go"] = v.Version, strings.TrimPrefix(v.Go, "go")
 	if l.nats != "" {
 		b, err := l.output(ctx, nil, l.nats, "--version")
 		if err != nil {

@@ -30,8 +30,8 @@ func (c *raftmqCluster) leading(ctx context.Context, prefix, without string) (by
 	return byNode, led
 }
 
-// ledLimit is how long all partitions may take to have leaders.
-const ledLimit = 3 * time.Minute
+// ledLimit is how long all partitions may take to have leaders: far beyond what is asked for, so that there is a figure.
+const ledLimit = 10 * time.Minute
 
 // allLed waits until so many partitions are led; but, if it is not nil, is a node that does not count.
 func (c *raftmqCluster) allLed(ctx context.Context, prefix string, partitions int, but *raftmqNode) error {

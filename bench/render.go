@@ -126,7 +126,9 @@ func origin(b *bytes.Buffer, rs []*result) {
 			}
 			versions[name][v] = true
 		}
-		hosts[r.Host] = true
+		if r.Host != "" {
+			hosts[r.Host] = true
+		}
 		trial = trial || r.Scale != 1
 	}
 	dates := first.Format("2 January 2006")

@@ -14,7 +14,7 @@ import (
 const slotsUsual = 3
 
 // createLimit is how long a topic may be refused while leaders are elected.
-const createLimit = time.Minute
+const createLimit = 5 * time.Minute
 
 // createPartitions makes topics until there are so many partitions, eight at once as an operator's script might,
 // and waits until each has a leader.
