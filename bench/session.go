@@ -84,7 +84,7 @@ func (s *session) row(ctx context.Context, w *row, versions map[string]string, b
 	for i := range w.measures {
 		m := &w.measures[i]
 		v, least, most := m.value(r)
-		s.lab.say("%s: %s: %s (%s) %s", w.name, m.what, m.show(v), m.spread(least, most), m.judge(v))
+		s.lab.say("%s: %s: %s  %s  %s", w.name, m.what, m.show(v), m.spread(least, most), m.judge(v))
 	}
 	return nil
 }
