@@ -249,6 +249,14 @@ func (m roomyMachine) Apply(entries []*raft.Log) ([]any, error) {
 	return results, err
 }
 
+// noRoom says what is lacking by an error for want of room.
+func noRoom(err error) string {
+	if errors.Is(err, vfs.ErrNoFiles) {
+		return "no more files may be open"
+	}
+	return "no room on the disk"
+}
+
 // stalled notes and logs that the replica waits for room, or goes on.
 func (p *partition) stalled(b *Broker, dir string) func(error) {
 	return func(err error) {
@@ -258,6 +266,6 @@ func (p *partition) stalled(b *Broker, dir string) func(error) {
 			return
 		}
 		p.waits.Store(&err)
-		b.log.Error("no room on the disk: the replica waits, and applies nothing", "partition", p.desc.ID, "topic", p.desc.Topic, "folder", filepath.Clean(dir), "error", err)
+		b.log.Error("no room: the replica waits, and applies nothing", "lacks", noRoom(err), "partition", p.desc.ID, "topic", p.desc.Topic, "folder", filepath.Clean(dir), "error", err)
 	}
 }

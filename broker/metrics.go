@@ -98,7 +98,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 	gauge("raftmq_disk_free_bytes", "Bytes free on the data folder's disk, what the reserve holds included.", func() float64 { return float64(b.room.last().free) })
 	gauge("raftmq_disk_used_ratio", "Share of the data folder's disk that is used, without the reserve.", func() float64 { return b.room.last().used() / 100 })
 	gauge("raftmq_disk_level", "What the disk asks for: 0 nothing, 1 delete what has expired, 2 delete also what has not, 3 take no messages.", func() float64 { return float64(b.room.last().level) })
-	gauge("raftmq_partitions_waiting", "Replicas here that apply nothing, since the disk is full.", count(func(p *partition) bool { return p.waits.Load() != nil }))
+	gauge("raftmq_partitions_waiting", "Replicas here that apply nothing, since the disk is full or no more files may be open.", count(func(p *partition) bool { return p.waits.Load() != nil }))
 	gauge("raftmq_partitions_refusing", "Partitions led here that refuse messages, since the disks of too many replicas are full.", count(func(p *partition) bool { return p.refuses.Load() && p.leads() }))
 	gauge("raftmq_wal_bytes", "Live bytes of the write-ahead log that wait for a checkpoint.", func() float64 {
 		var n int64

@@ -21,8 +21,8 @@ type claim struct {
 	ctx    context.Context // of handlers: ends with the claim, or with run
 	cancel context.CancelFunc
 	run    context.Context // ends with the drain time of the run
-	room   chan struct{} // one token: look again
-	epoch  uint64        // of the queue's lock; 0: there is none
+	room   chan struct{}   // one token: look again
+	epoch  uint64          // of the queue's lock; 0: there is none
 
 	mu       sync.Mutex
 	version  int   // raised when the place is moved from outside

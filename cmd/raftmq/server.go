@@ -292,7 +292,7 @@ func serve(ctx context.Context, s settings) error {
 	if s.PeerTLS, err = s.peerTLS(); err != nil {
 		return err
 	}
-	warnOfLimits(log)
+	heedLimits(&s.Config, log)
 	deps, end, err := world(&s.Config)
 	if err != nil {
 		return err

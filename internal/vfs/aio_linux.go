@@ -78,7 +78,7 @@ func takeAIO() *aio {
 		return nil
 	}
 	a, err := newAIO()
-	aios.none = err != nil
+	aios.none = err != nil && !noMoreFiles(err)
 	return a
 }
 

@@ -73,7 +73,7 @@ func (d *direct) open(file *os.File) (*os.File, error) {
 	if errors.Is(err, fs.ErrClosed) {
 		return nil, err
 	}
-	d.none = d.f == nil // without /proc, or O_DIRECT
+	d.none = d.f == nil && !noMoreFiles(err) // without /proc, or O_DIRECT
 	return d.f, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,11 @@ func openFile(name string, flag int) (File, error) {
 }
 
 func (OS) List(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	var entries []os.DirEntry
+	err := patiently(func() (err error) {
+		entries, err = os.ReadDir(dir)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +61,11 @@ func (OS) Rename(from, to string) error { return spaceError(os.Rename(from, to))
 func (OS) Remove(name string) error     { return os.Remove(name) }
 func (OS) RemoveAll(name string) error  { return os.RemoveAll(name) }
 func (OS) SyncDir(dir string) (err error) {
-	f, err := os.Open(dir)
+	var f *os.File
+	err = patiently(func() (err error) {
+		f, err = os.Open(dir)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -280,7 +289,29 @@ func hint(err error) error {
 	return err
 }
 
+// A directory is opened for a moment, in the midst of things that cannot be left half
+// done. Where no more files may be open that is tried again for so long.
+const (
+	filesWithin = 10 * time.Second
+	filesEvery  = 5 * time.Millisecond
+)
+
+// patiently opens a directory.
+func patiently(open func() error) (err error) {
+	for end := time.Now().Add(filesWithin); ; time.Sleep(filesEvery) {
+		if err = spaceError(open()); !errors.Is(err, ErrNoFiles) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// noMoreFiles reports whether the system's error says ErrNoFiles.
+func noMoreFiles(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
+
 func spaceError(err error) error {
+	if err != nil && noMoreFiles(err) {
+		return fmt.Errorf("%w: %w", ErrNoFiles, err)
+	}
 	if err != nil && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
