@@ -109,6 +109,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 	})
 	gauge("raftmq_wal_files", "Segment files of the write-ahead log.", func() float64 { return float64(b.wal.Stats().Files) })
 	counter("raftmq_wal_syncs_total", "Syncs of the write-ahead log.", func() uint64 { return b.wal.Stats().Syncs })
+	gauge("raftmq_wal_write_way", "How frames of the write-ahead log are made durable: 3 past the page cache, submitted, 2 past it, by calls that block, 1 through it, 0 none was yet.", func() float64 { return float64(b.wal.Stats().Way) })
 	gauge("raftmq_wal_damaged_segments", "Segments of the write-ahead log in which damage was found, and that are not written anew yet.", func() float64 { s := b.wal.Stats(); return float64(s.Damaged - s.Healed) })
 	counter("raftmq_wal_damage_found_total", "Segments of the write-ahead log in which damage was found while it was in use.", func() uint64 { return b.wal.Stats().Damaged })
 	counter("raftmq_wal_healed_total", "Of these, that were written anew.", func() uint64 { return b.wal.Stats().Healed })

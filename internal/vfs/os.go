@@ -103,6 +103,7 @@ func (OS) Lock(name string) (io.Closer, error) {
 type osFile struct {
 	f *os.File
 	direct
+	last atomic.Int32 // Way of the last WriteThrough
 }
 
 func (f *osFile) Name() string                            { return f.f.Name() }
@@ -117,13 +118,22 @@ func (f *osFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *osFile) WriteThrough(b []byte, off int64) error {
-	if done, err := f.direct.write(f.f, b, off); done {
+	if way, err := f.direct.write(f.f, b, off); way != WriteAndSync || err != nil {
+		f.last.Store(int32(way))
 		return spaceError(err)
 	}
+	f.last.Store(int32(WriteAndSync))
 	if _, err := f.WriteAt(b, off); err != nil {
 		return err
 	}
 	return f.SyncData()
+}
+
+func (f *osFile) way() (w Way, why error) {
+	if w = Way(f.last.Load()); w == WriteAndSync || w == DirectWrite {
+		why = f.direct.reason(w)
+	}
+	return w, why
 }
 
 func (f *osFile) Size() (int64, error) {
