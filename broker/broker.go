@@ -176,7 +176,7 @@ func (b *Broker) open() error {
 		return tooOld(b.level, b.keptLevel)
 	}
 	b.member.Store(b.id.Member)
-	if b.peers, err = openPeerLives(b.disk, b.cfg.Data); err != nil {
+	if b.peers, err = openPeerLives(b.disk, b.cfg.Data, b.id, b.cfg.InitialNodes); err != nil {
 		return err
 	}
 	var salt [4]byte
@@ -192,6 +192,15 @@ func (b *Broker) open() error {
 	}
 	if err := errors.Join(b.id.raise(b.disk, b.cfg.Data), b.peers.raise()); err != nil {
 		return err
+	}
+	if b.id.Member && !b.id.Peers { // of an earlier version
+		if err := b.peers.exist(); err != nil {
+			return err
+		}
+		b.id.Peers = true
+		if err := writeIdentity(b.disk, b.cfg.Data, b.id); err != nil {
+			return err
+		}
 	}
 	opening := time.Now()
 	b.wal, err = raftlog.OpenWAL(walDir, raftlog.WALOptions{
