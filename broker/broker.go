@@ -92,6 +92,7 @@ type Broker struct {
 	events    events
 	scrubbed  scrubber
 	digested  digester
+	checked   catalogueCheck
 	clock     clock
 	fired     atomic.Uint64 // messages whose time had come
 	putBack   atomic.Uint64 // retries
@@ -126,7 +127,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia, level: cmp.Or(d.Level, Level),
 		net: d.Net, keep: d.Catalogue,
 		began: time.Now(), kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(), checked: catalogueCheck{verdicts: make(chan verdict, 1)},
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()

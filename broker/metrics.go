@@ -49,6 +49,15 @@ func (b *Broker) metrics() *prometheus.Registry {
 	counter("raftmq_scrub_passes_total", "Times that everything was read.", b.scrubbed.passes.Load)
 	counter("raftmq_digests_compared_total", "Comparisons of replicas of partitions that are led here.", b.digested.compared.Load)
 	counter("raftmq_digests_differed_total", "Comparisons in which replicas differed.", b.digested.differed.Load)
+	counter("raftmq_catalogue_compared_total", "Comparisons of the catalogue's replicas, while it is led here.", b.checked.compared.Load)
+	counter("raftmq_catalogue_differed_total", "Comparisons of them in which they differed.", b.checked.differed.Load)
+	counter("raftmq_catalogue_replaced_total", "Times that the catalogue here was not the others' and was replaced by theirs.", b.checked.replaced.Load)
+	gauge("raftmq_catalogue_disputed", "1 on the node that leads the catalogue while no majority of its replicas agrees: it decides nothing.", func() float64 {
+		if b.checked.disputed.Load() != nil {
+			return 1
+		}
+		return 0
+	})
 	count := func(is func(*partition) bool) func() float64 {
 		return func() float64 {
 			n := 0
