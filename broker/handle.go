@@ -176,6 +176,8 @@ func (r *request) failed(err error) *remoting.Command {
 		return r.Reply(remoting.ServiceNotAvailable, "[DISK FULL] "+err.Error()+"; certainly not done")
 	case errors.Is(err, errHalves):
 		return r.Reply(remoting.SystemBusy, "[TRANSACTIONS FULL] "+err.Error()+"; certainly not stored")
+	case errors.Is(err, errPutBacks):
+		return r.Reply(remoting.SystemBusy, "[PUT-BACKS FULL] "+err.Error()+"; certainly not done")
 	case errors.Is(err, errBusy):
 		return r.Reply(remoting.SystemBusy, "[OVERLOAD] "+err.Error()+"; certainly not done")
 	case errors.Is(err, raftlog.ErrUnknownOutcome):
