@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -114,6 +115,7 @@ type Broker struct {
 
 	mu         sync.RWMutex
 	partitions map[uint64]*partition
+	locals     []*partition  // what local returns; nil: to be made
 	changed    chan struct{} // closed when a partition was opened
 }
 
@@ -355,14 +357,22 @@ func (b *Broker) checkpoints() {
 	}
 }
 
-// local returns the partitions that are open here.
+// local returns the partitions that are open here, by their id; it is shared, and not to be changed.
 func (b *Broker) local() []*partition {
 	b.mu.RLock()
-	defer b.mu.RUnlock()
-	ps := make([]*partition, 0, len(b.partitions))
+	ps := b.locals
+	b.mu.RUnlock()
+	if ps != nil {
+		return ps
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ps = make([]*partition, 0, len(b.partitions))
 	for _, p := range b.partitions {
 		ps = append(ps, p)
 	}
+	slices.SortFunc(ps, func(x, y *partition) int { return cmp.Compare(x.desc.ID, y.desc.ID) })
+	b.locals = ps
 	return ps
 }
 

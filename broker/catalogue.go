@@ -229,6 +229,7 @@ func (b *Broker) openOne(desc fsm.Partition) {
 	}
 	b.mu.Lock()
 	b.partitions[desc.ID] = p
+	b.locals = nil
 	b.mu.Unlock()
 	b.withhold(desc.ID)
 	b.opened()
@@ -287,6 +288,7 @@ func (b *Broker) closePartitions() (err error) {
 	all := b.local()
 	b.mu.Lock()
 	clear(b.partitions)
+	b.locals = nil
 	b.mu.Unlock()
 	for _, p := range all {
 		err = errors.Join(err, p.close())
@@ -298,6 +300,7 @@ func (b *Broker) closePartitions() (err error) {
 func (b *Broker) drop(p *partition) {
 	b.mu.Lock()
 	delete(b.partitions, p.desc.ID)
+	b.locals = nil
 	b.mu.Unlock()
 	err := p.close()
 	if errors.Is(err, vfs.ErrNoSpace) { // for a last checkpoint, which nobody needs

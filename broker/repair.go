@@ -244,6 +244,7 @@ func (b *Broker) closeSick(id uint64) bool {
 	b.mu.Lock()
 	p := b.partitions[id]
 	delete(b.partitions, id)
+	b.locals = nil
 	b.mu.Unlock()
 	if p != nil {
 		if err := p.close(); err != nil {

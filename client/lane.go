@@ -76,6 +76,7 @@ type unit struct {
 	placed   int // how often rules put it elsewhere
 	state    atomic.Int32
 	finish   func([]Receipt, error)
+	one      [1]outgoing // msgs of most
 }
 
 // States of a unit: it waits in a lane, a lane has taken it, or its caller gave

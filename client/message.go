@@ -111,16 +111,13 @@ func invalid(err error) error {
 
 // properties is m's property string.
 func (m *Message) properties(id string) (string, error) {
-	var b strings.Builder
+	var b []byte
 	add := func(k, v string) error {
-		if k == "" || strings.ContainsAny(k, "\x01\x02") || strings.ContainsAny(v, "\x01\x02") {
+		if k == "" || message.Separated(k) || message.Separated(v) {
 			return fmt.Errorf("%w: property %q is empty or holds byte 1 or 2", ErrInvalid, k)
 		}
 		if v != "" {
-			b.WriteString(k)
-			b.WriteByte(1)
-			b.WriteString(v)
-			b.WriteByte(2)
+			b = message.AppendProperty(b, k, v)
 		}
 		return nil
 	}
@@ -149,15 +146,18 @@ func (m *Message) properties(id string) (string, error) {
 			return "", err
 		}
 	}
+	if b == nil { // most have nothing but these
+		b = make([]byte, 0, len(message.PropUniqueKey)+len(id)+len(m.Tag)+len(m.OrderKey)+24)
+	}
 	for _, p := range [...][2]string{{message.PropKeys, strings.Join(m.Keys, " ")}, {message.PropTags, m.Tag}, {propOrderKey, m.OrderKey}, {message.PropUniqueKey, id}} {
 		if err := add(p[0], p[1]); err != nil {
 			return "", err
 		}
 	}
-	if b.Len() > MaxProperties {
-		return "", fmt.Errorf("%w: properties of %d bytes above %d", ErrTooLarge, b.Len(), MaxProperties)
+	if len(b) > MaxProperties {
+		return "", fmt.Errorf("%w: properties of %d bytes above %d", ErrTooLarge, len(b), MaxProperties)
 	}
-	return b.String(), nil
+	return string(b), nil
 }
 
 // Position is where reading a queue starts; the zero Position is Earliest.

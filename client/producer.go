@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -349,7 +347,10 @@ func (p *Producer) encode(ms []*Message) (*unit, error) {
 	if len(ms) > message.MaxBatch {
 		return nil, fmt.Errorf("%w: batch of %d messages above %d", ErrTooLarge, len(ms), message.MaxBatch)
 	}
-	u := &unit{topic: ms[0].Topic, msgs: make([]outgoing, len(ms))}
+	u := &unit{topic: ms[0].Topic}
+	if u.msgs = u.one[:]; len(ms) > 1 {
+		u.msgs = make([]outgoing, len(ms))
+	}
 	if err := invalid(message.CheckTopic(u.topic)); err != nil {
 		return nil, err
 	}
@@ -406,7 +407,7 @@ func (p *Producer) nextID() string {
 	var b [16]byte
 	copy(b[:], p.idPrefix[:])
 	binary.BigEndian.PutUint64(b[8:], p.idNext.Add(1))
-	return strings.ToUpper(hex.EncodeToString(b[:]))
+	return message.UpperHex(b[:])
 }
 
 // callback runs f after those before it.

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -36,7 +35,7 @@ func SplitPhysicalOffset(p int64) (number uint32, position int64) {
 func OffsetID(host netip.AddrPort, physical int64) string {
 	b := appendHost(make([]byte, 0, 16), host)
 	b = binary.BigEndian.AppendUint64(b, uint64(physical))
-	return strings.ToUpper(hex.EncodeToString(b))
+	return UpperHex(b)
 }
 
 // ParseOffsetID is the inverse of OffsetID.
@@ -82,5 +81,15 @@ func (u *UniqueKeys) Next() string {
 	copy(b[:], u.prefix[:])
 	binary.BigEndian.PutUint32(b[10:], uint32(u.now().UnixMilli()))
 	binary.BigEndian.PutUint16(b[14:], uint16(u.count.Add(1)))
-	return strings.ToUpper(hex.EncodeToString(b[:]))
+	return UpperHex(b[:])
+}
+
+// UpperHex is b, of at most 32 bytes, as ids are written: two upper-case hex digits a byte.
+func UpperHex(b []byte) string {
+	const digits = "0123456789ABCDEF"
+	var out [64]byte
+	for i, c := range b {
+		out[2*i], out[2*i+1] = digits[c>>4], digits[c&15]
+	}
+	return string(out[:2*len(b)])
 }

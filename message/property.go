@@ -35,8 +35,12 @@ const (
 // ValidProperty reports whether name and value can be stored: not empty, and
 // free of the two separator bytes.
 func ValidProperty(name, value string) bool {
-	const separators = "\x01\x02"
-	return name != "" && value != "" && !strings.ContainsAny(name, separators) && !strings.ContainsAny(value, separators)
+	return name != "" && value != "" && !Separated(name) && !Separated(value)
+}
+
+// Separated says that s holds one of the two separator bytes.
+func Separated(s string) bool {
+	return strings.IndexByte(s, nameEnd) >= 0 || strings.IndexByte(s, valueEnd) >= 0
 }
 
 // AppendProperty appends name 0x01 value 0x02 to a property string.

@@ -32,7 +32,8 @@ type Workload struct {
 	Args  []string // more flags for the servers
 	// Apart: it is no part of "mixed", since it needs a program that is built apart, and
 	// nodes that this machine's own network reaches.
-	Apart bool
+	Apart   bool
+	Unmixed bool // it is no part of "mixed" either
 	// start says what p does; nothing is asked of the cluster yet.
 	start func(r *run, p *part) error
 	// drain waits, while the watches go on, until they have come to their end; nil: the groups'
@@ -82,7 +83,7 @@ func (p *part) load(f func(ctx context.Context)) { p.loads = append(p.loads, f) 
 func (p *part) watch(f func(ctx context.Context) error) { p.watches = append(p.watches, f) }
 
 // all are the workloads, in the order of help.
-var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, transactionsLoad, timersLoad, retryLoad, stockLoad}
+var all = []Workload{logLoad, freshLoad, groupLoad, orderedLoad, offsetsLoad, batchLoad, idempotentLoad, topicsLoad, retentionLoad, transactionsLoad, timersLoad, retryLoad, wideLoad, stockLoad}
 
 // Workloads are the names that a run can have, with what they do.
 func Workloads() (names []string, does map[string]string) {
@@ -100,7 +101,7 @@ func choose(names []string) (out []Workload, err error) {
 	if slices.Equal(names, []string{"mixed"}) {
 		names = nil
 		for _, w := range all {
-			if !w.Apart {
+			if !w.Apart && !w.Unmixed {
 				names = append(names, w.Name)
 			}
 		}

@@ -50,7 +50,7 @@ func Simulable(fault string) bool {
 // Simulated are the workloads that are possible in a World.
 func Simulated() (names []string) {
 	for _, w := range all {
-		if !w.Apart {
+		if !w.Apart && !w.Unmixed {
 			names = append(names, w.Name)
 		}
 	}

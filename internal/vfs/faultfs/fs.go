@@ -31,6 +31,7 @@ type FS struct {
 
 	mu    sync.Mutex          // of names
 	files map[uint64]*content // by inode, of files that were used and have a name
+	names names
 }
 
 var _ vfs.FS = (*FS)(nil)
@@ -46,7 +47,7 @@ func Open(root, twin string) (*FS, error) {
 			return nil, err
 		}
 	}
-	return &FS{root: filepath.Clean(root), twin: twin, files: make(map[uint64]*content)}, nil
+	return &FS{root: filepath.Clean(root), twin: twin, files: make(map[uint64]*content), names: make(names)}, nil
 }
 
 // SetRules puts rules in force in place of those before. What hangs goes on.
@@ -88,6 +89,7 @@ func (f *FS) Create(name string) (vfs.File, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.names.changed(name)
 	file, err := f.base.Create(name)
 	if err != nil || !f.inside(name) {
 		return file, err
@@ -176,6 +178,11 @@ func (f *FS) MkdirAll(dir string) error {
 	if err := f.meet(OpName, dir, true); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for d := filepath.Clean(dir); f.inside(d) && d != f.root; d = filepath.Dir(d) {
+		f.names.changed(d)
+	}
 	return f.base.MkdirAll(dir)
 }
 
@@ -185,6 +192,8 @@ func (f *FS) Rename(from, to string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.names.changed(from)
+	f.names.changed(to)
 	replaced, there := inodeOf(to)
 	moved, err := inodeOf(from)
 	if err != nil {
@@ -205,6 +214,7 @@ func (f *FS) Remove(name string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.names.changed(name)
 	inode, there := inodeOf(name)
 	if err := f.base.Remove(name); err != nil {
 		return err
@@ -221,6 +231,8 @@ func (f *FS) RemoveAll(name string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.names.changed(name)
+	f.names.gone(name)
 	var inodes []uint64
 	filepath.WalkDir(name, func(path string, _ fs.DirEntry, err error) error {
 		if inode, err := inodeOf(path); err == nil {
@@ -249,51 +261,43 @@ func (f *FS) SyncDir(dir string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var entries, old []os.DirEntry
-	err := patiently(func() (err error) {
-		entries, err = os.ReadDir(dir)
-		return err
-	})
-	if err != nil {
-		return err
-	}
 	to := f.durableName(dir)
 	if err := os.MkdirAll(to, 0o750); err != nil {
 		return err
 	}
-	has := make(map[string]bool)
-	for _, e := range entries {
-		has[e.Name()] = true
-		if err := f.syncName(filepath.Join(dir, e.Name()), filepath.Join(to, e.Name()), e.IsDir()); err != nil {
+	names, all := f.names.of(dir)
+	if all {
+		var err error
+		if names, err = namesIn(dir, to); err != nil {
 			return err
 		}
 	}
-	err = patiently(func() (err error) {
-		old, err = os.ReadDir(to)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, e := range old {
-		if !has[e.Name()] {
-			if err := os.RemoveAll(filepath.Join(to, e.Name())); err != nil {
-				return err
-			}
+	for name := range names {
+		if err := f.syncName(filepath.Join(dir, name), filepath.Join(to, name)); err != nil {
+			f.names.forget(dir)
+			return err
 		}
 	}
+	f.names.synced(dir)
 	return nil
 }
 
-func (f *FS) syncName(name, durable string, isDir bool) error {
+// syncName gives a name its durable state: that of a file, of a folder, or none.
+func (f *FS) syncName(name, durable string) error {
+	info, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.RemoveAll(durable)
+	} else if err != nil {
+		return err
+	}
 	was, err := os.Lstat(durable)
-	if err == nil && was.IsDir() != isDir {
+	if err == nil && was.IsDir() != info.IsDir() {
 		if err := os.RemoveAll(durable); err != nil {
 			return err
 		}
 		was = nil
 	}
-	if isDir {
+	if info.IsDir() {
 		return os.MkdirAll(durable, 0o750)
 	}
 	inode, err := inodeOf(name)
