@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"raftmq/membership"
+	"raftmq/raftlog"
 )
 
 // kindClients is the control message that carries a node's list of clients. Every
@@ -176,8 +177,8 @@ func (g *registry) complete(ctx context.Context) {
 }
 
 // hear takes another node's list, and answers a call with this node's.
-func (g *registry) hear(_ context.Context, from string, msg []byte) ([]byte, error) {
-	if err := g.take(from, msg); err != nil {
+func (g *registry) hear(ctx context.Context, from string, msg []byte) ([]byte, error) {
+	if err := g.take(from, msg); err != nil || raftlog.IsNotice(ctx) {
 		return nil, err
 	}
 	return g.own(), nil

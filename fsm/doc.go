@@ -137,9 +137,9 @@
 // # Put-backs
 //
 // Of each message that a group was given and put back (the group, and the position of the
-// record that it was given) the last put-back is remembered, for a day of T, as long as all
-// of them encode to at most 512 KiB, about 8,000; the oldest is forgotten first. One more
-// is a Duplicate, and stores nothing, if it is of the same delivery, if what the last one
+// record that it was given) the put-backs are remembered, one of each delivery, for a day of T,
+// as long as all of them encode to at most 512 KiB, about 8,000; the oldest is forgotten first. One
+// more is a Duplicate, and stores nothing, if it is of a delivery of theirs, if what the last one
 // stored is still to come, or if both are for the dead letters and the last one's lies
 // there. Else it is Stored. Each of these says that the message comes, or lies there.
 //

@@ -57,10 +57,7 @@ func (p *PutBack) Size() int { return putBackSize + textSize(p.Group) }
 func (m *PartitionMachine) PutBackRoom(p *PutBack, nowMs int64, flying int) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if _, known := m.putBacks.byKey[putBackKey{p.Group, p.Source}]; known {
-		return true
-	}
-	return m.putBacks.youngBy(nowMs)+flying+p.Size() <= m.putBacks.budget
+	return m.putBacks.has(putBackDelivery{putBackKey{p.Group, p.Source}, p.Delivery}) || m.putBacks.youngBy(nowMs)+flying+p.Size() <= m.putBacks.budget
 }
 
 // parsedPutBack is a PutBack of an entry; its record is m.places[place].
@@ -156,7 +153,7 @@ func (m *PartitionMachine) putBackDone(x parsedPutBack) bool {
 	switch {
 	case !ok:
 		return false
-	case x.delivery != 0 && x.delivery == p.delivery, p.due > m.now:
+	case m.putBacks.has(putBackDelivery{x.key, x.delivery}), p.due > m.now:
 		return true
 	case !x.dead || p.queue == notDead:
 		return false

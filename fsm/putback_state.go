@@ -36,7 +36,13 @@ func (k putBackKey) legal() bool {
 	return k.group != "" && len(k.group) <= maxName && k.source >= 0 && k.source <= message.MaxPosition
 }
 
-// putBack is what became of the last that was put back of a key.
+// putBackDelivery is a delivery of such a message; 0: it is not said which.
+type putBackDelivery struct {
+	putBackKey
+	delivery uint64
+}
+
+// putBack is what became of a delivery that was put back.
 type putBack struct {
 	key      putBackKey
 	delivery uint64
@@ -49,13 +55,16 @@ type putBack struct {
 
 func (p *putBack) size() int { return putBackSize + textSize(p.key.group) }
 
+func (p *putBack) of() putBackDelivery { return putBackDelivery{p.key, p.delivery} }
+
 // putBacks are those not long ago, oldest first.
 type putBacks struct {
-	budget  int
-	size    int
-	order   *list.List // of *putBack
-	byKey   map[putBackKey]*list.Element
-	waiting map[store.Position]*list.Element // by the position of what waits, or has waited
+	budget     int
+	size       int
+	order      *list.List                   // of *putBack
+	last       map[putBackKey]*list.Element // of each message
+	deliveries map[putBackDelivery]*list.Element
+	waiting    map[store.Position]*list.Element // by the position of what waits, or has waited
 
 	// Those of the last PutBackWindow, as of the last put-back; not in the state, nor does
 	// any decision of the machine depend on it.
@@ -64,13 +73,14 @@ type putBacks struct {
 }
 
 func newPutBacks() putBacks {
-	return putBacks{budget: putBackBytes, order: list.New(), byKey: make(map[putBackKey]*list.Element), waiting: make(map[store.Position]*list.Element)}
+	return putBacks{budget: putBackBytes, order: list.New(), last: make(map[putBackKey]*list.Element), deliveries: make(map[putBackDelivery]*list.Element), waiting: make(map[store.Position]*list.Element)}
 }
 
-func (s *putBacks) empty() bool { return len(s.byKey) == 0 }
+func (s *putBacks) empty() bool { return s.order.Len() == 0 }
 
+// get is the last of a message.
 func (s *putBacks) get(k putBackKey) (p putBack, ok bool) {
-	e, ok := s.byKey[k]
+	e, ok := s.last[k]
 	if ok {
 		p = *e.Value.(*putBack)
 	}
@@ -95,9 +105,12 @@ func (s *putBacks) youngBy(now int64) int {
 	return young
 }
 
-// set remembers p, in place of what there was of its key.
+// has reports whether a delivery was put back, whatever was since.
+func (s *putBacks) has(d putBackDelivery) bool { return d.delivery != 0 && s.deliveries[d] != nil }
+
+// set remembers p, in place of what there was of its delivery.
 func (s *putBacks) set(p putBack) {
-	if e := s.byKey[p.key]; e != nil {
+	if e := s.deliveries[p.of()]; e != nil {
 		s.remove(e)
 	}
 	s.link(p)
@@ -113,7 +126,7 @@ func (s *putBacks) link(p putBack) {
 		s.edge = e
 	}
 	s.young += p.size()
-	s.byKey[p.key] = e
+	s.last[p.key], s.deliveries[p.of()] = e, e
 	if p.due > 0 {
 		s.waiting[store.Position(p.place)] = e
 	}
@@ -128,7 +141,10 @@ func (s *putBacks) remove(e *list.Element) {
 	if p.young {
 		s.young -= p.size()
 	}
-	delete(s.byKey, p.key)
+	delete(s.deliveries, p.of())
+	if s.last[p.key] == e { // else it is older than that
+		delete(s.last, p.key)
+	}
 	if p.due > 0 {
 		delete(s.waiting, store.Position(p.place))
 	}
@@ -164,7 +180,7 @@ func (s *putBacks) expire(now int64) {
 // delivery, T, due, place uint64, queue uint32.
 func (s *putBacks) encode(b []byte) []byte {
 	be := binary.BigEndian
-	b = be.AppendUint32(b, uint32(len(s.byKey)))
+	b = be.AppendUint32(b, uint32(s.order.Len()))
 	for e := s.order.Front(); e != nil; e = e.Next() {
 		p := e.Value.(*putBack)
 		b = appendText(b, p.key.group)
@@ -179,7 +195,7 @@ func (s *putBacks) decode(r *reader) {
 	for range r.count(putBackSize + 1) {
 		p := putBack{key: putBackKey{r.text(), store.Position(r.u64())}, delivery: r.u64(), at: int64(r.u64()), due: int64(r.u64()), place: r.u64(), queue: int32(r.u32())}
 		last := s.order.Back()
-		if r.err == nil && (!p.key.legal() || s.byKey[p.key] != nil || p.due < 0 || p.queue < notDead || p.due > 0 && (p.queue != notDead || s.waiting[store.Position(p.place)] != nil) ||
+		if r.err == nil && (!p.key.legal() || s.deliveries[p.of()] != nil || p.due < 0 || p.queue < notDead || p.due > 0 && (p.queue != notDead || s.waiting[store.Position(p.place)] != nil) ||
 			last != nil && last.Value.(*putBack).at > p.at) {
 			r.fail("put-backs")
 		}

@@ -44,10 +44,16 @@ func TestADeliveryIsPutBackOnce(t *testing.T) {
 	again := one
 	again.Delivery, again.DueMs = 8, 9000
 	require.Equal(t, []Status{Stored}, r.putsBack(7000, again))
+	require.True(t, r.fireAt(9000).Done)
+	r = r.restart()
+	// Who still asks for the first has had it.
+	one.DueMs = 12000
+	require.Equal(t, []Status{Duplicate, Duplicate}, r.putsBack(10000, one, again))
+	require.EqualValues(t, 2, r.end(retries))
 	// And another group's, or another message, is another.
 	other := putsBack(t, message.Queue{Topic: "%RETRY%h"}, 1000, 7, 9000)
 	other.Group = "h"
-	require.Equal(t, []Status{Stored, Stored}, r.putsBack(7001, other, putsBack(t, retries, 1001, 7, 9000)))
+	require.Equal(t, []Status{Stored, Stored}, r.putsBack(10001, other, putsBack(t, retries, 1001, 7, 12000)))
 }
 
 // Who does not say which delivery it was is believed to ask again while the message is still

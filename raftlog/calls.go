@@ -19,6 +19,12 @@ func (t *Transport) Handle(kind byte, h func(ctx context.Context, from string, r
 	t.handlers[kind] = h
 }
 
+type noticeKey struct{}
+
+// IsNotice reports whether a handler, whose ctx that is, runs for a notification: nobody gets
+// its answer.
+func IsNotice(ctx context.Context) bool { return ctx.Value(noticeKey{}) != nil }
+
 func (t *Transport) handler(kind byte) func(context.Context, string, []byte) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

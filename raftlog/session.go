@@ -241,6 +241,7 @@ func (s *netSession) handle(ctx context.Context, call uint64, kind byte, left ui
 
 // notify runs the handlers of notifications, one after the other.
 func (s *netSession) notify(ctx context.Context) {
+	ctx = context.WithValue(ctx, noticeKey{}, true)
 	for n := range s.notices {
 		if h := s.t.handler(n.kind); h != nil && ctx.Err() == nil {
 			h(ctx, s.from.node, n.msg)

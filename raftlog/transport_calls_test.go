@@ -103,11 +103,15 @@ func TestNotificationsKeepTheirOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *nodeNet) {
 		n1, n2 := n.open(t, "n1", nil), n.open(t, "n2", nil)
 		got := make(chan string, 200)
-		n2.Handle(5, func(_ context.Context, from string, msg []byte) ([]byte, error) {
+		n2.Handle(5, func(ctx context.Context, from string, msg []byte) ([]byte, error) {
+			require.True(t, raftlog.IsNotice(ctx))
 			got <- from + string(msg)
 			return nil, nil
 		})
-		n2.Handle(1, echo)
+		n2.Handle(1, func(ctx context.Context, from string, msg []byte) ([]byte, error) {
+			require.False(t, raftlog.IsNotice(ctx))
+			return echo(ctx, from, msg)
+		})
 		_, err := n1.Call(t.Context(), "n2", 1, nil)
 		require.NoError(t, err)
 		for i := range 200 {

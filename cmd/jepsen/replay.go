@@ -83,47 +83,56 @@ func (p *programs) find(o *run.Options) error {
 // once makes a run in a new folder of store, judges it and says what it came to. The
 // error is nil only if that is valid; the report is nil if there was no run.
 func once(ctx context.Context, out, say io.Writer, store string, s setting, p programs, plan []run.Planned) (dir string, rep *check.Report, err error) {
+	dir, _, err = perform(ctx, out, say, store, s, p, plan)
+	if err != nil {
+		return dir, nil, err
+	}
+	ops, rep, err := judge(out, filepath.Join(dir, historyFile))
+	if rep != nil {
+		err = errors.Join(err, conclude(dir, ops, rep, s.again()))
+		fmt.Fprintf(out, "report: %s\n", filepath.Join(dir, "index.html"))
+	}
+	if err != nil {
+		fmt.Fprintf(out, "again: %s\n", s.again())
+	}
+	return dir, rep, err
+}
+
+const historyFile = "history.jsonl" // in a run's folder
+
+// perform makes a run in a new folder of store. A simulated one says how much processor
+// time it took.
+func perform(ctx context.Context, out, say io.Writer, store string, s setting, p programs, plan []run.Planned) (dir string, took time.Duration, err error) {
 	o, err := s.options()
 	if err != nil {
-		return "", nil, err
+		return "", 0, err
 	}
 	simulated := s.Backend == sim.Backend
 	if !simulated {
 		if err := p.find(&o); err != nil {
-			return "", nil, err
+			return "", 0, err
 		}
 	}
 	o.Schedule = plan
 	o.Store = filepath.Join(store, fmt.Sprintf("%s-%s-%d", time.Now().UTC().Format("20060102T150405.000"), strings.ReplaceAll(s.Nemesis, ",", "+"), s.Seed))
 	if err := os.MkdirAll(o.Store, 0o755); err != nil {
-		return "", nil, err
+		return "", 0, err
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
 		err = writeWhole(filepath.Join(o.Store, "run.json"), append(b, '\n'))
 	}
 	if err != nil {
-		return "", nil, err
+		return "", 0, err
 	}
 	o.Say = func(format string, args ...any) { fmt.Fprintf(say, format+"\n", args...) }
 	fmt.Fprintf(out, "workload %s, nemesis %s, seed %d, store %s\n", s.Workload, s.Nemesis, s.Seed, o.Store)
 	if simulated {
-		err = simulate(ctx, o)
+		took, err = simulate(ctx, o)
 	} else {
 		err = run.Run(ctx, o)
 	}
-	if err != nil {
-		return o.Store, nil, err
-	}
-	ops, rep, err := judge(out, filepath.Join(o.Store, "history.jsonl"))
-	if rep != nil {
-		err = errors.Join(err, conclude(o.Store, ops, rep, s.again()))
-		fmt.Fprintf(out, "report: %s\n", filepath.Join(o.Store, "index.html"))
-	}
-	if err != nil {
-		fmt.Fprintf(out, "again: %s\n", s.again())
-	}
-	return o.Store, rep, err
+	return o.Store, took, err
 }
 
 func replayCommand() *cobra.Command {

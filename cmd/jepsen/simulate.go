@@ -17,9 +17,14 @@ import (
 	"raftmq/jepsen/sim"
 )
 
-// simulatedWithin bounds a simulated run in real time. Beyond it time stands still in
-// there.
-const simulatedWithin = 5 * time.Minute
+// Bounds of a simulated run. On a crowded machine it takes long, but takes processor
+// time; where time stands still, it takes none.
+const (
+	simulatedWithin = time.Hour
+	standsFor       = 5 * time.Minute        // while it must have taken
+	leastProcessor  = 100 * time.Millisecond // of processor time
+	mostProcessor   = 5 * time.Minute        // in all
+)
 
 // said is the file of what a simulated run's process says.
 const said = "said.log"
@@ -28,10 +33,11 @@ const said = "said.log"
 // panicked, parts of it did not end, or its time stood still.
 var errBroke = errors.New("the simulation broke off")
 
-// simulate makes a run in a process of its own, which a panic of a node ends.
-func simulate(ctx context.Context, o run.Options) error {
+// simulate makes a run in a process of its own, which a panic of a node ends, and says how
+// much processor time it took.
+func simulate(ctx context.Context, o run.Options) (took time.Duration, err error) {
 	if err := sim.Possible(); err != nil {
-		return err
+		return 0, err
 	}
 	if o.Schedule != nil {
 		b, err := json.Marshal(o.Schedule)
@@ -39,16 +45,16 @@ func simulate(ctx context.Context, o run.Options) error {
 			err = writeWhole(filepath.Join(o.Store, "schedule.json"), b)
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	log, err := os.Create(filepath.Join(o.Store, said))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer log.Close()
 	within, cancel := context.WithTimeout(ctx, simulatedWithin)
@@ -59,15 +65,19 @@ func simulate(ctx context.Context, o run.Options) error {
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                  // a terminal's ^C is for this program
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) } // it says where it stands
 	c.WaitDelay = 10 * time.Second
-	switch err := c.Run(); {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case within.Err() != nil:
-		return fmt.Errorf("%w: not over after %v; see %s", errBroke, simulatedWithin, log.Name())
-	case err != nil:
-		return fmt.Errorf("%w: %w; see %s", errBroke, err, log.Name())
+	err = c.Run()
+	if p := c.ProcessState; p != nil {
+		took = p.UserTime() + p.SystemTime()
 	}
-	return nil
+	switch {
+	case ctx.Err() != nil:
+		return took, context.Cause(ctx)
+	case within.Err() != nil:
+		return took, fmt.Errorf("%w: not over after %v; see %s", errBroke, simulatedWithin, log.Name())
+	case err != nil:
+		return took, fmt.Errorf("%w: %w; see %s", errBroke, err, log.Name())
+	}
+	return took, nil
 }
 
 // simulateCommand is the process of simulate.
@@ -93,10 +103,34 @@ func simulateCommand() *cobra.Command {
 					return err
 				}
 			}
+			go endIfStanding()
 			o.Store = dir
 			o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 			sim.Alone(o)
 			return nil
 		},
 	}
+}
+
+// endIfStanding ends the process, which then says where it stands, if its time stands still
+// or it goes on for ever.
+func endIfStanding() {
+	for last := processor(); ; {
+		time.Sleep(standsFor)
+		now := processor()
+		if now-last < leastProcessor || now > mostProcessor {
+			fmt.Printf("%v of processor time, %v of it in the last %v\n", now, now-last, standsFor)
+			syscall.Kill(os.Getpid(), syscall.SIGQUIT)
+		}
+		last = now
+	}
+}
+
+// processor is how much processor time the process has taken.
+func processor() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

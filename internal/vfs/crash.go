@@ -132,7 +132,7 @@ func (m *Mem) Kill() *Mem {
 func (c *content) kill(seed uint64) *content {
 	c.look(seed, 0, math.MaxInt64)
 	left := *c
-	left.memory, left.maps = nil, 0
+	left.memory, left.lender, left.maps = nil, nil, 0
 	left.now, left.disk = slices.Clone(c.now), slices.Clone(c.disk)
 	left.sizes, left.blocks = slices.Clone(c.sizes), slices.Clone(c.blocks)
 	left.dirty = make(map[int64]*dirt, len(c.dirty))

@@ -6,6 +6,14 @@ type page [PageSize]byte
 
 var zeroPage page
 
+// pageOf is a page that holds b, all of it.
+func pageOf(b []byte) *page {
+	if string(b) == string(zeroPage[:]) {
+		return &zeroPage
+	}
+	return (*page)(append([]byte(nil), b...))
+}
+
 // pages holds a file's pages by number; one that is not there is zeros.
 type pages []*page
 
@@ -74,7 +82,8 @@ type content struct {
 
 	blocks blocks
 
-	memory []byte // of the maps; in its range it is the truth, not now
+	memory []byte  // of the maps; in its range it is the truth, not now
+	lender *lender // of memory
 	maps   int
 }
 

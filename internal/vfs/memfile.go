@@ -110,11 +110,15 @@ func (c *content) write(seed uint64, b []byte, off int64) {
 	for len(b) > 0 {
 		i, at := off/PageSize, off%PageSize
 		n := int(min(int64(len(b)), PageSize-at))
-		if off < int64(len(c.memory)) {
+		switch {
+		case off < int64(len(c.memory)):
 			n = min(n, len(c.memory)-int(off))
 			c.soil(seed, i, c.now.at(i))
 			copy(c.memory[off:], b[:n])
-		} else {
+		case n == PageSize:
+			c.soil(seed, i, c.now.at(i))
+			c.now.set(i, pageOf(b[:n]))
+		default:
 			copy(c.own(seed, i)[at:], b[:n])
 		}
 		b, off = b[n:], off+int64(n)
@@ -226,7 +230,7 @@ func (f *memFile) Map(size int64) (Mapping, error) {
 	}
 	defer f.m.mu.Unlock()
 	if f.memory == nil {
-		f.memory = make([]byte, size)
+		f.memory, f.lender = lend(size)
 		for i, pg := range f.now {
 			if at := int64(i) * PageSize; pg != nil && at < size {
 				copy(f.memory[at:], pg[:])
@@ -238,5 +242,5 @@ func (f *memFile) Map(size int64) (Mapping, error) {
 	}
 	f.maps++
 	f.handles++
-	return &memMapping{m: f.m, name: f.name, node: f.node, b: f.memory[:size:size]}, nil
+	return &memMapping{m: f.m, name: f.name, node: f.node, b: f.memory[:size:size], lender: f.lender}, nil
 }

@@ -10,7 +10,8 @@ type memMapping struct {
 	m    *Mem
 	name string
 	*node
-	b []byte
+	b      []byte
+	lender *lender // of b, beyond Unmap: who uses b too late still finds memory there
 }
 
 var _ Mapping = (*memMapping)(nil)
@@ -66,7 +67,7 @@ func (p *memMapping) Unmap() error {
 			p.look(p.m.seed, 0, math.MaxInt64)
 			err = p.checkBeyond(p.size + 16*PageSize)
 		}
-		p.memory = nil
+		p.memory, p.node.lender = nil, nil
 	}
 	p.m.releaseLocked(p.node)
 	return pathError("unmap", p.name, err)

@@ -273,7 +273,7 @@ var mutations = []struct {
 			}
 		}
 	}},
-	{"faults that nobody felt", "load", Unknown, "every send was acknowledged", 0, func(e *edit) {
+	{"faults that nobody felt", "load", Unknown, "every request was answered at once", 0, func(e *edit) {
 		for range manyFaults {
 			e.ops = append(e.ops, history.Op{Index: int64(len(e.ops)), Process: "nemesis", Type: history.Info, F: history.Fault, Node: "n1", Fault: &history.Effect{Kind: "kill", Verified: true}})
 		}

@@ -9,8 +9,9 @@ import (
 )
 
 // retries (P13): a message that a group puts back makes one copy for each request that
-// says so, at most one for each of which nobody knows what became, and none for one
-// that is refused or says that another did; then one is there. A copy says how often the group was given the message. It comes again
+// says so, at most one for each of which nobody knows what became or that says that it was
+// done before, and none for one that is refused. It was done before by another request, or by
+// its own, which nodes ask again if an answer is lost; then one is there. A copy says how often the group was given the message. It comes again
 // until that is as often as is set, or until the group gives it up, and lies among the
 // dead letters then; once it is taken out, it comes again once more, or never.
 //
@@ -158,8 +159,8 @@ func (g *retryGroup) counts(r *Result) {
 		switch n := len(g.copies[k]); {
 		case n < least && g.whole:
 			r.violate(fmt.Sprintf("%s: group %s was told %d times that it is put back, and %d times that it was before, and there are %d.", k, g.name, done, before, n), append(lines, shown(g.copies[k])...)...)
-		case n > max(least, done+unsure):
-			r.violate(fmt.Sprintf("%s: group %s put it back %d times, and of %d nobody knows, and there are %d.", k, g.name, done, unsure, n), append(lines, shown(g.copies[k])...)...)
+		case n > done+before+unsure:
+			r.violate(fmt.Sprintf("%s: group %s put it back %d times, and of %d nobody knows, and there are %d.", k, g.name, done+before, unsure, n), append(lines, shown(g.copies[k])...)...)
 		}
 	}
 }

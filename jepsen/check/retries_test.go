@@ -114,6 +114,9 @@ func (m *retryModel) handle(q string, x history.Message) bool {
 			made = 1
 		}
 	}
+	if t == history.OK && m.rng.IntN(8) == 0 { // its node asked again, and was told that it was done before
+		made = 0
+	}
 	m.next++
 	m.call(history.Op{Process: fmt.Sprintf("m-%d", m.next), F: history.Back, Group: "g", Values: []string{x.Value}, Count: x.Times, Fate: op.Fate,
 		Places: []history.Place{{Queue: q, Offset: x.Offset}}}, t, history.Op{Count: made})

@@ -15,9 +15,10 @@ const (
 	leastCalm = 0.7
 	calmAfter = 10e9 // ns
 	calmSends = 50
-	// manyFaults that are proved, and not one send of which the outcome is not known, are faults
-	// that nobody felt.
+	// manyFaults that are proved, and not one send that was not done, nor a request of any kind that was
+	// not answered, or not within slowAnswer, are faults that nobody felt.
 	manyFaults = 5
+	slowAnswer = 1e9 // ns
 )
 
 // load: sends were begun and acknowledged, nearly all of them while nothing was broken, and
@@ -56,9 +57,21 @@ func load(f *facts, r *Result) {
 	if calm >= calmSends && float64(calmOK) < leastCalm*float64(calm) {
 		r.doubt("%d of %d sends were acknowledged while nothing was broken", calmOK, calm)
 	}
-	if proved := f.proved(); proved >= manyFaults && unknown+fail == 0 {
-		r.doubt("%d faults, and every send was acknowledged", proved)
+	if proved := f.proved(); proved >= manyFaults && unknown+fail+f.unanswered() == 0 {
+		r.doubt("%d faults, and every request was answered at once", proved)
 	}
+}
+
+// unanswered is how many requests of any kind had no answer, or a slow one.
+func (f *facts) unanswered() (n int) {
+	for _, all := range f.asked {
+		for _, a := range all {
+			if a.outcome == nil || a.is(history.Info) || a.outcome.Time-a.invoke.Time > slowAnswer {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // meant reports whether a send is a transaction whose program rolled it back, or said

@@ -12,10 +12,11 @@ import (
 type Writer struct {
 	begun time.Time
 
-	mu   sync.Mutex
-	file *os.File
-	next int64
-	err  error // the first; nothing is written after it
+	mu    sync.Mutex
+	file  *os.File
+	next  int64
+	sends int
+	err   error // the first; nothing is written after it
 }
 
 // Create makes the file; it must not exist.
@@ -44,7 +45,17 @@ func (w *Writer) Add(op Op) error {
 		w.err = fmt.Errorf("write history: %w", err)
 	}
 	w.next++
+	if op.F == Send && op.Type == Invoke {
+		w.sends++
+	}
 	return w.err
+}
+
+// Sends is how many sends were begun.
+func (w *Writer) Sends() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sends
 }
 
 // Close returns the first error of all that was added.

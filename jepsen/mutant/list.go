@@ -134,7 +134,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "put-back-twice", Bug: "a delivery that is put back again is stored again", Workload: "retry", Nemesis: "kill,storm", Property: "P13", Longer: 2,
-		File: "fsm/putback.go", Old: "case x.delivery != 0 && x.delivery == p.delivery, p.due > m.now:", New: "case x.due < 0:",
+		File: "fsm/putback.go", Old: "case m.putBacks.has(putBackDelivery{x.key, x.delivery}), p.due > m.now:", New: "case x.due < 0:",
 	},
 	{
 		Name: "times-in-memory", Bug: "how often a message was given is counted in the node's memory", Workload: "retry", Nemesis: "kill", Property: "P13",

@@ -167,7 +167,11 @@ func (h *hit) readAll(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		if rd, err := cl.NewReader(topic, client.FromPosition(client.Earliest())); err == nil {
+		for _, t := range h.topics() {
+			rd, err := cl.NewReader(t.Name, client.FromPosition(client.Earliest()))
+			if err != nil {
+				continue
+			}
 			for range rd.UntilEnd(ctx) {
 			}
 			rd.Close()

@@ -43,14 +43,15 @@ type Options struct {
 const Nodes = 3
 
 const (
-	topic      = "jepsen-log"
-	partitions = 3
-	nodes      = Nodes
-	overtime   = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
-	probes     = 10 * time.Second // for a send in each queue after the last fault
-	drainLimit = 120 * time.Second
-	alikeLimit = 60 * time.Second
-	lateEffect = 4 * time.Second // behind the last send; a node holds a request for 2.5 s, and what its asker has given up may be stored so late
+	topic       = "jepsen-log"
+	partitions  = 3
+	nodes       = Nodes
+	enoughSends = 0.6              // of those planned; who waits through a fault sends nothing, so the load goes on until they were begun
+	overtime    = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
+	probes      = 10 * time.Second // for a send in each queue after the last fault
+	drainLimit  = 120 * time.Second
+	alikeLimit  = 60 * time.Second
+	lateEffect  = 4 * time.Second // behind the last send; a node holds a request for 2.5 s, and what its asker has given up may be stored so late
 )
 
 // run is what the parts of a run share.
@@ -64,6 +65,7 @@ type run struct {
 	parts   []*part
 	ledger  *ledger // of transactions
 	history *history.Writer
+	sends   int // planned
 	begun   time.Time
 	sent    time.Time // when the last send had its outcome
 	process atomic.Int64
@@ -202,6 +204,7 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 		}
 		maps.Copy(p.Retries, w.Retries)
 	}
+	r.sends = p.Sends
 	p.Workload = strings.Join(names, ",")
 	for i := range nodes {
 		p.Nodes = append(p.Nodes, "n"+strconv.Itoa(i+1))
@@ -267,9 +270,8 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 		until, cancel := context.WithTimeout(loading, overtime*r.o.Limit+time.Minute)
 		defer cancel()
 		r.nemesis(until, plan)
-		select {
-		case <-time.After(time.Until(r.begun.Add(r.o.Limit))):
-		case <-loading.Done():
+		for more := sleep(until, time.Until(r.begun.Add(r.o.Limit))); more && float64(r.history.Sends()) < enoughSends*float64(r.sends); {
+			more = sleep(until, 100*time.Millisecond)
 		}
 	})
 	wg.Wait()

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// conn is an end of a connection.
+// conn is an end of a connection. One goroutine reads at a time.
 type conn struct {
-	number      int64
-	h           *Host
-	local, peer string
-	in, out     *stream
-	readBy      deadline
-	writeBy     deadline
-	once        sync.Once
-	closed      chan struct{}
+	number  int64
+	h       *Host
+	local   net.Addr
+	peer    net.Addr
+	in, out *stream
+	writeBy atomic.Int64 // Unix ns; 0: whenever
+	once    sync.Once
+	closed  atomic.Bool
 }
 
 var conns atomic.Int64
@@ -27,27 +27,20 @@ var conns atomic.Int64
 // pair makes both ends.
 func pair(near, far *Host, local, remote string, out, back way) (*conn, *conn) {
 	to, from := newStream(out), newStream(back)
-	a := &conn{number: conns.Add(1), h: near, local: local, peer: remote, in: from, out: to, closed: make(chan struct{})}
-	b := &conn{number: conns.Add(1), h: far, local: remote, peer: local, in: to, out: from, closed: make(chan struct{})}
-	a.readBy.init()
-	a.writeBy.init()
-	b.readBy.init()
-	b.writeBy.init()
+	here, there := tcpAddr(local), tcpAddr(remote)
+	a := &conn{number: conns.Add(1), h: near, local: here, peer: there, in: from, out: to}
+	b := &conn{number: conns.Add(1), h: far, local: there, peer: here, in: to, out: from}
 	return a, b
 }
 
-func (c *conn) Read(b []byte) (int, error) {
-	if c.isClosed() {
-		return 0, net.ErrClosed
-	}
-	return c.in.read(b, &c.readBy, c.closed)
-}
+func (c *conn) Read(b []byte) (int, error) { return c.in.read(b) }
 
 func (c *conn) Write(b []byte) (int, error) {
+	by := c.writeBy.Load()
 	switch {
-	case c.isClosed():
+	case c.closed.Load():
 		return 0, net.ErrClosed
-	case c.writeBy.isOver():
+	case by != 0 && time.Now().UnixNano() >= by:
 		return 0, os.ErrDeadlineExceeded
 	case c.in.isBroken():
 		return 0, syscall.ECONNRESET
@@ -56,15 +49,6 @@ func (c *conn) Write(b []byte) (int, error) {
 		c.in.end(piece{reset: true})
 	}
 	return len(b), nil
-}
-
-func (c *conn) isClosed() bool {
-	select {
-	case <-c.closed:
-		return true
-	default:
-		return false
-	}
 }
 
 // Close sends what was written, and then the end.
@@ -78,24 +62,31 @@ func (c *conn) die() { c.finish(piece{reset: true}) }
 
 func (c *conn) finish(last piece) {
 	c.once.Do(func() {
-		close(c.closed)
+		c.closed.Store(true)
 		c.in.leave()
 		c.out.end(last)
 		c.h.keep(func() { delete(c.h.ends, c) })
 	})
 }
 
-func (c *conn) LocalAddr() net.Addr  { return tcpAddr(c.local) }
-func (c *conn) RemoteAddr() net.Addr { return tcpAddr(c.peer) }
+func (c *conn) LocalAddr() net.Addr  { return c.local }
+func (c *conn) RemoteAddr() net.Addr { return c.peer }
 
 func (c *conn) SetDeadline(t time.Time) error {
-	c.readBy.set(t)
-	c.writeBy.set(t)
-	return nil
+	c.in.readUntil(t)
+	return c.SetWriteDeadline(t)
 }
 
-func (c *conn) SetReadDeadline(t time.Time) error  { c.readBy.set(t); return nil }
-func (c *conn) SetWriteDeadline(t time.Time) error { c.writeBy.set(t); return nil }
+func (c *conn) SetReadDeadline(t time.Time) error { c.in.readUntil(t); return nil }
+
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.writeBy.Store(0)
+	} else {
+		c.writeBy.Store(t.UnixNano())
+	}
+	return nil
+}
 
 // piece is bytes under way, the end of them, or that of the connection.
 type piece struct {
@@ -106,22 +97,28 @@ type piece struct {
 
 // stream is one direction of a connection.
 type stream struct {
-	way way
+	way  way
+	wake chan struct{} // has one when the reader must look again
 
 	mu    sync.Mutex
 	queue []piece
-	last  time.Time     // due of the last
-	done  bool          // the last was put in
-	left  bool          // nobody reads any more
-	reset bool          // by a rule, or by the other end: nothing passes
-	grows chan struct{} // closes, and is replaced, when any of these change
+	last  time.Time   // due of the last
+	until time.Time   // when reading is over; zero: never
+	timer *time.Timer // when the reader looks again by itself
+	waits bool        // the reader waits for the timer among others
+	done  bool        // the last was put in
+	left  bool        // nobody reads any more
+	reset bool        // by a rule, or by the other end: nothing passes
 }
 
-func newStream(w way) *stream { return &stream{way: w, grows: make(chan struct{})} }
+func newStream(w way) *stream { return &stream{way: w, wake: make(chan struct{}, 1)} }
 
-func (s *stream) changedLocked() {
-	close(s.grows)
-	s.grows = make(chan struct{})
+// poke has the reader look again.
+func (s *stream) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
 }
 
 // write puts bytes on the way; false: nobody reads there any more.
@@ -141,13 +138,20 @@ func (s *stream) putLocked(p piece, size int) {
 	if r, _ := s.way.rule(); r.Cut {
 		s.way.link.Held()
 	}
-	p.due = time.Now().Add(s.way.late(size))
+	now := time.Now()
+	p.due = now.Add(s.way.late(size))
 	if p.due.Before(s.last) {
 		p.due = s.last // a stream keeps its order
 	}
 	s.last = p.due
 	s.queue = append(s.queue, p)
-	s.changedLocked()
+	switch {
+	case len(s.queue) > 1 || !s.waits: // who looks sees it
+	case !p.due.After(now):
+		s.poke()
+	case s.until.IsZero() || p.due.Before(s.until):
+		s.timer.Reset(p.due.Sub(now))
+	}
 }
 
 // end puts the last piece in.
@@ -166,6 +170,17 @@ func (s *stream) leave() {
 	defer s.mu.Unlock()
 	s.left = true
 	s.queue = nil
+	s.poke()
+}
+
+// readUntil sets when reading is over; zero: never.
+func (s *stream) readUntil(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until = t
+	if s.waits {
+		s.poke()
+	}
 }
 
 func (s *stream) isBroken() bool {
@@ -179,61 +194,74 @@ func (s *stream) brokenLocked(rule bool) bool {
 	if rule && !s.reset {
 		s.reset = true
 		s.way.link.Broke()
-		s.changedLocked()
+		s.poke()
 	}
 	return s.reset
 }
 
 // read returns what has come, and waits until something has.
-func (s *stream) read(b []byte, by *deadline, closed <-chan struct{}) (int, error) {
+func (s *stream) read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
 	for {
-		over, moved := by.state()
-		select {
-		case <-over:
-			return 0, os.ErrDeadlineExceeded
-		default:
-		}
 		rule, changed := s.way.rule()
 		s.mu.Lock()
-		if s.brokenLocked(rule.Reset) {
+		s.waits = false
+		now := time.Now()
+		var err error
+		switch {
+		case s.left:
+			err = net.ErrClosed
+		case !s.until.IsZero() && !now.Before(s.until):
+			err = os.ErrDeadlineExceeded
+		case s.brokenLocked(rule.Reset):
+			err = syscall.ECONNRESET
+		}
+		if err != nil {
 			s.mu.Unlock()
-			return 0, syscall.ECONNRESET
+			return 0, err
 		}
-		grows := s.grows
-		var wait time.Duration
-		some := len(s.queue) > 0
-		if some {
-			wait = time.Until(s.queue[0].due)
+		next := s.until
+		if len(s.queue) > 0 && !rule.Cut {
+			due := s.queue[0].due
+			if !due.After(now) {
+				defer s.mu.Unlock()
+				return s.takeLocked(b, now)
+			}
+			if next.IsZero() || due.Before(next) {
+				next = due
+			}
 		}
-		if some && wait <= 0 && !rule.Cut {
-			defer s.mu.Unlock()
-			return s.takeLocked(b)
-		}
+		s.waitLocked(now, next)
 		s.mu.Unlock()
-		var due <-chan time.Time
-		if some && wait > 0 {
-			t := time.NewTimer(wait)
-			defer t.Stop()
-			due = t.C
-		}
 		select {
-		case <-due:
-		case <-grows:
+		case <-s.timer.C:
+		case <-s.wake:
 		case <-changed:
-		case <-over:
-		case <-moved:
-		case <-closed:
-			return 0, net.ErrClosed
 		}
 	}
 }
 
+// waitLocked has the timer look again at a time; zero: never.
+func (s *stream) waitLocked(now, next time.Time) {
+	s.waits = true
+	switch {
+	case next.IsZero() && s.timer != nil:
+		s.timer.Stop()
+	case next.IsZero():
+		s.timer = time.NewTimer(0)
+		s.timer.Stop()
+	case s.timer == nil:
+		s.timer = time.NewTimer(next.Sub(now))
+	default:
+		s.timer.Reset(next.Sub(now))
+	}
+}
+
 // takeLocked gives what has come of the queue.
-func (s *stream) takeLocked(b []byte) (n int, err error) {
-	for now := time.Now(); len(s.queue) > 0 && n < len(b); s.queue = s.queue[1:] {
+func (s *stream) takeLocked(b []byte, now time.Time) (n int, err error) {
+	for ; len(s.queue) > 0 && n < len(b); s.queue = s.queue[1:] {
 		p := &s.queue[0]
 		switch {
 		case p.due.After(now):
@@ -254,51 +282,4 @@ func (s *stream) takeLocked(b []byte) (n int, err error) {
 		}
 	}
 	return n, nil
-}
-
-// deadline is a time by which reads or writes are over.
-type deadline struct {
-	mu     sync.Mutex
-	timer  *time.Timer
-	passed chan struct{} // closes at the time
-	turns  chan struct{} // closes, and is replaced, when it is set
-}
-
-func (d *deadline) init() { d.passed, d.turns = make(chan struct{}), make(chan struct{}) }
-
-func (d *deadline) set(t time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
-	d.passed = make(chan struct{})
-	passed := d.passed
-	switch wait := time.Until(t); {
-	case t.IsZero():
-	case wait <= 0:
-		close(passed)
-	default:
-		d.timer = time.AfterFunc(wait, func() { close(passed) })
-	}
-	close(d.turns)
-	d.turns = make(chan struct{})
-}
-
-// state is what closes when the time is over, and what does when another is set.
-func (d *deadline) state() (over, moved <-chan struct{}) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.passed, d.turns
-}
-
-func (d *deadline) isOver() bool {
-	over, _ := d.state()
-	select {
-	case <-over:
-		return true
-	default:
-		return false
-	}
 }
