@@ -195,10 +195,10 @@ func TestNobodyIsForgottenForThoseWhoPutBackMore(t *testing.T) {
 	t.Parallel()
 	const messages = 3600
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	topic(ctx, t, c.Client(), "work", nil)
-	p, err := c.Client().NewProducer("p")
+	p, err := c.Client().NewProducer("p", client.WithSendTimeout(time.Minute))
 	require.NoError(t, err)
 	for range messages {
 		require.NoError(t, p.SendAsync(ctx, &client.Message{Topic: "work", Body: []byte("x")}, func(_ client.Receipt, err error) { require.NoError(t, err) }))
