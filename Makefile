@@ -2,10 +2,11 @@
 .DEFAULT_GOAL := help
 GO ?= go
 DATA ?= raftmq-data
+COMMIT = $(shell git describe --always --dirty 2>/dev/null)
 # What a simulation needs, see jepsen/sim.
 SIMULATION = -tags simulation -ldflags=-checklinkname=0
 
-.PHONY: help build stockclient run test race lint conformance examples rows jepsen sim bench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance examples rows jepsen sim bench microbench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,7 @@ lint: ## formatting and vet, for darwin too
 	$(GO) vet -tags simulation ./jepsen/sim
 	cd conformance && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 	cd examples/once && $(GO) vet ./...
+	cd bench && $(GO) vet ./... && GOOS=darwin $(GO) vet ./...
 
 rows: build ## real processes killed, stopped, continued and wiped under load; full disks; bytes that decay; power cuts of whole clusters
 	bin/raftmq bench failover --kills $${KILLS:-10}
@@ -52,13 +54,14 @@ rows: build ## real processes killed, stopped, continued and wiped under load; f
 	RAFTMQ_PROGRAM=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run ARealProcess -v ./raftlog
 	RAFTMQ_CUTS=$${CUTS:-100} $(GO) test -count=1 -timeout 30m -run PowerCuts -v ./internal/mqtest
 	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -timeout 10m -run 'ThatDiffers|AfterAPowerCut|OnARealDisk|DamagedIndex' -v ./internal/mqtest
-	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -run DamagedFiles -v ./cmd/raftmq
+	RAFTMQ_DAMAGE=1 $(GO) test -count=1 -run 'DamagedFiles|DamageThatCannot' -v ./cmd/raftmq
 	RAFTMQ_TIMERS=$${TIMERS:-10000000} $(GO) test -count=1 -timeout 10m -run ManyMessagesWait -v ./fsm
 	RAFTMQ_NETNS=1 $(GO) test -count=1 -run ThreeHosts -v ./cmd/raftmq
 	RAFTMQ_TMPFS=1 $(GO) test -count=1 -run FullDisks -v ./cmd/raftmq
 	RAFTMQ_FEATURES=$(CURDIR)/bin/raftmq $(GO) test -count=1 -timeout 15m -run Features -v ./internal/features
 	RAFTMQ_JEPSEN=$(CURDIR)/bin/raftmq $(GO) test -count=1 -run 'ARealRun|OnEachBackend' -v ./cmd/jepsen
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-10} $(GO) test -count=1 -timeout 30m -run Killed -v ./...
+	cd bench && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2 && $(GO) test -count=1 -short -timeout 5m -v ./...
 
 jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 	bin/jepsen test --workload $${JEPSEN_WORKLOAD:-mixed} --nemesis $${JEPSEN_NEMESIS:-all} --time-limit $${JEPSEN_TIME:-5m} --rate $${JEPSEN_RATE:-200} --store $${JEPSEN_STORE:-jepsen-store}
@@ -66,7 +69,12 @@ jepsen: build ## three nodes, broken in every way by a seed, every answer judged
 sim: build ## three nodes in simulated time under many seeds, each judged; goes on where it was broken off
 	bin/jepsen sim --seeds $${SEEDS:-200} --from $${FROM:-1} --store $${SIM_STORE:-jepsen-sim}
 
-bench: build ## micro-benchmarks of the engine
+bench: build ## the table against NATS JetStream, row by row; goes on where it was broken off (ROWS=a,b, BENCH=--fresh, NATS=a program)
+	cd bench && $(GO) build -o ../bin/bench .
+	$(if $(NATS),,cd bench && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2)
+	bin/bench --commit "$(COMMIT)" --nats "$(or $(NATS),bin/nats-server)" --rows "$(ROWS)" $(BENCH)
+
+microbench: ## micro-benchmarks of filters, store, machines, logs and frames
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./filter ./store ./fsm ./raftlog ./remoting
 
 demo: build ## the Go source tree through a cluster whose leaders are killed

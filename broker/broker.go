@@ -93,6 +93,7 @@ type Broker struct {
 	events    events
 	scrubbed  scrubber
 	digested  digester
+	checked   catalogueCheck
 	clock     clock
 	fired     atomic.Uint64 // messages whose time had come
 	putBack   atomic.Uint64 // retries
@@ -128,7 +129,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia, level: cmp.Or(d.Level, Level),
 		net: d.Net, keep: d.Catalogue,
 		began: time.Now(), kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(),
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(), checked: catalogueCheck{verdicts: make(chan verdict, 1)},
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()
@@ -178,7 +179,7 @@ func (b *Broker) open() error {
 		return tooOld(b.level, b.keptLevel)
 	}
 	b.member.Store(b.id.Member)
-	if b.peers, err = openPeerLives(b.disk, b.cfg.Data); err != nil {
+	if b.peers, err = openPeerLives(b.disk, b.cfg.Data, b.id, b.cfg.InitialNodes); err != nil {
 		return err
 	}
 	var salt [4]byte
@@ -194,6 +195,15 @@ func (b *Broker) open() error {
 	}
 	if err := errors.Join(b.id.raise(b.disk, b.cfg.Data), b.peers.raise()); err != nil {
 		return err
+	}
+	if b.id.Member && !b.id.Peers { // of an earlier version
+		if err := b.peers.exist(); err != nil {
+			return err
+		}
+		b.id.Peers = true
+		if err := writeIdentity(b.disk, b.cfg.Data, b.id); err != nil {
+			return err
+		}
 	}
 	opening := time.Now()
 	b.wal, err = raftlog.OpenWAL(walDir, raftlog.WALOptions{

@@ -61,6 +61,9 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 const changeRaces = 16
 
 func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remoting.Command, error) {
+	if why := b.checked.disputed.Load(); why != nil {
+		return r.refuse(remoting.ServiceNotAvailable, "%s: nothing is decided until one is settled; certainly not done", *why), nil
+	}
 	var why error
 	for range changeRaces {
 		cmd, refusal := c.next()

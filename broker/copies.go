@@ -12,7 +12,9 @@ import (
 	"raftmq/store"
 )
 
-// kindCopy asks a node about, and for the bytes of, its replica of a partition.
+// kindCopy asks a node about, and for the bytes of, its replica of a partition, or of the
+// catalogue, which is partition 0: that has copyDigest, copyVerdict and copyState, whose
+// which is the entry that the state is of.
 // Big-endian: what uint8, partition uint64; then for pieces three numbers of 8 bytes:
 // which, from byte, how many at most; the answer: which, total bytes, then the piece.
 // For the others JSON.
@@ -58,7 +60,11 @@ func (b *Broker) copies(ctx context.Context, from string, req []byte) ([]byte, e
 	if len(req) < 9 || !b.begun.Load() {
 		return nil, errNoReplica
 	}
-	p, ok := b.partition(binary.BigEndian.Uint64(req[1:]))
+	id := binary.BigEndian.Uint64(req[1:])
+	if id == catalogueGroup {
+		return b.catalogueCopies(req[0], req[9:])
+	}
+	p, ok := b.partition(id)
 	if !ok {
 		return nil, errNoReplica
 	}
@@ -77,8 +83,8 @@ func (b *Broker) copies(ctx context.Context, from string, req []byte) ([]byte, e
 		}
 		return p.digestFor(rest)
 	case copyVerdict:
-		var v verdict
-		if err := json.Unmarshal(rest, &v); err != nil {
+		v, err := decodeVerdict(rest)
+		if err != nil {
 			return nil, err
 		}
 		b.judge(p, v)
@@ -110,6 +116,11 @@ func (b *Broker) copies(ctx context.Context, from string, req []byte) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
+	return pieceOf(which, all, off, n)
+}
+
+// pieceOf answers with n bytes of all from off on.
+func pieceOf(which uint64, all []byte, off, n uint64) ([]byte, error) {
 	if off > uint64(len(all)) {
 		return nil, fmt.Errorf("broker: byte %d of %d", off, len(all))
 	}

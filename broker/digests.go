@@ -42,6 +42,20 @@ type verdict struct {
 	Log, State uint64 // of the majority
 	Disputed   bool   // there is none
 	Leader     string
+	Sound      []string `json:",omitempty"` // of the catalogue: the nodes that have it
+}
+
+func decodeVerdict(b []byte) (v verdict, err error) { return v, json.Unmarshal(b, &v) }
+
+func encodeAnswer(a digestAnswer) ([]byte, error) { return json.Marshal(a) }
+
+// tell sends a verdict about its replica.
+func (c copyPeer) tell(ctx context.Context, v verdict) error {
+	msg, err := json.Marshal(v)
+	if err == nil {
+		_, err = c.ask(ctx, copyVerdict, msg)
+	}
+	return err
 }
 
 func (v verdict) String() string {
@@ -51,7 +65,8 @@ func (v verdict) String() string {
 	return fmt.Sprintf("at entry %d the others' digests are %016x and %016x", v.Index, v.Log, v.State)
 }
 
-// compareDigests compares the partitions that are led here and whose log has moved.
+// compareDigests compares the partitions that are led here and whose log has moved, and the
+// catalogue.
 func (b *Broker) compareDigests() {
 	tick := time.NewTicker(b.cfg.DigestInterval)
 	defer tick.Stop()
@@ -59,8 +74,22 @@ func (b *Broker) compareDigests() {
 	for {
 		select {
 		case <-tick.C:
+		case v := <-b.checked.verdicts:
+			ctx, cancel := context.WithTimeout(b.ctx, digestWait)
+			b.mendCatalogue(ctx, v)
+			cancel()
+			continue
 		case <-b.ctx.Done():
 			return
+		}
+		if b.leadsHere(catalogueGroup) {
+			ctx, cancel := context.WithTimeout(b.ctx, digestWait)
+			if err := b.compareCatalogue(ctx); err != nil && b.ctx.Err() == nil {
+				b.log.Warn("compare the catalogue's replicas", "error", err)
+			}
+			cancel()
+		} else {
+			b.checked.disputed.Store(nil) // the leader looks itself
 		}
 		for _, p := range b.local() {
 			if !p.leads() || p.store().Last().Index == last[p.desc.ID] {
@@ -86,21 +115,7 @@ func (b *Broker) compareDigest(ctx context.Context, p *partition) (uint64, error
 	own := r.(fsm.DigestResult)
 	index := own.Mark.Index
 	conf, _ := p.replica.Members()
-	voters, answers := 0, make(map[string]digestAnswer)
-	for _, s := range conf.Servers {
-		node, _ := raftlog.NodeOf(s.Address)
-		if s.Suffrage == raft.Voter {
-			voters++
-		}
-		switch {
-		case node == b.id.Node:
-			answers[node] = digestAnswer{Known: true, Log: own.Log, State: own.State}
-		case s.Suffrage == raft.Voter && b.transport.Alive(node):
-			if a, ok := b.askDigest(ctx, copyPeer{b, node, p.desc.ID}, index); ok {
-				answers[node] = a
-			}
-		}
-	}
+	voters, answers := b.askVoters(ctx, conf, p.desc.ID, index, digestAnswer{Known: true, Log: own.Log, State: own.State})
 	b.digested.compared.Add(1)
 	v, differ := tally(voters, answers)
 	if !differ {
@@ -116,21 +131,37 @@ func (b *Broker) compareDigest(ctx context.Context, p *partition) (uint64, error
 	if !v.Disputed && v.Log == 0 && v.State == 0 {
 		return 0, fmt.Errorf("replicas differ at entry %d, %d of %d voters have answered: nobody can say which is right", index, len(answers), voters)
 	}
-	msg, err := json.Marshal(v)
-	if err != nil {
-		return 0, err
-	}
 	for node, a := range answers {
 		if !v.Disputed && a.Log == v.Log && a.State == v.State {
 			continue
 		}
 		if node == b.id.Node {
 			b.judge(p, v)
-		} else if _, err := (copyPeer{b, node, p.desc.ID}).ask(ctx, copyVerdict, msg); err != nil {
+		} else if err := (copyPeer{b, node, p.desc.ID}).tell(ctx, v); err != nil {
 			return 0, err // it is asked again
 		}
 	}
 	return index + 1, nil
+}
+
+// askVoters asks a group's voters for their digests at an entry, at which this node has own.
+func (b *Broker) askVoters(ctx context.Context, conf raft.Configuration, group, index uint64, own digestAnswer) (voters int, answers map[string]digestAnswer) {
+	answers = make(map[string]digestAnswer)
+	for _, s := range conf.Servers {
+		node, _ := raftlog.NodeOf(s.Address)
+		if s.Suffrage == raft.Voter {
+			voters++
+		}
+		switch {
+		case node == b.id.Node:
+			answers[node] = own
+		case s.Suffrage == raft.Voter && b.transport.Alive(node):
+			if a, ok := b.askDigest(ctx, copyPeer{b, node, group}, index); ok {
+				answers[node] = a
+			}
+		}
+	}
+	return voters, answers
 }
 
 // tally finds what a majority of the voters has. The verdict is of no digest if
@@ -178,9 +209,9 @@ func (p *partition) digestFor(req []byte) ([]byte, error) {
 	}
 	d, known := p.machine.DigestAt(binary.BigEndian.Uint64(req))
 	if !known {
-		return json.Marshal(digestAnswer{Applied: p.replica.Applied()})
+		return encodeAnswer(digestAnswer{Applied: p.replica.Applied()})
 	}
-	return json.Marshal(digestAnswer{Applied: d.Mark.Index + 1, Known: true, Log: d.Log, State: d.State})
+	return encodeAnswer(digestAnswer{Applied: d.Mark.Index + 1, Known: true, Log: d.Log, State: d.State})
 }
 
 // judge puts the replica here into quarantine, if the verdict is about what it has.

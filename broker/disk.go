@@ -141,7 +141,9 @@ func (b *Broker) watchDisk() {
 	defer tick.Stop()
 	var told diskState
 	var handed time.Time
+	var way vfs.Way
 	for {
+		way = b.tellWay(way)
 		before := b.room.last()
 		s := b.room.look()
 		if s.level != before.level {
@@ -166,6 +168,28 @@ func (b *Broker) watchDisk() {
 			return
 		}
 	}
+}
+
+// wayMeans is what an operator is told of how the write-ahead log is written.
+var wayMeans = [...]string{
+	vfs.WriteAndSync:  "no O_DIRECT: each write is copied into the page cache and then synced, two calls that keep a processor; slower",
+	vfs.DirectWrite:   "no io_submit: each write past the page cache keeps a processor until it is durable; slower with many clients; it is not looked for again before the next start",
+	vfs.DirectSubmits: "each write goes past the page cache and keeps no processor",
+}
+
+// tellWay logs how the write-ahead log is written, when that is known and when it is
+// another way than was told.
+func (b *Broker) tellWay(told vfs.Way) vfs.Way {
+	s := b.wal.Stats()
+	if s.Way == told || s.Way == vfs.NotWritten {
+		return told
+	}
+	args := []any{"way", s.Way, "means", wayMeans[s.Way]}
+	if s.WhyWay != nil {
+		args = append(args, "reason", s.WhyWay)
+	}
+	b.log.Info("how the write-ahead log is written", args...)
+	return s.Way
 }
 
 // full reports whether a node has no room for messages, by its last word.
@@ -249,6 +273,14 @@ func (m roomyMachine) Apply(entries []*raft.Log) ([]any, error) {
 	return results, err
 }
 
+// noRoom says what is lacking by an error for want of room.
+func noRoom(err error) string {
+	if errors.Is(err, vfs.ErrNoFiles) {
+		return "no more files may be open"
+	}
+	return "no room on the disk"
+}
+
 // stalled notes and logs that the replica waits for room, or goes on.
 func (p *partition) stalled(b *Broker, dir string) func(error) {
 	return func(err error) {
@@ -258,6 +290,6 @@ func (p *partition) stalled(b *Broker, dir string) func(error) {
 			return
 		}
 		p.waits.Store(&err)
-		b.log.Error("no room on the disk: the replica waits, and applies nothing", "partition", p.desc.ID, "topic", p.desc.Topic, "folder", filepath.Clean(dir), "error", err)
+		b.log.Error("no room: the replica waits, and applies nothing", "lacks", noRoom(err), "partition", p.desc.ID, "topic", p.desc.Topic, "folder", filepath.Clean(dir), "error", err)
 	}
 }

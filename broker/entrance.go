@@ -164,15 +164,18 @@ func (b *Broker) becomeMember() error {
 // setMember makes durable that the node may vote as this incarnation, and then has
 // it speak as that.
 func (b *Broker) setMember(incarnation uint64) error {
+	if err := b.peers.exist(); err != nil {
+		return err
+	}
 	id := b.id
-	id.Incarnation, id.Member = incarnation, true
+	id.Incarnation, id.Member, id.Peers = incarnation, true, true
 	if err := writeIdentity(b.disk, b.cfg.Data, id); err != nil {
 		return err
 	}
 	if err := b.host.Adopt(incarnation); err != nil {
 		return err
 	}
-	b.id.Incarnation, b.id.Member = incarnation, true // its other fields are being read
+	b.id.Incarnation, b.id.Member, b.id.Peers = incarnation, true, true // its other fields are being read
 	b.member.Store(true)
 	return nil
 }

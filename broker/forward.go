@@ -207,7 +207,7 @@ func laneOf(code remoting.Code) lane {
 type forwardConn struct {
 	ready chan struct{} // closed when dialled
 	conn  *remoting.Conn
-	clock linkClock // that node's
+	clock remoting.PeerClock // that node's
 	err   error
 }
 
@@ -240,12 +240,10 @@ func (f *forwarder) call(ctx context.Context, node string, r *request, wait time
 	if cmd.Code > 1<<15-1 {
 		cmd.Serial = remoting.JSON
 	}
-	if at, ok := c.clock.by(by); ok {
-		cmd.SetExt(extBy, strconv.FormatInt(int64(at), 10))
-	}
+	c.clock.Bound(&cmd, by, 0)
 	reply, err := c.conn.Call(ctx, &cmd)
 	if err == nil {
-		c.clock.heard(reply)
+		c.clock.Heard(reply)
 	}
 	return reply, err
 }
@@ -278,7 +276,7 @@ func (f *forwarder) conn(ctx context.Context, to forwardTo) (*forwardConn, error
 				c.conn = remoting.NewConn(nc, remoting.DialOptions{MaxSendBytes: forwardBytes})
 				var reply *remoting.Command
 				if reply, c.err = c.conn.Call(dial, remoting.NewRequest(codeUptime, nil)); c.err == nil {
-					c.clock.heard(reply)
+					c.clock.Heard(reply)
 				} else {
 					c.conn.Close()
 				}

@@ -57,7 +57,7 @@ func FuzzFolderFiles(f *testing.F) {
 			case "node.json":
 				openIdentity(disk, Config{Cluster: "raftmq", Node: "n1", Data: "d"})
 			case peersFile:
-				if p, err := openPeerLives(disk, "d"); err == nil {
+				if p, err := openPeerLives(disk, "d", identity{}, nil); err == nil {
 					p.set("n3", life{1, 2})
 					p.missing([]string{"n1", "n2"}, "n1")
 				}

@@ -23,7 +23,7 @@ type request struct {
 	slot int
 	// forwarded: another node sent it on; it is not sent on again.
 	forwarded bool
-	// by is until when a forwarded one may be done; zero: not said.
+	// by is until when it may be done; zero: not said.
 	by time.Time
 	// from is the client's address.
 	from netip.AddrPort
@@ -65,7 +65,13 @@ func (b *Broker) handler(slot int) remoting.Handler {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)}
 		opaque, ours := cmd.Opaque, r.ours()
+		if err := b.readBy(r); err != nil {
+			return r.failed(err)
+		}
 		reply := b.handle(ctx, r)
+		if reply != nil && ours {
+			b.stamp(reply)
+		}
 		if reply != nil && !ours && (reply.Code == remoting.OutcomeUnknown || reply.Code != remoting.OK && cmd.Code == remoting.ConsumerSendMessageBack) {
 			c.Forget(opaque)
 			return nil
@@ -170,6 +176,8 @@ func (r *request) failed(err error) *remoting.Command {
 		return r.Reply(remoting.ServiceNotAvailable, "[DISK FULL] "+err.Error()+"; certainly not done")
 	case errors.Is(err, errHalves):
 		return r.Reply(remoting.SystemBusy, "[TRANSACTIONS FULL] "+err.Error()+"; certainly not stored")
+	case errors.Is(err, errPutBacks):
+		return r.Reply(remoting.SystemBusy, "[PUT-BACKS FULL] "+err.Error()+"; certainly not done")
 	case errors.Is(err, errBusy):
 		return r.Reply(remoting.SystemBusy, "[OVERLOAD] "+err.Error()+"; certainly not done")
 	case errors.Is(err, raftlog.ErrUnknownOutcome):

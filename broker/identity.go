@@ -23,6 +23,8 @@ type identity struct {
 	// Member: the node may have voted from this directory. Before, it speaks under no
 	// identity: it may be a founder, or one that has lost its directory.
 	Member bool `json:"member"`
+	// Peers: the file of the nodes that were met is there, since before Member was written.
+	Peers bool `json:"peers,omitempty"`
 	// Level is the feature level that the cluster had come to when the node was last told.
 	Level uint64 `json:"level,omitempty"`
 }

@@ -49,6 +49,15 @@ func (b *Broker) metrics() *prometheus.Registry {
 	counter("raftmq_scrub_passes_total", "Times that everything was read.", b.scrubbed.passes.Load)
 	counter("raftmq_digests_compared_total", "Comparisons of replicas of partitions that are led here.", b.digested.compared.Load)
 	counter("raftmq_digests_differed_total", "Comparisons in which replicas differed.", b.digested.differed.Load)
+	counter("raftmq_catalogue_compared_total", "Comparisons of the catalogue's replicas, while it is led here.", b.checked.compared.Load)
+	counter("raftmq_catalogue_differed_total", "Comparisons of them in which they differed.", b.checked.differed.Load)
+	counter("raftmq_catalogue_replaced_total", "Times that the catalogue here was not the others' and was replaced by theirs.", b.checked.replaced.Load)
+	gauge("raftmq_catalogue_disputed", "1 on the node that leads the catalogue while no majority of its replicas agrees: it decides nothing.", func() float64 {
+		if b.checked.disputed.Load() != nil {
+			return 1
+		}
+		return 0
+	})
 	count := func(is func(*partition) bool) func() float64 {
 		return func() float64 {
 			n := 0
@@ -98,7 +107,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 	gauge("raftmq_disk_free_bytes", "Bytes free on the data folder's disk, what the reserve holds included.", func() float64 { return float64(b.room.last().free) })
 	gauge("raftmq_disk_used_ratio", "Share of the data folder's disk that is used, without the reserve.", func() float64 { return b.room.last().used() / 100 })
 	gauge("raftmq_disk_level", "What the disk asks for: 0 nothing, 1 delete what has expired, 2 delete also what has not, 3 take no messages.", func() float64 { return float64(b.room.last().level) })
-	gauge("raftmq_partitions_waiting", "Replicas here that apply nothing, since the disk is full.", count(func(p *partition) bool { return p.waits.Load() != nil }))
+	gauge("raftmq_partitions_waiting", "Replicas here that apply nothing, since the disk is full or no more files may be open.", count(func(p *partition) bool { return p.waits.Load() != nil }))
 	gauge("raftmq_partitions_refusing", "Partitions led here that refuse messages, since the disks of too many replicas are full.", count(func(p *partition) bool { return p.refuses.Load() && p.leads() }))
 	gauge("raftmq_wal_bytes", "Live bytes of the write-ahead log that wait for a checkpoint.", func() float64 {
 		var n int64
@@ -109,6 +118,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 	})
 	gauge("raftmq_wal_files", "Segment files of the write-ahead log.", func() float64 { return float64(b.wal.Stats().Files) })
 	counter("raftmq_wal_syncs_total", "Syncs of the write-ahead log.", func() uint64 { return b.wal.Stats().Syncs })
+	gauge("raftmq_wal_write_way", "How frames of the write-ahead log are made durable: 3 past the page cache, submitted, 2 past it, by calls that block, 1 through it, 0 none was yet.", func() float64 { return float64(b.wal.Stats().Way) })
 	gauge("raftmq_wal_damaged_segments", "Segments of the write-ahead log in which damage was found, and that are not written anew yet.", func() float64 { s := b.wal.Stats(); return float64(s.Damaged - s.Healed) })
 	counter("raftmq_wal_damage_found_total", "Segments of the write-ahead log in which damage was found while it was in use.", func() uint64 { return b.wal.Stats().Damaged })
 	counter("raftmq_wal_healed_total", "Of these, that were written anew.", func() uint64 { return b.wal.Stats().Healed })

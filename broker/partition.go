@@ -26,6 +26,8 @@ type partition struct {
 	append   *appender[fsm.Item, fsm.ItemResult]
 	delays   *appender[fsm.Delayed, fsm.DelayedResult] // of messages that wait for their time
 	putBacks *appender[fsm.PutBack, fsm.Status]
+	putting  sync.Mutex            // held while one is let in
+	puts     int                   // bytes to be remembered of put-backs on their way; under putting
 	allows   func(cmd []byte) bool // all nodes can read it
 	timers   timers
 	commits  *committer

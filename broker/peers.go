@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"raftmq/internal/vfs"
@@ -49,7 +50,11 @@ type peerLives struct {
 	told     map[string]life
 }
 
-func openPeerLives(disk vfs.FS, dir string) (*peerLives, error) {
+// openPeerLives reads the file. A member's must be there: without it the node would let in
+// whoever comes first, one whose folder was emptied too. Members of earlier versions wrote it
+// when they met somebody; a cluster of one node has none to meet. ErrFolderDamaged: nothing
+// was changed.
+func openPeerLives(disk vfs.FS, dir string, id identity, initial []string) (*peerLives, error) {
 	p := &peerLives{
 		disk: disk, file: filepath.Join(dir, peersFile), nodes: make(map[string]life),
 		accepted: make(map[string]bool), changed: make(chan struct{}), told: make(map[string]life),
@@ -61,6 +66,10 @@ func openPeerLives(disk vfs.FS, dir string) (*peerLives, error) {
 	}
 	err := readSealed(disk, p.file, 1<<20, peersVersion, &doc)
 	if errors.Is(err, fs.ErrNotExist) {
+		others := slices.ContainsFunc(initial, func(n string) bool { return n != id.Node })
+		if id.Member && (id.Peers || others) {
+			return nil, refusedFile(p.file, fmt.Errorf("%w: it is missing, and this node was a member, which knew other nodes by it", ErrFolderDamaged))
+		}
 		return p, nil
 	}
 	if err != nil {
@@ -137,6 +146,16 @@ func (p *peerLives) raise() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.version == 0 || p.version == peersVersion {
+		return nil
+	}
+	return p.saveLocked(p.nodes)
+}
+
+// exist makes the file, if there is none.
+func (p *peerLives) exist() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.version != 0 {
 		return nil
 	}
 	return p.saveLocked(p.nodes)

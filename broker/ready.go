@@ -212,7 +212,7 @@ func (b *Broker) unready(r *Readiness) []string {
 		switch {
 		case len(reasons) == maxReasons:
 		case waits != nil:
-			reasons = append(reasons, fmt.Sprintf("no room on the disk: the replica of partition %d of %s waits for some: %v", p.ID, p.Topic, *waits))
+			reasons = append(reasons, fmt.Sprintf("%s: the replica of partition %d of %s waits: %v", noRoom(*waits), p.ID, p.Topic, *waits))
 		case !b.led(p.ID):
 			reasons = append(reasons, fmt.Sprintf("partition %d of %s has no leader", p.ID, p.Topic))
 		case behind != "":

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
 )
@@ -102,11 +104,42 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 // not understand that.
 func (b *Broker) putBackAt(ctx context.Context, p *partition, item fsm.PutBack, queue int32) (fsm.Status, error) {
 	if b.FeatureLevel() >= fsm.PutBackLevel {
-		return p.putBacks.append(ctx, item)
+		if !p.letPutBack(&item, b.atMs()) {
+			return 0, errPutBacks
+		}
+		res, err := p.putBacks.append(ctx, item)
+		if errors.Is(err, raftlog.ErrUnknownOutcome) { // it may come yet
+			time.AfterFunc(fsm.PutBackWindow*time.Millisecond, func() { p.didPutBack(&item) })
+		} else {
+			p.didPutBack(&item)
+		}
+		return res, err
 	}
 	topic := string(message.Record(item.Record).TopicBytes())
 	res, err := p.delays.append(ctx, fsm.Delayed{Item: fsm.Item{Queue: message.Queue{Topic: topic, ID: queue}, Records: item.Record, Count: 1}, DueMs: item.DueMs})
 	return res.Status, err
+}
+
+// errPutBacks: who put something back a moment ago and may ask again would be forgotten;
+// certainly nothing was done.
+var errPutBacks = fmt.Errorf("broker: too many messages of this partition were put back in the last %d s: %w", fsm.PutBackWindow/1000, errBusy)
+
+// letPutBack reserves what is remembered of a put-back, which didPutBack gives back when it
+// is applied, or never will be.
+func (p *partition) letPutBack(item *fsm.PutBack, nowMs int64) bool {
+	p.putting.Lock()
+	defer p.putting.Unlock()
+	if !p.machine.PutBackRoom(item, nowMs, p.puts) {
+		return false
+	}
+	p.puts += item.Size()
+	return true
+}
+
+func (p *partition) didPutBack(item *fsm.PutBack) {
+	p.putting.Lock()
+	p.puts -= item.Size()
+	p.putting.Unlock()
 }
 
 // partitionNumbered is a slot's partition by its number there.

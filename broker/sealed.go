@@ -61,12 +61,17 @@ func readSealed(disk vfs.FS, name string, max int64, since int, doc any) error {
 	}
 	err = unseal(b, since, doc)
 	if errors.Is(err, ErrFolderDamaged) {
-		return fmt.Errorf("read %s: %w. Keep the data folder and the write-ahead log, and start the node on empty ones under its old name: it is replaced", name, err)
+		return refusedFile(name, err)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	return nil
+}
+
+// refusedFile is ErrFolderDamaged, as an operator is told of it.
+func refusedFile(name string, err error) error {
+	return fmt.Errorf("read %s: %w. Keep the data folder and the write-ahead log, and start the node on empty ones under its old name: it is replaced", name, err)
 }
 
 func writeSealed(disk vfs.FS, name string, doc any) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -87,7 +88,17 @@ func (b *Broker) topicStats(ctx context.Context, r *request) *remoting.Command {
 	return r.orReply(err, out)
 }
 
-// consumeStats answers 208.
+// What a request for a group's figures in one topic asks of its retry queues too, which
+// are in the topic's partitions.
+const (
+	extRetries  = "_retries"
+	withRetries = "1" // those in which something is or was
+	onlyRetries = "2" // all, and the topic's queues not
+)
+
+// consumeStats answers 208: where a group is in the queues of a topic, or of all that it
+// ever subscribed to and in its retries. What waits for its delay is in no queue yet, and
+// counts from when it is due, as in RocketMQ.
 func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ConsumeStatsHeader
 	if err := h.Decode(r.Ext); err != nil {
@@ -97,30 +108,26 @@ func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command
 	if refusal != nil {
 		return refusal
 	}
-	topics := g.Topics
-	if h.Topic != "" {
-		topics = []string{h.Topic}
+	topics, retries := []string{h.Topic}, r.Ext[extRetries]
+	switch h.Topic {
+	case "":
+		topics, retries = g.Topics, withRetries
+	case message.RetryTopic(g.Name):
+		topics, retries = g.Topics, onlyRetries
 	}
 	var part remoting.ConsumeStats
 	out := remoting.ConsumeStats{OffsetTable: make(map[remoting.MessageQueue]remoting.OffsetWrapper)}
 	for _, topic := range topics {
 		sub := *r
-		sub.Command = remoting.NewRequest(r.Code, remoting.ConsumeStatsHeader{ConsumerGroup: h.ConsumerGroup, Topic: topic})
+		sub.Command = remoting.NewRequest(r.Code, remoting.ConsumeStatsHeader{ConsumerGroup: g.Name, Topic: topic})
+		if retries != "" {
+			sub.SetExt(extRetries, retries)
+		}
 		err := b.eachPartition(ctx, &sub, topic, func(_ context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
-			part := remoting.ConsumeStats{OffsetTable: make(map[remoting.MessageQueue]remoting.OffsetWrapper)}
-			for i := range t.ReadQueues {
-				q := message.Queue{Topic: t.Name, ID: i}
-				lo, hi := p.store().Bounds(q)
-				off, ok := p.machine.Committed(h.ConsumerGroup, q)
-				if !ok {
-					off = lo
-				}
-				part.OffsetTable[p.named(i)] = remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
-			}
-			return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
+			return r.ReplyWith(nil, remoting.EncodeBody(p.consumeStats(t, g, retries))), nil
 		}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]remoting.OffsetWrapper { return part.OffsetTable }))
 		var e errReply
-		if errors.As(err, &e) && e.Code == remoting.TopicNotExist && h.Topic == "" {
+		if errors.As(err, &e) && e.Code == remoting.TopicNotExist && h.Topic != topic {
 			continue // deleted meanwhile
 		}
 		if err != nil {
@@ -128,6 +135,31 @@ func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command
 		}
 	}
 	return r.orReply(nil, out)
+}
+
+// consumeStats is where a group is in p's queues.
+func (p *partition) consumeStats(t fsm.Topic, g fsm.Group, retries string) remoting.ConsumeStats {
+	out := remoting.ConsumeStats{OffsetTable: make(map[remoting.MessageQueue]remoting.OffsetWrapper)}
+	add := func(q message.Queue, evenUnused bool) {
+		lo, hi := p.store().Bounds(q)
+		off, ok := p.machine.Committed(g.Name, q)
+		if !ok {
+			off = lo
+		}
+		if ok || hi > 0 || evenUnused {
+			name := remoting.MessageQueue{BrokerName: brokerName(p.desc.Slot), QueueID: q.ID, Topic: q.Topic}
+			out.OffsetTable[name] = remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
+		}
+	}
+	if retries != onlyRetries {
+		for i := range t.ReadQueues {
+			add(message.Queue{Topic: t.Name, ID: i}, true)
+		}
+	}
+	if j := slices.Index(g.Retry[p.desc.Slot], p.desc.ID); j >= 0 && retries != "" {
+		add(message.Queue{Topic: message.RetryTopic(g.Name), ID: int32(j)}, retries == onlyRetries)
+	}
+	return out
 }
 
 // resetOffset answers 222: an operator moves a group, in one queue of the slot or

@@ -15,11 +15,14 @@ import (
 )
 
 // open starts a node that is a cluster by itself, its write-ahead log beside its
-// data, and returns what stops it.
-func open(t *testing.T, dir string) (stop func(), err error) {
+// data, or whose founders are initial, and returns what stops it.
+func open(t *testing.T, dir string, initial ...string) (stop func(), err error) {
 	t.Helper()
+	if initial == nil {
+		initial = []string{"n1"}
+	}
 	b, err := broker.Open(t.Context(), broker.Config{
-		Node: "n1", Data: filepath.Join(dir, "data"), WALDir: filepath.Join(dir, "wal"), InitialNodes: []string{"n1"},
+		Node: "n1", Data: filepath.Join(dir, "data"), WALDir: filepath.Join(dir, "wal"), InitialNodes: initial,
 		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, WALSegmentBytes: 4 << 20, MaxBody: 64 << 10, Heartbeat: 100 * time.Millisecond,
 	}, broker.Deps{})
 	if err != nil {
@@ -62,6 +65,42 @@ func TestADamagedFolderIsRefusedByName(t *testing.T) {
 	stop, err = open(t, dir)
 	require.NoError(t, err)
 	stop()
+}
+
+// The file of the nodes that a member has met is missing, whatever version wrote its folder:
+// the node does not start, since it would let in whoever comes. One of an earlier version
+// that never met anybody is given the file.
+func TestAMissingFileOfPeersIsRefused(t *testing.T) {
+	dir := founded(t)
+	peers, node := filepath.Join(dir, "data/peers.json"), filepath.Join(dir, "data/node.json")
+	refused := func(initial ...string) {
+		t.Helper()
+		require.NoError(t, os.Remove(peers))
+		for range 2 {
+			_, err := open(t, dir, initial...)
+			require.ErrorIs(t, err, broker.ErrFolderDamaged)
+			require.ErrorContains(t, err, peers)
+			require.ErrorContains(t, err, "it is missing")
+			require.ErrorContains(t, err, "it is replaced")
+			require.NoFileExists(t, peers)
+		}
+	}
+	refused()
+
+	b, err := os.ReadFile(node)
+	require.NoError(t, err)
+	old, _, _ := strings.Cut(strings.NewReplacer(`"version":3`, `"version":2`, `,"peers":true`, "").Replace(string(b)), `,"crc32c"`)
+	earlier := func() { require.NoError(t, os.WriteFile(node, []byte(old+"}\n"), 0o640)) }
+	earlier()
+	stop, err := open(t, dir)
+	require.NoError(t, err)
+	stop()
+	require.FileExists(t, peers)
+	refused()
+
+	require.NoError(t, os.WriteFile(peers, nil, 0o640))
+	earlier()
+	refused("n1", "n2", "n3")
 }
 
 // founded is the directory of a node that has voted, and was stopped.

@@ -78,7 +78,7 @@ type PartitionInfo struct {
 	WALBytes int64  `json:"wal_bytes"`
 	Damage   string `json:"damage,omitempty"`  // why this replica is in quarantine
 	Refuses  bool   `json:"refuses,omitempty"` // messages: too few replicas have room on their disks
-	Waits    string `json:"waits,omitempty"`   // why this replica applies nothing: its disk is full
+	Waits    string `json:"waits,omitempty"`   // why this replica applies nothing: its disk is full, or it may open no more files
 }
 
 func (w *web) partitions(rw http.ResponseWriter, _ *http.Request) {

@@ -339,8 +339,9 @@ func (a *Admin) Members(ctx context.Context, group string) ([]Member, error) {
 	return out, nil
 }
 
-// Lag yields where a group is in each queue it has an offset in, by topic and
-// queue.
+// Lag yields where a group is in each queue of the topics it ever subscribed to, by topic
+// and queue. What it put back counts in its retry topic, %RETRY% and its name, from when its
+// delay is over.
 func (a *Admin) Lag(ctx context.Context, group string) iter.Seq2[GroupLag, error] {
 	return func(yield func(GroupLag, error) bool) {
 		rows, err := a.lag(ctx, group)

@@ -18,10 +18,11 @@ type claim struct {
 	number int
 	sub    subscription
 	jobs   *jobs
-	ctx    context.Context // of handlers
+	ctx    context.Context // of handlers: ends with the claim, or with run
 	cancel context.CancelFunc
-	room   chan struct{} // one token: look again
-	epoch  uint64        // of the queue's lock; 0: there is none
+	run    context.Context // ends with the drain time of the run
+	room   chan struct{}   // one token: look again
+	epoch  uint64          // of the queue's lock; 0: there is none
 
 	mu       sync.Mutex
 	version  int   // raised when the place is moved from outside
@@ -50,7 +51,7 @@ type job struct {
 const leastPrefetch = 32
 
 func newClaim(s *Consumer, k laneKey, number int, sub subscription, handling context.Context, jobs *jobs) *claim {
-	cl := &claim{s: s, key: k, number: number, sub: sub, jobs: jobs, room: make(chan struct{}, 1), saved: -1, limit: leastPrefetch, maxBytes: 1}
+	cl := &claim{s: s, key: k, number: number, sub: sub, jobs: jobs, run: handling, room: make(chan struct{}, 1), saved: -1, limit: leastPrefetch, maxBytes: 1}
 	cl.ctx, cl.cancel = context.WithCancel(handling)
 	return cl
 }

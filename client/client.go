@@ -169,6 +169,7 @@ func (c *Client) heartbeat(ctx context.Context) (ok bool) {
 		wg.Go(func() {
 			req := remoting.NewRequest(remoting.Heartbeat, nil)
 			req.Body = body
+			req.SetExt("rmq", "1")
 			r, err := c.conns.call(ctx, addr, req)
 			if err != nil || r.Code != remoting.OK {
 				c.log.Debug("heartbeat not taken", "addr", addr, "error", err)

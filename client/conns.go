@@ -22,8 +22,13 @@ type conns struct {
 type connection struct {
 	ready chan struct{}
 	conn  *remoting.Conn
+	clock remoting.PeerClock // of the node
 	err   error
 }
+
+// clockFresh is how old what is known of a node's clock may be for a deadline: heartbeats
+// tell it every 30 s. A deadline is early by a fiftieth of it at most.
+const clockFresh = 35 * time.Second
 
 // downFor is how long an address that refused comes after the others.
 const downFor = 500 * time.Millisecond
@@ -32,18 +37,26 @@ func (s *conns) init(c *Client) {
 	s.c, s.open, s.down = c, make(map[string]*connection), make(map[string]time.Time)
 }
 
-// call sends req to addr and waits for the answer. Errors are those of
+// call sends req to addr and waits for the answer. The node is told until when: what it comes
+// to later it does not do. That holds from the second request of a connection on. Errors are those of
 // remoting.Conn.Call: one that wraps ErrNotSent is a certain no.
 func (s *conns) call(ctx context.Context, addr string, req *remoting.Command) (*remoting.Command, error) {
-	conn, err := s.get(ctx, addr)
+	e, err := s.get(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	return conn.Call(ctx, req)
+	if by, ok := ctx.Deadline(); ok {
+		e.clock.Bound(req, by, clockFresh)
+	}
+	reply, err := e.conn.Call(ctx, req)
+	if err == nil {
+		e.clock.Heard(reply)
+	}
+	return reply, err
 }
 
 // get returns the live connection to addr, dialling it once for all who ask.
-func (s *conns) get(ctx context.Context, addr string) (*remoting.Conn, error) {
+func (s *conns) get(ctx context.Context, addr string) (*connection, error) {
 	s.mu.Lock()
 	e := s.open[addr]
 	if e == nil || e.ended() {
@@ -57,12 +70,12 @@ func (s *conns) get(ctx context.Context, addr string) (*remoting.Conn, error) {
 	s.mu.Unlock()
 	select {
 	case <-e.ready:
-		return e.conn, e.err
+		return e, e.err
 	default:
 	}
 	select {
 	case <-e.ready:
-		return e.conn, e.err
+		return e, e.err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: dial %s: %w", remoting.ErrNotSent, addr, ctx.Err())
 	}

@@ -228,7 +228,9 @@ func (s *Consumer) Stats() ConsumerStats {
 }
 
 // Run handles messages until ctx ends, then lets handlers finish within the
-// drain time, commits, and returns nil. It fails at once if no topic is
+// drain time, and has what they failed put back, commits, and returns nil. What is not
+// known to be put back by then counts as not handled: it comes again, and once more if it was
+// put back after all. Run fails at once if no topic is
 // subscribed, one does not exist or a filter is not served, with ErrInvalid when the group shares
 // its queues by another Strategy, and with ErrClosed when the client closes.
 // It may be called again, but not twice at once.

@@ -228,6 +228,29 @@ func TestDrainTimeoutEndsHandlersContexts(t *testing.T) {
 	require.EqualValues(t, 0, f.committed("g", "t"))
 }
 
+// A put-back that is not answered outlasts no run: nothing is known of it, so the message
+// counts as not handled.
+func TestAPutBackEndsWithTheDrainTime(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	asked := make(chan struct{}, 8)
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code != remoting.ConsumerSendMessageBack {
+			return healthy
+		}
+		asked <- struct{}{}
+		return silent
+	})
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 2)
+	r := consume(t, c, "t", func(context.Context, *client.Delivery) error { return errors.New("no") }, client.WithDrainTimeout(10*time.Millisecond), client.WithConcurrency(2))
+	<-asked
+	<-asked
+	require.NoError(t, r.stop())
+	require.Zero(t, r.Stats().InFlight)
+	require.EqualValues(t, 0, f.committed("g", "t"))
+}
+
 func TestConsumerGoesOnWhenANodeDies(t *testing.T) {
 	f := newFake(t, 3, 3)
 	f.topic("t", 2)

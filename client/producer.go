@@ -217,9 +217,9 @@ func (p *Producer) SendOneway(ctx context.Context, m *Message) error {
 	req := p.request(l.queue, m.Topic, []*unit{u})
 	var last error
 	for _, addr := range p.c.conns.order(p.c.routes.addresses(l.queue.broker)) {
-		conn, err := p.c.conns.get(ctx, addr)
+		e, err := p.c.conns.get(ctx, addr)
 		if err == nil {
-			err = conn.Send(ctx, req)
+			err = e.conn.Send(ctx, req)
 		}
 		if err == nil {
 			return nil

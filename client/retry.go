@@ -41,7 +41,8 @@ func (e *deadLetter) Unwrap() error { return e.err }
 
 // failed has a message come again later. It is put back, and then counts as handled
 // here; if that cannot be, it is handled again here, and the queue's committed offset
-// stays below it. At the end of a run it is left to the next member.
+// stays below it. At the end of a run it is left to the next member, which may be given it
+// twice if it was being put back.
 func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 	s.mu.Lock()
 	over := s.over
@@ -58,6 +59,10 @@ func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 		back := s.putBack(j, wait, err)
 		if back == nil {
 			j.claim.done(j)
+			return
+		}
+		if j.claim.run.Err() != nil {
+			s.c.log.Warn("message perhaps not put back before the run's end: it comes again, and once more if it was", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "error", back)
 			return
 		}
 		s.c.log.Warn("message not put back: it is handled again here", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "error", back)
@@ -82,7 +87,7 @@ func (s *Consumer) backoff(attempt int) time.Duration {
 }
 
 // putBack asks for the message to come again, or to go to the dead letters. Nil: that is
-// durable.
+// durable. It is tried until the drain time of the run is over.
 func (s *Consumer) putBack(j *job, wait time.Duration, err error) error {
 	h := remoting.SendBackHeader{Group: s.group, Offset: j.d.physical, OriginMsgID: j.d.ID, OriginTopic: j.d.Topic, MaxReconsumeTimes: -1,
 		BrokerName: j.claim.key.queue.broker, DelayMs: -1, Delivery: j.delivery}
@@ -98,7 +103,7 @@ func (s *Consumer) putBack(j *job, wait time.Duration, err error) error {
 	if h.Reason = err.Error(); len(h.Reason) > message.MaxReason {
 		h.Reason = strings.ToValidUTF8(h.Reason[:message.MaxReason], "")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.c.ctx), putBackWait)
+	ctx, cancel := context.WithTimeout(j.claim.run, putBackWait)
 	defer cancel()
 	defer context.AfterFunc(s.c.ctx, cancel)()
 	r, addr, err := s.c.askBroker(ctx, "put back", j.claim.key.queue.broker, remoting.NewRequest(remoting.ConsumerSendMessageBack, h))

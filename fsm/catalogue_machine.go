@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/json"
 	"fmt"
+	"hash/crc64"
 	"maps"
 	"sync"
 
@@ -199,6 +200,13 @@ func (c *Catalogue) Applied() (index, term uint64) {
 
 // Checkpoint implements raftlog.Machine.
 func (c *Catalogue) Checkpoint() (state []byte, sync func() error) {
+	_, state = c.State()
+	return state, func() error { return nil }
+}
+
+// State is the last entry applied, and the state then: equal ones are equal bytes on all
+// replicas.
+func (c *Catalogue) State() (index uint64, state []byte) {
 	c.mu.RLock()
 	s := c.s
 	// Values are never written to, the maps that hold them are.
@@ -209,7 +217,33 @@ func (c *Catalogue) Checkpoint() (state []byte, sync func() error) {
 	if err != nil {
 		panic(fmt.Sprintf("fsm: encode the catalogue: %v", err)) // maps and structs of texts and numbers
 	}
-	return append([]byte{catalogueVersion}, b...), func() error { return nil }
+	return s.Index, append([]byte{catalogueVersion}, b...)
+}
+
+// Digest is the last entry applied, and the digest of the state then.
+func (c *Catalogue) Digest() (index, digest uint64) {
+	index, state := c.State()
+	return index, crc64.Checksum(state, crc64Table)
+}
+
+// Mend replaces the state by what another replica has at the same entry, and with that digest.
+// ErrOrder, ErrState: nothing was changed, since it is of another entry, or another state.
+func (c *Catalogue) Mend(state []byte, index, digest uint64) error {
+	if sum := crc64.Checksum(state, crc64Table); sum != digest {
+		return fmt.Errorf("%w: catalogue with digest %016x, not %016x", ErrState, sum, digest)
+	}
+	fresh, err := OpenCatalogue(state)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if fresh.s.Index != index || c.s.Index != index {
+		return fmt.Errorf("mend the catalogue of entry %d: %w: the last applied is %d, the other's %d", index, ErrOrder, c.s.Index, fresh.s.Index)
+	}
+	c.s, c.byID, c.kvs = fresh.s, fresh.byID, fresh.kvs
+	c.wake()
+	return nil
 }
 
 // Floor implements raftlog.Machine; Raft keeps the catalogue's snapshots.

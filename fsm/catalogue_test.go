@@ -306,3 +306,42 @@ func TestCatalogueValuesNeverChange(t *testing.T) {
 	require.Equal(t, old.KV("n"), kvs)
 	require.Equal(t, old.Nodes(), members)
 }
+
+// A replica that came to differ is given another's state of the same entry, and of no other,
+// nor one that is not what was compared.
+func TestACatalogueIsMendedAtItsEntry(t *testing.T) {
+	open := func(topics ...string) *Catalogue {
+		c, err := OpenCatalogue(nil)
+		require.NoError(t, err)
+		cmds := [][]byte{EncodeBootstrap(nil, "c", []Slot{{ID: 0, Replicas: []string{"n1"}}}, []Node{{Name: "n1", Incarnation: 1}})}
+		for _, name := range topics {
+			cmds = append(cmds, EncodeCreateTopic(nil, TopicSpec{Name: name, ReadQueues: 1, WriteQueues: 1, Perm: 6}))
+		}
+		for i, cmd := range cmds {
+			res, err := c.Apply([]*raft.Log{{Index: uint64(i + 1), Term: 1, Type: raft.LogCommand, Data: cmd}})
+			require.NoError(t, err)
+			require.NoError(t, res[0].(CatalogueResult).Err)
+		}
+		return c
+	}
+	sound, other, behind := open("a", "b"), open("a", "x"), open("a")
+	index, want := sound.Digest()
+	at, got := other.Digest()
+	require.Equal(t, index, at)
+	require.NotEqual(t, want, got)
+	_, state := sound.State()
+	changed := other.Changed()
+	require.ErrorIs(t, other.Mend(state, index, want+1), ErrState)
+	require.ErrorIs(t, behind.Mend(state, index, want), ErrOrder)
+	require.ErrorIs(t, other.Mend(state, index+1, want), ErrOrder)
+	_, still := other.Digest()
+	require.Equal(t, got, still)
+	require.NoError(t, other.Mend(state, index, want))
+	_, got = other.Digest()
+	require.Equal(t, want, got)
+	<-changed
+	p, ok := other.Topic("b")
+	require.True(t, ok)
+	_, ok = other.Partition(p.Partitions[0].ID)
+	require.True(t, ok)
+}

@@ -36,7 +36,7 @@ type PartitionMachine struct {
 	timers   timers
 	buried   buried
 	txs      transactions
-	putBacks putBacks       // of Apply alone
+	putBacks putBacks
 	digests  []DigestResult // of the last digest entries, oldest first
 }
 

@@ -47,6 +47,19 @@ func EncodePutBacks(dst []byte, atMs int64, items []PutBack) []byte {
 	return dst
 }
 
+// Size is what is remembered of a put-back, in bytes.
+func (p *PutBack) Size() int { return putBackSize + textSize(p.Group) }
+
+// PutBackRoom reports whether p can be remembered at the time nowMs beside flying bytes of
+// others that are on their way here, without one being forgotten that is younger than
+// PutBackWindow; or is remembered already. Who leads asks before it proposes. It may be asked
+// beside Apply.
+func (m *PartitionMachine) PutBackRoom(p *PutBack, nowMs int64, flying int) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.putBacks.has(putBackDelivery{putBackKey{p.Group, p.Source}, p.Delivery}) || m.putBacks.youngBy(nowMs)+flying+p.Size() <= m.putBacks.budget
+}
+
 // parsedPutBack is a PutBack of an entry; its record is m.places[place].
 type parsedPutBack struct {
 	key      putBackKey
@@ -87,12 +100,20 @@ func (m *PartitionMachine) putBack(e store.Entry) (PutBacksResult, error) {
 	if err != nil {
 		return PutBacksResult{}, err
 	}
+	res, stored, ops := m.putBacksOf(items)
+	_, err = m.store.AppendTimers(e, m.now, stored, ops)
+	return res, err
+}
+
+// putBacksOf decides on each item, and says what is stored of them now, and what later.
+func (m *PartitionMachine) putBacksOf(items []parsedPutBack) (res PutBacksResult, stored []store.Place, ops []store.TimerOp) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.putBacks.expire(m.now)
+	m.putBacks.grow(m.now)
 	clear(m.ends)
-	res := PutBacksResult{Items: make([]Status, len(items))}
+	res = PutBacksResult{Items: make([]Status, len(items))}
 	base := m.store.Last().Position + store.FrameData
-	var ops []store.TimerOp
-	var stored []store.Place
 	for i, x := range items {
 		if x.place < 0 {
 			res.Items[i] = Malformed
@@ -120,8 +141,7 @@ func (m *PartitionMachine) putBack(e store.Entry) (PutBacksResult, error) {
 		}
 		m.putBacks.set(done)
 	}
-	_, err = m.store.AppendTimers(e, m.now, stored, ops)
-	return res, err
+	return res, stored, ops
 }
 
 // putBackDone reports whether x is done: it was asked before for this delivery; or the

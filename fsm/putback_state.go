@@ -10,9 +10,13 @@ import (
 
 const (
 	// putBackBytes bounds the encoding of what is remembered of put-backs, about 8,000;
-	// beyond it the oldest is forgotten. A bundled client asks again for 30 s.
+	// beyond it the oldest is forgotten. Leaders see to it that it is older than
+	// PutBackWindow: see PutBackRoom.
 	putBackBytes = 512 << 10
 	putBackSize  = 8 + 8 + 8 + 8 + 8 + 4
+	// PutBackWindow is for how long nobody may be forgotten who could ask again, in ms of T: a
+	// bundled client does for 30 s, and what a node has taken it holds for 2.5 s.
+	PutBackWindow = 40 * 1000
 	// putBackMs after it a put-back is forgotten: a day of T.
 	putBackMs = 24 * 60 * 60 * 1000
 	// putBackAtOnce is how many one entry forgets, so that none takes long.
@@ -46,6 +50,7 @@ type putBack struct {
 	due      int64  // when it comes; 0: it did not have to wait, or was taken back
 	queue    int32  // of its dead letter, or notDead
 	place    uint64 // position of what waits, or offset of the dead letter
+	young    bool   // counted in putBacks.young
 }
 
 func (p *putBack) size() int { return putBackSize + textSize(p.key.group) }
@@ -60,6 +65,11 @@ type putBacks struct {
 	last       map[putBackKey]*list.Element // of each message
 	deliveries map[putBackDelivery]*list.Element
 	waiting    map[store.Position]*list.Element // by the position of what waits, or has waited
+
+	// Those of the last PutBackWindow, as of the last put-back; not in the state, nor does
+	// any decision of the machine depend on it.
+	young int           // their bytes
+	edge  *list.Element // the oldest of them; nil: none
 }
 
 func newPutBacks() putBacks {
@@ -77,6 +87,24 @@ func (s *putBacks) get(k putBackKey) (p putBack, ok bool) {
 	return p, ok
 }
 
+// grow counts those as old that are by now.
+func (s *putBacks) grow(now int64) {
+	for ; s.edge != nil && s.edge.Value.(*putBack).at+PutBackWindow <= now; s.edge = s.edge.Next() {
+		p := s.edge.Value.(*putBack)
+		p.young = false
+		s.young -= p.size()
+	}
+}
+
+// youngBy is what young is when grow has been asked of now.
+func (s *putBacks) youngBy(now int64) int {
+	young := s.young
+	for e := s.edge; e != nil && e.Value.(*putBack).at+PutBackWindow <= now; e = e.Next() {
+		young -= e.Value.(*putBack).size()
+	}
+	return young
+}
+
 // has reports whether a delivery was put back, whatever was since.
 func (s *putBacks) has(d putBackDelivery) bool { return d.delivery != 0 && s.deliveries[d] != nil }
 
@@ -92,7 +120,12 @@ func (s *putBacks) set(p putBack) {
 }
 
 func (s *putBacks) link(p putBack) {
+	p.young = true
 	e := s.order.PushBack(&p)
+	if s.edge == nil {
+		s.edge = e
+	}
+	s.young += p.size()
 	s.last[p.key], s.deliveries[p.of()] = e, e
 	if p.due > 0 {
 		s.waiting[store.Position(p.place)] = e
@@ -101,7 +134,13 @@ func (s *putBacks) link(p putBack) {
 }
 
 func (s *putBacks) remove(e *list.Element) {
+	if e == s.edge {
+		s.edge = e.Next()
+	}
 	p := s.order.Remove(e).(*putBack)
+	if p.young {
+		s.young -= p.size()
+	}
 	delete(s.deliveries, p.of())
 	if s.last[p.key] == e { // else it is older than that
 		delete(s.last, p.key)

@@ -107,6 +107,57 @@ func TestPutBacksAreForgotten(t *testing.T) {
 	require.Equal(t, []Status{Malformed, Malformed, Malformed, Malformed}, r.putsBack(1, bad, long, beyond, torn))
 }
 
+// Whoever may ask again is not forgotten for others: one more is let in only if it takes the
+// place of one that is old, or of itself. What is on its way counts. The machine decides
+// nothing by it, so that replicas need not agree on it.
+func TestPutBacksAreLetInByTime(t *testing.T) {
+	r := newReplica(t)
+	size := putBackSize + textSize("g")
+	r.putBacks.budget = 4 * size
+	at := func(source store.Position) PutBack { return putsBack(t, retries, source, 1, 0) }
+	room := func(source store.Position, now int64, flying int) bool {
+		p := at(source)
+		require.Equal(t, size, p.Size())
+		return r.PutBackRoom(&p, now, flying)
+	}
+	for i := range store.Position(3) {
+		require.True(t, room(i, 1000+int64(i), 0))
+		r.putsBack(1000+int64(i), at(i))
+	}
+	require.True(t, room(9, 1002, 0))
+	require.False(t, room(9, 1002, 1), "another is on its way")
+	r.putsBack(1003, at(3))
+	require.False(t, room(9, 1003, 0))
+	require.True(t, room(2, 1003, 0), "it is known")
+	require.False(t, room(9, 999+PutBackWindow, 0))
+	require.True(t, room(9, 1000+PutBackWindow, 0), "the oldest is old")
+	require.False(t, room(9, 1000+PutBackWindow, 1))
+	require.True(t, room(9, 1001+PutBackWindow, size))
+
+	r = r.restart()
+	r.putBacks.budget = 4 * size
+	require.False(t, room(9, 1003, 0))
+	require.True(t, room(9, 1000+PutBackWindow, 0))
+	r.putsBack(1001+PutBackWindow, at(0)) // of those that are old one is asked for again, and done
+	require.Equal(t, 2*size, r.putBacks.young)
+	r.putsBack(1001+PutBackWindow, at(4))
+	require.Equal(t, 3*size, r.putBacks.young)
+	require.Equal(t, []Status{Stored}, r.putsBack(1001+PutBackWindow, at(0)), "it was forgotten when it was old")
+	again := at(2)
+	again.Delivery = 2
+	require.Equal(t, []Status{Stored}, r.putsBack(1002+PutBackWindow, again))
+	sum := 0
+	for e := r.putBacks.order.Front(); e != nil; e = e.Next() {
+		if p := e.Value.(*putBack); p.at+PutBackWindow > 1002+PutBackWindow {
+			sum += p.size()
+		}
+	}
+	require.Equal(t, sum, r.putBacks.young)
+	r.do(EncodeDropGroup(nil, 1002+PutBackWindow, "g"))
+	require.Zero(t, r.putBacks.young)
+	require.Nil(t, r.putBacks.edge)
+}
+
 // What waits after it was put back is found in the log, when the index is lost.
 func TestPutBacksAreIndexedFromTheLog(t *testing.T) {
 	r := newReplica(t)

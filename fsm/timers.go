@@ -305,10 +305,10 @@ func (m *PartitionMachine) recall(e store.Entry) (RecallResult, error) {
 		return res, err
 	}
 	if len(ops) > 0 {
+		m.mu.Lock()
 		for _, op := range ops {
 			m.putBacks.takenBack(op.ID)
 		}
-		m.mu.Lock()
 		m.timers.recall = e.Index
 		m.mu.Unlock()
 	}

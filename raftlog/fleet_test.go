@@ -25,6 +25,7 @@ type fleet struct {
 	keep      uint64        // see ledger
 	heartbeat time.Duration // of the replicas
 	slow      time.Duration // of each Apply
+	maxBytes  int           // of entries in a request; 0: the usual
 	witnesses map[uint64]*witness
 	disks     map[string]*vfs.Mem
 	nodes     map[string]*fleetNode
@@ -110,7 +111,7 @@ func (f *fleet) open(name string) (*fleetNode, error) {
 	if n.wal, err = raftlog.OpenWAL("wal", raftlog.WALOptions{FS: disk, SegmentBytes: 256 << 10, Segments: 8, MaxAppend: 64 << 10}); err != nil {
 		return nil, err
 	}
-	n.tr = f.net.open(f.t, name, nil)
+	n.tr = f.net.open(f.t, name, func(c *raftlog.TransportConfig) { c.MaxBytes = f.maxBytes })
 	n.host = raftlog.NewHost(n.tr, name, 1, nil)
 	if life := f.lives[name]; life > 0 {
 		if err := n.host.Adopt(life); err != nil {
@@ -324,6 +325,9 @@ func (f *fleet) applies(n *fleetNode, group int, commands uint64) {
 		}
 		for name, n := range f.nodes {
 			members, _ := n.replicas[group].Members()
+			for g, r := range n.replicas {
+				f.t.Logf("%s: group %d: %+v", name, g+1, r.Stats())
+			}
 			f.t.Logf("%s: %+v, floor %d, %v, faults %d", name, n.replicas[group].Stats(), n.started(), members, len(n.faults))
 		}
 		require.Fail(f.t, "replica lags", n.name)

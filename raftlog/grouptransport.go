@@ -186,13 +186,21 @@ func (g *GroupTransport) offer(in *inboundRPC) bool {
 	if a, ok := in.command.(*raft.AppendEntriesRequest); ok {
 		if log := g.backlog.log.Load(); log != nil { // without one no floor was installed yet
 			log.vouch(a)
+			if first := log.foregoing(a); first != nil && g.queued+1 < groupQueue {
+				g.takeLocked(&inboundRPC{command: first, resp: make(chan raft.RPCResponse, 1), respond: func(any, error, bool) {}})
+			}
 		}
 	}
+	g.takeLocked(in)
+	return true
+}
+
+// takeLocked gives Raft a request; queued is below groupQueue, so there is room.
+func (g *GroupTransport) takeLocked(in *inboundRPC) {
 	g.queued++
 	g.bytes += in.size
-	g.consumer <- raft.RPC{Command: in.command, Reader: in.reader, RespChan: in.resp} // room: queued < groupQueue
+	g.consumer <- raft.RPC{Command: in.command, Reader: in.reader, RespChan: in.resp}
 	g.answers <- in
-	return true
 }
 
 // stands reports whether a request makes the replica stand for election.

@@ -351,6 +351,11 @@ func (r *Replica) checkpoint(again bool) error {
 	return r.unsafe
 }
 
+// Snapshot has Raft keep the machine's state as of now, of a group whose snapshots are Raft's. ErrUnknownOutcome: perhaps it has.
+func (r *Replica) Snapshot(ctx context.Context) error {
+	return r.await(ctx, func() raft.Future { return r.raft.Snapshot() })
+}
+
 // noCheckpoints ends checkpoints: when it returns none is under way, and the later
 // ones answer why.
 func (r *Replica) noCheckpoints(why error) {

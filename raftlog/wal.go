@@ -388,6 +388,8 @@ type WALStats struct {
 	Segments, Files        int
 	Damaged, Healed        uint64     // segments in which damage was found, and of these that are whole again
 	SyncTimes              [64]uint64 // count of syncs by binary logarithm of nanoseconds
+	Way                    vfs.Way    // how the last frame was made durable, and
+	WhyWay                 error      // why in no better way; nil: none is known
 }
 
 // RequestsPerSync is the mean number of requests that shared a sync.
@@ -414,7 +416,8 @@ type walCounters struct {
 func (w *WAL) Stats() WALStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return WALStats{Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, Damaged: w.stats.damaged, Healed: w.stats.healed, SyncTimes: w.stats.times}
+	way, why := vfs.WayOf(w.live[w.active].file)
+	return WALStats{Way: way, WhyWay: why, Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, Damaged: w.stats.damaged, Healed: w.stats.healed, SyncTimes: w.stats.times}
 }
 
 func walBucket(d time.Duration) int { return min(63, bits.Len64(uint64(max(0, d)))) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,13 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"raftmq/client"
-	"raftmq/internal/vfs"
 )
 
 type benchFlags struct {
 	size, inFlight, producers, rate, partitions, count int
 	topic                                              string
 	duration                                           time.Duration
+	bounded                                            bool          // a send ends after count messages too
+	delay                                              time.Duration // of what is sent
 }
 
 func benchCommand(g *globals) *cobra.Command {
@@ -58,9 +58,14 @@ func benchCommand(g *globals) *cobra.Command {
 	p.StringVar(&f.topic, "topic", "bench", "topic, created if need be")
 	p.IntVar(&f.partitions, "partitions", 1, "partitions of the topic, if it is created")
 	p.DurationVar(&f.duration, "duration", 10*time.Second, "how long")
-	p.IntVar(&f.count, "count", 500_000, "messages to consume")
+	p.IntVar(&f.count, "count", 500_000, "messages to consume; if given, also most to send")
+	send := &cobra.Command{Use: "send", Short: "Send as fast as answers come, or at --rate", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		f.bounded = cmd.Flags().Changed("count")
+		return benchSend(cmd.Context(), g, f)
+	}}
+	send.Flags().DurationVar(&f.delay, "delay", 0, "how much later each message is to come")
 	c.AddCommand(
-		&cobra.Command{Use: "send", Short: "Send as fast as answers come, or at --rate", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchSend(cmd.Context(), g, f) }},
+		send,
 		&cobra.Command{Use: "consume", Short: "Read a backlog of --count messages", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchConsume(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "filter", Short: "Read a backlog of --count messages without a filter, by tag and by SQL92", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchFilter(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "kinds", Short: "Send and consume messages of each kind in turns: plain, ordered, transactional, delayed, filtered", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
@@ -71,13 +76,7 @@ func benchCommand(g *globals) *cobra.Command {
 		}},
 		&cobra.Command{Use: "e2e", Short: "Send at --rate and time each message to its consumer", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEndToEnd(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "engine", Short: "Measure Raft and the write-ahead log alone, three replicas in this process", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEngine(cmd.Context(), g, f) }},
-		&cobra.Command{Use: "disk", Short: "Time fdatasync of 4 KiB in the current directory", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			ms, err := diskSyncs(".", 500)
-			if err != nil {
-				return err
-			}
-			return json.NewEncoder(os.Stdout).Encode(map[string]float64{"fdatasync_p50_ms": quantile(ms, 0.5), "fdatasync_p99_ms": quantile(ms, 0.99)})
-		}},
+		&cobra.Command{Use: "disk", Short: "Time the disk of the current directory: fdatasync of 4 KiB, synced writes of 1 MB", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return benchDisk(".") }},
 		failoverCommand(g),
 		restartCommand(),
 		filesCommand(),
@@ -95,39 +94,6 @@ func quantile(sorted []float64, q float64) float64 {
 		return 0
 	}
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
-}
-
-// diskSyncs times n overwrites of 4 KiB, each with fdatasync, in a file written
-// before: as the write-ahead log does it.
-func diskSyncs(dir string, n int) ([]float64, error) {
-	name := fmt.Sprintf("%s/.raftmq-bench-%d", dir, os.Getpid())
-	f, err := vfs.OS{}.Create(name)
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(name)
-	defer f.Close()
-	if _, err := f.WriteAt(make([]byte, 4096*n), 0); err != nil {
-		return nil, err
-	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	b := make([]byte, 4096)
-	ms := make([]float64, n)
-	for i := range ms {
-		b[0] = byte(i)
-		begin := time.Now()
-		if _, err := f.WriteAt(b, int64(i)*4096); err != nil {
-			return nil, err
-		}
-		if err := f.SyncData(); err != nil {
-			return nil, err
-		}
-		ms[i] = float64(time.Since(begin).Microseconds()) / 1000
-	}
-	slices.Sort(ms)
-	return ms, nil
 }
 
 // prepare dials, makes the topic and warms it up.
@@ -167,7 +133,7 @@ func benchSend(ctx context.Context, g *globals, f benchFlags) error {
 	for i := range body {
 		body[i] = byte('a' + i%26)
 	}
-	var failed, unknown atomic.Int64
+	var failed, unknown, begun atomic.Int64
 	lat := make([][]float64, f.inFlight)
 	begin := time.Now()
 	end := begin.Add(f.duration)
@@ -184,10 +150,10 @@ func benchSend(ctx context.Context, g *globals, f benchFlags) error {
 						time.Sleep(wait)
 					}
 				}
-				if at.After(end) {
+				if at.After(end) || f.bounded && begun.Add(1) > int64(f.count) {
 					return
 				}
-				_, err := p.Send(ctx, &client.Message{Topic: f.topic, Body: body})
+				_, err := p.Send(ctx, &client.Message{Topic: f.topic, Body: body, Delay: f.delay})
 				switch {
 				case err == nil:
 					lat[w] = append(lat[w], float64(time.Since(at).Microseconds())/1000)

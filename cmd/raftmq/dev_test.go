@@ -126,6 +126,8 @@ func TestDevDoesWhatItIsToldAndNothingByItself(t *testing.T) {
 		require.NotEmpty(t, n.Gossip)
 		require.DirExists(t, n.Data)
 		require.FileExists(t, n.Log)
+		require.Eventually(t, func() bool { return strings.Contains(lastLines(n.Log, 1000), "how the write-ahead log is written") }, 20*time.Second, 10*time.Millisecond)
+		require.Positive(t, metricNow(n.HTTP, "raftmq_wal_write_way"))
 	}
 
 	do := func(want int, args ...string) string {

@@ -65,6 +65,7 @@ func (d *smallDisk) empty() { require.NoError(d.t, os.Remove(filepath.Join(d.dir
 
 // sendLoad sends messages, slowly, and keeps count of what was answered.
 type sendLoad struct {
+	topic   string
 	mu      sync.Mutex
 	acked   []string
 	refused []string
@@ -79,7 +80,7 @@ func startLoad(t *testing.T, cl *client.Client, topic string) *sendLoad {
 	p, err := cl.NewProducer("load", client.WithSendTimeout(2*time.Second))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &sendLoad{stop: cancel}
+	l := &sendLoad{topic: topic, stop: cancel}
 	for w := range len(l.noes) {
 		l.wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
@@ -110,6 +111,41 @@ func (l *sendLoad) counts() (acked, refused, unsure int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.acked), len(l.refused), len(l.unsure)
+}
+
+// check ends the load and reads everything: what was acknowledged is there once, what was
+// refused is not, and all replicas hold the same.
+func (l *sendLoad) check(ctx context.Context, t *testing.T, cl *client.Client, d *startedDev) {
+	t.Helper()
+	l.stop()
+	l.wg.Wait()
+	acked, refused, unsure := l.counts()
+	seen := make(map[string]int)
+	rd, err := cl.NewReader(l.topic, client.FromPosition(client.Earliest()))
+	require.NoError(t, err)
+	defer rd.Close()
+	for m, err := range rd.UntilEnd(ctx) {
+		require.NoError(t, err)
+		id, _, _ := strings.Cut(string(m.Body), ".")
+		seen[id]++
+	}
+	for _, id := range l.acked {
+		require.Equal(t, 1, seen[id], "%s was acknowledged", id)
+	}
+	for _, id := range l.refused {
+		require.Zero(t, seen[id], "%s was refused", id)
+	}
+	for _, id := range l.unsure {
+		require.LessOrEqual(t, seen[id], 1, "%s is unknown", id)
+	}
+	var again devCluster
+	b, err := os.ReadFile(filepath.Join(d.dir, clusterFile))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &again))
+	same, err := digestsAgree(ctx, &again, l.topic)
+	require.NoError(t, err)
+	require.True(t, same, "all replicas hold the same")
+	t.Logf("%d acknowledged, each there once; %d refused, none there; %d unknown, none there twice", acked, refused, unsure)
 }
 
 // allRefused says that each sender was refused twice in a row, so that nothing is under way
@@ -232,33 +268,5 @@ func TestFullDisks(t *testing.T) {
 	more("sends go on when there is room")
 	disks[2].empty()
 	more("sends go on")
-	l.stop()
-	l.wg.Wait()
-	acked, refused, unsure := l.counts()
-	seen := make(map[string]int)
-	rd, err := cl.NewReader("t", client.FromPosition(client.Earliest()))
-	require.NoError(t, err)
-	defer rd.Close()
-	for m, err := range rd.UntilEnd(ctx) {
-		require.NoError(t, err)
-		id, _, _ := strings.Cut(string(m.Body), ".")
-		seen[id]++
-	}
-	for _, id := range l.acked {
-		require.Equal(t, 1, seen[id], "%s was acknowledged", id)
-	}
-	for _, id := range l.refused {
-		require.Zero(t, seen[id], "%s was refused", id)
-	}
-	for _, id := range l.unsure {
-		require.LessOrEqual(t, seen[id], 1, "%s is unknown", id)
-	}
-	var again devCluster
-	b, err := os.ReadFile(filepath.Join(d.dir, clusterFile))
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &again))
-	same, err := digestsAgree(ctx, &again, "t")
-	require.NoError(t, err)
-	require.True(t, same, "all replicas hold the same")
-	t.Logf("%d acknowledged, each there once; %d refused, none there; %d unknown, none there twice", acked, refused, unsure)
+	l.check(ctx, t, cl, d)
 }

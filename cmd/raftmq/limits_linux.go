@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
+
+	"raftmq/broker"
 )
 
 // What a node with a thousand partitions needs: at most 16 open files and a few
@@ -16,12 +18,16 @@ const (
 	wantMaps  = 65_530 // Linux's default of vm.max_map_count
 )
 
-// warnOfLimits says which limits of the system are low. The soft limit of open
-// files was raised to the hard one when the program started.
-func warnOfLimits(log hclog.Logger) {
+// heedLimits says which limits of the system are low, and leaves half of the files that may
+// be open to what is not connections of clients: they must not keep the node from its
+// own files. The soft limit of open files was raised to the hard one when the program started.
+func heedLimits(c *broker.Config, log hclog.Logger) {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && files.Cur < wantFiles {
-		log.Warn("few open files are allowed; raise the limit (ulimit -n, LimitNOFILE)", "limit", files.Cur, "want", wantFiles)
+		if most := int(files.Cur / 2); c.MaxConnections > most {
+			c.MaxConnections = max(1, most)
+		}
+		log.Warn("few open files are allowed; raise the limit (ulimit -n, LimitNOFILE)", "limit", files.Cur, "want", wantFiles, "connections", c.MaxConnections)
 	}
 	b, err := os.ReadFile("/proc/sys/vm/max_map_count")
 	if n, e := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && e == nil && n < wantMaps {

@@ -2,7 +2,11 @@
 
 package main
 
-import "github.com/hashicorp/go-hclog"
+import (
+	"github.com/hashicorp/go-hclog"
 
-// warnOfLimits knows Linux's limits only.
-func warnOfLimits(hclog.Logger) {}
+	"raftmq/broker"
+)
+
+// heedLimits knows Linux's limits only.
+func heedLimits(*broker.Config, hclog.Logger) {}

@@ -172,6 +172,14 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	}
 	require.Zero(t, bench["errors"]+bench["unknown"])
 	require.Positive(t, bench["sent"])
+	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "send", "--topic", "later", "--duration", "1m", "--count", "20", "--delay", "24h", "-o", "json")), &bench))
+	require.EqualValues(t, 20, bench["sent"])
+	require.Equal(t, 20, strings.Count(run("", "timer", "list", "later", "-o", "jsonl"), "\n"))
+	var disk map[string]float64
+	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "disk")), &disk))
+	for _, key := range []string{"fdatasync_p50_ms", "fdatasync_p99_ms", "disk_mb_per_s"} {
+		require.Positive(t, disk[key], key)
+	}
 
 	run("", "topic", "delete", "orders")
 	require.Eventually(t, func() bool {

@@ -292,7 +292,7 @@ func serve(ctx context.Context, s settings) error {
 	if s.PeerTLS, err = s.peerTLS(); err != nil {
 		return err
 	}
-	warnOfLimits(log)
+	heedLimits(&s.Config, log)
 	deps, end, err := world(&s.Config)
 	if err != nil {
 		return err
@@ -313,16 +313,24 @@ func serve(ctx context.Context, s settings) error {
 	case failed = <-b.Failed():
 	}
 	err = shutDown(b.Shutdown, failed != nil)
-	if errors.Is(failed, broker.ErrTooOld) {
-		return failed
-	}
 	if failed != nil {
-		return exitError{exitDisk, failed}
+		return stopped(failed)
 	}
 	if err != nil {
 		log.Warn("stopped uncleanly", "error", err)
 	}
 	return nil
+}
+
+// stopped gives the reason for which a node ended by itself its exit code.
+func stopped(why error) error {
+	if errors.Is(why, broker.ErrTooOld) {
+		return why
+	}
+	if err := damaged(why); err != why {
+		return err
+	}
+	return exitError{exitDisk, why}
 }
 
 // shutDown gives a stop the time that it has. Of a node whose disk failed parts may wait

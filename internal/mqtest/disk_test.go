@@ -101,6 +101,39 @@ func TestAReplicaOnAFullDiskWaits(t *testing.T) {
 	c.sound()
 }
 
+// One node may open no more files: its replica waits when it needs one, and says so; if it
+// leads, another takes over. Nothing that was acknowledged is missing, reads go on, and when
+// files are free again it goes on by itself.
+func TestANodeThatMayOpenNoMoreFilesWaits(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 3, smallSegments)
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	p, err := cl.NewProducer("p", client.WithSendTimeout(30*time.Second))
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "t", 10)
+	for _, i := range []int{c.follower("t"), c.leads("t")} {
+		in := mems[i].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpCreate, vfs.OpOpen}, Err: vfs.ErrNoFiles})
+		eventually(ctx, t, "it waits", func() bool {
+			sendKiB(ctx, t, p, "t", 50)
+			return c.of(i, "t").Waits != ""
+		})
+		ok, why := c.Nodes[i].Ready()
+		require.False(t, ok)
+		require.Contains(t, why, "no more files may be open")
+		last := sendKiB(ctx, t, p, "t", 10)
+		require.NotEqual(t, c.names[i], c.of((i+1)%3, "t").Leader)
+		_, hi := bounds(ctx, t, cl, "t")
+		require.Equal(t, last+1, hi)
+		in.Release()
+		c.Await(i)
+		c.awaitSame(ctx, "t")
+		c.sound()
+	}
+}
+
 // The disk of the leader is full: another takes over, and nothing that was
 // acknowledged is missing.
 func TestALeaderOnAFullDiskHandsOver(t *testing.T) {

@@ -1,11 +1,16 @@
 package mqtest
 
 import (
+	"context"
+	"net"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/client"
 	"raftmq/remoting"
 )
 
@@ -63,4 +68,72 @@ func TestWhatIsForwardedTooLateIsNotDone(t *testing.T) {
 		}
 		t.Logf("round %d: %v", round, codes) // the machine is slow: nobody heard what became of them
 	}
+}
+
+// held is a connection that keeps what is written for as long as it is told.
+type held struct {
+	net.Conn
+	gate *sync.RWMutex
+}
+
+func (h held) Write(b []byte) (int, error) {
+	h.gate.RLock()
+	defer h.gate.RUnlock()
+	return h.Conn.Write(b)
+}
+
+// What a client of ours asks, and a node comes to when that waits for it no more, is not done:
+// the link held it, or the node did. Stock clients do not say how long they wait.
+func TestWhatAClientWaitsForNoMoreIsNotDone(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var gate sync.RWMutex
+	cl, err := client.Dial(ctx, client.WithEndpoints(c.Endpoints()...), client.WithDialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return held{nc, &gate}, err
+	}))
+	require.NoError(t, err)
+	defer cl.Close(context.WithoutCancel(ctx))
+	topic(ctx, t, cl, "t", nil)
+	for i := range 3 { // the nodes that are asked tell their clocks
+		name := "u" + strconv.Itoa(i)
+		require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: name, Partitions: 1}))
+		require.NoError(t, cl.Admin().DeleteTopic(ctx, name))
+	}
+	soon, end := context.WithTimeout(ctx, time.Second)
+	defer end()
+	gate.Lock()
+	err = cl.Admin().DeleteTopic(soon, "t")
+	gate.Unlock()
+	require.Error(t, err)
+	for i := range 3 { // it arrives, and a node comes to it
+		require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "v" + strconv.Itoa(i), Partitions: 1}))
+	}
+	_, err = cl.Admin().Topic(ctx, "t")
+	require.NoError(t, err, "it is not deleted")
+
+	slot := 0
+	for s := range 3 {
+		if _, ok := c.replicaIn(0, "t", s); ok {
+			slot = s
+		}
+	}
+	w := DialWire(t, c.listener((slot+1)%3, slot), remoting.JSON) // does not lead it
+	r := w.sure(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("x"))
+	now, err := strconv.ParseInt(r.Ext[remoting.ExtNow], 10, 64)
+	require.NoError(t, err)
+	there := c.end(slot, "t", 0)
+	for _, i := range []int{slot, (slot + 1) % 3} {
+		w := DialWire(t, c.listener(i, slot), remoting.JSON)
+		r = w.ask(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1", remoting.ExtBy, "1"), []byte("x"))
+		require.Equal(t, remoting.ServiceNotAvailable, r.Code, r.Remark)
+		require.Contains(t, r.Remark, "certainly not done")
+		r = w.ask(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1", remoting.ExtBy, "soon"), []byte("x"))
+		require.Equal(t, remoting.InvalidParameter, r.Code)
+	}
+	require.Equal(t, there, c.end(slot, "t", 0))
+	w.sure(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1", remoting.ExtBy, strconv.FormatInt(now+int64(time.Hour), 10)), []byte("x"))
+	require.NotContains(t, w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x")).Ext, remoting.ExtNow, "a stock client is told nothing of it")
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -184,4 +186,69 @@ func TestAConsumerPutsADeliveryBackOnce(t *testing.T) {
 	for body, n := range stored {
 		require.Equal(t, 1, n, "message %s is stored once among the retries", body)
 	}
+}
+
+// More messages are put back in a short time than a partition can remember who asked for:
+// those that it could not are refused, certainly not done, so that of the others each that is
+// asked for again is found done.
+func TestNobodyIsForgottenForThoseWhoPutBackMore(t *testing.T) {
+	t.Parallel()
+	const messages = 3600
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	topic(ctx, t, c.Client(), "work", nil)
+	p, err := c.Client().NewProducer("p", client.WithSendTimeout(time.Minute))
+	require.NoError(t, err)
+	for range messages {
+		require.NoError(t, p.SendAsync(ctx, &client.Message{Topic: "work", Body: []byte("x")}, func(_ client.Receipt, err error) { require.NoError(t, err) }))
+	}
+	require.NoError(t, p.Flush(ctx))
+	slot := 0
+	for s := range 3 {
+		if _, ok := c.replicaIn(0, "work", s); ok {
+			slot = s
+		}
+	}
+	w := DialWire(t, c.listener(c.leader("work", slot), slot), remoting.Binary)
+	var given []string
+	for len(given) < messages {
+		for _, r := range Records(t, w.OK(remoting.PullMessage, pullOf("work", 0, int64(len(given))), nil).Body) {
+			given = append(given, strconv.FormatInt(r.PhysicalOffset(), 10))
+		}
+	}
+	group := strings.Repeat("g", message.MaxGroup)
+	back := func(of int) fields {
+		return fields{"group": group, "offset": given[of], "delayLevel": "3", "originTopic": "work", "maxReconsumeTimes": "16", "rmq": "1", "delayMs": "0", "delivery": fmt.Sprintf("%016x", of+1)}
+	}
+	w.sure(remoting.ConsumerSendMessageBack, back(0), nil) // the group is known
+	asked := make([]int32, messages)
+	for i := range asked {
+		asked[i] = w.Send(remoting.ConsumerSendMessageBack, back(i), nil)
+	}
+	var done []int
+	refused := 0
+	for i, opaque := range asked {
+		switch r := w.Reply(opaque); r.Code {
+		case remoting.OK:
+			done = append(done, i)
+		case remoting.SystemBusy:
+			require.Contains(t, r.Remark, "[PUT-BACKS FULL]")
+			require.Contains(t, r.Remark, "certainly not done")
+			refused++
+		default:
+			require.Fail(t, "code", "%d: %s", r.Code, r.Remark)
+		}
+	}
+	require.Greater(t, len(done), 3000)
+	require.Positive(t, refused)
+	for _, i := range done {
+		asked[i] = w.Send(remoting.ConsumerSendMessageBack, back(i), nil)
+	}
+	for _, i := range done {
+		r := w.Reply(asked[i])
+		require.Equal(t, remoting.OK, r.Code, r.Remark)
+		require.Equal(t, "1", r.Ext["dup"], "%d", i)
+	}
+	require.EqualValues(t, len(done), num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "%RETRY%" + group, "queueId": "0"}, nil), "offset"))
 }

@@ -60,7 +60,8 @@ type aio struct {
 var aios struct {
 	mu   sync.Mutex
 	free []*aio
-	none bool // the system has no such thing, or no more of it
+	none bool // the system has no such thing, or no more of it: it is not asked again
+	why  error
 }
 
 // aioKept is how many are kept: writers of a process at one time are the committer of its log, and who makes a segment.
@@ -78,8 +79,15 @@ func takeAIO() *aio {
 		return nil
 	}
 	a, err := newAIO()
-	aios.none = err != nil
+	aios.none, aios.why = err != nil && !noMoreFiles(err), err
 	return a
+}
+
+// whyNoAIO is why the last write that began was not asynchronous; nil: it was.
+func whyNoAIO() error {
+	aios.mu.Lock()
+	defer aios.mu.Unlock()
+	return aios.why
 }
 
 func (a *aio) free() {
@@ -96,7 +104,7 @@ func (a *aio) free() {
 func newAIO() (*aio, error) {
 	a := &aio{}
 	if _, _, e := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&a.context)), 0); e != 0 {
-		return nil, e
+		return nil, os.NewSyscallError("io_setup", e)
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err == nil {

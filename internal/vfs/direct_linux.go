@@ -24,29 +24,40 @@ type direct struct {
 	mu     sync.Mutex
 	f      *os.File
 	closed bool
-	none   bool // the file system has no such thing
+	none   bool  // the file system has no such thing
+	why    error // there is no handle
 }
 
-// write reports whether b was written, or failed, this way; else nothing was done.
-func (d *direct) write(file *os.File, b []byte, off int64) (done bool, err error) {
+// write says in which way b was written, or failed; after WriteAndSync nothing was done.
+func (d *direct) write(file *os.File, b []byte, off int64) (Way, error) {
 	if len(b) == 0 || len(b)%Block != 0 || off%Block != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%Block != 0 {
-		return false, nil
+		return WriteAndSync, nil
 	}
 	f, err := d.open(file)
 	if f == nil {
-		return err != nil, err
+		return WriteAndSync, err
 	}
-	if done, err = writeAsync(f, b, off); done && !errors.Is(err, unix.EINVAL) {
-		return true, err
+	if done, err := writeAsync(f, b, off); done && !errors.Is(err, unix.EINVAL) {
+		return DirectSubmits, err
 	}
 	n, err := f.WriteAt(b, off)
 	if n == 0 && errors.Is(err, unix.EINVAL) { // larger blocks, or a file system that finds out now
 		d.mu.Lock()
-		d.none = true
+		d.none, d.why = true, err
 		d.mu.Unlock()
-		return false, nil
+		return WriteAndSync, nil
 	}
-	return true, err
+	return DirectWrite, err
+}
+
+// reason is why writes go no better way than w; nil: it is not known.
+func (d *direct) reason(w Way) error {
+	if w == DirectWrite {
+		return whyNoAIO()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.why
 }
 
 // open gives the handle; nil without an error: there is none to be had.
@@ -73,7 +84,8 @@ func (d *direct) open(file *os.File) (*os.File, error) {
 	if errors.Is(err, fs.ErrClosed) {
 		return nil, err
 	}
-	d.none = d.f == nil // without /proc, or O_DIRECT
+	d.why = err
+	d.none = d.f == nil && !noMoreFiles(err) // without /proc, or O_DIRECT
 	return d.f, nil
 }
 

@@ -5,20 +5,29 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
-// Whichever way a system allows, the bytes are there.
+// Whichever way a system allows, the bytes are there, and it is told which way they went and
+// why no better one.
 func TestWriteThroughByEachWay(t *testing.T) {
-	for name, set := range map[string]func(f *osFile){
-		"asynchronous":           func(*osFile) {},
-		"no asynchronous writes": func(*osFile) { withoutAIO(t) },
-		"no direct writes":       func(f *osFile) { f.direct.none = true },
+	for name, c := range map[string]struct {
+		way Way
+		why error
+		set func(t *testing.T, f *osFile)
+	}{
+		"asynchronous":           {DirectSubmits, nil, func(*testing.T, *osFile) {}},
+		"no asynchronous writes": {DirectWrite, unix.EAGAIN, func(t *testing.T, _ *osFile) { withoutAIO(t, unix.EAGAIN) }},
+		"no direct writes":       {WriteAndSync, unix.EINVAL, func(_ *testing.T, f *osFile) { f.direct.none, f.direct.why = true, unix.EINVAL }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := OS{}.Create(t.TempDir() + "/f")
 			require.NoError(t, err)
 			defer f.Close()
-			set(f.(*osFile))
+			way, why := WayOf(f)
+			require.Equal(t, NotWritten, way)
+			require.NoError(t, why)
+			c.set(t, f.(*osFile))
 			require.NoError(t, f.Allocate(0, 64*Block))
 			var wg sync.WaitGroup
 			for i := range 16 { // more at once than are kept
@@ -41,19 +50,25 @@ func TestWriteThroughByEachWay(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			way, why = WayOf(f)
+			if c.way == DirectSubmits && way != c.way && why != nil {
+				t.Skipf("not here: %v, %v", way, why)
+			}
+			require.Equal(t, c.way, way)
+			require.ErrorIs(t, why, c.why)
 		})
 	}
 }
 
-func withoutAIO(t *testing.T) {
+func withoutAIO(t *testing.T, why error) {
 	aios.mu.Lock()
 	defer aios.mu.Unlock()
 	free := aios.free
-	aios.free, aios.none = nil, true
+	aios.free, aios.none, aios.why = nil, true, why
 	t.Cleanup(func() {
 		aios.mu.Lock()
 		defer aios.mu.Unlock()
-		aios.free, aios.none = free, false
+		aios.free, aios.none, aios.why = free, false, nil
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,11 @@ func openFile(name string, flag int) (File, error) {
 }
 
 func (OS) List(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	var entries []os.DirEntry
+	err := patiently(func() (err error) {
+		entries, err = os.ReadDir(dir)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +61,11 @@ func (OS) Rename(from, to string) error { return spaceError(os.Rename(from, to))
 func (OS) Remove(name string) error     { return os.Remove(name) }
 func (OS) RemoveAll(name string) error  { return os.RemoveAll(name) }
 func (OS) SyncDir(dir string) (err error) {
-	f, err := os.Open(dir)
+	var f *os.File
+	err = patiently(func() (err error) {
+		f, err = os.Open(dir)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -94,6 +103,7 @@ func (OS) Lock(name string) (io.Closer, error) {
 type osFile struct {
 	f *os.File
 	direct
+	last atomic.Int32 // Way of the last WriteThrough
 }
 
 func (f *osFile) Name() string                            { return f.f.Name() }
@@ -108,13 +118,22 @@ func (f *osFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *osFile) WriteThrough(b []byte, off int64) error {
-	if done, err := f.direct.write(f.f, b, off); done {
+	if way, err := f.direct.write(f.f, b, off); way != WriteAndSync || err != nil {
+		f.last.Store(int32(way))
 		return spaceError(err)
 	}
+	f.last.Store(int32(WriteAndSync))
 	if _, err := f.WriteAt(b, off); err != nil {
 		return err
 	}
 	return f.SyncData()
+}
+
+func (f *osFile) way() (w Way, why error) {
+	if w = Way(f.last.Load()); w == WriteAndSync || w == DirectWrite {
+		why = f.direct.reason(w)
+	}
+	return w, why
 }
 
 func (f *osFile) Size() (int64, error) {
@@ -280,7 +299,29 @@ func hint(err error) error {
 	return err
 }
 
+// A directory is opened for a moment, in the midst of things that cannot be left half
+// done. Where no more files may be open that is tried again for so long.
+const (
+	filesWithin = 10 * time.Second
+	filesEvery  = 5 * time.Millisecond
+)
+
+// patiently opens a directory.
+func patiently(open func() error) (err error) {
+	for end := time.Now().Add(filesWithin); ; time.Sleep(filesEvery) {
+		if err = spaceError(open()); !errors.Is(err, ErrNoFiles) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// noMoreFiles reports whether the system's error says ErrNoFiles.
+func noMoreFiles(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
+
 func spaceError(err error) error {
+	if err != nil && noMoreFiles(err) {
+		return fmt.Errorf("%w: %w", ErrNoFiles, err)
+	}
 	if err != nil && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}

@@ -20,6 +20,11 @@ var (
 	// done in part; Allocate may have reserved a part.
 	ErrNoSpace = errors.New("vfs: no space left on the disk")
 
+	// ErrNoFiles says that the process or the system has as many files open as it may.
+	// Nothing happened. errors.Is takes it for ErrNoSpace too: it passes by itself, as a
+	// full disk does, and who can wait for room can wait for that.
+	ErrNoFiles error = noFiles{}
+
 	// ErrLocked says that somebody holds the lock. Nothing happened.
 	ErrLocked = errors.New("vfs: locked by another process")
 
@@ -27,6 +32,11 @@ var (
 	// disk failed, is full, or the place lies beyond the end of the file.
 	ErrFault = errors.New("vfs: fault in mapped memory")
 )
+
+type noFiles struct{}
+
+func (noFiles) Error() string        { return "vfs: no more files may be open" }
+func (noFiles) Is(target error) bool { return target == ErrNoSpace }
 
 // FS is a disk. Names are slash-separated paths. It may be used concurrently.
 type FS interface {
