@@ -244,7 +244,15 @@ func (c *Client) askEndpoint(ctx context.Context, op string, req *remoting.Comma
 
 // askBroker asks a broker name's nodes; empty: any.
 func (c *Client) askBroker(ctx context.Context, op, broker string, req *remoting.Command) (*remoting.Command, string, error) {
-	return c.ask(ctx, op, func() []string { return c.routes.addresses(broker) }, req)
+	return c.ask(ctx, op, func() []string {
+		list := c.routes.addresses(broker)
+		if len(list) == 0 { // who was asked first had just started, and had not heard of any
+			if _, err := c.clusterInfo(ctx); err == nil {
+				list = c.routes.addresses(broker)
+			}
+		}
+		return list
+	}, req)
 }
 
 // clusterInfo asks for every broker name and keeps their addresses.
