@@ -5,7 +5,6 @@ import (
 	"hash/crc32"
 	"slices"
 
-	"raftmq/internal/vfs"
 	"raftmq/message"
 )
 
@@ -67,31 +66,28 @@ func (s *Store) AppendTimers(e Entry, storeMs int64, places []Place, ops []Timer
 	s.turn++
 	s.encoded, s.keyed, s.touched = s.encoded[:0], s.keyed[:0], s.touched[:0]
 	first = make([]message.Offset, len(places))
-	var frameCRC uint32
-	var timers []Timer
-	err = vfs.Guard(func() error {
-		b := g.mapped.Bytes()[at : at+size]
-		copy(b[frameHead:], e.Data)
-		clear(b[frameHead+len(e.Data):])
-		data := b[frameHead : frameHead+len(e.Data)]
-		var q *queue
-		for i, p := range places {
-			if q == nil || q.name != p.Queue {
-				q = s.turnOf(p.Queue)
-			}
-			first[i] = q.next
-			q.next++
-			where := pos + frameHead + Position(p.Start)
-			r := message.Record(data[p.Start : p.Start+p.Size])
-			message.Stamp(r, first[i], message.PhysicalOffset(s.o.Number, int64(where)), storeMs)
-			s.encoded = appendPlace(s.encoded, first[i], queuePlace{pos: where, time: storeMs, size: uint32(p.Size), tag: p.Tag, crc: crc32.Checksum(r, castagnoli)})
-			s.keyed = appendKeys(s.keyed, r, where)
+	frame := takeFrame(int(size))
+	defer frame.giveBack()
+	b := frame.b
+	copy(b[frameHead:], e.Data)
+	clear(b[frameHead+len(e.Data):])
+	data := b[frameHead : frameHead+len(e.Data)]
+	var q *queue
+	for i, p := range places {
+		if q == nil || q.name != p.Queue {
+			q = s.turnOf(p.Queue)
 		}
-		timers = s.stampTimers(ops, data, pos+frameHead, storeMs)
-		frameCRC = putFrame(b, &e)
-		return nil
-	})
-	if err != nil {
+		first[i] = q.next
+		q.next++
+		where := pos + frameHead + Position(p.Start)
+		r := message.Record(data[p.Start : p.Start+p.Size])
+		message.Stamp(r, first[i], message.PhysicalOffset(s.o.Number, int64(where)), storeMs)
+		s.encoded = appendPlace(s.encoded, first[i], queuePlace{pos: where, time: storeMs, size: uint32(p.Size), tag: p.Tag, crc: crc32.Checksum(r, castagnoli)})
+		s.keyed = appendKeys(s.keyed, r, where)
+	}
+	timers := s.stampTimers(ops, data, pos+frameHead, storeMs)
+	frameCRC := putFrame(b, &e)
+	if _, err := g.file.WriteAt(b, at); err != nil {
 		return nil, s.fail(fmt.Errorf("append entry %d to %s at %d: %w", e.Index, g.name, at, err))
 	}
 	s.behind = s.publish(g, &e, size, storeMs, frameCRC, places, timers)

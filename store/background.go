@@ -83,7 +83,6 @@ func (s *Store) prepare() {
 		s.log.Warn("prepare the next segment", "error", err)
 		return
 	}
-	g.mapped.Populate(0, g.allocated.Load()) // a hint
 	s.spare = g
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
+	"sync"
 )
 
 const (
@@ -108,3 +110,23 @@ func (f frameInfo) fits(at place, end Position) bool {
 func (f frameInfo) check(b []byte) bool { return crc32.Checksum(b[4:], castagnoli) == f.crc }
 
 func frameSize(data int) int64 { return (frameHead + int64(data) + 7) &^ 7 }
+
+// frameBuffer is memory in which a frame is made before it is written. The partitions of a node share it.
+type frameBuffer struct{ b []byte }
+
+// keepFrame is the largest buffer that is kept: an entry that gathers messages is smaller.
+const keepFrame = 1 << 20
+
+var frameBuffers = sync.Pool{New: func() any { return new(frameBuffer) }}
+
+func takeFrame(size int) *frameBuffer {
+	f := frameBuffers.Get().(*frameBuffer)
+	f.b = slices.Grow(f.b[:0], size)[:size]
+	return f
+}
+
+func (f *frameBuffer) giveBack() {
+	if cap(f.b) <= keepFrame {
+		frameBuffers.Put(f)
+	}
+}

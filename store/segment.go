@@ -92,8 +92,8 @@ func (g *segment) low(used int64) bool {
 	return have-used < growStep(have/2)/2
 }
 
-// ahead grows the file when little is left of it, and touches what it adds.
-// limit is where the segment ends anyway.
+// ahead grows the file when little is left of it. limit is where the segment
+// ends anyway.
 func (g *segment) ahead(used, limit int64) {
 	if !g.low(used) {
 		return
@@ -101,10 +101,10 @@ func (g *segment) ahead(used, limit int64) {
 	g.use.RLock()
 	defer g.use.RUnlock()
 	from := g.allocated.Load()
-	if g.mapped == nil || from >= limit || g.ensure(from+1) != nil {
-		return // the appender meets the error itself
+	if g.mapped == nil || from >= limit {
+		return
 	}
-	g.mapped.Populate(from, g.allocated.Load()-from) // a hint
+	g.ensure(from + 1) //nolint:errcheck // the appender meets the error itself
 }
 
 // writeBack has the kernel write what the appender left behind, a little at a

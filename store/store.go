@@ -247,10 +247,7 @@ func (s *Store) createSegment(o origin) (*segment, error) {
 	s.keep(keys)
 	err := errors.Join(s.disk.Rename(g.name, name), s.removeFile(keys))
 	if err == nil {
-		err = vfs.Guard(func() error {
-			copy(g.mapped.Bytes(), o.encode())
-			return nil
-		})
+		_, err = g.file.WriteAt(o.encode(), 0)
 	}
 	if err != nil {
 		return nil, errors.Join(err, g.close())
