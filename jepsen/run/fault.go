@@ -24,6 +24,7 @@ type kind struct {
 	stops       bool         // needs processes, which can be stopped and go on
 	apart       bool         // only by its own name: it may show what is known, and not mended
 	here        func() error // why this machine cannot do it; nil: any can
+	more        int          // how many more times it comes in each turn but the first
 	begin       func(ctx context.Context, h *hit) error
 }
 

@@ -18,7 +18,14 @@ import (
 )
 
 func power(name, says string, keep bool, whom func(h *hit) []*cluster.Node) kind {
-	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, unseats: name == "power" || name == "torn", begin: func(ctx context.Context, h *hit) error {
+	more := 0
+	switch name { // all copies at once: what a cluster has to fear most
+	case "power-all":
+		more = 5
+	case "torn-all":
+		more = 3
+	}
+	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, more: more, unseats: name == "power" || name == "torn", begin: func(ctx context.Context, h *hit) error {
 		chance := 0.0
 		if keep {
 			chance = 0.05 + 0.9*h.rng.Float64()

@@ -26,8 +26,8 @@ const (
 )
 
 // schedule draws the faults of a run: one at a time, and now and then one of the network
-// beside another. Two thirds are at a leader, the first one and recipes always. If the kinds are all
-// to happen (all) each of them comes once before any comes again.
+// beside another. Two thirds are at a leader, the first one and recipes always. Each kind comes once
+// before any comes again; of the later turns, power losses of all nodes have several places.
 func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([]Planned, error) {
 	var out []Planned
 	for _, k := range kinds {
@@ -54,10 +54,17 @@ func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([
 			others = append(others, k)
 		}
 	}
-	var hat []string
+	var hat, later []string
+	for _, k := range kinds {
+		for range 1 + kindOf(k).more {
+			later = append(later, k)
+		}
+	}
 	for at := firstFault; len(kinds) > 0; {
 		if len(hat) == 0 {
-			hat = slices.Clone(kinds)
+			if hat = slices.Clone(kinds); len(out) > 0 {
+				hat = slices.Clone(later)
+			}
 			rng.Shuffle(len(hat), func(i, j int) { hat[i], hat[j] = hat[j], hat[i] })
 		}
 		p := draw(hat[0], at)
