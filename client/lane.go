@@ -55,41 +55,6 @@ type laneKey struct {
 	queue queueKey
 }
 
-// outgoing is a message ready for the wire.
-type outgoing struct {
-	id    string
-	body  []byte
-	props string
-}
-
-// unit is what one call sends: it is stored whole or not at all.
-type unit struct {
-	topic    string
-	msgs     []outgoing
-	size     int64
-	sysFlag  int32
-	ordered  bool
-	delayed  bool // one message, that is to come at its time
-	movable  bool // may go to another queue while it is certainly not stored
-	deadline time.Time
-	tries    int
-	placed   int // how often rules put it elsewhere
-	state    atomic.Int32
-	finish   func([]Receipt, error)
-	one      [1]outgoing // msgs of most
-}
-
-// States of a unit: it waits in a lane, a lane has taken it, or its caller gave
-// it up while it waited.
-const (
-	unitWaiting int32 = iota
-	unitTaken
-	unitCancelled
-)
-
-// cancel gives the unit up unless it was taken.
-func (u *unit) cancel() bool { return u.state.CompareAndSwap(unitWaiting, unitCancelled) }
-
 // lane sends the messages of one queue, one request at a time, so that they
 // are stored in the order they came and the sequences of what is not yet known
 // to be stored are never mixed with others.
@@ -463,7 +428,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	if err != nil {
 		// It is stored, but nobody can say where.
 		for _, u := range batch {
-			u.finish(nil, fmt.Errorf("send to %s: %w: %w", l.topic, ErrUncertain, err))
+			u.end(nil, fmt.Errorf("send to %s: %w: %w", l.topic, ErrUncertain, err))
 		}
 		return
 	}
@@ -473,7 +438,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	}
 	at := h.QueueOffset
 	for n, u := range batch {
-		rs := make([]Receipt, len(u.msgs))
+		rs := u.receipts()
 		for i, m := range u.msgs {
 			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
 			at++
@@ -481,7 +446,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 		if halves != nil {
 			rs[0].half = halves[n]
 		}
-		u.finish(rs, nil)
+		u.end(rs, nil)
 	}
 }
 
@@ -497,13 +462,15 @@ func (l *lane) succeedDelayed(batch []*unit, r *remoting.Command, h *remoting.Se
 				rc.Offset = n
 			}
 		}
-		u.finish([]Receipt{rc}, nil)
+		rs := u.receipts()
+		rs[0] = rc
+		u.end(rs, nil)
 	}
 }
 
 func fail(batch []*unit, err error) {
 	for _, u := range batch {
-		u.finish(nil, err)
+		u.end(nil, err)
 	}
 }
 

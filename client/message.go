@@ -110,8 +110,9 @@ func invalid(err error) error {
 }
 
 // properties is m's property string.
-func (m *Message) properties(id string) (string, error) {
-	var b []byte
+func (m *Message) properties(id []byte) (string, error) {
+	var short [256]byte
+	b := short[:0]
 	add := func(k, v string) error {
 		if k == "" || message.Separated(k) || message.Separated(v) {
 			return fmt.Errorf("%w: property %q is empty or holds byte 1 or 2", ErrInvalid, k)
@@ -146,14 +147,15 @@ func (m *Message) properties(id string) (string, error) {
 			return "", err
 		}
 	}
-	if b == nil { // most have nothing but these
-		b = make([]byte, 0, len(message.PropUniqueKey)+len(id)+len(m.Tag)+len(m.OrderKey)+24)
-	}
-	for _, p := range [...][2]string{{message.PropKeys, strings.Join(m.Keys, " ")}, {message.PropTags, m.Tag}, {propOrderKey, m.OrderKey}, {message.PropUniqueKey, id}} {
+	for _, p := range [...][2]string{{message.PropKeys, strings.Join(m.Keys, " ")}, {message.PropTags, m.Tag}, {propOrderKey, m.OrderKey}} {
+		if p[1] == "" {
+			continue
+		}
 		if err := add(p[0], p[1]); err != nil {
 			return "", err
 		}
 	}
+	b = message.AppendProperty(b, message.PropUniqueKey, id)
 	if len(b) > MaxProperties {
 		return "", fmt.Errorf("%w: properties of %d bytes above %d", ErrTooLarge, len(b), MaxProperties)
 	}

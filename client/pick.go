@@ -96,12 +96,13 @@ type joined struct {
 func (p *Producer) gathering(r *route) *lane {
 	p.mu.Lock()
 	j := p.joined[r.topic]
-	if j.left > 0 {
-		p.joined[r.topic] = joined{j.lane, j.left - 1}
+	var l *lane
+	if j != nil && j.left > 0 {
+		j.left--
+		l = j.lane
 	}
 	p.mu.Unlock()
-	l := j.lane
-	if j.left == 0 || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
+	if l == nil || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
 		return nil
 	}
 	return l
@@ -110,7 +111,7 @@ func (p *Producer) gathering(r *route) *lane {
 func (p *Producer) join(l *lane) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.joined[l.topic] = joined{l, stickyTurn - 1}
+	p.joined[l.topic] = &joined{l, stickyTurn - 1}
 }
 
 func (p *Producer) lane(r *route, number int) (*lane, error) {

@@ -75,27 +75,3 @@ const (
 	maxPlaced  = 5
 	placePause = 50 * time.Millisecond
 )
-
-// again sends ms, which certainly are not stored, by the topic's present rules, in the
-// background, as the unit that it returns; nil: it is too late, or too often.
-func (p *Producer) again(u *unit, ms []*Message, queue int) *unit {
-	if u.placed == maxPlaced || !time.Now().Before(u.deadline) {
-		return nil
-	}
-	next := &unit{topic: u.topic, msgs: u.msgs, size: u.size, sysFlag: u.sysFlag, ordered: u.ordered, delayed: u.delayed, deadline: u.deadline, tries: 1, placed: u.placed + 1, finish: u.finish}
-	p.wg.Go(func() { // the lane at work holds wg above zero
-		_ = sleep(p.ctx, time.Duration(next.placed)*placePause)
-		r, err := p.c.routes.refresh(p.ctx, u.topic)
-		var l *lane
-		if err == nil {
-			l, next.movable, err = p.pick(r, ms[0], queue)
-		}
-		if err == nil {
-			err = l.add(next)
-		}
-		if err != nil {
-			next.finish(nil, err)
-		}
-	})
-	return next
-}

@@ -44,10 +44,10 @@ type Producer struct {
 	mu     sync.Mutex
 	closed bool
 	lanes  map[laneKey]*lane
-	joined map[string]joined // by topic
+	joined map[string]*joined // by topic
 
 	callbackMu sync.Mutex
-	callbacks  []func()
+	callbacks  []*unit       // whose done is to run
 	called     chan struct{} // closes when all of them have run; nil: none is to
 }
 
@@ -60,7 +60,7 @@ func (c *Client) newProducer(group string, t *TransactionProducer, opts ...Produ
 	if err := invalid(message.CheckGroup(group)); err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, group: group, transactions: t, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]joined), pid: randomHex(16)}
+	p := &Producer{c: c, group: group, transactions: t, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]*joined), pid: randomHex(16)}
 	p.buffer = budget{maxMessages: 65536, maxBytes: 64 << 20}
 	rand.Read(p.idPrefix[:])
 	for _, o := range opts {
@@ -99,7 +99,7 @@ func (c *Client) newProducer(group string, t *TransactionProducer, opts ...Produ
 // Send sends m and waits for its outcome. When ctx ends first, the error is
 // ctx's: a certain no if the message had not left yet, else ErrUncertain.
 func (p *Producer) Send(ctx context.Context, m *Message) (Receipt, error) {
-	rs, err := p.sendUnit(ctx, []*Message{m}, -1)
+	rs, err := p.sendUnit(ctx, single(m, -1))
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -111,7 +111,7 @@ func (p *Producer) SendTo(ctx context.Context, queue int, m *Message) (Receipt, 
 	if queue < 0 {
 		return Receipt{}, fmt.Errorf("%w: queue %d", ErrInvalid, queue)
 	}
-	rs, err := p.sendUnit(ctx, []*Message{m}, queue)
+	rs, err := p.sendUnit(ctx, single(m, queue))
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -161,7 +161,7 @@ func (p *Producer) SendBatch(ctx context.Context, ms []*Message) ([]Receipt, err
 	var mu sync.Mutex
 	for _, b := range order {
 		wg.Go(func() {
-			rs, err := p.sendUnit(ctx, b.ms, b.queue)
+			rs, err := p.sendUnit(ctx, several(b.ms, b.queue))
 			for j, i := range b.at {
 				if err == nil {
 					out[i] = rs[j]
@@ -187,16 +187,9 @@ func (p *Producer) SendBatch(ctx context.Context, ms []*Message) ([]Receipt, err
 // another goroutine, one at a time, and should not block. An error means that
 // m was never accepted and done does not run.
 func (p *Producer) SendAsync(ctx context.Context, m *Message, done func(Receipt, error)) error {
-	_, err := p.start(ctx, []*Message{m}, -1, func(rs []Receipt, err error) {
-		p.callback(func() {
-			if err != nil {
-				done(Receipt{}, err)
-			} else {
-				done(rs[0], nil)
-			}
-		})
-	})
-	return err
+	u := single(m, -1)
+	u.done = done
+	return p.start(ctx, u)
 }
 
 // SendOneway hands m to a connection and asks for no answer: whether it is
@@ -206,8 +199,8 @@ func (p *Producer) SendOneway(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
-	u, err := p.encode([]*Message{m})
-	if err != nil {
+	u := single(m, -1)
+	if err := p.encode(u); err != nil {
 		return err
 	}
 	l, _, err := p.pick(r, m, -1)
@@ -271,108 +264,94 @@ func (p *Producer) Close(ctx context.Context) error {
 	return err
 }
 
-func (p *Producer) sendUnit(ctx context.Context, ms []*Message, queue int) ([]Receipt, error) {
-	type outcome struct {
-		rs  []Receipt
-		err error
-	}
-	ended := make(chan outcome, 1)
-	u, err := p.start(ctx, ms, queue, func(rs []Receipt, err error) { ended <- outcome{rs, err} })
-	if err != nil {
+func (p *Producer) sendUnit(ctx context.Context, u *unit) ([]Receipt, error) {
+	ended := endings.Get().(chan struct{})
+	u.ended = ended
+	if err := p.start(ctx, u); err != nil {
 		return nil, err
 	}
 	select {
-	case o := <-ended:
-		return o.rs, o.err
+	case <-ended:
+		endings.Put(ended)
+		return u.rs, u.err
 	case <-ctx.Done():
 	}
 	if u.cancel() {
 		p.buffer.give(len(u.msgs), u.size)
-		return nil, fmt.Errorf("send to %s: %w", ms[0].Topic, ctx.Err())
+		return nil, fmt.Errorf("send to %s: %w", u.topic, ctx.Err())
 	}
 	select {
-	case o := <-ended:
-		return o.rs, o.err
+	case <-ended:
+		return u.rs, u.err
 	default:
-		return nil, fmt.Errorf("send to %s: %w: %w", ms[0].Topic, ErrUncertain, ctx.Err())
+		return nil, fmt.Errorf("send to %s: %w: %w", u.topic, ErrUncertain, ctx.Err())
 	}
 }
 
-// start accepts ms, of one topic, as one request; queue -1 is any. finish runs
-// once, unless the unit is cancelled before it was taken, and does not block.
-func (p *Producer) start(ctx context.Context, ms []*Message, queue int, finish func([]Receipt, error)) (*unit, error) {
+// start accepts u. It ends once, unless it is cancelled before it was taken, or there is an error.
+func (p *Producer) start(ctx context.Context, u *unit) error {
+	if err := p.encode(u); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("send to %s: %w", ms[0].Topic, err)
+		return fmt.Errorf("send to %s: %w", u.topic, err)
 	}
-	u, err := p.encode(ms)
+	r, err := p.c.routes.forSending(ctx, u.topic)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := p.c.routes.forSending(ctx, ms[0].Topic)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.buffer.take(ctx, len(u.msgs), u.size); err != nil {
-		return nil, fmt.Errorf("send to %s: %w", ms[0].Topic, err)
-	}
-	tried := u // the latest of what stands for it
-	u.finish = func(rs []Receipt, err error) {
-		if misplaced(err) {
-			if next := p.again(tried, ms, queue); next != nil {
-				tried = next
-				return
-			}
-		}
-		finish(rs, err) // before there seems to be nothing on its way
-		p.buffer.give(len(u.msgs), u.size)
+	messages, size := len(u.msgs), u.size // what u is once it was added, others say
+	if err := p.buffer.take(ctx, messages, size); err != nil {
+		return fmt.Errorf("send to %s: %w", u.topic, err)
 	}
 	u.deadline = time.Now().Add(p.timeout)
-	l, free, err := p.pick(r, ms[0], queue)
+	l, free, err := p.pick(r, u.ms[0], u.queue)
 	if err == nil {
 		u.movable = free
 		err = l.add(u)
 	}
 	if err != nil {
-		p.buffer.give(len(u.msgs), u.size)
-		return nil, err
+		p.buffer.give(messages, size)
 	}
-	return u, nil
+	return err
 }
 
-// encode checks ms and makes them ready for the wire.
-func (p *Producer) encode(ms []*Message) (*unit, error) {
+// encode checks u's messages and makes them ready for the wire.
+func (p *Producer) encode(u *unit) error {
+	ms := u.ms
 	if len(ms) == 0 {
-		return nil, fmt.Errorf("%w: no messages", ErrInvalid)
+		return fmt.Errorf("%w: no messages", ErrInvalid)
 	}
 	if len(ms) > message.MaxBatch {
-		return nil, fmt.Errorf("%w: batch of %d messages above %d", ErrTooLarge, len(ms), message.MaxBatch)
+		return fmt.Errorf("%w: batch of %d messages above %d", ErrTooLarge, len(ms), message.MaxBatch)
 	}
-	u := &unit{topic: ms[0].Topic}
-	if u.msgs = u.one[:]; len(ms) > 1 {
+	u.p, u.topic = p, ms[0].Topic
+	if u.msgs = u.oneMessage[:]; len(ms) > 1 {
 		u.msgs = make([]outgoing, len(ms))
 	}
 	if err := invalid(message.CheckTopic(u.topic)); err != nil {
-		return nil, err
+		return err
 	}
 	squeeze := p.codec != NoCompression
 	total := 0
 	for i, m := range ms {
 		squeeze = squeeze && len(m.Body) >= p.codecMin
 		id := p.nextID()
-		props, err := m.properties(id)
+		props, err := m.properties(id[:])
 		if err != nil {
-			return nil, err
+			return err
 		}
+		own := props[len(props)-1-len(id) : len(props)-1] // the id is the last of them
 		if p.transactions != nil {
 			if props, err = p.halfProperties(props); err != nil {
-				return nil, err
+				return err
 			}
 			u.sysFlag = message.FlagPrepared
 		}
-		u.msgs[i] = outgoing{id: id, body: m.Body, props: props}
+		u.msgs[i] = outgoing{id: own, body: m.Body, props: props}
 		u.ordered = u.ordered || m.OrderKey != ""
 		if u.delayed = m.delayed(); u.delayed && len(ms) > 1 {
-			return nil, fmt.Errorf("%w: messages of a batch cannot be delayed", ErrInvalid)
+			return fmt.Errorf("%w: messages of a batch cannot be delayed", ErrInvalid)
 		}
 	}
 	if squeeze {
@@ -380,7 +359,7 @@ func (p *Producer) encode(ms []*Message) (*unit, error) {
 		for i := range u.msgs {
 			var err error
 			if u.msgs[i].body, err = p.c.codecs.compress(p.codec, u.msgs[i].body); err != nil {
-				return nil, fmt.Errorf("%w: compress: %w", ErrInvalid, err)
+				return fmt.Errorf("%w: compress: %w", ErrInvalid, err)
 			}
 		}
 	}
@@ -389,9 +368,9 @@ func (p *Producer) encode(ms []*Message) (*unit, error) {
 	}
 	u.size = int64(total)
 	if len(ms) == 1 && len(u.msgs[0].body) > MaxBody || len(ms) > 1 && total > MaxBody {
-		return nil, fmt.Errorf("%w: %d bytes to %s above %d", ErrTooLarge, total, u.topic, MaxBody)
+		return fmt.Errorf("%w: %d bytes to %s above %d", ErrTooLarge, total, u.topic, MaxBody)
 	}
-	return u, nil
+	return nil
 }
 
 // halfProperties adds to a message's what makes it a half.
@@ -403,40 +382,48 @@ func (p *Producer) halfProperties(props string) (string, error) {
 	return props, nil
 }
 
-func (p *Producer) nextID() string {
+// nextID is a unique id: 32 digits.
+func (p *Producer) nextID() (id [32]byte) {
 	var b [16]byte
 	copy(b[:], p.idPrefix[:])
 	binary.BigEndian.PutUint64(b[8:], p.idNext.Add(1))
-	return message.UpperHex(b[:])
+	message.PutUpperHex(id[:], b[:])
+	return id
 }
 
-// callback runs f after those before it.
-func (p *Producer) callback(f func()) {
+// callback runs u's done after those before it.
+func (p *Producer) callback(u *unit) {
 	p.callbackMu.Lock()
 	defer p.callbackMu.Unlock()
-	p.callbacks = append(p.callbacks, f)
+	p.callbacks = append(p.callbacks, u)
 	if p.called != nil {
 		return
 	}
 	p.called = make(chan struct{})
-	// A lane at work holds wg above zero.
-	p.wg.Go(func() {
-		for {
-			p.callbackMu.Lock()
-			fs := p.callbacks
-			p.callbacks = nil
-			if len(fs) == 0 {
-				close(p.called)
-				p.called = nil
-				p.callbackMu.Unlock()
-				return
-			}
+	p.wg.Go(p.callBack) // a lane at work holds wg above zero
+}
+
+func (p *Producer) callBack() {
+	var us []*unit
+	for {
+		p.callbackMu.Lock()
+		clear(us)
+		us, p.callbacks = p.callbacks, us[:0]
+		if len(us) == 0 {
+			close(p.called)
+			p.called = nil
 			p.callbackMu.Unlock()
-			for _, f := range fs {
-				f()
+			return
+		}
+		p.callbackMu.Unlock()
+		for _, u := range us {
+			if u.err != nil {
+				u.done(Receipt{}, u.err)
+			} else {
+				u.done(u.rs[0], nil)
 			}
 		}
-	})
+	}
 }
 
 // Waiting is how many messages were accepted and have no outcome yet.

@@ -100,23 +100,18 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 	}
 	got := p.c.requests.wait(id)
 	defer p.c.requests.leave(id)
-	type outcome struct {
-		rs  []Receipt
-		err error
-	}
-	sent := make(chan outcome, 1)
-	u, err := p.start(ctx, []*Message{&asks}, -1, func(rs []Receipt, err error) { sent <- outcome{rs, err} })
-	if err != nil {
+	u, sent := single(&asks, -1), make(chan struct{}, 1)
+	u.ended = sent
+	if err := p.start(ctx, u); err != nil {
 		return nil, err
 	}
-	var o outcome
 	for waits := sent; ; {
 		select {
 		case d := <-got:
 			return d, nil
-		case o = <-waits:
-			if o.err != nil && !errors.Is(o.err, ErrUncertain) {
-				return nil, o.err
+		case <-waits:
+			if u.err != nil && !errors.Is(u.err, ErrUncertain) {
+				return nil, u.err
 			}
 			waits = nil
 			continue
@@ -131,19 +126,19 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 		select {
 		case d := <-got:
 			return d, nil
-		case o = <-sent:
+		case <-sent:
 			waits = nil
 		default:
 		}
 		switch {
 		case waits != nil:
 			return nil, fmt.Errorf("request to %s: %w: %w: it may be stored: %w", m.Topic, ErrNoReply, ErrUncertain, ctx.Err())
-		case errors.Is(o.err, ErrUncertain):
-			return nil, fmt.Errorf("request to %s: %w: %w", m.Topic, ErrNoReply, o.err)
-		case o.err != nil:
-			return nil, o.err
+		case errors.Is(u.err, ErrUncertain):
+			return nil, fmt.Errorf("request to %s: %w: %w", m.Topic, ErrNoReply, u.err)
+		case u.err != nil:
+			return nil, u.err
 		}
-		r := o.rs[0]
+		r := u.rs[0]
 		return nil, fmt.Errorf("request to %s: %w: it is stored as %s, queue %d offset %d: %w", m.Topic, ErrNoReply, r.ID, r.Queue, r.Offset, ctx.Err())
 	}
 }
@@ -180,7 +175,7 @@ func (c *Client) Reply(ctx context.Context, request *Delivery, m *Message) error
 		reply.Properties[name] = request.Properties[name]
 	}
 	reply.Properties[message.PropType] = message.TypeReply
-	props, err := reply.properties(randomHex(16))
+	props, err := reply.properties([]byte(randomHex(16)))
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func (c *Client) NewTransactionProducer(group string, check Checker, opts ...Pro
 // receipt Undecided: a check will settle it. ErrDecided, with the verdict that holds in
 // the receipt: a check or an operator came first.
 func (t *TransactionProducer) Send(ctx context.Context, m *Message, local Local) (TransactionReceipt, error) {
-	rs, err := t.p.sendUnit(ctx, []*Message{m}, -1)
+	rs, err := t.p.sendUnit(ctx, single(m, -1))
 	if err != nil {
 		return TransactionReceipt{}, err
 	}

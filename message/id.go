@@ -86,10 +86,15 @@ func (u *UniqueKeys) Next() string {
 
 // UpperHex is b, of at most 32 bytes, as ids are written: two upper-case hex digits a byte.
 func UpperHex(b []byte) string {
-	const digits = "0123456789ABCDEF"
 	var out [64]byte
-	for i, c := range b {
-		out[2*i], out[2*i+1] = digits[c>>4], digits[c&15]
-	}
+	PutUpperHex(out[:], b)
 	return string(out[:2*len(b)])
+}
+
+// PutUpperHex writes b in upper-case hex into dst, which has room for 2*len(b) digits.
+func PutUpperHex(dst, b []byte) {
+	const digits = "0123456789ABCDEF"
+	for i, c := range b {
+		dst[2*i], dst[2*i+1] = digits[c>>4], digits[c&15]
+	}
 }

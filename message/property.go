@@ -44,7 +44,7 @@ func Separated(s string) bool {
 }
 
 // AppendProperty appends name 0x01 value 0x02 to a property string.
-func AppendProperty(dst []byte, name, value string) []byte {
+func AppendProperty[V string | []byte](dst []byte, name string, value V) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, nameEnd)
 	dst = append(dst, value...)

@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -84,8 +83,7 @@ func benchCommand(g *globals) *cobra.Command {
 	return c
 }
 
-// benchGC has the load, which keeps little and makes much garbage, collect seldom: at 1,024 in flight it
-// spent a fifth of its time on scanning its senders' stacks.
+// benchGC has the load, which keeps little and makes much garbage, collect seldom.
 const benchGC = 800
 
 // quantile of a sorted list, in ms.
@@ -133,41 +131,19 @@ func benchSend(ctx context.Context, g *globals, f benchFlags) error {
 	for i := range body {
 		body[i] = byte('a' + i%26)
 	}
-	var failed, unknown, begun atomic.Int64
-	lat := make([][]float64, f.inFlight)
-	begin := time.Now()
-	end := begin.Add(f.duration)
-	var next atomic.Int64
-	var wg sync.WaitGroup
+	l := &sendSlots{f: f, producers: producers, body: body, lat: make([][]float64, f.inFlight), begin: time.Now()}
+	l.end = l.begin.Add(f.duration)
 	for w := range f.inFlight {
-		p := producers[w%len(producers)]
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				at := time.Now()
-				if f.rate > 0 { // open loop: latency counts from when it was due
-					at = begin.Add(time.Duration(next.Add(1)-1) * time.Second / time.Duration(f.rate))
-					if wait := time.Until(at); wait > 0 {
-						time.Sleep(wait)
-					}
-				}
-				if at.After(end) || f.bounded && begun.Add(1) > int64(f.count) {
-					return
-				}
-				_, err := p.Send(ctx, &client.Message{Topic: f.topic, Body: body, Delay: f.delay})
-				switch {
-				case err == nil:
-					lat[w] = append(lat[w], float64(time.Since(at).Microseconds())/1000)
-				case errors.Is(err, client.ErrUncertain):
-					unknown.Add(1)
-				default:
-					failed.Add(1)
-				}
-			}
-		})
+		l.open.Add(1)
+		if f.rate > 0 {
+			go l.paced(ctx, w)
+		} else {
+			l.next(ctx, w)
+		}
 	}
-	wg.Wait()
-	r := m.end(slices.Concat(lat...), time.Since(begin), f.size)
-	r.Errors, r.Unknown = failed.Load(), unknown.Load()
+	l.open.Wait()
+	r := m.end(slices.Concat(l.lat...), time.Since(l.begin), f.size)
+	r.Errors, r.Unknown = l.failed.Load(), l.unknown.Load()
 	return r.print(g.output, fmt.Sprintf("%d in flight, %d bytes, acknowledged by a majority after fdatasync", f.inFlight, f.size))
 }
 

@@ -1,0 +1,115 @@
+package client
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// outgoing is a message ready for the wire.
+type outgoing struct {
+	id    string
+	body  []byte
+	props string
+}
+
+// unit is what one call sends: it is stored whole or not at all.
+type unit struct {
+	p        *Producer
+	topic    string
+	ms       []*Message // as the caller gave them
+	queue    int        // that the caller chose; -1: any
+	msgs     []outgoing
+	size     int64
+	sysFlag  int32
+	ordered  bool
+	delayed  bool // one message, that is to come at its time
+	movable  bool // may go to another queue while it is certainly not stored
+	deadline time.Time
+	tries    int
+	placed   int // how often rules put it elsewhere
+	state    atomic.Int32
+
+	done  func(Receipt, error) // for whom it ends; nil: for who waits for ended
+	ended chan struct{}        // room for one
+	rs    []Receipt            // with err, the outcome: written before ended or done is told
+	err   error
+
+	// Most are of one message.
+	oneGiven   [1]*Message
+	oneMessage [1]outgoing
+	oneReceipt [1]Receipt
+}
+
+// States of a unit: it waits in a lane, a lane has taken it, or its caller gave
+// it up while it waited.
+const (
+	unitWaiting int32 = iota
+	unitTaken
+	unitCancelled
+)
+
+// endings are what finished units were waited for by.
+var endings = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+
+// single is a unit of one message.
+func single(m *Message, queue int) *unit {
+	u := &unit{queue: queue, oneGiven: [1]*Message{m}}
+	u.ms = u.oneGiven[:]
+	return u
+}
+
+// several is a unit of messages of one topic.
+func several(ms []*Message, queue int) *unit { return &unit{ms: ms, queue: queue} }
+
+// cancel gives the unit up unless it was taken.
+func (u *unit) cancel() bool { return u.state.CompareAndSwap(unitWaiting, unitCancelled) }
+
+// receipts has room for the outcome.
+func (u *unit) receipts() []Receipt {
+	if len(u.msgs) == 1 {
+		return u.oneReceipt[:]
+	}
+	return make([]Receipt, len(u.msgs))
+}
+
+// end is called once by who took the unit, with its outcome, and does not block. A unit that
+// certainly is not stored, since rules put it elsewhere, goes there instead.
+func (u *unit) end(rs []Receipt, err error) {
+	if misplaced(err) && u.again() {
+		return
+	}
+	u.rs, u.err = rs, err
+	p, messages, size := u.p, len(u.msgs), u.size
+	if u.done != nil {
+		p.callback(u)
+	} else {
+		u.ended <- struct{}{}
+	}
+	p.buffer.give(messages, size) // now there may seem to be nothing on its way
+}
+
+// again sends u by the topic's present rules, in the background; false: it is too late, or too often.
+func (u *unit) again() bool {
+	if u.placed == maxPlaced || !time.Now().Before(u.deadline) {
+		return false
+	}
+	p := u.p
+	u.tries, u.placed = 1, u.placed+1
+	p.wg.Go(func() { // the lane at work holds wg above zero
+		_ = sleep(p.ctx, time.Duration(u.placed)*placePause)
+		r, err := p.c.routes.refresh(p.ctx, u.topic)
+		var l *lane
+		if err == nil {
+			l, u.movable, err = p.pick(r, u.ms[0], u.queue)
+		}
+		if err == nil {
+			u.state.Store(unitWaiting)
+			err = l.add(u)
+		}
+		if err != nil {
+			u.end(nil, err)
+		}
+	})
+	return true
+}
