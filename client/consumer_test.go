@@ -487,6 +487,17 @@ func TestReaderStartsByPosition(t *testing.T) {
 	require.Equal(t, 0, count(client.AtTime(time.Now().Add(time.Minute))))
 }
 
+// A node that has just started has heard of no broker; who asked it first asks again.
+func TestAClientAsksAgainForBrokersThatNobodyKnew(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.young = 1
+	c := f.dial()
+	require.NoError(t, c.Admin().CreateTopic(bg, client.TopicConfig{Name: "t"}))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.Zero(t, f.young)
+}
+
 func TestAdminRoundTrip(t *testing.T) {
 	f := newFake(t, 2, 3)
 	c := f.dial()

@@ -37,6 +37,7 @@ type fake struct {
 	requests []*remoting.Command // sends seen
 	grown    chan struct{}
 	leader   map[string]int // broker -> node; others say so
+	young    int            // so many questions for brokers are answered by nodes that have heard of none yet
 	fault    func(n *fakeNode, req *remoting.Command) fault
 }
 
@@ -290,6 +291,10 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 		return req.ReplyWith(nil, remoting.EncodeBody(d))
 	case remoting.GetBrokerClusterInfo:
 		info := remoting.ClusterInfo{BrokerAddrTable: map[string]remoting.BrokerData{}}
+		if f.young > 0 {
+			f.young--
+			return req.ReplyWith(nil, remoting.EncodeBody(info))
+		}
 		for s, name := range f.slots {
 			info.BrokerAddrTable[name] = remoting.BrokerData{BrokerName: name, Cluster: "c", BrokerAddrs: f.addrs(s)}
 		}
