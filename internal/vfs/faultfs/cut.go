@@ -168,6 +168,7 @@ func (c *cut) name(rel, twin string, inodes map[uint64]uint64) error {
 		return err
 	}
 	was, alive := inodes[t]
+	alive = alive && c.there[was] != "" // its process may have been killed amid the removal
 	now, err := inodeOf(filepath.Join(c.root, rel))
 	there := err == nil
 	if there && !(alive && now == was) && c.there[now] == "" {

@@ -200,6 +200,17 @@ func TestARemovalThatWasNotSyncedIsUndone(t *testing.T) {
 	require.NoFileExists(t, d.path("a"))
 }
 
+// The process is killed when the file is gone, and the layer does not know it yet.
+func TestAKillAmidARemovalIsARemovalThatWasNotSynced(t *testing.T) {
+	d := newDisk(t)
+	require.NoError(t, d.create("a", "there").Sync())
+	require.NoError(t, d.SyncDir(d.root))
+	require.NoError(t, os.Remove(d.path("a")))
+	d.open()
+	d.cut(0)
+	require.Equal(t, "there", d.bytes("a"))
+}
+
 func TestATornCutKeepsSectorsWhole(t *testing.T) {
 	d := newDisk(t)
 	const sectors = 200
