@@ -24,14 +24,16 @@ func TestDamageIsNotTakenForNothing(t *testing.T) {
 	want, err := message.ParseRecord(b.Records)
 	require.NoError(t, err)
 	_, pos := message.SplitPhysicalOffset(want.PhysicalOffset())
+	log := s.active().file
 	for i := range len(want) {
-		bytes := s.active().mapped.Bytes()
-		bytes[pos+int64(i)] ^= 0x41
-		_, err := s.Record(Position(pos))
+		_, err := log.WriteAt([]byte{want[i] ^ 0x41}, pos+int64(i))
+		require.NoError(t, err)
+		_, err = s.Record(Position(pos))
 		require.ErrorIs(t, err, ErrDamaged, "byte %d", i)
 		_, err = s.Read(q, 4, 1, 1, nil)
 		require.ErrorIs(t, err, ErrDamaged, "byte %d", i)
-		bytes[pos+int64(i)] ^= 0x41
+		_, err = log.WriteAt(want[i:i+1], pos+int64(i))
+		require.NoError(t, err)
 	}
 	got, err := s.Record(Position(pos))
 	require.NoError(t, err)

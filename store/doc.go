@@ -1,5 +1,5 @@
 // Package store keeps one partition's bytes: a commit log of applied Raft entries
-// in memory-mapped segments, a list of places per queue, and an index of keys.
+// in segments, a list of places per queue, and an index of keys.
 //
 // It promises that replicas which append the same entries hold the same bytes,
 // whatever happens to them in between; it sees no clock and no random number. It
@@ -88,7 +88,8 @@
 //
 // # Limits
 //
-// A store has one goroutine, another while runs of timers are merged, and one map, of its active segment: three quarters into
+// A store has one goroutine, another while runs of timers are merged, and one map, of its
+// active segment, which is written with pwrite and read through the map: three quarters into
 // it another, of the next, and until the background has been there another of each
 // sealed one. It keeps at most 16 files open besides; sealed segments are read with
 // pread. It starts with 64 KiB on disk and reserves more ahead of the appender, as

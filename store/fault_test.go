@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -133,6 +135,113 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	require.ErrorIs(t, s.Sync(s.Last()), eio)
 	require.ErrorIs(t, h.apply(s), eio)
 	require.Len(t, faults, 1)
+}
+
+// A write of the log that fails, with a part of it done or none, is final: the owner is
+// told once, every later call says so, and what was appended is still read. The checkpoint
+// before opens, whatever a power cut left, and the same entries give the same bytes.
+func TestFailedWriteOfTheLogIsFinal(t *testing.T) {
+	const kept, entries = 100, 200
+	h := newHistory(t, 4, entries)
+	before, want := openMem(t, vfs.NewMem(0), nil), openMem(t, vfs.NewMem(0), nil)
+	h.play(t, before, kept)
+	h.play(t, want, entries)
+	for _, c := range []struct {
+		err  error
+		part int64 // of the frame is written
+	}{{syscall.EIO, 0}, {syscall.EIO, 2}, {vfs.ErrNoSpace, 0}, {vfs.ErrNoSpace, 2}} {
+		disk := vfs.NewMem(1)
+		var faults []error
+		o := small(disk)
+		o.OnFault = func(err error) { faults = append(faults, err) }
+		s, err := Open("p", o, nil)
+		require.NoError(t, err)
+		h.play(t, s, kept)
+		var k saved
+		require.NoError(t, k.save(s))
+		h.play(t, s, kept+30)
+		for s.NeedsRoll(len(h[s.Last().Index].e.Data)) {
+			require.NoError(t, h.apply(s))
+		}
+		next, log := h[s.Last().Index], s.active().name
+		last, digest := s.Digest()
+		failing := true
+		disk.SetHook(func(op vfs.Op) error {
+			if op.Kind != vfs.OpWrite || filepath.Ext(op.Name) != ".log" || !failing {
+				return nil
+			}
+			failing = false
+			if c.part > 0 {
+				f, err := disk.Open(log)
+				require.NoError(t, err)
+				_, err = f.WriteAt(bytes.Repeat([]byte("torn"), int(op.Len/c.part/4)), op.Off)
+				require.NoError(t, errors.Join(err, f.Close()))
+			}
+			return c.err
+		})
+		_, final := s.Append(next.e, next.at, next.places)
+		require.ErrorContains(t, final, c.err.Error())
+		require.ErrorContains(t, final, log)
+		require.NotErrorIs(t, final, vfs.ErrNoSpace, "it is not to be tried again")
+		require.False(t, failing)
+		for name, call := range map[string]func() error{
+			"append":  func() error { _, err := s.Append(next.e, next.at, next.places); return err },
+			"reserve": func() error { return s.Reserve(10) },
+			"roll":    func() error { return s.Roll(same) },
+			"trim":    func() error { return s.Trim(s.Last().Position) },
+			"sync":    func() error { return s.Sync(s.Last()) },
+		} {
+			require.Equal(t, final, call(), name)
+		}
+		require.Equal(t, []error{final}, faults)
+		m, d := s.Digest()
+		require.Equal(t, last, m)
+		require.Equal(t, digest, d)
+		for i := s.First().Index + 1; i <= last.Index; i++ {
+			we, err := want.Entry(i)
+			require.NoError(t, err)
+			e, err := s.Entry(i)
+			require.NoError(t, err)
+			require.Equal(t, we, e)
+		}
+		_, err = s.Entry(last.Index + 1)
+		require.ErrorIs(t, err, ErrNotFound)
+		require.NoError(t, s.Close())
+		for seed, keep := range []float64{0, 0.5, 1} {
+			again := openMem(t, disk.CrashKeeping(uint64(seed), keep), k.state)
+			require.Equal(t, k.mark, again.Last())
+			requireSame(t, h, before, again)
+			h.play(t, again, entries)
+			requireSame(t, h, want, again)
+		}
+	}
+}
+
+// A roll that cannot write the next segment's head is not there, and may be tried again.
+func TestARollWithoutAHeadIsTriedAgain(t *testing.T) {
+	const entries = 200
+	h := newHistory(t, 4, entries)
+	want := openMem(t, vfs.NewMem(0), nil)
+	h.play(t, want, entries)
+	disk := vfs.NewMem(1)
+	s := openMem(t, disk, nil)
+	rolls := 0
+	for s.Last().Index < entries {
+		if s.NeedsRoll(len(h[s.Last().Index].e.Data)) {
+			rolls++
+			before := s.Segments()
+			in := disk.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpWrite}, Name: "*.log", Err: vfs.ErrNoSpace})
+			require.ErrorIs(t, h.apply(s), vfs.ErrNoSpace)
+			in.Release()
+			require.Equal(t, before, s.Segments())
+		}
+		require.NoError(t, h.apply(s))
+	}
+	require.Greater(t, rolls, 3)
+	var k saved
+	require.NoError(t, k.save(s))
+	requireSame(t, h, want, s)
+	requireSame(t, h, want, openMem(t, disk.CrashKeeping(1, 0), k.state))
 }
 
 // On a full disk an append is refused and nothing of it is seen; with room again

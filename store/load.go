@@ -189,7 +189,7 @@ func (s *Store) loadSegments(st state, first Position, starts []Position) error 
 		return err
 	}
 	var err error
-	if n := g.allocated.Load(); n > 0 { // a copy of the folder may have holes, which a store through the map could find no room for
+	if n := g.allocated.Load(); n > 0 { // a copy of the folder may have holes, which an append could find no room for
 		if err = g.file.Allocate(0, n); err != nil {
 			return fmt.Errorf("reserve room in %s: %w", g.name, err)
 		}

@@ -1,9 +1,6 @@
 package vfs
 
-import (
-	"math"
-	"slices"
-)
+import "slices"
 
 // CrashClone returns what a power cut would leave now: each unsynced sector,
 // size and change of a name kept or lost by an even chance. m goes on. The same
@@ -75,8 +72,7 @@ type Lost struct{ Sectors, SectorsKept, Names, NamesKept int }
 func (m *Mem) Lost() Lost { return m.lost }
 
 // Kill is what the end of a process leaves: everything, and what was not durable still
-// is not. Every operation on m from here on is refused, and what is stored through its
-// maps is not seen any more.
+// is not. Every operation on m from here on is refused; its maps stay as they are.
 func (m *Mem) Kill() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -95,7 +91,7 @@ func (m *Mem) Kill() *Mem {
 		c := &node{unlinked: n.unlinked}
 		copies[n] = c
 		if !n.isDir() {
-			c.content = n.kill(m.seed)
+			c.content = n.kill()
 			if !c.unlinked {
 				left.used += c.blocks.bytes()
 			}
@@ -129,8 +125,7 @@ func (m *Mem) Kill() *Mem {
 }
 
 // kill is c without its maps. Pages are shared: nobody writes to those of c again.
-func (c *content) kill(seed uint64) *content {
-	c.look(seed, 0, math.MaxInt64)
+func (c *content) kill() *content {
 	left := *c
 	left.memory, left.lender, left.maps = nil, nil, 0
 	left.now, left.disk = slices.Clone(c.now), slices.Clone(c.disk)
@@ -194,7 +189,7 @@ func (m *Mem) cloneLocked(seed uint64, keep float64) *Mem {
 			if n.isDir() {
 				to = clone(n)
 			} else {
-				to = &node{content: n.crash(m.seed, d)}
+				to = &node{content: n.crash(d)}
 				left.used += to.blocks.bytes()
 			}
 			copied.names[name], copied.disk[name] = to, to
@@ -206,8 +201,7 @@ func (m *Mem) cloneLocked(seed uint64, keep float64) *Mem {
 }
 
 // crash returns what a power cut leaves of c, all of it durable.
-func (c *content) crash(seed uint64, d dice) *content {
-	c.look(seed, 0, math.MaxInt64)
+func (c *content) crash(d dice) *content {
 	size := c.diskSize
 	roll := mix(d.seed, c.id)
 	if len(c.sizes) > 0 && d.keep(roll) {

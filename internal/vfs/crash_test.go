@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -97,55 +98,31 @@ func TestUnsyncedTruncateLosesNothingDurable(t *testing.T) {
 	}
 }
 
-func TestMapStoresAreUnsyncedUntilSync(t *testing.T) {
-	setup := func(t *testing.T) (*vfs.Mem, vfs.File, vfs.Mapping) {
-		d, f := newFile(t, 16384)
-		m := mapped(t, f, 1<<16)
-		for i := range 16384 {
-			m.Bytes()[i] = 's'
-		}
-		require.NotContains(t, string(content(t, d.CrashKeeping(1, 0), "dir/file")), "s")
-		require.NotContains(t, string(content(t, d.CrashKeeping(1, 1), "dir/file")), "\x00")
-		half := bytes.Count(content(t, d.CrashClone(1), "dir/file"), []byte("s"))
-		require.InDelta(t, 8192, half, 6000)
-		return d, f, m
-	}
+// What a map shows may still be lost, and a map that comes or goes syncs nothing.
+func TestWritesAreUnsyncedWhateverAMapShows(t *testing.T) {
 	for name, sync := range map[string]func(f vfs.File, m vfs.Mapping) error{
-		"mapping":   func(f vfs.File, m vfs.Mapping) error { return m.Sync(0, 16384) },
-		"file":      func(f vfs.File, m vfs.Mapping) error { return f.Sync() },
-		"file data": func(f vfs.File, m vfs.Mapping) error { return f.SyncData() },
+		"sync":      func(f vfs.File, m vfs.Mapping) error { return f.Sync() },
+		"sync data": func(f vfs.File, m vfs.Mapping) error { return f.SyncData() },
 		"unmapped":  func(f vfs.File, m vfs.Mapping) error { m.Unmap(); return f.SyncData() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, f, m := setup(t)
+			d, f := newFile(t, 16384)
+			m := mapped(t, f, 1<<16)
+			for at := 0; at < 16384; at += 1024 {
+				write(t, f, int64(at), strings.Repeat("s", 1024))
+			}
+			require.Equal(t, 16384, bytes.Count(m.Bytes(), []byte("s")))
+			require.NotContains(t, string(content(t, d.CrashKeeping(1, 0), "dir/file")), "s")
+			require.NotContains(t, string(content(t, d.CrashKeeping(1, 1), "dir/file")), "\x00")
+			half := bytes.Count(content(t, d.CrashClone(1), "dir/file"), []byte("s"))
+			require.InDelta(t, 8192, half, 6000)
+			require.NoError(t, f.Truncate(20480))
+			write(t, f, 16384, "grown")
+			require.Len(t, content(t, d.CrashKeeping(1, 0), "dir/file"), 16384)
 			require.NoError(t, sync(f, m))
-			require.NotContains(t, string(content(t, d.CrashKeeping(1, 0), "dir/file")), "\x00")
+			require.Equal(t, strings.Repeat("s", 16384)+"grown", string(content(t, d.CrashKeeping(1, 0), "dir/file")[:16389]))
 		})
 	}
-	t.Run("range of the mapping", func(t *testing.T) {
-		d, _, m := setup(t)
-		require.NoError(t, m.Sync(4096+1000, 100)) // sectors 1 and 2 of page 1
-		b := content(t, d.CrashKeeping(1, 0), "dir/file")
-		require.Equal(t, strings.Repeat("s", 2*vfs.SectorSize), string(b[4096+512:4096+3*512]))
-		require.Equal(t, 2*vfs.SectorSize, bytes.Count(b, []byte("s")))
-	})
-	t.Run("a mapping does not sync the size", func(t *testing.T) {
-		d, f, m := setup(t)
-		require.NoError(t, f.Allocate(16384, 4096))
-		copy(m.Bytes()[16384:], "grown")
-		require.NoError(t, m.Sync(0, 20480))
-		require.Len(t, content(t, d.CrashKeeping(1, 0), "dir/file"), 16384)
-		require.NoError(t, f.SyncData())
-		require.Equal(t, "grown", string(content(t, d.CrashKeeping(1, 0), "dir/file")[16384:16389]))
-	})
-}
-
-func TestStoresBeyondTheEndAreFound(t *testing.T) {
-	_, f := newFile(t, 4096)
-	m := mapped(t, f, 1<<16)
-	m.Bytes()[8192] = 1
-	require.ErrorIs(t, f.Allocate(0, 16384), vfs.ErrFault)
-	require.ErrorIs(t, m.Unmap(), vfs.ErrFault)
 }
 
 // Between two syncs an older version of a sector may be what is left.
@@ -252,14 +229,13 @@ func TestCrashRefusesWhatFollows(t *testing.T) {
 	m := mapped(t, f, 4096)
 	left := d.Crash(1)
 	<-d.Down()
-	m.Bytes()[0] = 'x' // nobody can refuse this
 	_, err := f.WriteAt([]byte("x"), 0)
 	require.ErrorIs(t, err, vfs.ErrPowerCut)
 	require.ErrorIs(t, f.Sync(), vfs.ErrPowerCut)
-	require.ErrorIs(t, m.Sync(0, 1), vfs.ErrPowerCut)
 	_, err = d.Open("dir/file")
 	require.ErrorIs(t, err, vfs.ErrPowerCut)
 	require.Zero(t, content(t, left, "dir/file")[0])
+	require.Zero(t, m.Bytes()[0], "whoever still reads")
 	require.NoError(t, m.Unmap())
 	require.NoError(t, f.Close())
 }
@@ -292,9 +268,10 @@ func dump(t testing.TB, d vfs.FS, dir string) string {
 	return s.String()
 }
 
-// The seed alone decides, whatever the order in which goroutines ran.
+// The seed alone decides, whatever the order in which goroutines ran, and whether
+// files are mapped.
 func TestSameSeedSameCrash(t *testing.T) {
-	build := func() *vfs.Mem {
+	build := func(maps bool) *vfs.Mem {
 		d := vfs.NewMem(5)
 		var wg sync.WaitGroup
 		for g := range 4 {
@@ -308,6 +285,11 @@ func TestSameSeedSameCrash(t *testing.T) {
 					if err != nil {
 						panic(err)
 					}
+					if maps {
+						if _, err := f.Map(1 << 15); err != nil {
+							panic(err)
+						}
+					}
 					for k := range 5 {
 						f.WriteAt(bytes.Repeat([]byte{byte('a' + k)}, 6000+700*k), int64(k*900))
 					}
@@ -317,7 +299,7 @@ func TestSameSeedSameCrash(t *testing.T) {
 		wg.Wait()
 		return d
 	}
-	a, b := build(), build()
+	a, b := build(false), build(true)
 	different := false
 	for seed := range uint64(5) {
 		require.Equal(t, dump(t, a.CrashClone(seed), ""), dump(t, b.CrashClone(seed), ""))
@@ -326,15 +308,14 @@ func TestSameSeedSameCrash(t *testing.T) {
 	require.True(t, different)
 }
 
-// Random use of one file against plain slices: after a crash every sector and
-// the size are one of those since the last sync that covered them.
+// Random use of one file against plain slices: its map is what was written, and after
+// a crash every sector is one of those since the last sync that covered it.
 func TestCrashesAgainstAModel(t *testing.T) {
 	const size = 5 * vfs.PageSize
 	for seed := range uint64(150) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		d, f := newFile(t, size)
-		m, err := f.Map(size + vfs.PageSize)
-		require.NoError(t, err)
+		m := mapped(t, f, []int64{size + vfs.PageSize, size / 2}[seed%2]) // more than the file, or the first half
 		now := make([]byte, size)
 		versions := make([][]string, size/vfs.SectorSize) // per sector, the durable one first
 		for s := range versions {
@@ -351,24 +332,28 @@ func TestCrashesAgainstAModel(t *testing.T) {
 			n := 1 + random.IntN(min(2000, size-off))
 			switch k := random.IntN(10); {
 			case k < 6:
+				if k == 0 { // whole pages
+					off &^= vfs.PageSize - 1
+					n = min(2*vfs.PageSize, size-off)
+				}
 				b := bytes.Repeat([]byte{byte(step + 1)}, n)
 				copy(now[off:], b)
-				if k < 3 {
-					write(t, f, int64(off), string(b))
-				} else {
-					copy(m.Bytes()[off:], b)
-				}
+				write(t, f, int64(off), string(b))
 				for s := off / vfs.SectorSize; s*vfs.SectorSize < off+n; s++ {
 					versions[s] = append(versions[s], sector(s))
 				}
 			case k == 6:
-				require.NoError(t, m.Sync(int64(off), int64(n)))
+				b := bytes.Repeat([]byte{byte(step + 1)}, n)
+				copy(now[off:], b)
+				require.NoError(t, f.WriteThrough(b, int64(off)))
 				forgetBefore(off, off+n)
 			case k == 7 && random.IntN(3) == 0:
 				require.NoError(t, f.SyncData())
 				forgetBefore(0, size)
 			case k == 8:
 				require.Equal(t, string(now[off:off+n]), read(t, f, int64(off), n))
+				inMap := min(size, len(m.Bytes()))
+				require.Equal(t, string(now[:inMap]), string(m.Bytes()[:inMap]))
 			default:
 				keep := []float64{0, 0.5, 1}[random.IntN(3)]
 				left := content(t, d.CrashKeeping(random.Uint64(), keep), "dir/file")
@@ -386,7 +371,6 @@ func TestCrashesAgainstAModel(t *testing.T) {
 				}
 			}
 		}
-		require.NoError(t, m.Unmap())
 	}
 }
 
@@ -408,21 +392,40 @@ func TestClonesAreApart(t *testing.T) {
 	require.Equal(t, "ooooo", string(content(t, d, "dir/file")[100:105]))
 }
 
-// One goroutine stores through the map, others sync, crash, read and write
-// elsewhere: the race detector has nothing to say.
-func TestCrashBesideUsersOfAMap(t *testing.T) {
-	d, f := newFile(t, 1<<16)
-	m := mapped(t, f, 1<<17)
+// One goroutine writes and says how far, others read that through the map, sync,
+// crash and grow the file: the race detector has nothing to say.
+func TestReadersOfAMapBesideWrites(t *testing.T) {
+	const size = 1 << 16
+	d, f := newFile(t, size)
+	m := mapped(t, f, 2*size)
+	var end atomic.Int64 // below which it is written
+	read := func(i int) error {
+		to := int(end.Load())
+		for at := max(0, to-300); at < to; at++ {
+			if got := m.Bytes()[at]; got != byte(at%251) {
+				return fmt.Errorf("%d at %d", got, at)
+			}
+		}
+		return nil
+	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, work := range []func(i int) error{
+		read,
+		read,
 		func(i int) error { return f.SyncData() },
-		func(i int) error { return m.Sync(int64(i%64)<<10, 1000) },
 		func(i int) error { d.CrashClone(uint64(i)); return nil },
-		func(i int) error { _, err := f.WriteAt([]byte("other"), 1<<15+int64(i%100)); return err },
-		func(i int) error { _, err := f.ReadAt(make([]byte, 100), 1<<14+1000); return err },
-		func(i int) error { return f.Allocate(1<<16, int64(1+i%100)<<8) },
-		func(i int) error { return m.Populate(0, 1<<16) },
+		func(i int) error { _, err := f.WriteAt([]byte("other"), size+int64(i%100)); return err },
+		func(i int) error { _, err := f.ReadAt(make([]byte, 100), 1000); return err },
+		func(i int) error { return f.Allocate(size, int64(1+i%100)<<8) },
+		func(i int) error { return f.Truncate(2*size + int64(i%2)) },
+		func(i int) error {
+			other, err := f.Map(size)
+			if err != nil {
+				return err
+			}
+			return other.Unmap()
+		},
 	} {
 		wg.Go(func() {
 			for i := 0; ; i++ {
@@ -438,8 +441,14 @@ func TestCrashBesideUsersOfAMap(t *testing.T) {
 			}
 		})
 	}
-	for i := range 20000 {
-		m.Bytes()[i%(1<<14)] = byte(i)
+	for at := 0; at < size; {
+		b := make([]byte, min(1+at%37, size-at))
+		for i := range b {
+			b[i] = byte((at + i) % 251)
+		}
+		write(t, f, int64(at), string(b))
+		at += len(b)
+		end.Store(int64(at))
 	}
 	close(done)
 	wg.Wait()
@@ -460,12 +469,12 @@ func BenchmarkCrashClone(b *testing.B) {
 	}
 }
 
-func BenchmarkMapSync(b *testing.B) {
-	d, f := newFile(b, 1<<20)
-	_ = d
-	m := mapped(b, f, 1<<24)
+func BenchmarkMappedWriteAndSync(b *testing.B) {
+	_, f := newFile(b, 1<<20)
+	mapped(b, f, 1<<24)
+	record := bytes.Repeat([]byte("r"), 1000)
 	for i := 0; b.Loop(); i++ {
-		m.Bytes()[i%(1<<20)]++
+		f.WriteAt(record, int64(i)*1000%(1<<20))
 		if err := f.SyncData(); err != nil {
 			b.Fatal(err)
 		}
@@ -487,4 +496,14 @@ func TestWrittenThroughSurvivesAndNothingElse(t *testing.T) {
 		lost = lost || got[0] == 0
 	}
 	require.True(t, lost)
+}
+
+// Of a range within a page the sectors are durable that it meets.
+func TestSectorsWrittenThroughAreDurableByThemselves(t *testing.T) {
+	d, f := newFile(t, 16384)
+	write(t, f, 0, strings.Repeat("s", 16384))
+	require.NoError(t, f.WriteThrough([]byte(strings.Repeat("t", 100)), 4096+1000)) // sectors 1 and 2 of page 1
+	b := content(t, d.CrashKeeping(1, 0), "dir/file")
+	require.Equal(t, strings.Repeat("s", 488)+strings.Repeat("t", 100)+strings.Repeat("s", 436), string(b[4096+512:4096+3*512]))
+	require.Equal(t, 2*vfs.SectorSize, len(b)-bytes.Count(b, []byte{0}))
 }

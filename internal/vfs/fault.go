@@ -24,8 +24,6 @@ const (
 	OpAllocate
 	OpSync
 	OpSyncData
-	OpMapSync
-	OpPopulate
 	OpWriteBack
 
 	// Those below change nothing and are not counted.
@@ -43,8 +41,8 @@ const (
 var opNames = [...]string{
 	OpCreate: "create", OpMkdirAll: "mkdir all", OpRename: "rename", OpRemove: "remove", OpRemoveAll: "remove all",
 	OpSyncDir: "sync dir", OpWrite: "write", OpTruncate: "truncate", OpAllocate: "allocate", OpSync: "sync",
-	OpSyncData: "sync data", OpMapSync: "sync map", OpPopulate: "populate", OpWriteBack: "write back", OpOpen: "open",
-	OpList: "list", OpSpace: "space", OpLock: "lock", OpRead: "read", OpSize: "size", OpMap: "map", OpDrop: "drop",
+	OpSyncData: "sync data", OpWriteBack: "write back", OpOpen: "open", OpList: "list", OpSpace: "space",
+	OpLock: "lock", OpRead: "read", OpSize: "size", OpMap: "map", OpDrop: "drop",
 }
 
 func (k OpKind) String() string { return opNames[k] }
@@ -52,7 +50,7 @@ func (k OpKind) String() string { return opNames[k] }
 func (k OpKind) counted() bool { return k <= OpWriteBack }
 
 // Syncs are the kinds that make bytes durable.
-var Syncs = []OpKind{OpSync, OpSyncData, OpMapSync}
+var Syncs = []OpKind{OpSync, OpSyncData}
 
 // Op is one operation on a Mem.
 type Op struct {
@@ -129,9 +127,9 @@ func (m *Mem) HangSync(nth int) *Injection {
 	return m.Inject(Fault{Ops: Syncs, Skip: nth - 1, Hang: true})
 }
 
-// FailRead fails reads of name, by ReadAt or Populate, that meet the range.
+// FailRead fails reads of name by ReadAt that meet the range.
 func (m *Mem) FailRead(name string, off, n int64) *Injection {
-	return m.Inject(Fault{Ops: []OpKind{OpRead, OpPopulate}, Name: path.Base(name), Off: off, Len: n})
+	return m.Inject(Fault{Ops: []OpKind{OpRead}, Name: path.Base(name), Off: off, Len: n})
 }
 
 // Struck is closed when the fault first strikes, before it hangs.
@@ -204,6 +202,6 @@ func (m *Mem) Damage(name string, off, n int64, change func(b []byte)) error {
 	f.read(b, off)
 	change(b)
 	f.write(m.seed, b, off)
-	f.sync(m.seed, off, n)
+	f.sync(off, n)
 	return nil
 }

@@ -6,9 +6,9 @@ import (
 	"runtime/debug"
 )
 
-// Guard runs f and turns a memory fault in it, such as SIGBUS from a map
-// whose disk failed or whose file is shorter, into an error that is ErrFault;
-// f has then ended at the faulting instruction, with its deferred calls run.
+// Guard runs f and turns a memory fault in it into an error that is ErrFault:
+// SIGBUS from a map whose disk failed or whose file is shorter, SIGSEGV from a
+// store to one. f has then ended at the faulting instruction, with its deferred calls run.
 // Other panics, a nil pointer among them, go on. Only the calling goroutine
 // is guarded. A system call given faulting memory returns EFAULT instead.
 func Guard(f func() error) (err error) {

@@ -22,14 +22,10 @@ var ErrPowerCut = errors.New("vfs: power cut")
 // each change of a name by itself. A file's content survives a cut only if the
 // names on the way to it do.
 //
-// Like the machine's memory, a map shows stores at once to File.ReadAt and
-// other maps, and takes no part in an operation's count. Syncs and power cuts
-// read the maps' memory while others may store to it, as a disk does; what is
-// stored meanwhile may be seen in part. All other races between users of one
-// map are theirs, and the race detector sees them.
-//
-// A store beyond the end of the file, where the real disk faults, is found
-// when the file grows there or is unmapped, and reported as ErrFault.
+// Reading through a map is no operation: it is not counted, and no fault, hook or
+// power cut meets it. Writes of the file change a map's memory in place, and the race
+// detector sees who reads the same bytes meanwhile; syncs and power cuts do not touch
+// it. Beyond the end of the file, where the real disk faults, a map reads as zeros.
 //
 // Names are cleaned and taken from the root: "a", "/a" and "./a" are one.
 type Mem struct {

@@ -71,7 +71,7 @@ func (b *blocks) clear(i int64) (freed int64) {
 type content struct {
 	id   uint64
 	size int64
-	now  pages // as seen, but for what was stored through a map since look
+	now  pages // as seen
 
 	diskSize int64
 	disk     pages
@@ -82,7 +82,7 @@ type content struct {
 
 	blocks blocks
 
-	memory []byte  // of the maps; in its range it is the truth, not now
+	memory []byte  // of the maps: a copy of now, with zeros behind the end; nil without maps
 	lender *lender // of memory
 	maps   int
 }
@@ -140,17 +140,10 @@ func (c *content) setSize(size int64) {
 }
 
 // resize is setSize that also makes bytes beyond the smaller of the sizes zero.
-func (c *content) resize(seed uint64, size int64) error {
-	if size > c.size {
-		if err := c.checkBeyond(size); err != nil {
-			return err
-		}
-	}
+func (c *content) resize(seed uint64, size int64) {
 	if size < c.size {
-		c.look(seed, size, c.size-size)
-		if c.memory != nil {
-			wipe(c.memory[min(size, int64(len(c.memory))):min(c.size, int64(len(c.memory)))])
-		}
+		mapped := int64(len(c.memory))
+		clear(c.memory[min(size, mapped):min(c.size, mapped)])
 		first := size / PageSize
 		if tail := size % PageSize; tail != 0 {
 			clear(c.own(seed, first)[tail:])
@@ -164,12 +157,10 @@ func (c *content) resize(seed uint64, size int64) error {
 		}
 	}
 	c.setSize(size)
-	return nil
 }
 
 // sync makes the bytes of the sectors that meet [off,off+n) durable.
-func (c *content) sync(seed uint64, off, n int64) {
-	c.look(seed, off, n)
+func (c *content) sync(off, n int64) {
 	for i, d := range c.dirty {
 		at := i * PageSize
 		if at+PageSize <= off || at >= off+n {
@@ -207,8 +198,7 @@ func (c *content) syncSize() {
 }
 
 // forget is what a failed sync does: it takes what is dirty for clean.
-func (c *content) forget(seed uint64, off, n int64) {
-	c.look(seed, off, n)
+func (c *content) forget(off, n int64) {
 	for i, d := range c.dirty {
 		if at := i * PageSize; at+PageSize > off && at < off+n {
 			version := *c.now.at(i)

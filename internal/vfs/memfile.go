@@ -71,12 +71,7 @@ func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
 // read fills b, which lies within the file.
 func (c *content) read(b []byte, off int64) {
 	for len(b) > 0 {
-		var n int
-		if off < int64(len(c.memory)) {
-			n = copy(b, c.memory[off:])
-		} else {
-			n = copy(b, c.now.at(off / PageSize)[off%PageSize:])
-		}
+		n := copy(b, c.now.at(off / PageSize)[off%PageSize:])
 		b, off = b[n:], off+int64(n)
 	}
 }
@@ -94,9 +89,7 @@ func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 	}
 	fits := f.m.reserveLocked(f.content, off, int64(len(b)))
 	if fits > 0 && off+fits > f.size {
-		if err := f.resize(f.m.seed, off+fits); err != nil {
-			return 0, pathError("write", f.name, err)
-		}
+		f.resize(f.m.seed, off+fits)
 	}
 	f.write(f.m.seed, b[:fits], off)
 	if fits < int64(len(b)) {
@@ -107,18 +100,16 @@ func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 
 // write stores b, which lies within the file.
 func (c *content) write(seed uint64, b []byte, off int64) {
+	if off < int64(len(c.memory)) {
+		copy(c.memory[off:], b)
+	}
 	for len(b) > 0 {
 		i, at := off/PageSize, off%PageSize
 		n := int(min(int64(len(b)), PageSize-at))
-		switch {
-		case off < int64(len(c.memory)):
-			n = min(n, len(c.memory)-int(off))
-			c.soil(seed, i, c.now.at(i))
-			copy(c.memory[off:], b[:n])
-		case n == PageSize:
+		if n == PageSize {
 			c.soil(seed, i, c.now.at(i))
 			c.now.set(i, pageOf(b[:n]))
-		default:
+		} else {
 			copy(c.own(seed, i)[at:], b[:n])
 		}
 		b, off = b[n:], off+int64(n)
@@ -128,8 +119,7 @@ func (c *content) write(seed uint64, b []byte, off int64) {
 // reserveLocked takes blocks for the range and returns how many of its bytes
 // have one, from its start.
 func (m *Mem) reserveLocked(c *content, off, n int64) int64 {
-	from, to := pageBounds(off, n, PageSize)
-	for at := from; at < to; at += PageSize {
+	for at := off &^ (PageSize - 1); at < off+n; at += PageSize {
 		if c.blocks.has(at / PageSize) {
 			continue
 		}
@@ -151,7 +141,8 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	defer f.m.mu.Unlock()
 	f.m.used -= f.blocks.clear((size + PageSize - 1) / PageSize)
-	return pathError("truncate", f.name, f.resize(f.m.seed, size))
+	f.resize(f.m.seed, size)
+	return nil
 }
 
 // Allocate reserves all or, as some file systems, a part before ErrNoSpace;
@@ -167,10 +158,10 @@ func (f *memFile) Allocate(off, n int64) error {
 	if f.m.reserveLocked(f.content, off, n) < n {
 		return pathError("allocate", f.name, ErrNoSpace)
 	}
-	if off+n <= f.size {
-		return nil
+	if off+n > f.size {
+		f.resize(f.m.seed, off+n)
 	}
-	return pathError("allocate", f.name, f.resize(f.m.seed, off+n))
+	return nil
 }
 
 func (f *memFile) Sync() error     { return f.fsync(OpSync, 0, math.MaxInt64) }
@@ -195,12 +186,12 @@ func (f *memFile) fsync(kind OpKind, off, n int64) error {
 	if err != nil {
 		f.m.mu.Lock()
 		defer f.m.mu.Unlock()
-		f.forget(f.m.seed, off, n)
+		f.forget(off, n)
 		f.forgetSize()
 		return pathError("sync", f.name, err)
 	}
 	defer f.m.mu.Unlock()
-	f.sync(f.m.seed, off, n)
+	f.sync(off, n)
 	f.syncSize()
 	return nil
 }
@@ -242,5 +233,5 @@ func (f *memFile) Map(size int64) (Mapping, error) {
 	}
 	f.maps++
 	f.handles++
-	return &memMapping{m: f.m, name: f.name, node: f.node, b: f.memory[:size:size], lender: f.lender}, nil
+	return &memMapping{m: f.m, node: f.node, b: f.memory[:size:size], lender: f.lender}, nil
 }

@@ -12,12 +12,9 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-var osPage = int64(os.Getpagesize())
 
 // OS is the machine's disk.
 type OS struct{}
@@ -184,7 +181,7 @@ func (f *osFile) Map(size int64) (Mapping, error) {
 	}
 	m := &osMapping{name: f.Name()}
 	err := control(f.f, "map", func(fd int) (err error) {
-		m.b, err = unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		m.b, err = unix.Mmap(fd, 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 		return err
 	})
 	if err != nil {
@@ -200,34 +197,6 @@ type osMapping struct {
 
 func (m *osMapping) Bytes() []byte { return m.b }
 
-func (m *osMapping) Sync(off, n int64) error {
-	b, err := m.pages("sync map of", off, n)
-	if err != nil || len(b) == 0 {
-		return err
-	}
-	if err := retry(func() error { return unix.Msync(b, unix.MS_SYNC) }); err != nil {
-		return spaceError(&fs.PathError{Op: "msync", Path: m.name, Err: err})
-	}
-	return nil
-}
-
-func (m *osMapping) Populate(off, n int64) error {
-	b, err := m.pages("populate map of", off, n)
-	if err != nil || len(b) == 0 {
-		return err
-	}
-	err = retry(func() error { return populate(b) })
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.EFAULT):
-		return fmt.Errorf("populate map of %s at %d+%d: %w", m.name, off, n, ErrFault)
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
-		return touch(b)
-	}
-	return spaceError(&fs.PathError{Op: "populate", Path: m.name, Err: err})
-}
-
 func (m *osMapping) Unmap() error {
 	if m.b == nil {
 		return nil
@@ -237,26 +206,6 @@ func (m *osMapping) Unmap() error {
 	}
 	m.b = nil
 	return nil
-}
-
-// pages returns the whole pages around the range.
-func (m *osMapping) pages(what string, off, n int64) ([]byte, error) {
-	if err := checkRange(what, m.name, off, n, int64(len(m.b))); err != nil || n == 0 {
-		return nil, err
-	}
-	from, to := pageBounds(off, n, osPage)
-	return m.b[from:min(to, int64(len(m.b)))], nil
-}
-
-// touch faults each page of b in for writing by adding nothing to a word of
-// it, which is safe beside other stores. b starts on a page boundary.
-func touch(b []byte) error {
-	return Guard(func() error {
-		for i := int64(0); i < int64(len(b)); i += osPage {
-			atomic.AddUint32((*uint32)(unsafe.Pointer(&b[i])), 0)
-		}
-		return nil
-	})
 }
 
 // control runs f with the descriptor, which a Close meanwhile cannot take

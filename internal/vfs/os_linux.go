@@ -17,6 +17,3 @@ func writeBack(fd int, off, n int64) error {
 }
 
 func drop(fd int, off, n int64) error { return unix.Fadvise(fd, off, n, unix.FADV_DONTNEED) }
-
-// populate needs Linux 5.14; EINVAL before.
-func populate(b []byte) error { return unix.Madvise(b, unix.MADV_POPULATE_WRITE) }

@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// PageSize is the unit in which Mem keeps a file and in which maps fault.
+// PageSize is the unit in which Mem keeps a file.
 const PageSize = 4096
 
 // SectorSize is the unit that a power cut keeps or loses whole.
@@ -28,8 +28,8 @@ var (
 	// ErrLocked says that somebody holds the lock. Nothing happened.
 	ErrLocked = errors.New("vfs: locked by another process")
 
-	// ErrFault says that memory behind a map could not be read or written: the
-	// disk failed, is full, or the place lies beyond the end of the file.
+	// ErrFault says that memory behind a map could not be read: the disk failed, or
+	// the place lies beyond the end of the file. Or that somebody stored to it.
 	ErrFault = errors.New("vfs: fault in mapped memory")
 )
 
@@ -97,8 +97,8 @@ type File interface {
 	Truncate(size int64) error
 
 	// Allocate reserves blocks for n bytes from off and grows the file to
-	// off+n if it is shorter; bytes already there are unchanged. Writes and
-	// stores into the range then do not meet ErrNoSpace.
+	// off+n if it is shorter; bytes already there are unchanged. Writes into
+	// the range then do not meet ErrNoSpace.
 	Allocate(off, n int64) error
 
 	// Sync makes the file's bytes, size and attributes durable (fsync). After
@@ -115,9 +115,9 @@ type File interface {
 	// the page cache. Errors are those of both.
 	WriteThrough(b []byte, off int64) error
 
-	// Map maps the bytes [0,size), shared and for reading and writing. size
-	// may exceed the file's: touching pages beyond its end faults (see Guard)
-	// until the file has grown there.
+	// Map maps the bytes [0,size), shared and for reading. size may exceed the
+	// file's: reading pages beyond its end faults (see Guard) until the file has
+	// grown there.
 	Map(size int64) (Mapping, error)
 
 	// WriteBack starts to write the dirty bytes of the range to the disk
@@ -141,22 +141,15 @@ func Aligned(n int) []byte {
 	return b[skip : skip+n : skip+n]
 }
 
-// Mapping is a file's bytes as memory. Sync and Populate may run beside each
-// other and beside loads and stores; Unmap beside nothing.
+// Mapping is a file's bytes as memory, for reading: what WriteAt, Truncate and
+// Allocate leave is seen at once. A store to it faults (see Guard) and changes nothing,
+// so that a stray one cannot damage the file; LMDB maps for reading for the same reason.
+// Mem lets it pass: readers of the map see it, the file does not have it.
 type Mapping interface {
 	// Bytes is the memory. It must not be touched after Unmap, and is nil then.
 	Bytes() []byte
 
-	// Sync makes stores and writes in the range durable (msync), if the file's
-	// size is: after growing it, File.SyncData once. Offsets need no alignment.
-	Sync(off, n int64) error
-
-	// Populate makes the pages of the range present for writing, so that
-	// touching them does not wait for the disk. ErrFault if it cannot, for
-	// example beyond the end of the file. The bytes do not change.
-	Populate(off, n int64) error
-
-	// Unmap ends the mapping. Stores not synced stay in the file, unsynced.
+	// Unmap ends the mapping. It must not run beside a reader.
 	Unmap() error
 }
 
@@ -247,9 +240,4 @@ func checkRange(what, name string, off, n, size int64) error {
 		return fmt.Errorf("%s %s: range %d+%d outside 0 to %d: %w", what, name, off, n, size, fs.ErrInvalid)
 	}
 	return nil
-}
-
-// pageBounds widens [off,off+n) to whole pages of the given size.
-func pageBounds(off, n, page int64) (from, to int64) {
-	return off &^ (page - 1), (off + n + page - 1) &^ (page - 1)
 }

@@ -125,7 +125,7 @@ func (d *disk) meet(mem *vfs.Mem, rules *faultfs.Rules, op vfs.Op) error {
 		kind = faultfs.OpRead
 	case vfs.OpWrite, vfs.OpTruncate, vfs.OpAllocate:
 		kind = faultfs.OpWrite
-	case vfs.OpSync, vfs.OpSyncData, vfs.OpMapSync, vfs.OpSyncDir:
+	case vfs.OpSync, vfs.OpSyncData, vfs.OpSyncDir:
 		kind = faultfs.OpSync
 	case vfs.OpCreate, vfs.OpMkdirAll, vfs.OpRename, vfs.OpRemove:
 		kind = faultfs.OpName

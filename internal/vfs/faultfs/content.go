@@ -28,7 +28,6 @@ type content struct {
 	mu      sync.Mutex
 	dirty   []span
 	unknown bool             // anything may differ from the twin
-	maps    int              // that are there
 	lost    map[int64]uint64 // pages that a failed sync lost, and their bytes' hash then
 }
 
@@ -51,20 +50,11 @@ func (c *content) wrote(from, to int64) {
 	c.dirty = append(c.dirty, span{from, to})
 }
 
-func (c *content) mapped(by int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.maps += by
-	if by < 0 {
-		c.unknown = true // its last stores
-	}
-}
-
 // take is what a sync is to copy.
 func (c *content) take() (spans []span, whole bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	spans, whole = c.dirty, c.unknown || c.maps > 0
+	spans, whole = c.dirty, c.unknown
 	c.dirty, c.unknown = nil, false
 	return spans, whole
 }
@@ -92,25 +82,9 @@ func (c *content) sync(file vfs.File) (err error) {
 		}
 	}
 	if whole {
-		return c.compare(file, t, 0, size)
+		return c.compare(file, t, size)
 	}
 	return nil
-}
-
-// syncMap makes a range durable whose bytes were changed by stores.
-func (c *content) syncMap(file vfs.File, off, n int64) (err error) {
-	c.syncing.Lock()
-	defer c.syncing.Unlock()
-	t, err := c.open()
-	if t == nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, t.Close()) }()
-	st, err := t.Stat()
-	if err != nil {
-		return err
-	}
-	return c.compare(file, t, off&^(vfs.PageSize-1), min(off+n, st.Size())) // the size is for a sync of the file
 }
 
 // open opens the twin; nil without an error: the file has no name any more, and nothing
@@ -155,9 +129,9 @@ func (c *content) copy(file vfs.File, t *os.File, from, to int64) error {
 	return nil
 }
 
-// compare copies the pages of a range that differ, but for those that are lost.
-func (c *content) compare(file vfs.File, t *os.File, from, to int64) error {
-	return c.differing(file, t, from, to, func(at int64, page []byte) error {
+// compare copies the pages that differ, but for those that are lost.
+func (c *content) compare(file vfs.File, t *os.File, size int64) error {
+	return c.differing(file, t, size, func(at int64, page []byte) error {
 		if c.isLost(at/vfs.PageSize, page) {
 			return nil
 		}
@@ -166,10 +140,10 @@ func (c *content) compare(file vfs.File, t *os.File, from, to int64) error {
 	})
 }
 
-func (c *content) differing(file vfs.File, t *os.File, from, to int64, each func(at int64, page []byte) error) error {
+func (c *content) differing(file vfs.File, t *os.File, size int64, each func(at int64, page []byte) error) error {
 	buf, old := make([]byte, 256<<10), make([]byte, 256<<10)
-	for from < to {
-		n := min(int64(len(buf)), to-from)
+	for from := int64(0); from < size; {
+		n := min(int64(len(buf)), size-from)
 		is, err := file.ReadAt(buf[:n], from)
 		if int64(is) < n && err != io.EOF {
 			return err
@@ -206,7 +180,7 @@ func (c *content) lose(file vfs.File) (err error) {
 	if err != nil {
 		return err
 	}
-	err = c.differing(file, t, 0, size, func(at int64, page []byte) error {
+	err = c.differing(file, t, size, func(at int64, page []byte) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.lost == nil {

@@ -1,48 +1,12 @@
 package faultfs
 
-import (
-	"io/fs"
-	"sync"
-
-	"raftmq/internal/vfs"
-)
+import "raftmq/internal/vfs"
 
 // layered is an open file.
 type layered struct {
 	vfs.File
 	f *FS
 	c *content
-
-	mu     sync.Mutex
-	users  int // maps, and the handle itself until it is closed
-	closed bool
-}
-
-func (f *FS) layer(file vfs.File, c *content) *layered {
-	return &layered{File: file, f: f, c: c, users: 1}
-}
-
-// Close keeps the machine's file open for the sake of maps, whose syncs read it.
-func (l *layered) Close() error {
-	l.mu.Lock()
-	again := l.closed
-	l.closed = true
-	l.mu.Unlock()
-	if again {
-		return fs.ErrClosed
-	}
-	return l.release()
-}
-
-func (l *layered) release() error {
-	l.mu.Lock()
-	l.users--
-	last := l.users == 0
-	l.mu.Unlock()
-	if !last {
-		return nil
-	}
-	return l.File.Close()
 }
 
 func (l *layered) ReadAt(b []byte, off int64) (int, error) {
@@ -109,43 +73,4 @@ func (l *layered) WriteThrough(b []byte, off int64) error {
 		return err
 	}
 	return l.SyncData()
-}
-
-func (l *layered) Map(size int64) (vfs.Mapping, error) {
-	m, err := l.File.Map(size)
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	l.users++
-	l.mu.Unlock()
-	l.c.mapped(1)
-	return &layeredMap{Mapping: m, l: l}, nil
-}
-
-// layeredMap is a map of a file.
-type layeredMap struct {
-	vfs.Mapping
-	l *layered
-}
-
-func (m *layeredMap) Sync(off, n int64) error {
-	if err := m.l.f.meet(OpSync, m.l.Name(), false); err != nil {
-		if lost := m.l.c.lose(m.l.File); lost != nil {
-			return lost
-		}
-		return err
-	}
-	return m.l.c.syncMap(m.l.File, off, n)
-}
-
-func (m *layeredMap) Unmap() error {
-	if m.Bytes() == nil {
-		return nil
-	}
-	if err := m.Mapping.Unmap(); err != nil {
-		return err
-	}
-	m.l.c.mapped(-1)
-	return m.l.release()
 }

@@ -106,7 +106,7 @@ func (f *FS) Create(name string) (vfs.File, error) {
 	}
 	c := &content{twin: f.twin, inode: inode}
 	f.files[inode] = c
-	return f.layer(file, c), nil
+	return &layered{file, f, c}, nil
 }
 
 func (f *FS) Open(name string) (vfs.File, error) {
@@ -120,7 +120,7 @@ func (f *FS) Open(name string) (vfs.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return f.layer(file, c), nil
+	return &layered{file, f, c}, nil
 }
 
 // contentOf is that of a file that is there. One without a twin counts as durable as it
