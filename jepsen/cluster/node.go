@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -55,6 +56,7 @@ type life struct {
 
 const (
 	readyWithin = 2 * time.Minute // also of a node that is copied whole, on a machine that has more to do
+	copyRate    = 8 << 20         // bytes of the largest node's a second that it may take longer, beside faults and load
 	stopWithin  = 30 * time.Second
 	seenWithin  = 5 * time.Second // a signal's effect
 )
@@ -355,12 +357,14 @@ func (n *Node) Stop() error {
 	}
 }
 
-// AwaitReady returns when the node says that it is ready, after at most two minutes.
+// AwaitReady returns when the node says that it is ready, after at most two minutes, and longer if the others have much that it may have to copy.
 func (n *Node) AwaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
-	defer cancel()
-	for {
-		b, err := n.get(ctx, "/readyz")
+	limit := time.NewTimer(readyWithin)
+	defer limit.Stop()
+	for longer := false; ; {
+		try, cancel := context.WithTimeout(ctx, seenWithin)
+		b, err := n.get(try, "/readyz")
+		cancel()
 		if err == nil {
 			return nil
 		}
@@ -369,10 +373,33 @@ func (n *Node) AwaitReady(ctx context.Context) error {
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
+		case <-limit.C:
+			if longer {
+				return fmt.Errorf("%s is not ready: %w %s", n.Name, err, b)
+			}
+			longer = true
+			limit.Reset(time.Duration(n.c.mostData()/copyRate) * time.Second)
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w %s", n.Name, err, b)
 		}
 	}
+}
+
+// mostData is how many bytes the node has that has most.
+func (c *Cluster) mostData() (most int64) {
+	for _, n := range c.Nodes {
+		var bytes int64
+		filepath.WalkDir(n.Data, func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				if st, err := d.Info(); err == nil {
+					bytes += st.Size()
+				}
+			}
+			return nil // files come and go meanwhile
+		})
+		most = max(most, bytes)
+	}
+	return most
 }
 
 // Replica is one of a node's replicas, as it says itself.

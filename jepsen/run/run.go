@@ -47,6 +47,8 @@ const (
 	partitions  = 3
 	nodes       = Nodes
 	enoughSends = 0.6              // of those planned; who waits through a fault sends nothing, so the load goes on until they were begun
+	longRun     = 10 * time.Minute // and more: its logs have longer segments, or a node that is copied makes tens of thousands of files
+	longSegment = "262144"
 	overtime    = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
 	probes      = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit  = 120 * time.Second
@@ -223,11 +225,14 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 	return p
 }
 
-// args are the servers' flags: a workload's stand in place of what all runs have.
+// args are the servers' flags: a workload's stand in place of what all runs have, and a long run's in place of both.
 func (r *run) args() []string {
 	out := append(slices.Clone(serverArgs), "--retention", max(leastRetention, 10*r.o.Limit).String())
 	for _, p := range r.parts {
 		out = append(out, p.Args...)
+	}
+	if r.o.Limit >= longRun {
+		out = append(out, "--segment-bytes", longSegment)
 	}
 	return out
 }
