@@ -84,7 +84,9 @@ func openPeerLives(disk vfs.FS, dir string, id identity, initial []string) (*pee
 }
 
 // judge lets a node in that comes as it is known here, or a member that comes for
-// the first time.
+// the first time, or one that comes as a later incarnation: it has that from who led the
+// catalogue when that had decided on it. Whoever has yet to hear of that may have to hear it from
+// that very node.
 func (p *peerLives) judge(peer raftlog.Peer, member bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,7 +97,7 @@ func (p *peerLives) judge(peer raftlog.Peer, member bool) error {
 	case met && known == life{peer.Folder, peer.Incarnation}:
 		return nil
 	case met && peer.Incarnation > known.Incarnation:
-		return fmt.Errorf("node %q: its incarnation %d is not known here yet", peer.Node, peer.Incarnation)
+		return p.setLocked(peer.Node, life{peer.Folder, peer.Incarnation})
 	case met && peer.Incarnation < known.Incarnation:
 		return fmt.Errorf("node %q: %s by incarnation %d's (%016x, and this is %016x)", peer.Node, replacedFolder, known.Incarnation, known.Folder, peer.Folder)
 	case met:
@@ -106,11 +108,12 @@ func (p *peerLives) judge(peer raftlog.Peer, member bool) error {
 	return p.setLocked(peer.Node, life{peer.Folder, peer.Incarnation})
 }
 
-// set notes a node's present life.
+// set notes a node's life, unless a later one is known: a catalogue that is read again after a start
+// tells what is long over.
 func (p *peerLives) set(node string, l life) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.nodes[node] == l {
+	if p.nodes[node] == l || p.nodes[node].Incarnation > l.Incarnation {
 		return nil
 	}
 	return p.setLocked(node, l)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -160,6 +161,35 @@ func TestAWipedNodeComesBack(t *testing.T) {
 	c.Run(2) // as the incarnation that it was given
 	c.Await(2)
 	l.kept()
+}
+
+// A node that has not heard that another was replaced can hear it from that one only, if that leads
+// the catalogue.
+func TestAReplacedNodeTellsOfItself(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.load(0).serves("before")
+	met := filepath.Join(c.dirs[1], "peers.json")
+	before, err := os.ReadFile(met)
+	require.NoError(t, err)
+	c.Stop(2)
+	c.wipe(2)
+	c.Run(2)
+	c.Await(2)
+	for c.ofCatalogue() != 2 { // which likely stands first, since it waits for the others
+		c.Stop(0)
+		c.Stop(1)
+		c.Run(1)
+		c.ofCatalogue()
+		c.Run(0)
+		c.Await(0)
+		c.Await(1)
+	}
+	c.Stop(1)
+	require.NoError(t, os.WriteFile(met, before, 0o640))
+	c.Run(1)
+	c.Await(1)
+	require.Equal(t, 2, c.ofCatalogue())
 }
 
 // A node is lost again while it is being replaced, and once more later: each life
