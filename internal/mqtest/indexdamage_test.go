@@ -19,7 +19,7 @@ func (s *sickbay) requireFound(i int) {
 	s.t.Helper()
 	var times []int64
 	for at := range s.sent {
-		reply := s.ask(s.ctx, i, remoting.QueryMessage, remoting.QueryMessageHeader{Topic: "t", Key: fmt.Sprint("k", at), MaxNum: 10, EndTimestamp: 1 << 60})
+		reply := s.answer(i, remoting.QueryMessage, remoting.QueryMessageHeader{Topic: "t", Key: fmt.Sprint("k", at), MaxNum: 10, EndTimestamp: 1 << 60})
 		require.Equal(s.t, remoting.OK, reply.Code, "k%d of %s: %s", at, s.names[i], reply.Remark)
 		rec, err := message.ParseRecord(reply.Body)
 		require.NoError(s.t, err)
@@ -32,12 +32,24 @@ func (s *sickbay) requireFound(i int) {
 		if at > 0 && ms == times[at-1] {
 			continue
 		}
-		reply := s.ask(s.ctx, i, remoting.SearchOffsetByTimestamp, remoting.SearchOffsetHeader{Topic: "t", Timestamp: ms})
+		reply := s.answer(i, remoting.SearchOffsetByTimestamp, remoting.SearchOffsetHeader{Topic: "t", Timestamp: ms})
 		require.Equal(s.t, remoting.OK, reply.Code, reply.Remark)
 		require.Equal(s.t, fmt.Sprint(at), reply.Ext["offset"], "at %d by %s", ms, s.names[i])
 	}
-	reply := s.ask(s.ctx, i, remoting.QueryMessage, remoting.QueryMessageHeader{Topic: "t", Key: "nobody's", MaxNum: 10, EndTimestamp: 1 << 60})
+	reply := s.answer(i, remoting.QueryMessage, remoting.QueryMessageHeader{Topic: "t", Key: "nobody's", MaxNum: 10, EndTimestamp: 1 << 60})
 	require.Equal(s.t, remoting.QueryNotFound, reply.Code, reply.Remark)
+}
+
+// answer is what node i answers once somebody leads.
+func (s *sickbay) answer(i int, code remoting.Code, h remoting.Header) *remoting.Command {
+	s.t.Helper()
+	for {
+		reply := s.ask(s.ctx, i, code, h)
+		if reply.Code != remoting.ServiceNotAvailable || s.ctx.Err() != nil {
+			return reply
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // awaitMetric waits until a metric of node i has come to at least so much.

@@ -49,7 +49,7 @@ func newSickbay(t *testing.T, change func(*broker.Config)) *sickbay {
 	cl := s.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}))
 	var err error
-	s.p, err = cl.NewProducer("p")
+	s.p, err = cl.NewProducer("p", client.WithSendTimeout(time.Minute))
 	require.NoError(t, err)
 	s.send(60)
 	s.awaitSame(ctx, "t")
