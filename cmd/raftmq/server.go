@@ -299,7 +299,6 @@ func serve(ctx context.Context, s settings) error {
 	}
 	defer end()
 	deps.Logger = log
-	keepGCRoom()
 	go keepSlack(ctx, log)
 	b, err := broker.Open(ctx, s.Config, deps)
 	if err != nil {
