@@ -4,15 +4,16 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
 )
 
 // The time that commands carry is the cluster's: the median of the clocks of the nodes
-// that are alive, of an even number the lower of the two. It is taken every half
-// second and goes on by the monotonic clock, so that a clock that jumps, this node's
-// own too, moves it no further than to the next sound one: no timer fires early, and
+// that are alive, of an even number that of the two which is nearer to what was taken before.
+// It is taken every half second and goes on by the monotonic clock, so that a clock that jumps, this
+// node's own too, moves it no further than to the next sound one: no timer fires early, and
 // none stalls. Without a majority what was taken before goes on.
 
 // kindClock asks a node for its clock. The answer: Unix ms, int64, big-endian.
@@ -130,8 +131,21 @@ func (b *Broker) takeTime() {
 	if len(all) <= b.clusterSize()/2 { // what was taken before goes on
 		return
 	}
-	slices.Sort(all)
-	b.clock.ms, b.clock.at, b.clock.sound = all[(len(all)-1)/2], at, true
+	before := int64(math.MinInt64) // the first time the lower of the two: better late than early
+	if b.clock.sound {
+		before = b.clock.ms + at.Sub(b.clock.at).Milliseconds()
+	}
+	b.clock.ms, b.clock.at, b.clock.sound = middle(all, before), at, true
+}
+
+// middle is the median of clocks, which it sorts; of an even number that of the two in the middle which is nearer to before.
+func middle(clocks []int64, before int64) int64 {
+	slices.Sort(clocks)
+	low, high := clocks[(len(clocks)-1)/2], clocks[len(clocks)/2]
+	if before > low && high-before < before-low {
+		return high
+	}
+	return low
 }
 
 // answerClock answers kindClock.
