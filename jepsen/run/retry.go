@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -446,7 +447,7 @@ func (r *run) listLetters(ctx context.Context, group string) {
 // behind is how many of a topic's queues have messages before their end that a group has
 // not committed, or were not heard of. It writes one question about all of them: what commits
 // the group's members made themselves is not known.
-func (w *wire) behind(ctx context.Context, group string, t Topic) (left int) {
+func (w *wire) behind(ctx context.Context, group string, t Topic) (left int, lag int64) {
 	op := history.Op{Process: "drain-" + w.r.nextProcess(), Type: history.Invoke, F: history.Committed, Group: group}
 	w.r.history.Add(op)
 	op.Type = history.OK
@@ -461,13 +462,17 @@ func (w *wire) behind(ctx context.Context, group string, t Topic) (left int) {
 		if typ != history.OK || ends != history.OK || max(off, 0) < end {
 			left++
 		}
+		if lag += max(0, end-max(off, 0)); typ != history.OK || ends != history.OK {
+			lag += 1 << 40 // nobody can say
+		}
 	}
 	w.r.history.Add(op)
-	return left
+	return left, lag
 }
 
 // drainRetries waits until nothing waits to come again and the groups are at the ends of
-// all their queues, for long enough.
+// all their queues, for long enough. After a long run that takes long: it waits as long as the
+// groups come nearer, but no longer than the run was to last.
 func (r *run) drainRetries(ctx context.Context) {
 	ops := make(map[string]*history.Op)
 	for _, g := range []string{retryGroup, againGroup} {
@@ -476,12 +481,21 @@ func (r *run) drainRetries(ctx context.Context) {
 	w := r.wire("jepsen-retry-drain")
 	defer w.close()
 	var since time.Time
+	nearest := int64(math.MaxInt64)
+	last := time.Now().Add(drainLimit + r.o.Limit)
 	for end := time.Now().Add(drainLimit); time.Now().Before(end); {
-		left := 0
+		left, behind := 0, int64(0)
 		for g := range ops {
 			again, _ := copiesOf(g)
 			for _, t := range []Topic{retryTopic, again} {
-				left += w.behind(ctx, g, t)
+				queues, lag := w.behind(ctx, g, t)
+				left, behind = left+queues, behind+lag
+			}
+		}
+		if behind < nearest {
+			nearest = behind
+			if end = time.Now().Add(drainLimit); end.After(last) {
+				end = last
 			}
 		}
 		if wait, err := r.clients[0].Admin().Timers(ctx, retryTopic.Name, 1); err != nil || len(wait) > 0 {
