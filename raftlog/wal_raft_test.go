@@ -44,7 +44,7 @@ func TestRaftOnTheWALLosesNothingCommitted(t *testing.T) {
 	c := newRaftCluster(t, groups, seed)
 	stop := c.load()
 	r := rand.New(rand.NewPCG(seed, 5))
-	for round := 0; round < 3 || c.suffixes.Load() == 0 && round < 10; round++ {
+	for round := 0; round < 3 || c.suffixes.Load() == 0 && round < 40; round++ {
 		c.progress(t, groups)
 		c.cutPower(t, r.IntN(3))
 
