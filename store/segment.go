@@ -104,7 +104,7 @@ func (g *segment) ahead(used, limit int64) {
 	if g.mapped == nil || from >= limit {
 		return
 	}
-	g.ensure(from + 1) //nolint:errcheck // the appender meets the error itself
+	_ = g.ensure(from + 1) // the appender meets the error itself
 }
 
 // writeBack has the kernel write what the appender left behind, a little at a

@@ -45,10 +45,14 @@ func (s *sickbay) answer(i int, code remoting.Code, h remoting.Header) *remoting
 	s.t.Helper()
 	for {
 		reply := s.ask(s.ctx, i, code, h)
-		if reply.Code != remoting.ServiceNotAvailable || s.ctx.Err() != nil {
+		if reply.Code != remoting.ServiceNotAvailable {
 			return reply
 		}
-		time.Sleep(10 * time.Millisecond)
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-s.ctx.Done():
+			return reply
+		}
 	}
 }
 
