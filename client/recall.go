@@ -10,12 +10,14 @@ import (
 	"raftmq/remoting"
 )
 
-// ErrTooLate: the message that was to be taken back is due, and has come or comes.
+// ErrTooLate: the message that was to be taken back is due, and has come or comes, unless an
+// earlier Recall took it back: that is not remembered beyond its time.
 var ErrTooLate = errors.New("client: too late")
 
 // Recall takes back a message that waits for its time, by its receipt's Recall. Nil:
 // it will not come. ErrTooLate: it is due. ErrInvalid: it is no such name, or nothing
-// waits under it. Asking again for the same is answered alike.
+// waits under it. Asking again for the same is answered alike before its time; after it the
+// answer is ErrTooLate.
 func (c *Client) Recall(ctx context.Context, handle string) error {
 	b, err := base64.URLEncoding.DecodeString(handle)
 	parts := strings.Split(string(b), " ")
