@@ -265,14 +265,13 @@ func (p *Producer) Close(ctx context.Context) error {
 }
 
 func (p *Producer) sendUnit(ctx context.Context, u *unit) ([]Receipt, error) {
-	ended := endings.Get().(chan struct{})
+	ended := make(chan struct{}, 1)
 	u.ended = ended
 	if err := p.start(ctx, u); err != nil {
 		return nil, err
 	}
 	select {
 	case <-ended:
-		endings.Put(ended)
 		return u.rs, u.err
 	case <-ctx.Done():
 	}

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -48,9 +47,6 @@ const (
 	unitTaken
 	unitCancelled
 )
-
-// endings are what finished units were waited for by.
-var endings = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
 // single is a unit of one message.
 func single(m *Message, queue int) *unit {
