@@ -154,8 +154,9 @@ func (b *Broker) relayCheck(ctx context.Context, r *request) *remoting.Command {
 	}
 	group := r.Ext[extGroup]
 	here := b.clients.askersHere()[group]
+	turn := int(b.tx.relayed.Add(1)) // another each time, as check does
 	for i := range here {
-		if b.ask(ctx, here[(int(h.CommitLogOffset>>3)+i)%len(here)], group, h, r.Body) {
+		if b.ask(ctx, here[(turn+i)%len(here)], group, h, r.Body) {
 			return r.ReplyWith(nil, nil)
 		}
 	}

@@ -86,7 +86,7 @@ func (t *transactions) close() {
 // txCounts are what this node did, since its start.
 type txCounts struct {
 	halves, commits, rollbacks, conflicts, refused atomic.Uint64
-	checks, unasked                                atomic.Uint64
+	checks, unasked, relayed                       atomic.Uint64
 }
 
 // Clients of ours and stock ones name a half by two numbers that they send back:

@@ -10,10 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"raftmq/remoting"
@@ -39,7 +37,7 @@ type Client struct {
 	conns    conns
 	routes   routes
 	requests requests
-	beat     chan struct{} // one token: send heartbeats soon
+	presence presence
 
 	mu        sync.Mutex
 	closed    bool
@@ -74,7 +72,7 @@ func WithDialer(dial func(ctx context.Context, network, addr string) (net.Conn, 
 // Dial returns a client once a node has answered. The error names each
 // endpoint and why it did not.
 func Dial(ctx context.Context, opts ...Option) (*Client, error) {
-	c := &Client{endpoints: []string{DefaultEndpoint}, dialTimeout: time.Second, beat: make(chan struct{}, 1),
+	c := &Client{endpoints: []string{DefaultEndpoint}, dialTimeout: time.Second, presence: newPresence(),
 		producers: make(map[*Producer]struct{}), consumers: make(map[*Consumer]struct{})}
 	for _, o := range opts {
 		o(c)
@@ -130,65 +128,6 @@ func (c *Client) Close(ctx context.Context) error {
 	c.cancel()
 	c.wg.Wait()
 	return errors.Join(errs...)
-}
-
-// heartbeats tells the nodes who we are: at once after a change, else every
-// 30 s.
-func (c *Client) heartbeats() {
-	for {
-		select {
-		case <-c.ctx.Done():
-			return
-		case <-c.beat:
-		case <-time.After(30 * time.Second):
-		}
-		c.heartbeat(c.ctx)
-	}
-}
-
-// heartbeat tells the first node of every broker name. ok: at least one took it.
-func (c *Client) heartbeat(ctx context.Context) (ok bool) {
-	data := remoting.HeartbeatData{ClientID: c.id}
-	c.mu.Lock()
-	for p := range c.producers {
-		data.ProducerDataSet = append(data.ProducerDataSet, remoting.ProducerData{GroupName: p.group})
-	}
-	for s := range c.consumers {
-		data.ConsumerDataSet = append(data.ConsumerDataSet, s.describe())
-	}
-	c.mu.Unlock()
-	if len(data.ProducerDataSet)+len(data.ConsumerDataSet) == 0 {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	body := remoting.EncodeBody(data)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	for _, addr := range c.routes.firstAddresses() {
-		wg.Go(func() {
-			req := remoting.NewRequest(remoting.Heartbeat, nil)
-			req.Body = body
-			req.SetExt("rmq", "1")
-			r, err := c.conns.call(ctx, addr, req)
-			if err != nil || r.Code != remoting.OK {
-				c.log.Debug("heartbeat not taken", "addr", addr, "error", err)
-				return
-			}
-			mu.Lock()
-			ok = true
-			mu.Unlock()
-		})
-	}
-	wg.Wait()
-	return ok
-}
-
-func (c *Client) beatSoon() {
-	select {
-	case c.beat <- struct{}{}:
-	default:
-	}
 }
 
 // inbound answers what nodes ask over our connections.
@@ -257,35 +196,4 @@ func randomHex(bytes int) string {
 	b := make([]byte, bytes)
 	rand.Read(b)
 	return hex.EncodeToString(b)
-}
-
-// unregister tells the nodes that a group has left this client. Those that are alive would
-// find out from the connections' end; for one that has just died another must know, so one is
-// told in any case, if there is one.
-func (c *Client) unregister(h remoting.UnregisterHeader) {
-	tell := func(addr string) bool {
-		ctx, cancel := context.WithTimeout(c.ctx, time.Second)
-		defer cancel()
-		r, err := c.conns.call(ctx, addr, remoting.NewRequest(remoting.UnregisterClient, h))
-		return err == nil && r.Code == remoting.OK
-	}
-	first := c.routes.firstAddresses()
-	var told atomic.Bool
-	var wg sync.WaitGroup
-	for _, addr := range first {
-		wg.Go(func() {
-			if tell(addr) {
-				told.Store(true)
-			}
-		})
-	}
-	wg.Wait()
-	for _, addr := range c.routes.addresses("") {
-		if told.Load() || c.isClosed() {
-			return
-		}
-		if !slices.Contains(first, addr) {
-			told.Store(tell(addr))
-		}
-	}
 }

@@ -81,6 +81,22 @@ func (s *conns) get(ctx context.Context, addr string) (*connection, error) {
 	}
 }
 
+// connected reports whether there is a connection to addr.
+func (s *conns) connected(addr string) bool {
+	s.mu.Lock()
+	e := s.open[addr]
+	s.mu.Unlock()
+	if e == nil {
+		return false
+	}
+	select {
+	case <-e.ready:
+		return !e.ended()
+	default:
+		return false
+	}
+}
+
 func (e *connection) ended() bool {
 	select {
 	case <-e.ready:

@@ -36,6 +36,8 @@ type fake struct {
 	dedup    map[string]*fakeProducer
 	requests []*remoting.Command // sends seen
 	grown    chan struct{}
+	later    chan struct{}
+	named    map[*remoting.ServerConn][]string // producer groups by connection
 	leader   map[string]int // broker -> node; others say so
 	young    int            // so many questions for brokers are answered by nodes that have heard of none yet
 	fault    func(n *fakeNode, req *remoting.Command) fault
@@ -48,6 +50,7 @@ const (
 	cutBefore         // the connection ends, nothing was done
 	cutAfter          // it was done, the connection ends before the reply
 	silent            // it was done, no reply comes
+	late              // it is done when f.later is closed
 	unavailable       // ServiceNotAvailable
 	busy
 	unknown // OutcomeUnknown, not done
@@ -81,7 +84,7 @@ type fakeNode struct {
 func newFake(t testing.TB, nodes, slots int) *fake {
 	f := &fake{t: t, topics: make(map[string]*fakeTopic), queues: make(map[fakeQueue]*fakeLog), offsets: make(map[string]int64),
 		resets: make(map[string]int64), members: make(map[string]map[string]*remoting.ServerConn), groups: make(map[string]remoting.SubscriptionGroupConfig),
-		dedup: make(map[string]*fakeProducer), grown: make(chan struct{})}
+		dedup: make(map[string]*fakeProducer), grown: make(chan struct{}), later: make(chan struct{}), named: make(map[*remoting.ServerConn][]string)}
 	for s := range slots {
 		f.slots = append(f.slots, fmt.Sprintf("raftmq-%d", s))
 	}
@@ -123,6 +126,7 @@ func (n *fakeNode) kill() {
 func (n *fakeNode) closed(c *remoting.ServerConn) {
 	n.f.mu.Lock()
 	defer n.f.mu.Unlock()
+	delete(n.f.named, c)
 	for g, m := range n.f.members {
 		for id, conn := range m {
 			if conn == c {
@@ -231,6 +235,8 @@ func (n *fakeNode) serve(ctx context.Context, c *remoting.ServerConn, req *remot
 	case cutBefore:
 		c.Close()
 		return nil
+	case late:
+		<-f.later
 	case unavailable:
 		return req.Reply(remoting.ServiceNotAvailable, "no leader")
 	case busy:
@@ -423,6 +429,10 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 		if err := remoting.DecodeBody(req.Body, &h); err != nil {
 			return req.Reply(remoting.InvalidParameter, err.Error())
 		}
+		f.named[c] = nil
+		for _, g := range h.ProducerDataSet {
+			f.named[c] = append(f.named[c], g.GroupName)
+		}
 		for _, g := range h.ConsumerDataSet {
 			if f.members[g.GroupName] == nil {
 				f.members[g.GroupName] = make(map[string]*remoting.ServerConn)
@@ -435,6 +445,7 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 		}
 		return req.Reply(remoting.OK, "")
 	case remoting.UnregisterClient:
+		f.named[c] = slices.DeleteFunc(f.named[c], func(g string) bool { return g == req.Ext["producerGroup"] })
 		if g := req.Ext["consumerGroup"]; g != "" {
 			if _, ok := f.members[g][req.Ext["clientID"]]; ok {
 				delete(f.members[g], req.Ext["clientID"])
