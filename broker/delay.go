@@ -164,16 +164,15 @@ func (b *Broker) recallMessage(ctx context.Context, r *request) *remoting.Comman
 		return refusal
 	}
 	return b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
-		done, err := p.takeBack(ctx, b, h.key)
-		switch {
-		case errors.Is(err, store.ErrNotFound) && p.decided(h.key):
-			return r.refuse(remoting.SystemError, "recall failed, the message is due or has come"), nil
-		case errors.Is(err, store.ErrNotFound):
-			return r.refuse(remoting.QueryNotFound, "recall failed, no such message waits"), nil
+		switch what, err := p.takeBack(ctx, b, h.key); {
 		case err != nil:
 			return nil, err
-		case !done:
+		case what == nothingWaits:
+			return r.refuse(remoting.QueryNotFound, "recall failed, no such message waits"), nil
+		case what == tooLate:
 			return r.refuse(remoting.SystemError, "recall failed, the message is due or has come"), nil
+		case what == forgotten:
+			return r.refuse(remoting.SystemError, "recall failed, the time of the message is over, and the log no longer tells whether it was taken back before"), nil
 		}
 		reply := r.ReplyWith(nil, nil)
 		reply.SetExt("msgId", h.unique)
@@ -181,28 +180,59 @@ func (b *Broker) recallMessage(ctx context.Context, r *request) *remoting.Comman
 	})
 }
 
-// takeBack recalls what waits under a key; store.ErrNotFound: nothing does. False: it
-// is due, and comes or has come.
-func (p *partition) takeBack(ctx context.Context, b *Broker, k store.TimerKey) (bool, error) {
+// recalled is what became of a message that was to be taken back.
+type recalled int
+
+const (
+	takenBack    recalled = iota // now or before: it does not come
+	nothingWaits                 // and its time is still to come
+	tooLate                      // it comes, or has come
+	forgotten                    // its time is over, and what says whether it was taken back is trimmed
+)
+
+// takeBack recalls what waits under a key.
+func (p *partition) takeBack(ctx context.Context, b *Broker, k store.TimerKey) (recalled, error) {
 	p.timers.keeping.Lock()
 	defer p.timers.keeping.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, forwardWait)
 	defer cancel()
 	if err := p.replica.ReadIndex(ctx); err != nil {
-		return false, errNotHere
+		return 0, errNotHere
 	}
-	if t, err := p.store().TimerOf(k); err != nil || t.Size == 0 { // taken back before
-		return err == nil, err
+	switch t, err := p.store().TimerOf(k); {
+	case errors.Is(err, store.ErrNotFound):
+		if _, now := p.machine.Timers(); k.DueMs > now {
+			return nothingWaits, nil
+		}
+		return p.afterItsTime(k)
+	case err != nil:
+		return 0, err
+	case t.Size == 0:
+		return takenBack, nil
 	}
 	v, err := p.propose(ctx, fsm.EncodeRecall(nil, b.atMs(), []store.TimerKey{k}))
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return v.(fsm.RecallResult).Items[0], nil
+	if v.(fsm.RecallResult).Items[0] {
+		return takenBack, nil
+	}
+	return p.afterItsTime(k) // one before, whose outcome nobody knew, may have come in between
 }
 
-// decided reports whether the time of a key has come.
-func (p *partition) decided(k store.TimerKey) bool {
-	_, now := p.machine.Timers()
-	return k.DueMs <= now
+// afterItsTime says what became of a key whose time is over, from what is applied here.
+func (p *partition) afterItsTime(k store.TimerKey) (recalled, error) {
+	at := k.ID
+	switch t, err := p.store().TimerOf(k); {
+	case err == nil && t.Size == 0:
+		return takenBack, nil
+	case err == nil:
+		at = t.At
+	case !errors.Is(err, store.ErrNotFound):
+		return 0, err
+	}
+	if at > p.store().First().Position {
+		return tooLate, nil // what would have taken it back lies behind it
+	}
+	return forgotten, nil
 }

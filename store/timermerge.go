@@ -140,8 +140,9 @@ func (s *Store) mergeTimersSoon() {
 }
 
 // mergeRuns replaces the runs that are due by one. What is passed, or lies in what is
-// trimmed, is left out. That something was taken back is kept until it is passed: a
-// power cut may bring any of the old runs back.
+// trimmed, is left out. That something was taken back is kept until both is true: a
+// power cut may bring any of the old runs back, and who asks again is answered alike as
+// long as the log knows (see TimerOf).
 func (s *Store) mergeRuns() error {
 	s.mu.RLock()
 	olds, life := mergeDue(s.timers.runs), s.timers.life
@@ -149,7 +150,7 @@ func (s *Store) mergeRuns() error {
 	s.mu.RUnlock()
 	var sources []timerSource
 	for _, r := range olds {
-		c, err := r.seek(s.files, passed)
+		c, err := r.seek(s.files, TimerKey{})
 		if err != nil {
 			return err
 		}
@@ -161,7 +162,8 @@ func (s *Store) mergeRuns() error {
 			if n++; n%timerFlush == 0 && s.stopping() {
 				return false, errGone
 			}
-			if t.At < first && t.Size > 0 {
+			trimmed, over := t.At < first, t.Compare(passed) <= 0
+			if trimmed && over || (trimmed || over) && t.Size > 0 {
 				return true, nil
 			}
 			return true, put(t)

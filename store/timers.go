@@ -157,7 +157,9 @@ func (s *Store) TimerAdded(dueMs int64) {
 }
 
 // TimerOf returns what is indexed under a key, with Size 0 if it was taken back;
-// ErrNotFound if nothing is.
+// ErrNotFound if nothing is. All that is retained of the log counts, also after the time
+// of the key: what lay behind First when TimerOf had returned, and is not found or not
+// taken back, was not taken back before.
 func (s *Store) TimerOf(k TimerKey) (t Timer, err error) {
 	err = s.timersOf(TimerKey{k.DueMs, k.ID - 1}, k.DueMs, func(x Timer) bool {
 		t = x

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -21,6 +22,7 @@ type timerModel struct {
 	rnd   *rand.Rand
 	log   []timerEntryOf
 	waits map[TimerKey]bool
+	taken map[TimerKey]bool // back
 }
 
 type timerEntryOf struct {
@@ -46,6 +48,7 @@ func (m *timerModel) next(s *Store, n int) {
 			ops = append(ops, TimerOp{DueMs: k.DueMs, ID: k.ID, Start: at})
 			e.Data = append(e.Data, 0) // no two ops at one place
 			delete(m.waits, k)
+			m.taken[k] = true
 		default:
 			x := message.Message{Topic: "t", Body: make([]byte, m.rnd.IntN(100))}
 			var err error
@@ -108,7 +111,7 @@ func (m *timerModel) check(s *Store) {
 func TestTimersSurvivePowerCutsAndMerges(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	m := &timerModel{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), waits: make(map[TimerKey]bool)}
+	m := &timerModel{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), waits: make(map[TimerKey]bool), taken: make(map[TimerKey]bool)}
 	disk := vfs.NewMem(seed)
 	o := Options{FS: disk, SegmentBytes: minSegment, Number: 3}
 	s, err := Open("p", o, nil)
@@ -143,11 +146,12 @@ func TestTimersSurvivePowerCutsAndMerges(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// Many runs become few, and what is passed goes.
+// Many runs become few, and what is passed goes; that something was taken back is known
+// as long as the log that says so is there.
 func TestTimersAreMerged(t *testing.T) {
-	m := &timerModel{t: t, rnd: rand.New(rand.NewPCG(1, 1)), waits: make(map[TimerKey]bool)}
+	m := &timerModel{t: t, rnd: rand.New(rand.NewPCG(1, 1)), waits: make(map[TimerKey]bool), taken: make(map[TimerKey]bool)}
 	disk := vfs.NewMem(1)
-	s, err := Open("p", Options{FS: disk}, nil)
+	s, err := Open("p", Options{FS: disk, SegmentBytes: minSegment}, nil)
 	require.NoError(t, err)
 	for range 3 * timerFan {
 		m.next(s, 50)
@@ -164,23 +168,37 @@ func TestTimersAreMerged(t *testing.T) {
 		return len(s.timers.runs) < timerFan && !s.timers.merging
 	}, 1e10, 1e6)
 	m.check(s)
-	s.ForgetTimers(TimerKey{DueMs: 900})
-	for range 3 * timerFan {
-		m.next(s, 1)
-		m.appendTo(s)
-		_, mark := s.Checkpoint()
-		require.NoError(t, s.Sync(mark))
+	merge := func(most int) {
+		for range 3 * timerFan {
+			m.next(s, 1)
+			m.appendTo(s)
+			_, mark := s.Checkpoint()
+			require.NoError(t, s.Sync(mark))
+		}
+		require.Eventually(t, func() bool {
+			s.kick()
+			return s.TimerCount() < most
+		}, 1e10, 1e6)
 	}
-	require.Eventually(t, func() bool {
-		s.kick()
-		return s.TimerCount() < 300
-	}, 1e10, 1e6)
+	s.ForgetTimers(TimerKey{DueMs: 900})
+	taken := slices.Collect(maps.Keys(m.taken))
+	require.Greater(t, len(taken), 100)
+	merge(len(taken) + 300)
+	for _, k := range taken {
+		x, err := s.TimerOf(k)
+		require.NoError(t, err)
+		require.Zero(t, x.Size)
+		require.Greater(t, x.At, s.First().Position)
+	}
+	require.NoError(t, s.Trim(s.Last().Position))
+	s.ForgetTimers(TimerKey{DueMs: 1000})
+	merge(100)
 	require.NoError(t, s.Close())
 }
 
 // A byte that is not what was written is found, named, and not taken for a timer.
 func TestDamagedTimersAreFound(t *testing.T) {
-	m := &timerModel{t: t, rnd: rand.New(rand.NewPCG(1, 1)), waits: make(map[TimerKey]bool)}
+	m := &timerModel{t: t, rnd: rand.New(rand.NewPCG(1, 1)), waits: make(map[TimerKey]bool), taken: make(map[TimerKey]bool)}
 	disk := vfs.NewMem(1)
 	var told []string
 	o := Options{FS: disk, OnDamage: func(d *Damage) { told = append(told, d.File) }}

@@ -1,7 +1,9 @@
 package mqtest
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"sort"
 	"testing"
@@ -54,13 +56,13 @@ func TestMessagesComeAtTheirTime(t *testing.T) {
 		require.NoError(t, err)
 		return r
 	}
-	r := send(&client.Message{DelayLevel: 1}, time.Second)
-	require.EqualValues(t, -1, r.Offset)
-	require.NotEmpty(t, r.Recall)
+	first := send(&client.Message{DelayLevel: 1}, time.Second)
+	require.EqualValues(t, -1, first.Offset)
+	require.NotEmpty(t, first.Recall)
 	send(&client.Message{Delay: 300 * time.Millisecond}, 300*time.Millisecond)
 	send(&client.Message{DeliverAt: time.Now().Add(2500 * time.Millisecond)}, 2490*time.Millisecond)
-	r = send(&client.Message{DeliverAt: time.Now().Add(-time.Hour)}, -time.Hour)
-	require.EqualValues(t, 0, r.Offset, "what is past comes at once")
+	past := send(&client.Message{DeliverAt: time.Now().Add(-time.Hour)}, -time.Hour)
+	require.EqualValues(t, 0, past.Offset, "what is past comes at once")
 	taken := send(&client.Message{Delay: 2 * time.Second}, 0)
 	far := send(&client.Message{DeliverAt: time.Now().AddDate(30, 0, 0)}, 0)
 	delete(due, "4")
@@ -92,6 +94,8 @@ func TestMessagesComeAtTheirTime(t *testing.T) {
 		require.False(t, got[body].Before(at), "%s came %v early", body, at.Sub(got[body]))
 	}
 	require.NoError(t, cl.Recall(ctx, far.Recall), "years ahead, after restarts")
+	require.NoError(t, cl.Recall(ctx, taken.Recall), "asked again after its time")
+	require.ErrorIs(t, cl.Recall(ctx, first.Recall), client.ErrTooLate)
 	lo, hi := bounds(ctx, t, cl, "timed")
 	require.EqualValues(t, [2]int64{0, 4}, [2]int64{lo, hi})
 	var order []string
@@ -148,6 +152,14 @@ func TestWhatWaitsOutlivesRetention(t *testing.T) {
 	}
 	require.Len(t, got, 20)
 	require.NotContains(t, got, "taken back")
+	cl = c.Client()
+	if err := cl.Recall(ctx, gone.Recall); err != nil { // the log that tells is gone, the index may still
+		require.ErrorIs(t, err, client.ErrUncertain)
+	}
+	name, err := base64.URLEncoding.DecodeString(gone.Recall)
+	require.NoError(t, err)
+	unknown := append(name[:bytes.LastIndexByte(name, ' ')], " 65"...)
+	require.ErrorIs(t, cl.Recall(ctx, base64.URLEncoding.EncodeToString(unknown)), client.ErrUncertain, "nothing tells")
 }
 
 // One node's clock, the leader's too, neither makes messages come early, however far it
