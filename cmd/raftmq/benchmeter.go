@@ -12,15 +12,16 @@ import (
 
 // result is what a benchmark prints. Steal is the share of the machine's processor
 // time that its host gave to others meanwhile; Load the mean number of running
-// processes in the last minute, at the end. Both are 0 where the system does not say.
+// processes in the last minute, at the end. Both are 0 where the system does not say. What
+// has no latencies, reading a backlog, has no quantiles.
 type result struct {
 	MsgsPerS     float64 `json:"msgs_per_s"`
 	MBPerS       float64 `json:"mb_per_s"`
-	P50          float64 `json:"p50_ms"`
-	P90          float64 `json:"p90_ms"`
-	P99          float64 `json:"p99_ms"`
-	P999         float64 `json:"p999_ms"`
-	Max          float64 `json:"max_ms"`
+	P50          float64 `json:"p50_ms,omitzero"`
+	P90          float64 `json:"p90_ms,omitzero"`
+	P99          float64 `json:"p99_ms,omitzero"`
+	P999         float64 `json:"p999_ms,omitzero"`
+	Max          float64 `json:"max_ms,omitzero"`
 	Sent         int64   `json:"sent"`
 	Errors       int64   `json:"errors"`
 	Unknown      int64   `json:"unknown"`
@@ -69,8 +70,12 @@ func (r result) print(output, what string) error {
 	if output != "table" {
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
-	fmt.Printf("%s\n%.0f messages/s, %.1f MB/s; p50 %.2f ms, p90 %.2f, p99 %.2f, p99.9 %.2f, max %.2f\n%d done, %d errors, %d unknown; fdatasync p50 %.3f ms, p99 %.3f; load %.1f, steal %.1f %%\n",
-		what, r.MsgsPerS, r.MBPerS, r.P50, r.P90, r.P99, r.P999, r.Max, r.Sent, r.Errors, r.Unknown, r.Fdatasync, r.FdatasyncP99, r.Load, r.Steal)
+	latencies := ""
+	if r.Max > 0 {
+		latencies = fmt.Sprintf("; p50 %.2f ms, p90 %.2f, p99 %.2f, p99.9 %.2f, max %.2f", r.P50, r.P90, r.P99, r.P999, r.Max)
+	}
+	fmt.Printf("%s\n%.0f messages/s, %.1f MB/s%s\n%d done, %d errors, %d unknown; fdatasync p50 %.3f ms, p99 %.3f; load %.1f, steal %.1f %%\n",
+		what, r.MsgsPerS, r.MBPerS, latencies, r.Sent, r.Errors, r.Unknown, r.Fdatasync, r.FdatasyncP99, r.Load, r.Steal)
 	return nil
 }
 
