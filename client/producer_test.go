@@ -562,3 +562,15 @@ func BenchmarkSend(b *testing.B) {
 		})
 	}
 }
+
+// Rules that say otherwise are heard of after a try that may have stored the message: it
+// stays where it may be, and is not sent once more to another queue.
+func TestWhatMayBeStoredIsNotPlacedAnew(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.topic("t", 2)
+	p := producer(t, f.dial())
+	f.failFirst(cutAfter, elsewhere)
+	_, err := p.Send(bg, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrUncertain)
+	require.Equal(t, []string{"x"}, f.bodies("t"))
+}
