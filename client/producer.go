@@ -31,7 +31,6 @@ type Producer struct {
 	buffer    budget
 
 	transactions *TransactionProducer // whose halves it sends; nil: it sends messages
-	introduced   atomic.Bool          // nodes know the client by its id
 
 	pid      string // producer id of the cluster's dedup, 32 hex digits
 	idPrefix [8]byte
