@@ -409,11 +409,11 @@ func (s *Consumer) handleBatch(jobs *jobs, batch []*job, h BatchHandler) {
 	var once sync.Once
 	t := time.AfterFunc(s.limit, func() {
 		once.Do(func() {
+			cancel() // first: to put back may take long
 			for _, j := range batch {
 				s.failed(jobs, j, errTimeout)
 			}
 		})
-		cancel()
 	})
 	defer t.Stop()
 	ds := make([]*Delivery, len(batch))
