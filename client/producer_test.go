@@ -574,3 +574,43 @@ func TestWhatMayBeStoredIsNotPlacedAnew(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrUncertain)
 	require.Equal(t, []string{"x"}, f.bodies("t"))
 }
+
+func TestAClosedProducerSendsNothingOneWay(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	require.NoError(t, p.Close(bg))
+	require.ErrorIs(t, p.SendOneway(bg, msg("t", "x")), client.ErrClosed)
+}
+
+// Whoever closes a producer of transactions, or its client, waits for the local transactions
+// under way and the verdicts on them.
+func TestCloseWaitsForVerdicts(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	cl := f.dial()
+	tx, err := cl.NewTransactionProducer("g", func(context.Context, client.Transaction) client.Verdict { return client.Undecided })
+	require.NoError(t, err)
+	begun, finish := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		r, err := tx.Send(bg, msg("t", "x"), func(context.Context, client.Transaction) (client.Verdict, error) {
+			close(begun)
+			<-finish
+			return client.Commit, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, client.Commit, r.Verdict)
+	})
+	<-begun
+	closed := make(chan error, 1)
+	go func() { closed <- cl.Close(bg) }()
+	select {
+	case <-closed:
+		t.Error("a local transaction is under way")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(finish)
+	wg.Wait()
+	require.NoError(t, <-closed)
+}
