@@ -547,7 +547,9 @@ func TestAdminRoundTrip(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrForbidden)
 	require.NoError(t, a.DeleteGroup(bg, "g"))
 	require.NoError(t, a.DeleteTopic(bg, "t"))
-	require.ErrorIs(t, a.DeleteTopic(bg, "t"), client.ErrTopicNotFound)
+	_, err = a.Topic(bg, "t")
+	require.ErrorIs(t, err, client.ErrTopicNotFound)
+	require.NoError(t, a.DeleteTopic(bg, "t"), "it is not there, as asked")
 }
 
 func TestDialNamesWhatDoesNotAnswer(t *testing.T) {
@@ -698,4 +700,46 @@ func TestAttemptsBeginAtOne(t *testing.T) {
 	})
 	require.Equal(t, 1, <-attempts)
 	require.Equal(t, 2, <-attempts)
+}
+
+// A broker's addresses are others by now, and a client that asks for nothing but that finds
+// them.
+func TestAClientFindsBrokersThatHaveMoved(t *testing.T) {
+	f := newFake(t, 1, 1)
+	a := f.dial().Admin()
+	require.NoError(t, a.CreateGroup(t.Context(), client.GroupConfig{Name: "g"}))
+	n := f.nodes[0]
+	n.servers[0].Close()
+	port := n.listen(0)
+	f.mu.Lock()
+	n.ports[0] = port
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	require.NoError(t, a.CreateGroup(ctx, client.GroupConfig{Name: "h"}))
+}
+
+// The answer to a request that takes out dead letters is lost: how many are out is not known,
+// and no others are taken out for them.
+func TestNoMoreDeadLettersThanWereAskedFor(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.letters = 30
+	lost := false
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code != remoting.DeadLetters || lost {
+			return healthy
+		}
+		lost = true
+		return cutAfter
+	})
+	a := f.dial().Admin()
+	_, err := a.Redrive(t.Context(), "g", "", 10)
+	require.ErrorIs(t, err, client.ErrUncertain)
+	f.mu.Lock()
+	left := f.letters
+	f.mu.Unlock()
+	require.Equal(t, 20, left)
+	n, err := a.Purge(t.Context(), "g", "", 5)
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
 }

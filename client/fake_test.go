@@ -327,9 +327,6 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 		f.topics[strings.Clone(h.Topic)] = &fakeTopic{h.ReadQueueNums, h.WriteQueueNums, h.Perm, slots}
 		return req.Reply(remoting.OK, "")
 	case remoting.DeleteTopicInBroker:
-		if f.topics[req.Ext["topic"]] == nil {
-			return req.Reply(remoting.TopicNotExist, "no such topic")
-		}
 		delete(f.topics, req.Ext["topic"])
 		return req.Reply(remoting.OK, "")
 	case remoting.GetTopicConfig:
