@@ -614,3 +614,21 @@ func TestCloseWaitsForVerdicts(t *testing.T) {
 	wg.Wait()
 	require.NoError(t, <-closed)
 }
+
+// Messages of one key keep their order also when new rules send them elsewhere.
+func TestOneKeyKeepsItsOrderWhenRulesChange(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial(), client.WithLinger(50*time.Millisecond))
+	f.failFirst(elsewhere)
+	const n = 50
+	offsets := make([]int64, n)
+	for i := range n {
+		require.NoError(t, p.SendAsync(bg, &client.Message{Topic: "t", Body: []byte("x"), OrderKey: "k"}, func(r client.Receipt, err error) {
+			require.NoError(t, err)
+			offsets[i] = r.Offset
+		}))
+	}
+	require.NoError(t, p.Flush(bg))
+	require.True(t, slices.IsSorted(offsets), "%v", offsets)
+}
