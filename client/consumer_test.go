@@ -743,3 +743,34 @@ func TestNoMoreDeadLettersThanWereAskedFor(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 5, n)
 }
+
+// Who pauses all is given nothing, retries neither.
+func TestPauseHoldsRetriesToo(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	retries := message.RetryTopic("g")
+	f.topic(retries, 1)
+	m := message.Message{Topic: retries, ReconsumeTimes: 1, BornHost: netip.MustParseAddrPort("127.0.0.1:1"), StoreHost: netip.MustParseAddrPort("127.0.0.1:2"),
+		Body: []byte("x"), Properties: string(message.AppendProperty(nil, message.PropRetryTopic, "t"))}
+	rec, err := m.AppendRecord(nil)
+	require.NoError(t, err)
+	f.mu.Lock()
+	f.queues[fakeQueue{retries, f.slots[0], 0}] = &fakeLog{records: [][]byte{rec}}
+	f.mu.Unlock()
+	s, err := f.dial().NewConsumer("g")
+	require.NoError(t, err)
+	require.NoError(t, s.Subscribe("t", client.All()))
+	s.Pause()
+	ctx, cancel := context.WithCancel(bg)
+	defer cancel()
+	var y tally
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, y.handle) }()
+	eventually(t, func() bool { return s.Stats().Queues == 2 })
+	time.Sleep(100 * time.Millisecond)
+	require.Zero(t, y.len())
+	s.Resume("t")
+	eventually(t, func() bool { return y.len() == 1 })
+	cancel()
+	require.NoError(t, <-ended)
+}
