@@ -158,8 +158,8 @@ func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig) error {
 	}
 }
 
-// DeleteTopic deletes a topic and its messages; ErrTopicNotFound if there is
-// none.
+// DeleteTopic deletes a topic and its messages. Nil: there is none by that name, also if
+// there was none before.
 func (a *Admin) DeleteTopic(ctx context.Context, name string) error {
 	err := a.do(ctx, "delete topic", name, "", remoting.NewRequest(remoting.DeleteTopicInBroker, remoting.TopicHeader{Topic: name}))
 	a.c.routes.forget(name)

@@ -22,7 +22,8 @@ func compareQueues(a, b queueKey) int {
 var errStrategy = errors.New("client: this member does not share queues as its group does")
 
 // rebalance makes the claims what this member should own. When the members
-// cannot be told, everything stays.
+// cannot be told, everything stays. A topic that does not exist has no queues, and is an
+// error when the others' have been shared out.
 func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.WaitGroup, jobs *jobs) error {
 	s.mu.Lock()
 	subs := s.subscriptionsLocked()
@@ -40,10 +41,14 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 	}
 	want := make(map[laneKey]subscription)
 	numbers := make(map[laneKey]int)
+	var missing []error
 	for t, sub := range subs {
 		r, err := route(pulling, t)
-		if _, retry := message.RetryGroup(t); retry && errors.Is(err, ErrTopicNotFound) {
-			continue // the group is not known yet
+		if errors.Is(err, ErrTopicNotFound) {
+			if _, retry := message.RetryGroup(t); !retry { // else the group is not known yet
+				missing = append(missing, err)
+			}
+			continue
 		}
 		if err != nil {
 			s.told.Store(true)
@@ -92,7 +97,7 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 	for _, cl := range s.claims {
 		cl.share(s.prefetch/len(s.claims), s.prefetchBytes/int64(len(s.claims)))
 	}
-	return nil
+	return errors.Join(missing...)
 }
 
 // members are the group's client ids, sorted.

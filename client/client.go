@@ -37,7 +37,7 @@ type Client struct {
 	conns    conns
 	routes   routes
 	requests requests
-	presence presence
+	presence *presence
 
 	mu        sync.Mutex
 	closed    bool

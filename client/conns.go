@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -181,6 +182,12 @@ const (
 // until one answers otherwise than "later". addrs is asked again before each
 // round.
 func (c *Client) ask(ctx context.Context, op string, addrs func() []string, req *remoting.Command) (*remoting.Command, string, error) {
+	return c.asking(ctx, op, addrs, req, true)
+}
+
+// asking is ask; with twice false it ends with ErrUncertain after a try that may have been
+// done.
+func (c *Client) asking(ctx context.Context, op string, addrs func() []string, req *remoting.Command, twice bool) (*remoting.Command, string, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, askTotal)
@@ -207,8 +214,14 @@ func (c *Client) ask(ctx context.Context, op string, addrs func() []string, req 
 				return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrTooLarge, err)
 			case err != nil:
 				last = fmt.Errorf("%w: %s: %w", ErrUnavailable, addr, err)
+				if !twice && !errors.Is(err, remoting.ErrNotSent) {
+					return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrUncertain, last)
+				}
 			case isLater(r.Code):
 				last = refusal(op, "", "", addr, r)
+				if !twice && r.Code == remoting.OutcomeUnknown {
+					return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrUncertain, last)
+				}
 			case r.Code == remoting.RequestCodeNotSupported && i+1 < len(list):
 				last = refusal(op, "", "", addr, r) // by this node, or this port of it
 			default:
@@ -258,17 +271,34 @@ func (c *Client) askEndpoint(ctx context.Context, op string, req *remoting.Comma
 	return r, addr, err
 }
 
-// askBroker asks a broker name's nodes; empty: any.
+// askBroker asks a broker name's nodes; empty: any. Where they are is asked again if no
+// address is known (who was asked first had just started, and had not heard of any), or none
+// of them could be reached: they may be elsewhere by now.
 func (c *Client) askBroker(ctx context.Context, op, broker string, req *remoting.Command) (*remoting.Command, string, error) {
-	return c.ask(ctx, op, func() []string {
+	return c.ask(ctx, op, c.brokerList(ctx, broker), req)
+}
+
+// askOnce is askBroker for what is not to be done twice: ErrUncertain if it may have been
+// done.
+func (c *Client) askOnce(ctx context.Context, op, broker string, req *remoting.Command) (*remoting.Command, string, error) {
+	return c.asking(ctx, op, c.brokerList(ctx, broker), req, false)
+}
+
+// brokerList is whom to ask, in each round.
+func (c *Client) brokerList(ctx context.Context, broker string) func() []string {
+	asked := false
+	return func() []string {
 		list := c.routes.addresses(broker)
-		if len(list) == 0 { // who was asked first had just started, and had not heard of any
-			if _, err := c.clusterInfo(ctx); err == nil {
+		if len(list) == 0 || asked && !slices.ContainsFunc(list, c.conns.connected) {
+			try, cancel := context.WithTimeout(ctx, askTry)
+			defer cancel()
+			if _, err := c.clusterInfo(try); err == nil {
 				list = c.routes.addresses(broker)
 			}
 		}
+		asked = true
 		return list
-	}, req)
+	}
 }
 
 // clusterInfo asks for every broker name and keeps their addresses.

@@ -185,7 +185,7 @@ func (s *Consumer) Unsubscribe(topic string) error {
 }
 
 // Pause stops pulling from the topics, all if none is named; what is held is
-// still handled.
+// still handled. What was put back, whatever its topic, comes again unless all are paused.
 func (s *Consumer) Pause(topics ...string) { s.setPaused(true, topics) }
 
 // Resume undoes Pause.
@@ -208,7 +208,15 @@ func (s *Consumer) setPaused(on bool, topics []string) {
 func (s *Consumer) isPaused(topic string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.paused[topic]
+	if topic != message.RetryTopic(s.group) {
+		return s.paused[topic]
+	}
+	for t := range s.subs {
+		if !s.paused[t] {
+			return false
+		}
+	}
+	return len(s.subs) > 0
 }
 
 // Stats may be called at any time.
@@ -409,11 +417,11 @@ func (s *Consumer) handleBatch(jobs *jobs, batch []*job, h BatchHandler) {
 	var once sync.Once
 	t := time.AfterFunc(s.limit, func() {
 		once.Do(func() {
+			cancel() // first: to put back may take long
 			for _, j := range batch {
 				s.failed(jobs, j, errTimeout)
 			}
 		})
-		cancel()
 	})
 	defer t.Stop()
 	ds := make([]*Delivery, len(batch))

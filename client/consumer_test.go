@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -545,7 +547,9 @@ func TestAdminRoundTrip(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrForbidden)
 	require.NoError(t, a.DeleteGroup(bg, "g"))
 	require.NoError(t, a.DeleteTopic(bg, "t"))
-	require.ErrorIs(t, a.DeleteTopic(bg, "t"), client.ErrTopicNotFound)
+	_, err = a.Topic(bg, "t")
+	require.ErrorIs(t, err, client.ErrTopicNotFound)
+	require.NoError(t, a.DeleteTopic(bg, "t"), "it is not there, as asked")
 }
 
 func TestDialNamesWhatDoesNotAnswer(t *testing.T) {
@@ -580,4 +584,193 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 		stacks := string(buf[:runtime.Stack(buf, true)])
 		return !strings.Contains(stacks, "raftmq/client.(") && !strings.Contains(stacks, "remoting.(*Conn)")
 	})
+}
+
+// A topic that is deleted under a consumer has no queues, and those of the others are shared
+// out as before.
+func TestADeletedTopicLeavesTheOthersShared(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("a", 4)
+	f.topic("b", 4)
+	var y tally
+	var members []*client.Consumer
+	var stops []context.CancelFunc
+	ended := make(chan error, 2)
+	for range 2 {
+		s, err := f.dial().NewConsumer("g")
+		require.NoError(t, err)
+		require.NoError(t, s.Subscribe("a", client.All()))
+		require.NoError(t, s.Subscribe("b", client.All()))
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { ended <- s.Run(ctx, y.handle) }()
+		members, stops = append(members, s), append(stops, cancel)
+	}
+	eventually(t, func() bool { return members[0].Stats().Queues == 4 && members[1].Stats().Queues == 4 })
+	f.mu.Lock()
+	delete(f.topics, "b")
+	f.mu.Unlock()
+	stops[1]()
+	require.NoError(t, <-ended)
+	eventually(t, func() bool { return members[0].Stats().Queues == 4 })
+	sendAll(t, producer(t, f.dial()), "a", 0, 40)
+	eventually(t, func() bool { return y.len() == 40 })
+	stops[0]()
+	require.NoError(t, <-ended)
+}
+
+// What a handler gave up because its queue was taken away is the next member's, and is not
+// put back beside that.
+func TestMessagesOfALostQueueAreNotPutBack(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 2)
+	sendAll(t, producer(t, f.dial(), client.WithSelector(client.RoundRobin())), "t", 0, 2)
+	var back atomic.Int64
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.ConsumerSendMessageBack {
+			back.Add(1)
+		}
+		return healthy
+	})
+	var begun atomic.Int64
+	gaveUp := make(chan struct{})
+	r := consume(t, f.dial(), "t", func(ctx context.Context, d *client.Delivery) error {
+		begun.Add(1)
+		<-ctx.Done()
+		gaveUp <- struct{}{}
+		return ctx.Err()
+	})
+	eventually(t, func() bool { return begun.Load() == 2 })
+	var y tally
+	consume(t, f.dial(), "t", y.handle)
+	<-gaveUp
+	eventually(t, func() bool { return y.len() == 1 && r.Stats().InFlight == 1 })
+	require.Zero(t, back.Load())
+	go func() { <-gaveUp }()
+}
+
+// The time of a handler that is over ends its context, also while the message cannot be put
+// back.
+func TestALateHandlersContextEndsAtOnce(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	asked := make(chan struct{}, 16)
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code != remoting.ConsumerSendMessageBack {
+			return healthy
+		}
+		asked <- struct{}{}
+		return silent
+	})
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 1)
+	took := make(chan time.Duration, 1)
+	consume(t, c, "t", func(ctx context.Context, d *client.Delivery) error {
+		<-asked
+		begun := time.Now()
+		<-ctx.Done()
+		took <- time.Since(begun)
+		return nil
+	}, client.WithConsumeTimeout(10*time.Millisecond), client.WithDrainTimeout(10*time.Millisecond))
+	select {
+	case d := <-took:
+		require.Less(t, d, 2*time.Second)
+	case <-time.After(5 * time.Second):
+		t.Fatal("its context does not end")
+	}
+}
+
+// A stock client's header says how often a message was handed out, whatever that means: a
+// number below zero ends no program.
+func TestAttemptsBeginAtOne(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	m := message.Message{Topic: "t", ReconsumeTimes: -5, BornHost: netip.MustParseAddrPort("127.0.0.1:1"), StoreHost: netip.MustParseAddrPort("127.0.0.1:2"), Body: []byte("x")}
+	rec, err := m.AppendRecord(nil)
+	require.NoError(t, err)
+	f.mu.Lock()
+	f.queues[fakeQueue{"t", f.slots[0], 0}] = &fakeLog{records: [][]byte{rec}}
+	f.mu.Unlock()
+	attempts := make(chan int, 2)
+	consume(t, f.dial(), "t", func(_ context.Context, d *client.Delivery) error {
+		attempts <- d.Attempt
+		if d.Attempt < 2 {
+			return errors.New("no")
+		}
+		return nil
+	})
+	require.Equal(t, 1, <-attempts)
+	require.Equal(t, 2, <-attempts)
+}
+
+// A broker's addresses are others by now, and a client that asks for nothing but that finds
+// them.
+func TestAClientFindsBrokersThatHaveMoved(t *testing.T) {
+	f := newFake(t, 1, 1)
+	a := f.dial().Admin()
+	require.NoError(t, a.CreateGroup(t.Context(), client.GroupConfig{Name: "g"}))
+	n := f.nodes[0]
+	n.servers[0].Close()
+	port := n.listen(0)
+	f.mu.Lock()
+	n.ports[0] = port
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	require.NoError(t, a.CreateGroup(ctx, client.GroupConfig{Name: "h"}))
+}
+
+// The answer to a request that takes out dead letters is lost: how many are out is not known,
+// and no others are taken out for them.
+func TestNoMoreDeadLettersThanWereAskedFor(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.letters = 30
+	lost := false
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code != remoting.DeadLetters || lost {
+			return healthy
+		}
+		lost = true
+		return cutAfter
+	})
+	a := f.dial().Admin()
+	_, err := a.Redrive(t.Context(), "g", "", 10)
+	require.ErrorIs(t, err, client.ErrUncertain)
+	f.mu.Lock()
+	left := f.letters
+	f.mu.Unlock()
+	require.Equal(t, 20, left)
+	n, err := a.Purge(t.Context(), "g", "", 5)
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
+}
+
+// Who pauses all is given nothing, retries neither.
+func TestPauseHoldsRetriesToo(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	retries := message.RetryTopic("g")
+	f.topic(retries, 1)
+	m := message.Message{Topic: retries, ReconsumeTimes: 1, BornHost: netip.MustParseAddrPort("127.0.0.1:1"), StoreHost: netip.MustParseAddrPort("127.0.0.1:2"),
+		Body: []byte("x"), Properties: string(message.AppendProperty(nil, message.PropRetryTopic, "t"))}
+	rec, err := m.AppendRecord(nil)
+	require.NoError(t, err)
+	f.mu.Lock()
+	f.queues[fakeQueue{retries, f.slots[0], 0}] = &fakeLog{records: [][]byte{rec}}
+	f.mu.Unlock()
+	s, err := f.dial().NewConsumer("g")
+	require.NoError(t, err)
+	require.NoError(t, s.Subscribe("t", client.All()))
+	s.Pause()
+	ctx, cancel := context.WithCancel(bg)
+	defer cancel()
+	var y tally
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, y.handle) }()
+	eventually(t, func() bool { return s.Stats().Queues == 2 })
+	time.Sleep(100 * time.Millisecond)
+	require.Zero(t, y.len())
+	s.Resume("t")
+	eventually(t, func() bool { return y.len() == 1 })
+	cancel()
+	require.NoError(t, <-ended)
 }

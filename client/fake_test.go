@@ -38,8 +38,9 @@ type fake struct {
 	grown    chan struct{}
 	later    chan struct{}
 	named    map[*remoting.ServerConn][]string // producer groups by connection
-	leader   map[string]int // broker -> node; others say so
-	young    int            // so many questions for brokers are answered by nodes that have heard of none yet
+	leader   map[string]int                    // broker -> node; others say so
+	young    int                               // so many questions for brokers are answered by nodes that have heard of none yet
+	letters  int                               // dead letters
 	fault    func(n *fakeNode, req *remoting.Command) fault
 }
 
@@ -58,6 +59,7 @@ const (
 	gap
 	stale
 	illegal
+	elsewhere // WrongQueue
 )
 
 type fakeTopic struct{ read, write, perm, slots int32 }
@@ -251,6 +253,8 @@ func (n *fakeNode) serve(ctx context.Context, c *remoting.ServerConn, req *remot
 		return req.Reply(remoting.StaleEpoch, "stale")
 	case illegal:
 		return req.Reply(remoting.MessageIllegal, "too large")
+	case elsewhere:
+		return req.Reply(remoting.WrongQueue, "by a rule")
 	}
 	if req.Code == remoting.PullMessage {
 		return n.pull(ctx, req, slot)
@@ -323,9 +327,6 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 		f.topics[strings.Clone(h.Topic)] = &fakeTopic{h.ReadQueueNums, h.WriteQueueNums, h.Perm, slots}
 		return req.Reply(remoting.OK, "")
 	case remoting.DeleteTopicInBroker:
-		if f.topics[req.Ext["topic"]] == nil {
-			return req.Reply(remoting.TopicNotExist, "no such topic")
-		}
 		delete(f.topics, req.Ext["topic"])
 		return req.Reply(remoting.OK, "")
 	case remoting.GetTopicConfig:
@@ -453,6 +454,20 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 			}
 		}
 		return req.Reply(remoting.OK, "")
+	case remoting.DeadLetters:
+		var h remoting.DeadLettersHeader
+		if err := h.Decode(req.Ext); err != nil {
+			return req.Reply(remoting.InvalidParameter, err.Error())
+		}
+		done := min(int(h.Max), f.letters)
+		f.letters -= done
+		return req.ReplyWith(nil, remoting.EncodeBody(remoting.DeadLetterList{Done: done}))
+	case remoting.EndTransaction:
+		var h remoting.EndTransactionHeader
+		if err := h.Decode(req.Ext); err != nil {
+			return req.Reply(remoting.InvalidParameter, err.Error())
+		}
+		return req.ReplyWith(remoting.EndTransactionReply{Decision: h.Decision, By: "producer"}, nil)
 	case remoting.GetConsumerListByGroup:
 		var l remoting.ConsumerList
 		for id := range f.members[req.Ext["consumerGroup"]] {
@@ -499,6 +514,9 @@ func (n *fakeNode) sendLocked(req *remoting.Command, broker string) *remoting.Co
 		f.queues[k] = l
 	}
 	reply := remoting.SendReply{MsgID: "0", QueueID: h.QueueID, QueueOffset: int64(len(l.records))}
+	if h.SysFlag&message.FlagPrepared != 0 {
+		reply.MsgID = message.OffsetID(netip.MustParseAddrPort("127.0.0.1:2"), 64)
+	}
 	if pid := req.Ext["pid"]; pid != "" {
 		epoch, _ := strconv.ParseUint(req.Ext["pep"], 10, 64)
 		seq, _ := strconv.ParseUint(req.Ext["seq"], 10, 64)

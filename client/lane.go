@@ -79,6 +79,9 @@ type lane struct {
 	flying  int   // units of the request that is on its way
 	running bool
 
+	displaced []*unit // are to be sent by other rules
+	placing   bool    // a goroutine sees to them
+
 	// Only the goroutine that runs.
 	epoch uint32
 	seq   uint64 // next
@@ -125,7 +128,7 @@ func (l *lane) run() {
 		if !ok {
 			return
 		}
-		fail(late, fmt.Errorf("send to %s: %w: not sent in time", l.topic, ErrUnavailable))
+		l.fail(late, fmt.Errorf("send to %s: %w: not sent in time", l.topic, ErrUnavailable))
 		if len(batch) > 0 {
 			l.send(batch)
 			l.landed()
@@ -234,7 +237,7 @@ func (l *lane) send(batch []*unit) {
 		}
 		if err != nil && !maybe && time.Until(deadline) < min(lastTry, p.timeout/10) {
 			// A certain no is worth more than a try whose answer comes too late.
-			fail(batch, err)
+			l.fail(batch, err)
 			return
 		}
 		var v verdict
@@ -259,7 +262,7 @@ func (l *lane) send(batch []*unit) {
 				}
 				return
 			}
-			fail(batch, err)
+			l.fail(batch, err)
 			return
 		case renew:
 			// Refused in the order of applying: a try before is refused too.
@@ -287,7 +290,7 @@ func (l *lane) send(batch []*unit) {
 			l.uncertain(batch, err)
 			return
 		case spent:
-			fail(batch, err)
+			l.fail(batch, err)
 			return
 		}
 		if v == notYet && !maybe {
@@ -305,7 +308,7 @@ func (l *lane) send(batch []*unit) {
 				if maybe {
 					l.uncertain(batch, err)
 				} else {
-					fail(batch, err)
+					l.fail(batch, err)
 				}
 				return
 			}
@@ -468,16 +471,57 @@ func (l *lane) succeedDelayed(batch []*unit, r *remoting.Command, h *remoting.Se
 	}
 }
 
-func fail(batch []*unit, err error) {
+// fail ends units that have no receipts. Those that certainly are not stored, since rules
+// put them elsewhere, go there instead.
+func (l *lane) fail(batch []*unit, err error) {
+	anew := misplaced(err)
 	for _, u := range batch {
-		u.end(nil, err)
+		if !anew || !u.mayBePlaced() {
+			u.end(nil, err)
+			continue
+		}
+		u.tries, u.placed = 1, u.placed+1
+		l.mu.Lock()
+		l.displaced = append(l.displaced, u)
+		if !l.placing {
+			l.placing = true
+			l.p.wg.Go(l.place) // who is at work holds wg above zero
+		}
+		l.mu.Unlock()
+	}
+}
+
+// place sends what is displaced by the topic's present rules, in its order.
+func (l *lane) place() {
+	for {
+		l.mu.Lock()
+		if len(l.displaced) == 0 {
+			l.placing = false
+			l.mu.Unlock()
+			return
+		}
+		pause := time.Duration(l.displaced[0].placed) * placePause
+		l.mu.Unlock()
+		_ = sleep(l.p.ctx, pause)
+		r, err := l.p.c.routes.refresh(l.p.ctx, l.topic)
+		l.mu.Lock()
+		us := l.displaced
+		l.displaced = nil
+		l.mu.Unlock()
+		for _, u := range us {
+			if err != nil {
+				u.end(nil, err)
+			} else {
+				u.again(r)
+			}
+		}
 	}
 }
 
 // uncertain ends a batch that may be stored.
 func (l *lane) uncertain(batch []*unit, err error) {
 	l.renew()
-	fail(batch, fmt.Errorf("%w: %w", ErrUncertain, err))
+	l.fail(batch, fmt.Errorf("%w: %w", ErrUncertain, err))
 }
 
 // renew takes a new identity for what comes.

@@ -63,10 +63,11 @@ func (m *Message) property(name string) string {
 	return m.Properties[name]
 }
 
-// misplaced reports whether a send was refused because rules say otherwise.
+// misplaced reports whether a send is certainly not stored, since rules say otherwise: a
+// try before the one that was told so may have gone by the rules of then.
 func misplaced(err error) bool {
 	e, ok := errors.AsType[*BrokerError](err)
-	return ok && e.Code == int(remoting.WrongQueue)
+	return ok && e.Code == int(remoting.WrongQueue) && !errors.Is(err, ErrUncertain)
 }
 
 // maxPlaced is how often a message is placed anew, because rules change as it is sent;

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,10 +20,8 @@ func (f *fake) namedBy(group string) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, groups := range f.named {
-		for _, g := range groups {
-			if g == group {
-				n++
-			}
+		if slices.Contains(groups, group) {
+			n++
 		}
 	}
 	return n
@@ -82,4 +82,108 @@ func TestWhoWasToldHearsOfTheEnd(t *testing.T) {
 	f.setFault(nil)
 	require.NoError(t, p.Close(t.Context()))
 	require.Eventually(t, func() bool { return f.namedBy("g") == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// A node that took a heartbeat whose answer was lost was told too, and hears of the end.
+func TestWhoMayHaveBeenToldHearsOfTheEnd(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.topic("t", 1)
+	var first atomic.Int64
+	first.Store(-1)
+	f.setFault(func(n *fakeNode, req *remoting.Command) fault {
+		if (isSend(req) || req.Code == remoting.Heartbeat) && (first.CompareAndSwap(-1, int64(n.id)) || first.Load() == int64(n.id)) {
+			return silent
+		}
+		return healthy
+	})
+	cl := f.dial()
+	p, err := cl.NewProducer("g")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return f.namedBy("g") > 0 }, 10*time.Second, time.Millisecond)
+	_, err = p.Send(t.Context(), msg("t", "x")) // after a while by another node, which is asked first from then on
+	require.NoError(t, err)
+	require.NoError(t, p.Close(t.Context()))
+	require.Eventually(t, func() bool { return f.namedBy("g") == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// Nodes forget a group by name: it is named to them for as long as the client has a
+// producer of it.
+func TestTheEndOfAProducerIsNotThatOfItsGroup(t *testing.T) {
+	f := newFake(t, 3, 1)
+	cl := f.dial()
+	one, err := cl.NewProducer("g")
+	require.NoError(t, err)
+	other, err := cl.NewProducer("g")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return f.namedBy("g") == 1 }, 10*time.Second, time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // all that is to be told is
+	require.NoError(t, one.Close(t.Context()))
+	require.Equal(t, 1, f.namedBy("g"))
+	require.NoError(t, other.Close(t.Context()))
+	require.Eventually(t, func() bool { return f.namedBy("g") == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// A node that hangs up on everybody, as one does that has too many connections, is not
+// called without a pause.
+func TestWhoHangsUpIsNotCalledAllTheTime(t *testing.T) {
+	f := newFake(t, 1, 1)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	var calls atomic.Int64
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			calls.Add(1)
+			nc.Close()
+		}
+	}()
+	f.nodes[0].ports[0] = ln.Addr().String()
+	_, err = f.dial().NewProducer("g")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return calls.Load() > 0 }, 10*time.Second, time.Millisecond)
+	time.Sleep(500 * time.Millisecond)
+	require.Less(t, calls.Load(), int64(30))
+}
+
+// A node that hangs holds up no request: others know the client.
+func TestARequestWaitsForNoNodeThatHangs(t *testing.T) {
+	f := newFake(t, 1, 3)
+	f.topic("t", 1)
+	cl := f.dial()
+	var hung atomic.Bool
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.Heartbeat && hung.CompareAndSwap(false, true) {
+			return silent
+		}
+		return healthy
+	})
+	p, err := cl.NewProducer("g")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = p.Request(ctx, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrNoReply)
+	require.Equal(t, []string{"x"}, f.bodies("t"))
+}
+
+// A producer's end is told for so long, however many nodes do not answer.
+func TestTheEndIsToldForSoLong(t *testing.T) {
+	f := newFake(t, 3, 3)
+	cl := f.dial()
+	p, err := cl.NewProducer("g")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return f.namedBy("g") > 0 }, 10*time.Second, time.Millisecond)
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.UnregisterClient {
+			return silent
+		}
+		return healthy
+	})
+	begun := time.Now()
+	require.NoError(t, p.Close(t.Context()))
+	require.Less(t, time.Since(begun), 4*time.Second)
 }

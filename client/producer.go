@@ -31,7 +31,6 @@ type Producer struct {
 	buffer    budget
 
 	transactions *TransactionProducer // whose halves it sends; nil: it sends messages
-	introduced   atomic.Bool          // nodes know the client by its id
 
 	pid      string // producer id of the cluster's dedup, 32 hex digits
 	idPrefix [8]byte
@@ -199,6 +198,12 @@ func (p *Producer) SendOneway(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
 	u := single(m, -1)
 	if err := p.encode(u); err != nil {
 		return err
@@ -252,6 +257,9 @@ func (p *Producer) Close(ctx context.Context) error {
 	p.closed = true
 	p.mu.Unlock()
 	err := p.Flush(ctx)
+	if err == nil && p.transactions != nil {
+		err = p.transactions.settled(ctx)
+	}
 	p.cancel()
 	p.wg.Wait()
 	p.c.mu.Lock()

@@ -562,3 +562,73 @@ func BenchmarkSend(b *testing.B) {
 		})
 	}
 }
+
+// Rules that say otherwise are heard of after a try that may have stored the message: it
+// stays where it may be, and is not sent once more to another queue.
+func TestWhatMayBeStoredIsNotPlacedAnew(t *testing.T) {
+	f := newFake(t, 3, 1)
+	f.topic("t", 2)
+	p := producer(t, f.dial())
+	f.failFirst(cutAfter, elsewhere)
+	_, err := p.Send(bg, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrUncertain)
+	require.Equal(t, []string{"x"}, f.bodies("t"))
+}
+
+func TestAClosedProducerSendsNothingOneWay(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	require.NoError(t, p.Close(bg))
+	require.ErrorIs(t, p.SendOneway(bg, msg("t", "x")), client.ErrClosed)
+}
+
+// Whoever closes a producer of transactions, or its client, waits for the local transactions
+// under way and the verdicts on them.
+func TestCloseWaitsForVerdicts(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	cl := f.dial()
+	tx, err := cl.NewTransactionProducer("g", func(context.Context, client.Transaction) client.Verdict { return client.Undecided })
+	require.NoError(t, err)
+	begun, finish := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		r, err := tx.Send(bg, msg("t", "x"), func(context.Context, client.Transaction) (client.Verdict, error) {
+			close(begun)
+			<-finish
+			return client.Commit, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, client.Commit, r.Verdict)
+	})
+	<-begun
+	closed := make(chan error, 1)
+	go func() { closed <- cl.Close(bg) }()
+	select {
+	case <-closed:
+		t.Error("a local transaction is under way")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(finish)
+	wg.Wait()
+	require.NoError(t, <-closed)
+}
+
+// Messages of one key keep their order also when new rules send them elsewhere.
+func TestOneKeyKeepsItsOrderWhenRulesChange(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial(), client.WithLinger(50*time.Millisecond))
+	f.failFirst(elsewhere)
+	const n = 50
+	offsets := make([]int64, n)
+	for i := range n {
+		require.NoError(t, p.SendAsync(bg, &client.Message{Topic: "t", Body: []byte("x"), OrderKey: "k"}, func(r client.Receipt, err error) {
+			require.NoError(t, err)
+			offsets[i] = r.Offset
+		}))
+	}
+	require.NoError(t, p.Flush(bg))
+	require.True(t, slices.IsSorted(offsets), "%v", offsets)
+}

@@ -26,7 +26,7 @@ func decodeRecord(b []byte, k *codecs) (*Delivery, int, error) {
 	}
 	m := r.Message()
 	d := &Delivery{Message: Message{Topic: m.Topic, Body: m.Body}, Offset: int64(m.QueueOffset), QueueID: int(m.QueueID),
-		Attempt: int(m.ReconsumeTimes) + 1, BornAt: time.UnixMilli(m.BornTimestamp), StoredAt: time.UnixMilli(m.StoreTimestamp), physical: m.PhysicalOffset}
+		Attempt: max(int(m.ReconsumeTimes), 0) + 1, BornAt: time.UnixMilli(m.BornTimestamp), StoredAt: time.UnixMilli(m.StoreTimestamp), physical: m.PhysicalOffset}
 	if m.BornHost.IsValid() && m.BornHost.Port() != 0 {
 		d.BornHost = m.BornHost.String()
 	}

@@ -95,9 +95,7 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 	id := randomHex(16)
 	asks.Properties[message.PropCorrelation], asks.Properties[message.PropReplyTo] = id, p.c.id
 	asks.Properties[message.PropTTL] = strconv.FormatInt(max(1, time.Until(end).Milliseconds()), 10)
-	if !p.introduced.Load() && p.c.heartbeat(ctx) { // replies find only who said its name
-		p.introduced.Store(true)
-	}
+	p.c.introduce(ctx) // replies find only who said its name
 	got := p.c.requests.wait(id)
 	defer p.c.requests.leave(id)
 	u, sent := single(&asks, -1), make(chan struct{}, 1)

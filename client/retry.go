@@ -42,12 +42,12 @@ func (e *deadLetter) Unwrap() error { return e.err }
 // failed has a message come again later. It is put back, and then counts as handled
 // here; if that cannot be, it is handled again here, and the queue's committed offset
 // stays below it. At the end of a run it is left to the next member, which may be given it
-// twice if it was being put back.
+// twice if it was being put back; so is what was given up because the queue was taken away.
 func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 	s.mu.Lock()
 	over := s.over
 	s.mu.Unlock()
-	if over() && errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && (over() || j.claim.ctx.Err() != nil) {
 		return
 	}
 	wait := s.backoff(j.d.Attempt)

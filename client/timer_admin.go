@@ -81,8 +81,11 @@ func (d *DeadLetterInfo) Topic() string { return d.Message.Properties["DLQ_ORIGI
 func (d *DeadLetterInfo) Reason() string { return d.Message.Properties["DLQ_REASON"] }
 
 func (a *Admin) deadLetters(ctx context.Context, h remoting.DeadLettersHeader) (l remoting.DeadLetterList, err error) {
-	op := "dead letters"
-	r, addr, err := a.c.askBroker(ctx, op, "", remoting.NewRequest(remoting.DeadLetters, h))
+	op, ask := "dead letters", a.c.askOnce
+	if h.Op == remoting.ListLetters {
+		ask = a.c.askBroker
+	}
+	r, addr, err := ask(ctx, op, "", remoting.NewRequest(remoting.DeadLetters, h))
 	if err != nil {
 		return l, err
 	}
@@ -148,13 +151,14 @@ func (a *Admin) DeadLetter(ctx context.Context, group, name string) (DeadLetterI
 
 // Redrive has the group handle a dead letter again, with all its attempts; name "": at
 // most max of them, 0: 1000. Each comes again once, however often that is asked. It
-// returns how many come because of this call.
+// returns how many come because of this call. ErrUncertain: some may, and it is not known
+// how many.
 func (a *Admin) Redrive(ctx context.Context, group, name string, max int) (int, error) {
 	return a.takeOut(ctx, group, name, remoting.RedriveLetters, max)
 }
 
 // Purge drops a dead letter; name "": at most max of them, 0: 1000. It returns how many
-// were dropped by this call.
+// were dropped by this call. ErrUncertain: some may have been, and it is not known how many.
 func (a *Admin) Purge(ctx context.Context, group, name string, max int) (int, error) {
 	return a.takeOut(ctx, group, name, remoting.PurgeLetters, max)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -94,6 +95,7 @@ type TransactionProducer struct {
 	p     *Producer
 	check Checker
 	slots chan struct{}
+	sends budget // under way, until their verdicts are delivered
 }
 
 // NewTransactionProducer returns a producer of transactions. Programs of one group
@@ -103,7 +105,7 @@ func (c *Client) NewTransactionProducer(group string, check Checker, opts ...Pro
 	if check == nil {
 		return nil, fmt.Errorf("%w: a transaction producer needs a checker", ErrInvalid)
 	}
-	t := &TransactionProducer{check: check, slots: make(chan struct{}, checksAtOnce)}
+	t := &TransactionProducer{check: check, slots: make(chan struct{}, checksAtOnce), sends: budget{maxMessages: math.MaxInt}}
 	p, err := c.newProducer(group, t, opts...)
 	if err != nil {
 		return nil, err
@@ -122,6 +124,10 @@ func (c *Client) NewTransactionProducer(group string, check Checker, opts ...Pro
 // receipt Undecided: a check will settle it. ErrDecided, with the verdict that holds in
 // the receipt: a check or an operator came first.
 func (t *TransactionProducer) Send(ctx context.Context, m *Message, local Local) (TransactionReceipt, error) {
+	if err := t.sends.take(ctx, 1, 0); err != nil {
+		return TransactionReceipt{}, err
+	}
+	defer t.sends.give(1, 0)
 	rs, err := t.p.sendUnit(ctx, single(m, -1))
 	if err != nil {
 		return TransactionReceipt{}, err
@@ -149,9 +155,19 @@ func (t *TransactionProducer) Send(ctx context.Context, m *Message, local Local)
 	return out, errors.Join(failed, err)
 }
 
-// Close refuses further sends and waits for those under way, as Producer.Close does.
-// Checks that run go on.
+// Close refuses further sends and waits for those under way, their local transactions and
+// verdicts included; what it does when ctx ends first is Producer.Close's, and verdicts are
+// still delivered as long as the client is open. Checks that run go on. A local transaction
+// must not call it.
 func (t *TransactionProducer) Close(ctx context.Context) error { return t.p.Close(ctx) }
+
+// settled waits until no send is under way.
+func (t *TransactionProducer) settled(ctx context.Context) error {
+	if err := t.sends.idle(ctx); err != nil {
+		return fmt.Errorf("wait for local transactions: %w", err)
+	}
+	return nil
+}
 
 // halfName is how a half is named to the cluster.
 type halfName struct {

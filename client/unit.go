@@ -69,12 +69,8 @@ func (u *unit) receipts() []Receipt {
 	return make([]Receipt, len(u.msgs))
 }
 
-// end is called once by who took the unit, with its outcome, and does not block. A unit that
-// certainly is not stored, since rules put it elsewhere, goes there instead.
+// end is called once by who took the unit, with its outcome, and does not block.
 func (u *unit) end(rs []Receipt, err error) {
-	if misplaced(err) && u.again() {
-		return
-	}
 	u.rs, u.err = rs, err
 	p, messages, size := u.p, len(u.msgs), u.size
 	if u.done != nil {
@@ -85,27 +81,18 @@ func (u *unit) end(rs []Receipt, err error) {
 	p.buffer.give(messages, size) // now there may seem to be nothing on its way
 }
 
-// again sends u by the topic's present rules, in the background; false: it is too late, or too often.
-func (u *unit) again() bool {
-	if u.placed == maxPlaced || !time.Now().Before(u.deadline) {
-		return false
+// mayBePlaced: it is neither too late, nor too often, to send u by other rules.
+func (u *unit) mayBePlaced() bool { return u.placed < maxPlaced && time.Now().Before(u.deadline) }
+
+// again sends u by a route's rules.
+func (u *unit) again(r *route) {
+	l, free, err := u.p.pick(r, u.ms[0], u.queue)
+	if err == nil {
+		u.movable = free
+		u.state.Store(unitWaiting)
+		err = l.add(u)
 	}
-	p := u.p
-	u.tries, u.placed = 1, u.placed+1
-	p.wg.Go(func() { // the lane at work holds wg above zero
-		_ = sleep(p.ctx, time.Duration(u.placed)*placePause)
-		r, err := p.c.routes.refresh(p.ctx, u.topic)
-		var l *lane
-		if err == nil {
-			l, u.movable, err = p.pick(r, u.ms[0], u.queue)
-		}
-		if err == nil {
-			u.state.Store(unitWaiting)
-			err = l.add(u)
-		}
-		if err != nil {
-			u.end(nil, err)
-		}
-	})
-	return true
+	if err != nil {
+		u.end(nil, err)
+	}
 }
