@@ -107,7 +107,7 @@ func (b *Broker) commit(ctx context.Context, r *request, part fsm.Partition, o f
 }
 
 // committed answers a commit that was decided. One that is not higher, or comes
-// before an operator's reset was told, is passed over and is no error.
+// before a client reads from where an operator put the group, is passed over and is no error.
 func (r *request) committed(s fsm.CommitStatus) *remoting.Command {
 	switch s {
 	case fsm.Raised, fsm.NotHigher, fsm.ResetPending:

@@ -141,17 +141,19 @@ func (r *request) fenced() *remoting.Command {
 	return r.refuse(remoting.IllegalOperation, "another client holds the queue's lock, or held it since")
 }
 
-// tellReset answers that an operator has moved the group, if that has not been told.
+// tellReset answers that an operator has moved the group, until a pull comes from there:
+// an answer may be lost, and who goes on without it would commit the group back.
 func (b *Broker) tellReset(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue) (*remoting.Command, error) {
 	off, ok := p.machine.PendingReset(h.ConsumerGroup, q)
 	if !ok {
 		return nil, nil
 	}
-	if _, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off)); err != nil {
-		return nil, err
-	}
 	lo, hi := p.store().Bounds(q)
-	return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
+	if from := message.Offset(h.QueueOffset); from != off && (from < off || from > lo) { // below lo both are as good
+		return r.emptyPull(remoting.PullOffsetMoved, int64(off), int64(lo), int64(hi)), nil
+	}
+	_, err := p.propose(ctx, fsm.EncodeResetTold(nil, b.atMs(), h.ConsumerGroup, q, off))
+	return nil, err
 }
 
 // hold answers at the leader, and waits at the queue's end.

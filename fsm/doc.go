@@ -108,7 +108,7 @@
 // another holds an unexpired lock. A lock's epoch is the index of the entry that
 // gave it, so no two holders share one; asking again prolongs it under the same. An
 // operator's reset sets the offset, forward or back, and passes commits over until
-// a command says that a client was told of that very offset. Offsets encode to at
+// a command says that a client reads from that very offset. Offsets encode to at
 // most 1 MiB, locks to 768 KiB; one more is refused, expired locks make room.
 //
 // # Dedup

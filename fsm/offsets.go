@@ -97,14 +97,14 @@ const minCommit = 1 + minQueue + 8 + 1 + 8
 
 // EncodeReset is an operator's move of a group, forward or back, to between 0 and
 // the queue's end; what lies below its minimum is the reader's to raise. Commits
-// are passed over from then on until a client has been told. The result is the
+// are passed over from then on until a client reads from there. The result is the
 // message.Offset that was set, or -1 if there was no room for it.
 func EncodeReset(dst []byte, atMs int64, group string, q message.Queue, off message.Offset) []byte {
 	dst = appendQueue(appendText(appendCommand(dst, kindReset, atMs), group), q)
 	return binary.BigEndian.AppendUint64(dst, uint64(off))
 }
 
-// EncodeResetTold says that a client of the group has been told of the reset to
+// EncodeResetTold says that a client of the group knows of the reset to
 // off. It changes nothing if the pending reset is another by then.
 func EncodeResetTold(dst []byte, atMs int64, group string, q message.Queue, off message.Offset) []byte {
 	dst = appendQueue(appendText(appendCommand(dst, kindResetTold, atMs), group), q)

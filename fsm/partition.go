@@ -248,8 +248,8 @@ func (m *PartitionMachine) Committed(group string, q message.Queue) (message.Off
 	return o.offset, ok
 }
 
-// PendingReset returns the offset that an operator set and no client has been
-// told yet.
+// PendingReset returns the offset that an operator set and from which no client has
+// read yet.
 func (m *PartitionMachine) PendingReset(group string, q message.Queue) (message.Offset, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -885,6 +885,12 @@ func wireReset(t *testing.T, c *Cluster) {
 			return told.Code == remoting.PullOffsetMoved
 		})
 		require.EqualValues(t, 0, num(t, told, "nextBeginOffset"))
+		// The answer may have been lost: it is told again, and commits count when a pull comes
+		// from there.
+		w.OK(remoting.UpdateConsumerOffset, with(q, "commitOffset", "5"), nil)
+		require.EqualValues(t, 0, offset())
+		require.Equal(t, remoting.PullOffsetMoved, w.ask(remoting.PullMessage, pull, nil).Code)
+		w.OK(remoting.PullMessage, with(pull, "queueOffset", "0"), nil)
 		w.OK(remoting.UpdateConsumerOffset, with(q, "commitOffset", "1"), nil)
 		require.EqualValues(t, 1, offset())
 		require.Equal(t, map[remoting.MessageQueue]int64{mq: 5}, reset(with(move, "queueId", "0")), "one queue, to its end")
