@@ -200,3 +200,66 @@ func TestDeadLettersAndRetriesOutliveRetention(t *testing.T) {
 	})
 	require.Equal(t, map[string]int{"0": 1, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1}, again.done)
 }
+
+// letters sends n messages of 16 KiB, which group g has among its dead letters, or among
+// its retries without anybody who handles them.
+func (c *Cluster) letters(ctx context.Context, cl *client.Client, topic string, n int, why error) {
+	c.t.Helper()
+	p, err := cl.NewProducer("letters")
+	require.NoError(c.t, err)
+	for range n {
+		_, err := p.Send(ctx, &client.Message{Topic: topic, Body: make([]byte, 16<<10)})
+		require.NoError(c.t, err)
+	}
+	cons, err := cl.NewConsumer("g")
+	require.NoError(c.t, err)
+	require.NoError(c.t, cons.Subscribe(topic, client.All()))
+	run, stop := context.WithCancel(ctx)
+	h := newHandled()
+	handled := 0
+	require.NoError(c.t, cons.Run(run, func(_ context.Context, d *client.Delivery) error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if handled++; handled >= n {
+			defer stop()
+		}
+		return why
+	}))
+	require.NoError(c.t, ctx.Err())
+}
+
+// attribute sets one of a topic's.
+func attribute(ctx context.Context, t *testing.T, cl *client.Client, topic, name, value string) {
+	t.Helper()
+	conf, err := cl.Admin().Topic(ctx, topic)
+	require.NoError(t, err)
+	conf.Attributes = map[string]string{name: value}
+	require.NoError(t, cl.Admin().UpdateTopic(ctx, conf))
+}
+
+// What was in a deleted group's retries goes with what is as old: nobody will ask for it.
+func TestRetriesOfADeletedGroupGo(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", nil)
+	c.letters(ctx, cl, "kept", 20, client.RetryAfter(time.Millisecond, errors.New("later")))
+	attribute(ctx, t, cl, "kept", "retention", "1s")
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	first := c.of(0, "kept").First
+	c.until("what is old is deleted", func() bool {
+		sendKiB(ctx, t, p, "kept", 10)
+		return c.of(0, "kept").First > first+512<<10
+	})
+	x := c.of(0, "kept")
+	require.Greater(t, x.Position-x.First, int64(20*16<<10), "the group may ask for its retries yet")
+	require.NoError(t, cl.Admin().DeleteGroup(ctx, "g"))
+	c.until("they go", func() bool {
+		sendKiB(ctx, t, p, "kept", 1)
+		x := c.of(0, "kept")
+		return x.Position-x.First < 20*16<<10
+	})
+}
