@@ -237,6 +237,48 @@ func attribute(ctx context.Context, t *testing.T, cl *client.Client, topic, name
 	require.NoError(t, cl.Admin().UpdateTopic(ctx, conf))
 }
 
+// settles waits until a partition's log does not grow any more while nothing is sent, and
+// returns how many bytes it keeps.
+func (c *Cluster) settles(topic string) int64 {
+	c.t.Helper()
+	lead := c.leaderOf(topic)
+	end, since := int64(0), time.Now()
+	c.until("the log does not grow", func() bool {
+		if x := c.of(lead, topic).Position; x > end+4<<10 {
+			end, since = x, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	})
+	x := c.of(lead, topic)
+	return x.Position - x.First
+}
+
+// Dead letters that are more than a partition is to keep are kept, and not stored again and
+// again for the sake of it.
+func TestLettersThatAreMoreThanIsKeptAreNotStoredForEver(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", nil)
+	c.letters(ctx, cl, "kept", 20, client.DeadLetter(errors.New("poison")))
+	attribute(ctx, t, cl, "kept", "retention-bytes", "65536")
+	require.Greater(t, c.settles("kept"), int64(20*16<<10))
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "kept", 100)
+	attribute(ctx, t, cl, "kept", "retention", "1s")
+	c.until("what is old goes all the same", func() bool {
+		sendKiB(ctx, t, p, "kept", 1)
+		lo, _ := bounds(ctx, t, cl, "kept")
+		return lo > 60
+	})
+	list, err := cl.Admin().DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	require.Len(t, list, 20)
+}
+
 // What was in a deleted group's retries goes with what is as old: nobody will ask for it.
 func TestRetriesOfADeletedGroupGo(t *testing.T) {
 	t.Parallel()
