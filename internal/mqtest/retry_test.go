@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/remoting"
 )
 
 // handled counts deliveries by body.
@@ -304,4 +306,44 @@ func TestRetriesOfADeletedGroupGo(t *testing.T) {
 		x := c.of(0, "kept")
 		return x.Position-x.First < 20*16<<10
 	})
+}
+
+// A message among a group's dead letters is found by its key, whichever of the group's
+// topics it is of, and whichever node is asked.
+func TestDeadLettersOfEveryTopicAreFoundByKey(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	const slot = 0
+	w := DialWire(t, c.listener(0, slot), remoting.Binary)
+	for _, topic := range []string{"a", "b", "c"} {
+		c.createTopic(t, topicOf(topic, 1))
+		w.OK(remoting.SendMessageV2, with(sendShort(topic, 0), "i", "KEYS\x01both of-"+topic+"\x02"), []byte(topic))
+		given := Records(t, w.OK(remoting.PullMessage, pullOf(topic, 0, 0), nil).Body)
+		require.Len(t, given, 1)
+		w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(given[0].PhysicalOffset(), 10), "delayLevel": "-1", "originTopic": topic, "maxReconsumeTimes": "16",
+			"rmq": "1", "delivery": "00000000000000a6"}, nil)
+	}
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, slot), remoting.Binary)
+		find := func(key string, max int) (bodies []string) {
+			r := w.Led(remoting.QueryMessage, fields{"topic": "%DLQ%g", "key": key, "maxNum": strconv.Itoa(max), "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
+			if r.Code == remoting.QueryNotFound {
+				return nil
+			}
+			require.Equal(t, remoting.OK, r.Code, r.Remark)
+			for _, rec := range Records(t, r.Body) {
+				bodies = append(bodies, string(rec.Message().Body))
+			}
+			return bodies
+		}
+		for _, topic := range []string{"a", "b", "c"} {
+			require.Equal(t, []string{topic}, find("of-"+topic, 8))
+		}
+		require.ElementsMatch(t, []string{"a", "b", "c"}, find("both", 8))
+		require.Len(t, find("both", 2), 2)
+		require.Empty(t, find("none", 8))
+	}
+	w.OK(remoting.DeleteTopicInBroker, fields{"topic": "a"}, nil)
+	r := w.OK(remoting.QueryMessage, fields{"topic": "%DLQ%g", "key": "both", "maxNum": "8", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
+	require.Len(t, Records(t, r.Body), 2, "those of a topic that is deleted are gone with it")
 }
