@@ -199,8 +199,8 @@ const (
 
 // takeBack recalls what waits under a key.
 func (p *partition) takeBack(ctx context.Context, b *Broker, k store.TimerKey) (recalled, error) {
-	p.timers.keeping.Lock()
-	defer p.timers.keeping.Unlock()
+	p.timers.keeping.RLock()
+	defer p.timers.keeping.RUnlock()
 	ctx, cancel := context.WithTimeout(ctx, forwardWait)
 	defer cancel()
 	if err := p.replica.ReadIndex(ctx); err != nil {

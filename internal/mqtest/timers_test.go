@@ -172,6 +172,36 @@ func TestADelayedMessageThatIsSentAgainHasItsFirstReceipt(t *testing.T) {
 	require.EqualValues(t, 3, end(), "each came once")
 }
 
+// Many messages are taken back at once: none waits for another's entry to be written, so
+// they are told in time.
+func TestManyAreTakenBackAtOnce(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
+	const slot, many = 0, 2000
+	w := DialWire(t, c.listener(c.leader("t", slot), slot), remoting.Binary)
+	asked := make([]int32, many)
+	for i := range asked {
+		asked[i] = w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "i", "TIMER_DELAY_SEC\x01600\x02", "rmq", "1"), []byte("x"))
+	}
+	var handles []string
+	for _, opaque := range asked {
+		if r := w.Reply(opaque); r.Code == remoting.OK { // else the leader was lost: this machine is slow
+			handles = append(handles, r.Ext["recallHandle"])
+		}
+	}
+	require.NotEmpty(t, handles)
+	asked = asked[:len(handles)]
+	for i, handle := range handles {
+		asked[i] = w.Send(remoting.RecallMessage, fields{"topic": "t", "recallHandle": handle, "rmq": "1"}, nil)
+	}
+	codes := make(map[remoting.Code]int)
+	for _, opaque := range asked {
+		codes[w.Reply(opaque).Code]++
+	}
+	require.Greater(t, codes[remoting.OK], len(handles)*2/3, "of %d: %v", len(handles), codes)
+}
+
 // What waits outlives its topic's retention: the log goes, and it comes at its time, also
 // on a node that lost all it had meanwhile and leads in the end.
 func TestWhatWaitsOutlivesRetention(t *testing.T) {
