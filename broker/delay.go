@@ -16,34 +16,35 @@ import (
 )
 
 // delayOf reads when m is to come from its properties, and makes those what consumers
-// are to see then. 0: at once.
-func (b *Broker) delayOf(r *request, m *message.Message, batch bool) (due int64, refusal *remoting.Command) {
+// are to see then. 0: at once; delayed, it may have had to wait when it was sent before.
+func (b *Broker) delayOf(r *request, m *message.Message, batch bool) (due int64, delayed bool, refusal *remoting.Command) {
 	now := b.atMs()
 	due, delayed, err := message.Due(m.Properties, now)
 	switch {
 	case err != nil:
-		return 0, r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err)
+		return 0, false, r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err)
 	case !delayed:
-		return 0, nil
+		return 0, false, nil
 	case batch:
-		return 0, r.refuse(remoting.MessageIllegal, "messages of a batch cannot be delayed; certainly not stored")
+		return 0, false, r.refuse(remoting.MessageIllegal, "messages of a batch cannot be delayed; certainly not stored")
 	case b.cfg.MaxDelay > 0 && due-now > b.cfg.MaxDelay.Milliseconds():
-		return 0, r.refuse(remoting.MessageIllegal, "timer message illegal, the delay time should not be bigger than %v; certainly not stored", b.cfg.MaxDelay)
+		return 0, false, r.refuse(remoting.MessageIllegal, "timer message illegal, the delay time should not be bigger than %v; certainly not stored", b.cfg.MaxDelay)
 	case due <= now:
-		return 0, nil
+		return 0, true, nil
 	}
 	m.Properties = message.Waiting(m.Properties, due, now)
-	return due, nil
+	return due, true, nil
 }
 
-// waiting is a message of a request of which one is to come later.
+// waiting is a message of a request of which one is to come later, or may have had to
+// when it was sent before.
 type waiting struct {
 	dueMs  int64 // 0: at once
 	unique string
 	size   int // of its record
 }
 
-// waitingBefore is of the records before the first that is to come later.
+// waitingBefore is of the records before the first that is delayed.
 func (b *Broker) waitingBefore(records []byte, room int) []waiting {
 	ws := make([]waiting, 0, room)
 	for len(records) > 0 {
@@ -58,7 +59,7 @@ func (b *Broker) waitingBefore(records []byte, room int) []waiting {
 	return ws
 }
 
-// sendDelayed stores messages of which at least one is to come later, each by itself:
+// sendDelayed stores messages of which at least one is delayed, each by itself:
 // clients of ours send several at once. If some are stored and others are not, nothing
 // is said of any, and a client that sends them again finds the same.
 func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHeader, p *partition, all fsm.Item, wait []waiting) (*remoting.Command, error) {
@@ -86,7 +87,13 @@ func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHe
 		handle, off := "", int64(-1)
 		if res.Waits {
 			_, pos := message.SplitPhysicalOffset(res.Physical[0])
-			handle = recallHandle{h.Topic, brokerName(r.slot), store.TimerKey{DueMs: items[i].DueMs, ID: store.Position(pos)}, wait[i].unique}.encode()
+			key := store.TimerKey{DueMs: items[i].DueMs, ID: store.Position(pos)}
+			if res.Status == fsm.Duplicate { // what counts is when it was to come the first time
+				if key.DueMs, err = p.machine.DueOf(key.ID); err != nil {
+					return nil, unknownReceipt(err)
+				}
+			}
+			handle = recallHandle{h.Topic, brokerName(r.slot), key, wait[i].unique}.encode()
 		} else {
 			off = int64(res.Offset)
 			if res.Status == fsm.Duplicate {
@@ -192,8 +199,8 @@ const (
 
 // takeBack recalls what waits under a key.
 func (p *partition) takeBack(ctx context.Context, b *Broker, k store.TimerKey) (recalled, error) {
-	p.timers.keeping.Lock()
-	defer p.timers.keeping.Unlock()
+	p.timers.keeping.RLock()
+	defer p.timers.keeping.RUnlock()
 	ctx, cancel := context.WithTimeout(ctx, forwardWait)
 	defer cancel()
 	if err := p.replica.ReadIndex(ctx); err != nil {

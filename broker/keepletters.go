@@ -15,28 +15,68 @@ import (
 // retries that their group has not consumed and of dead letters that no group has and
 // that are not old. Each is taken out of its old place with it, so it is kept once.
 func (p *partition) keepLetters(ctx context.Context, b *Broker, below store.Position) error {
+	return p.eachLetters(ctx, b, func(l letters) error { return p.keepQueue(ctx, b, l, below) })
+}
+
+// lettersBelow returns how many bytes keepLetters would store again.
+func (p *partition) lettersBelow(ctx context.Context, b *Broker, below store.Position) (bytes int64, err error) {
+	err = p.eachLetters(ctx, b, func(l letters) error {
+		return p.eachToKeep(b, l, below, func(rec message.Record) error {
+			bytes += int64(len(rec)) + fsm.UnearthHead
+			return ctx.Err()
+		})
+	})
+	return bytes, err
+}
+
+// letters are a queue of a group's retries or dead letters.
+type letters struct {
+	group string
+	queue message.Queue
+	from  message.Offset // what lies before is consumed
+	dead  bool
+}
+
+// eachLetters gives those of p to visit. Of a deleted group there are none: no group
+// will have queues of these numbers again.
+func (p *partition) eachLetters(ctx context.Context, b *Broker, visit func(letters) error) error {
+	asked := false // the catalogue's leader, of a group that is not known here
 	for _, q := range p.store().Queues() {
-		group, retry := message.RetryGroup(q.Topic)
-		dead := false
-		if !retry {
-			group, dead = message.DLQGroup(q.Topic)
+		l := letters{queue: q}
+		retry := false
+		if l.group, retry = message.RetryGroup(q.Topic); !retry {
+			l.group, l.dead = message.DLQGroup(q.Topic)
 		}
-		if !retry && !dead {
+		if !retry && !l.dead {
 			continue
 		}
-		from, _ := p.store().Bounds(q)
-		if retry {
-			if off, ok := p.machine.Committed(group, q); ok {
-				from = max(from, off)
+		if !asked && !b.hasLetters(p, l) {
+			if err := b.catchUp(ctx); err != nil {
+				return fmt.Errorf("ask whether group %s is deleted: %w", l.group, err)
 			}
-		} else {
-			from = max(from, p.consumed(q))
+			asked = true
 		}
-		if err := p.keepQueue(ctx, b, group, q, from, below, dead); err != nil {
+		if !b.hasLetters(p, l) {
+			continue
+		}
+		l.from, _ = p.store().Bounds(q)
+		if l.dead {
+			l.from = max(l.from, p.consumed(q))
+		} else if off, ok := p.machine.Committed(l.group, q); ok {
+			l.from = max(l.from, off)
+		}
+		if err := visit(l); err != nil {
 			return fmt.Errorf("keep what is in %s %d: %w", q.Topic, q.ID, err)
 		}
 	}
 	return nil
+}
+
+// hasLetters reports whether the queue is one of its group's, by what is known here.
+func (b *Broker) hasLetters(p *partition, l letters) bool {
+	g, _ := b.catalogue.Group(l.group)
+	ids := g.Retry[p.desc.Slot]
+	return int(l.queue.ID) < len(ids) && ids[l.queue.ID] == p.desc.ID
 }
 
 // consumed is how far the group that is furthest has consumed a queue.
@@ -49,9 +89,8 @@ func (p *partition) consumed(q message.Queue) (most message.Offset) {
 	return most
 }
 
-// keepQueue is keepLetters of one queue, from an offset on.
-func (p *partition) keepQueue(ctx context.Context, b *Broker, group string, q message.Queue, from message.Offset, below store.Position, dead bool) error {
-	_, end := p.store().Bounds(q)
+// keepQueue is keepLetters of one queue.
+func (p *partition) keepQueue(ctx context.Context, b *Broker, l letters, below store.Position) error {
 	var keep []fsm.Unearth
 	bytes := 0
 	flush := func() error {
@@ -60,7 +99,7 @@ func (p *partition) keepQueue(ctx context.Context, b *Broker, group string, q me
 		}
 		// All before them is gone, or is to go: one gap for the state instead of many.
 		keep = append(keep, fsm.Unearth{From: 0, To: keep[len(keep)-1].To})
-		v, err := p.proposeFor(ctx, fireWait, fsm.EncodeUnearth(nil, b.atMs(), group, q, keep))
+		v, err := p.proposeFor(ctx, fireWait, fsm.EncodeUnearth(nil, b.atMs(), l.group, l.queue, keep))
 		if err != nil {
 			return err
 		}
@@ -72,10 +111,28 @@ func (p *partition) keepQueue(ctx context.Context, b *Broker, group string, q me
 		keep, bytes = nil, 0
 		return nil
 	}
-	for from < end {
-		batch, err := p.store().Read(q, from, 32, maxPullBytes, nil)
-		if errors.Is(err, store.ErrOffset) {
+	err := p.eachToKeep(b, l, below, func(rec message.Record) error {
+		off := rec.QueueOffset()
+		keep = append(keep, fsm.Unearth{From: off, To: off + 1, Record: rec})
+		if bytes += len(rec) + fsm.UnearthHead; bytes > fireBytes {
 			return flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// eachToKeep gives what of a queue lies below a position and is to be kept to visit. It
+// does not give what comes meanwhile.
+func (p *partition) eachToKeep(b *Broker, l letters, below store.Position, visit func(message.Record) error) error {
+	_, end := p.store().Bounds(l.queue)
+	for from := l.from; from < end; {
+		batch, err := p.store().Read(l.queue, from, 32, maxPullBytes, nil)
+		if errors.Is(err, store.ErrOffset) {
+			return nil
 		}
 		if err != nil {
 			return err
@@ -87,22 +144,18 @@ func (p *partition) keepQueue(ctx context.Context, b *Broker, group string, q me
 			}
 			rest = rest[len(rec):]
 			if _, pos := message.SplitPhysicalOffset(rec.PhysicalOffset()); store.Position(pos) >= below {
-				return flush()
+				return nil
 			}
-			off := rec.QueueOffset()
-			if !p.machine.Buried(group, q, off) || dead && b.tooOld(rec) {
+			if !p.machine.Buried(l.group, l.queue, rec.QueueOffset()) || l.dead && b.tooOld(rec) {
 				continue
 			}
-			keep = append(keep, fsm.Unearth{From: off, To: off + 1, Record: rec})
-			if bytes += len(rec) + fsm.UnearthHead; bytes > fireBytes {
-				if err := flush(); err != nil {
-					return err
-				}
+			if err := visit(rec); err != nil {
+				return err
 			}
 		}
 		from = batch.Next
 	}
-	return flush()
+	return nil
 }
 
 // tooOld reports whether a dead letter has been there as long as it is kept.

@@ -3,7 +3,9 @@ package broker
 import (
 	"context"
 	"errors"
+	"strconv"
 
+	"raftmq/fsm"
 	"raftmq/message"
 	"raftmq/remoting"
 	"raftmq/store"
@@ -38,11 +40,25 @@ func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command 
 	return r.refuse(remoting.SystemError, "no partition with number %d in %s", number, brokerName(r.slot))
 }
 
-// queryMessage answers 12: the records of a key in the slot's partition.
+// extPartition, in a query by key that is sent on, is the partition that is asked, where
+// the topic is in several of a slot.
+const extPartition = "_partition"
+
+// queryMessage answers 12: the records of a key in the slot's partition; of a group's
+// retries or dead letters, in all partitions of the slot that have them.
 func (b *Broker) queryMessage(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.QueryMessageHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
+	}
+	if id, err := strconv.ParseUint(r.Ext[extPartition], 10, 64); r.forwarded && err == nil {
+		part, _ := b.catalogue.Partition(id)
+		part.ID = id // who leads it knows it
+		return b.queryIn(ctx, r, &h, part)
+	}
+	_, retry := message.RetryGroup(h.Topic)
+	if _, dead := message.DLQGroup(h.Topic); (retry || dead) && !r.forwarded {
+		return b.queryLetters(ctx, r, &h)
 	}
 	topic, part, refusal := b.locate(ctx, r, h.Topic, 0)
 	switch {
@@ -51,25 +67,98 @@ func (b *Broker) queryMessage(ctx context.Context, r *request) *remoting.Command
 	case part.ID == 0:
 		return r.refuse(remoting.QueryNotFound, "topic %s has no partition in %s", h.Topic, brokerName(r.slot))
 	}
-	n := min(int(h.MaxNum), maxLookup)
-	if h.Unique {
-		n = maxLookup
+	return b.queryIn(ctx, r, &h, part)
+}
+
+// queryLetters is queryMessage of a group's retries or dead letters.
+func (b *Broker) queryLetters(ctx context.Context, r *request, h *remoting.QueryMessageHeader) *remoting.Command {
+	unknown := b.catchUp(ctx)
+	if topic, _, refusal := b.locate(ctx, r, h.Topic, 0); refusal != nil && topic.Name == "" {
+		return refusal
 	}
+	most := found{n: lookedUp(h)}
+	for _, part := range b.lettersIn(h.Topic, r.slot) {
+		sub := *r
+		sub.Command = remoting.NewRequest(r.Code, h)
+		sub.SetExt(extPartition, strconv.FormatUint(part.ID, 10))
+		switch reply := b.queryIn(ctx, &sub, h, part); reply.Code {
+		case remoting.OK:
+			for rest := reply.Body; len(rest) > 0; {
+				rec, err := message.ParseRecord(rest)
+				if err != nil {
+					return r.failed(err)
+				}
+				most.add(rec)
+				rest = rest[len(rec):]
+			}
+		case remoting.QueryNotFound, remoting.TopicNotExist: // deleted meanwhile
+		default:
+			return r.refuse(reply.Code, "%s", reply.Remark)
+		}
+	}
+	if unknown != nil && most.body == nil {
+		return r.refuse(remoting.ServiceNotAvailable, "it may be in a topic that is not known here, and the catalogue has no leader")
+	}
+	return b.foundReply(r, h, &most)
+}
+
+// queryIn is queryMessage of one partition.
+func (b *Broker) queryIn(ctx context.Context, r *request, h *remoting.QueryMessageHeader, part fsm.Partition) *remoting.Command {
 	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
-		recs, err := p.store().Lookup(h.Topic, h.Key, n, h.BeginTimestamp, h.EndTimestamp)
+		all := found{n: lookedUp(h)}
+		recs, err := p.store().Lookup(h.Topic, h.Key, all.n, h.BeginTimestamp, h.EndTimestamp)
 		if err != nil {
 			return nil, err
 		}
-		var body []byte
 		for _, rec := range recs {
-			if len(body)+len(rec) > maxPullBytes && len(body) > 0 {
-				break // the answer must fit a frame
-			}
-			body = append(body, rec...)
+			all.add(rec)
 		}
-		if body == nil {
-			return r.refuse(remoting.QueryNotFound, "no message of %s with key %s", h.Topic, h.Key), nil
-		}
-		return r.ReplyWith(remoting.QueryMessageReply{IndexLastUpdateTimestamp: b.now().UnixMilli()}, body), nil
+		return b.foundReply(r, h, &all), nil
 	})
+}
+
+// lettersIn are the partitions of a slot that have a group's retries and dead letters.
+func (b *Broker) lettersIn(topic string, slot int) (parts []fsm.Partition) {
+	group, retry := message.RetryGroup(topic)
+	if !retry {
+		group, _ = message.DLQGroup(topic)
+	}
+	g, _ := b.catalogue.Group(group)
+	for _, id := range g.Retry[slot] {
+		if part, ok := b.catalogue.Partition(id); ok {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// lookedUp is how many records a query finds at most.
+func lookedUp(h *remoting.QueryMessageHeader) int {
+	if h.Unique {
+		return maxLookup
+	}
+	return min(int(h.MaxNum), maxLookup)
+}
+
+// found are the records that a query answers with.
+type found struct {
+	n    int // more may be added
+	body []byte
+	full bool
+}
+
+// add adds a record, unless there are enough, or the answer would not fit a frame.
+func (f *found) add(rec message.Record) {
+	f.full = f.full || f.n == 0 || len(f.body)+len(rec) > maxPullBytes && len(f.body) > 0
+	if !f.full {
+		f.body = append(f.body, rec...)
+		f.n--
+	}
+}
+
+func (b *Broker) foundReply(r *request, h *remoting.QueryMessageHeader, f *found) *remoting.Command {
+	if f.body == nil {
+		return r.refuse(remoting.QueryNotFound, "no message of %s with key %s", h.Topic, h.Key)
+	}
+	return r.ReplyWith(remoting.QueryMessageReply{IndexLastUpdateTimestamp: b.now().UnixMilli()}, f.body)
 }

@@ -122,7 +122,7 @@ func producerOf(r *request) (fsm.Producer, error) {
 }
 
 // records builds the records of a send, once, as they are stored and served. wait has
-// for each when it is to come; nil: all at once.
+// for each when it is to come; nil: all at once, as they would have been before.
 func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, batch bool) (unique string, wait []waiting, refusal *remoting.Command) {
 	m := message.Message{
 		Topic: h.Topic, QueueID: h.QueueID, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
@@ -157,7 +157,7 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if _, ok := m.Property(message.PropTransaction); ok && batch && !isHalf(h) {
 			return "", nil, r.refuse(remoting.MessageIllegal, "a message of a batch cannot be a transaction; certainly not stored")
 		}
-		due, refusal := b.delayOf(r, &m, batch && !r.ours())
+		due, delayed, refusal := b.delayOf(r, &m, batch && !r.ours())
 		if refusal != nil {
 			return "", nil, refusal
 		}
@@ -175,7 +175,9 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if i == 0 {
 			unique = strings.Clone(id)
 		}
-		if due > 0 && wait == nil {
+		// Who has an identity may have sent it before, when it had to wait yet: that
+		// is known of each message by itself.
+		if wait == nil && (due > 0 || delayed && item.Producer.ID != [16]byte{}) {
 			wait = b.waitingBefore(item.Records, len(all))
 		}
 		var err error

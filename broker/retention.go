@@ -146,14 +146,18 @@ func (b *Broker) removeTrimmed(p *partition) {
 	}
 }
 
-const whyExpired = "expired"
+const (
+	whyExpired = "expired"
+	whyBytes   = "more than is to be kept"
+)
 
 // trim is what should go of a partition.
 type trim struct {
 	p   *partition
 	to  store.Position
 	why string
-	age int64 // store time of the newest message that goes, Unix ms; of forced ones
+	old store.Position // what is below is expired, and goes if to gains nothing; 0: nothing
+	age int64          // store time of the newest message that goes, Unix ms; of forced ones
 }
 
 // retainRound looks at every partition that is led here.
@@ -166,18 +170,18 @@ func (b *Broker) retainRound(now time.Time, at hours) {
 		disk := b.worstDisk(p)
 		k := b.keepingOf(p.desc.Topic)
 		segments := p.store().Retained()
-		to, why := p.store().First().Position, ""
+		to, old, why := p.store().First().Position, store.Position(0), ""
 		if k.age > 0 && (at.has(now) || disk >= membership.DiskClean) {
 			if x := p.store().TrimBefore(now.Add(-k.age).UnixMilli()); x > to {
-				to, why = x, whyExpired
+				to, old, why = x, x, whyExpired
 			}
 		}
 		if x := beyond(segments, k.bytes); x > to {
-			to, why = x, "more than is to be kept"
+			to, why = x, whyBytes
 		}
 		switch {
 		case why != "":
-			b.trim(trim{p: p, to: to, why: why})
+			b.trim(trim{p: p, to: to, why: why, old: old})
 		case disk >= membership.DiskForce && b.cfg.DiskForceAt < 100 && len(segments) > 1 && // a full disk is above it, switched off or not
 			!p.store().Trimmed():
 			forced = append(forced, trim{p: p, to: segments[1].Start, why: "a replica's disk fills up", age: segments[0].LastMs})
@@ -216,7 +220,12 @@ func (b *Broker) worstDisk(p *partition) membership.DiskLevel {
 
 // trim proposes one.
 func (b *Broker) trim(t trim) {
-	if err := t.p.keepAbove(b, t.to, t.why == whyExpired); err != nil {
+	err := t.p.keepAbove(b, t.to, t.why)
+	if errors.Is(err, errNoGain) && t.old > 0 {
+		t.to, t.why = t.old, whyExpired
+		err = t.p.keepAbove(b, t.to, t.why)
+	}
+	if err != nil {
 		if b.ctx.Err() == nil {
 			b.log.Warn("append again what waits, before old messages are deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
 		}
@@ -243,24 +252,33 @@ func (b *Broker) trim(t trim) {
 // keepWait bounds how long what waits is appended again.
 const keepWait = time.Minute
 
-// errNoGain: most of what a trim would take is still to come, and would be appended
-// again.
-var errNoGain = errors.New("broker: most of it is still to come")
+// errNoGain: most of what a trim would take is to be kept, and would be appended again.
+var errNoGain = errors.New("broker: most of it is still to come, or among retries and dead letters")
 
-// keepAbove appends again what a trim would take and is still to come. errNoGain if
-// that is most of it, and it need not go.
-func (p *partition) keepAbove(b *Broker, to store.Position, must bool) error {
+// keepAbove appends again what a trim would take and is to be kept: what is still to
+// come, retries and dead letters. errNoGain if that is most of it, and it need not go.
+// When a disk fills up, letters do not count for that: behind them may lie what goes.
+func (p *partition) keepAbove(b *Broker, to store.Position, why string) error {
 	ctx, cancel := context.WithTimeout(b.ctx, keepWait)
 	defer cancel()
-	if err := p.keepLetters(ctx, b, to); err != nil || p.store().TimerCount() == 0 {
-		return err
+	half := int64(to-p.store().First().Position) / 2
+	letters, timers := int64(0), int64(0)
+	var err error
+	if why == whyBytes {
+		if letters, err = p.lettersBelow(ctx, b, to); err != nil {
+			return err
+		}
 	}
-	n, err := p.timersBelow(to)
-	switch {
-	case err != nil || n == 0:
-		return err
-	case !must && n > int64(to-p.store().First().Position)/2:
+	if p.store().TimerCount() > 0 {
+		if timers, err = p.timersBelow(to); err != nil {
+			return err
+		}
+	}
+	if why != whyExpired && letters+timers > half {
 		return errNoGain
+	}
+	if err := p.keepLetters(ctx, b, to); err != nil || timers == 0 {
+		return err
 	}
 	return p.keepTimers(ctx, b, to)
 }

@@ -32,9 +32,9 @@ type timers struct {
 	next   int64  // when the next one is due, Unix ms; never: none waits
 	pause  time.Time
 
-	// keeping is held while what waits is appended again, and while something is
-	// taken back: each would have the other done again.
-	keeping sync.Mutex
+	// keeping is locked while what waits is appended again, and for reading while
+	// something is taken back: each would have the other done again.
+	keeping sync.RWMutex
 }
 
 // watchTimers looks for what is due in partitions that are led here.

@@ -33,6 +33,8 @@ func TestADeadLetterIsTakenOutOnce(t *testing.T) {
 	r.buried.budget = r.buried.size + gapSize
 	r.send(3, item(t, dead, 9, Producer{}))
 	require.Equal(t, []UnearthStatus{TakenOut, NoGap, TakenOut}, unearth(Unearth{8, 9, rec}, Unearth{10, 11, rec}, Unearth{9, 10, rec}))
+	require.True(t, r.Knows("g"), "else it would not be dropped")
 	r.do(EncodeDropGroup(nil, 4, "g"))
 	require.Zero(t, r.buried.size)
+	require.False(t, r.Knows("g"))
 }

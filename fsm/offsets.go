@@ -111,7 +111,8 @@ func EncodeResetTold(dst []byte, atMs int64, group string, q message.Queue, off 
 	return binary.BigEndian.AppendUint64(dst, uint64(off))
 }
 
-// EncodeDropGroup forgets a group's offsets and locks.
+// EncodeDropGroup forgets a group: its offsets and locks, what it put back, and which of its
+// dead letters and retries are gone.
 func EncodeDropGroup(dst []byte, atMs int64, group string) []byte {
 	return appendText(appendCommand(dst, kindDropGroup, atMs), group)
 }

@@ -266,11 +266,12 @@ func (m *PartitionMachine) LockOwner(group string, q message.Queue) (client stri
 	return l.client, l.epoch, l.expires, ok
 }
 
-// Knows reports whether anything is kept here of a group: an offset or a lock.
+// Knows reports whether anything is kept here of a group that EncodeDropGroup
+// drops.
 func (m *PartitionMachine) Knows(group string) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.offsets.knows(group) || m.locks.knows(group)
+	return m.offsets.knows(group) || m.locks.knows(group) || m.buried.knows(group) || m.putBacks.knows(group)
 }
 
 // Groups returns the groups that have an offset here, sorted.

@@ -159,6 +159,15 @@ func (s *putBacks) takenBack(at store.Position) {
 	}
 }
 
+func (s *putBacks) knows(group string) bool {
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		if e.Value.(*putBack).key.group == group {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *putBacks) dropGroup(group string) {
 	for e := s.order.Front(); e != nil; {
 		next := e.Next()

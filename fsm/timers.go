@@ -152,6 +152,39 @@ func (m *PartitionMachine) delay(e store.Entry) (DelayResult, error) {
 	return res, err
 }
 
+// DueOf returns when what was accepted to wait at a position was to come, also if it has
+// come or was taken back. store.ErrNotFound: the log is trimmed beyond it, or nothing was
+// accepted there by a delay command.
+func (m *PartitionMachine) DueOf(at store.Position) (dueMs int64, err error) {
+	index, _, err := m.store.EntryAround(at)
+	if err != nil {
+		return 0, err
+	}
+	e, err := m.store.Entry(index)
+	if err != nil {
+		return 0, err
+	}
+	if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead || kind(e.Data[0]) != kindDelay {
+		return 0, store.ErrNotFound
+	}
+	p := &PartitionMachine{topics: make(map[string]string)} // Apply has the room of m
+	due, err := p.parseDelay(e.Data)
+	if err != nil {
+		return 0, err
+	}
+	for i, it := range p.items {
+		if it.bad {
+			continue
+		}
+		x := p.places[it.from]
+		rec := message.Record(e.Data[x.Start : x.Start+x.Size])
+		if rec.QueueOffset() < 0 && rec.PhysicalOffset() == m.PhysicalOffset(at) {
+			return due[i], nil
+		}
+	}
+	return 0, store.ErrNotFound
+}
+
 // Due is a record that has waited, for its queue or for another place.
 type Due struct {
 	Key    store.TimerKey

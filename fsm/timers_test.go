@@ -56,6 +56,14 @@ func TestADelayedMessageComesOnceAtItsTime(t *testing.T) {
 	require.Len(t, r.dueBy(math.MaxInt64), 1)
 	require.Equal(t, FireResult{Done: true, Count: 1}, r.fireAt(3000))
 	require.EqualValues(t, 3, r.end(q))
+	for i, want := range []int64{3000, 2000} {
+		_, pos := message.SplitPhysicalOffset(res[i].Physical[0])
+		due, err := r.DueOf(store.Position(pos))
+		require.NoError(t, err)
+		require.Equal(t, want, due)
+		_, err = r.DueOf(store.Position(pos) + 1)
+		require.ErrorIs(t, err, store.ErrNotFound, "nothing was accepted there")
+	}
 	b, err := r.Store().Read(q, 0, 9, 1<<20, nil)
 	require.NoError(t, err)
 	var stored []int64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/remoting"
 )
 
 // handled counts deliveries by body.
@@ -199,4 +201,149 @@ func TestDeadLettersAndRetriesOutliveRetention(t *testing.T) {
 		return nil
 	})
 	require.Equal(t, map[string]int{"0": 1, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1}, again.done)
+}
+
+// letters sends n messages of 16 KiB, which group g has among its dead letters, or among
+// its retries without anybody who handles them.
+func (c *Cluster) letters(ctx context.Context, cl *client.Client, topic string, n int, why error) {
+	c.t.Helper()
+	p, err := cl.NewProducer("letters")
+	require.NoError(c.t, err)
+	for range n {
+		_, err := p.Send(ctx, &client.Message{Topic: topic, Body: make([]byte, 16<<10)})
+		require.NoError(c.t, err)
+	}
+	cons, err := cl.NewConsumer("g")
+	require.NoError(c.t, err)
+	require.NoError(c.t, cons.Subscribe(topic, client.All()))
+	run, stop := context.WithCancel(ctx)
+	h := newHandled()
+	handled := 0
+	require.NoError(c.t, cons.Run(run, func(_ context.Context, d *client.Delivery) error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if handled++; handled >= n {
+			defer stop()
+		}
+		return why
+	}))
+	require.NoError(c.t, ctx.Err())
+}
+
+// attribute sets one of a topic's.
+func attribute(ctx context.Context, t *testing.T, cl *client.Client, topic, name, value string) {
+	t.Helper()
+	conf, err := cl.Admin().Topic(ctx, topic)
+	require.NoError(t, err)
+	conf.Attributes = map[string]string{name: value}
+	require.NoError(t, cl.Admin().UpdateTopic(ctx, conf))
+}
+
+// settles waits until a partition's log does not grow any more while nothing is sent, and
+// returns how many bytes it keeps.
+func (c *Cluster) settles(topic string) int64 {
+	c.t.Helper()
+	lead := c.leaderOf(topic)
+	end, since := int64(0), time.Now()
+	c.until("the log does not grow", func() bool {
+		if x := c.of(lead, topic).Position; x > end+4<<10 {
+			end, since = x, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	})
+	x := c.of(lead, topic)
+	return x.Position - x.First
+}
+
+// Dead letters that are more than a partition is to keep are kept, and not stored again and
+// again for the sake of it.
+func TestLettersThatAreMoreThanIsKeptAreNotStoredForEver(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", nil)
+	c.letters(ctx, cl, "kept", 20, client.DeadLetter(errors.New("poison")))
+	attribute(ctx, t, cl, "kept", "retention-bytes", "65536")
+	require.Greater(t, c.settles("kept"), int64(20*16<<10))
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "kept", 100)
+	attribute(ctx, t, cl, "kept", "retention", "1s")
+	c.until("what is old goes all the same", func() bool {
+		sendKiB(ctx, t, p, "kept", 1)
+		lo, _ := bounds(ctx, t, cl, "kept")
+		return lo > 60
+	})
+	list, err := cl.Admin().DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	require.Len(t, list, 20)
+}
+
+// What was in a deleted group's retries goes with what is as old: nobody will ask for it.
+func TestRetriesOfADeletedGroupGo(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", nil)
+	c.letters(ctx, cl, "kept", 20, client.RetryAfter(time.Millisecond, errors.New("later")))
+	attribute(ctx, t, cl, "kept", "retention", "1s")
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	first := c.of(0, "kept").First
+	c.until("what is old is deleted", func() bool {
+		sendKiB(ctx, t, p, "kept", 10)
+		return c.of(0, "kept").First > first+512<<10
+	})
+	x := c.of(0, "kept")
+	require.Greater(t, x.Position-x.First, int64(20*16<<10), "the group may ask for its retries yet")
+	require.NoError(t, cl.Admin().DeleteGroup(ctx, "g"))
+	c.until("they go", func() bool {
+		sendKiB(ctx, t, p, "kept", 1)
+		x := c.of(0, "kept")
+		return x.Position-x.First < 20*16<<10
+	})
+}
+
+// A message among a group's dead letters is found by its key, whichever of the group's
+// topics it is of, and whichever node is asked.
+func TestDeadLettersOfEveryTopicAreFoundByKey(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	const slot = 0
+	w := DialWire(t, c.listener(0, slot), remoting.Binary)
+	for _, topic := range []string{"a", "b", "c"} {
+		c.createTopic(t, topicOf(topic, 1))
+		w.OK(remoting.SendMessageV2, with(sendShort(topic, 0), "i", "KEYS\x01both of-"+topic+"\x02"), []byte(topic))
+		given := Records(t, w.OK(remoting.PullMessage, pullOf(topic, 0, 0), nil).Body)
+		require.Len(t, given, 1)
+		w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(given[0].PhysicalOffset(), 10), "delayLevel": "-1", "originTopic": topic, "maxReconsumeTimes": "16",
+			"rmq": "1", "delivery": "00000000000000a6"}, nil)
+	}
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, slot), remoting.Binary)
+		find := func(key string, max int) (bodies []string) {
+			r := w.Led(remoting.QueryMessage, fields{"topic": "%DLQ%g", "key": key, "maxNum": strconv.Itoa(max), "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
+			if r.Code == remoting.QueryNotFound {
+				return nil
+			}
+			require.Equal(t, remoting.OK, r.Code, r.Remark)
+			for _, rec := range Records(t, r.Body) {
+				bodies = append(bodies, string(rec.Message().Body))
+			}
+			return bodies
+		}
+		for _, topic := range []string{"a", "b", "c"} {
+			require.Equal(t, []string{topic}, find("of-"+topic, 8))
+		}
+		require.ElementsMatch(t, []string{"a", "b", "c"}, find("both", 8))
+		require.Len(t, find("both", 2), 2)
+		require.Empty(t, find("none", 8))
+	}
+	w.OK(remoting.DeleteTopicInBroker, fields{"topic": "a"}, nil)
+	r := w.OK(remoting.QueryMessage, fields{"topic": "%DLQ%g", "key": "both", "maxNum": "8", "beginTimestamp": "0", "endTimestamp": "9999999999999"}, nil)
+	require.Len(t, Records(t, r.Body), 2, "those of a topic that is deleted are gone with it")
 }

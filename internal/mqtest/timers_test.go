@@ -6,12 +6,15 @@ import (
 	"encoding/base64"
 	"fmt"
 	"sort"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/message"
+	"raftmq/remoting"
 )
 
 // arrivals reads a topic until n messages came, and returns for each body when it was
@@ -104,6 +107,99 @@ func TestMessagesComeAtTheirTime(t *testing.T) {
 	}
 	sort.Slice(order, func(i, j int) bool { return got[order[i]].Before(got[order[j]]) })
 	require.Equal(t, []string{"3", "1", "0", "2"}, order)
+}
+
+// Who sends messages that are to come later again, since the answer was lost, gets the
+// receipts of the first time: names by which they can be taken back, though the delay
+// would now end later, and also when their time has come meanwhile.
+func TestADelayedMessageThatIsSentAgainHasItsFirstReceipt(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	c.createTopic(t, topicOf("t", 1))
+	const slot = 0
+	w := DialWire(t, c.listener(0, slot), remoting.Binary)
+	props := func(id, name string, value int64) string {
+		b := message.AppendProperty(nil, message.PropUniqueKey, id)
+		return string(message.AppendProperty(b, name, strconv.FormatInt(value, 10)))
+	}
+	send := func(seq int, props ...string) *remoting.Command {
+		req := with(sendShort("t", 0), "pid", "0123456789abcdef0123456789abcdef", "pep", "0", "seq", strconv.Itoa(seq), "i", props[0])
+		if len(props) == 1 {
+			return w.Led(remoting.SendMessageV2, req, []byte("x"))
+		}
+		var body []byte
+		for _, p := range props {
+			body = message.AppendBatchMessage(body, message.BatchMessage{Body: []byte("x"), Properties: p})
+		}
+		return w.Led(remoting.SendBatchMessage, with(req, "i", "", "m", "true"), body)
+	}
+	same := func(first, again *remoting.Command) {
+		t.Helper()
+		require.Equal(t, remoting.OK, first.Code, first.Remark)
+		require.Equal(t, remoting.OK, again.Code, again.Remark)
+		require.Equal(t, "1", again.Ext["dup"])
+		for _, name := range []string{"msgId", "recallHandle", "offsets", "queueOffset"} {
+			require.Equal(t, first.Ext[name], again.Ext[name], name)
+		}
+	}
+	for seq, name := range []string{message.PropTimerMillis, message.PropDelayLevel} {
+		p := props(name, name, 9) // 9 ms, or 5 minutes
+		if name == message.PropTimerMillis {
+			p = props(name, name, 300_000)
+		}
+		first := send(seq, p)
+		now := time.Now()
+		c.until("a delay would end later", func() bool { return time.Since(now) > 20*time.Millisecond })
+		again := send(seq, p)
+		same(first, again)
+		w.OK(remoting.RecallMessage, fields{"topic": "t", "recallHandle": again.Ext["recallHandle"]}, nil)
+	}
+
+	at := time.Now().Add(300 * time.Millisecond).UnixMilli()
+	one := props("one", message.PropTimerDeliver, at)
+	several := []string{props("two", message.PropTimerDeliver, at), props("three", message.PropTimerDeliver, at)}
+	first, firsts := send(2, one), send(3, several...)
+	end := func() int64 {
+		return num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil), "offset")
+	}
+	c.until("their time has come", func() bool { return end() == 3 })
+	again := send(2, one)
+	same(first, again)
+	same(firsts, send(3, several...))
+	r := w.Led(remoting.RecallMessage, fields{"topic": "t", "recallHandle": again.Ext["recallHandle"]}, nil)
+	require.Equal(t, remoting.SystemError, r.Code)
+	require.Contains(t, r.Remark, "is due or has come")
+	require.EqualValues(t, 3, end(), "each came once")
+}
+
+// Many messages are taken back at once: none waits for another's entry to be written, so
+// they are told in time.
+func TestManyAreTakenBackAtOnce(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
+	const slot, many = 0, 2000
+	w := DialWire(t, c.listener(c.leader("t", slot), slot), remoting.Binary)
+	asked := make([]int32, many)
+	for i := range asked {
+		asked[i] = w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "i", "TIMER_DELAY_SEC\x01600\x02", "rmq", "1"), []byte("x"))
+	}
+	var handles []string
+	for _, opaque := range asked {
+		if r := w.Reply(opaque); r.Code == remoting.OK { // else the leader was lost: this machine is slow
+			handles = append(handles, r.Ext["recallHandle"])
+		}
+	}
+	require.NotEmpty(t, handles)
+	asked = asked[:len(handles)]
+	for i, handle := range handles {
+		asked[i] = w.Send(remoting.RecallMessage, fields{"topic": "t", "recallHandle": handle, "rmq": "1"}, nil)
+	}
+	codes := make(map[remoting.Code]int)
+	for _, opaque := range asked {
+		codes[w.Reply(opaque).Code]++
+	}
+	require.Greater(t, codes[remoting.OK], len(handles)*2/3, "of %d: %v", len(handles), codes)
 }
 
 // What waits outlives its topic's retention: the log goes, and it comes at its time, also
