@@ -1,6 +1,8 @@
 package store
 
 import (
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,4 +56,59 @@ func TestTrimInTheMidstOfASync(t *testing.T) {
 	require.True(t, s.Trimmed())
 	require.NoError(t, s.Sync(s.Last()))
 	require.False(t, s.Trimmed())
+}
+
+// opensLate is a disk on which something comes before a file by that end is opened.
+type opensLate struct {
+	vfs.FS
+	suffix string
+	before func()
+}
+
+func (d *opensLate) Open(name string) (vfs.File, error) {
+	if f := d.before; f != nil && strings.HasSuffix(name, d.suffix) {
+		d.before = nil
+		f()
+	}
+	return d.FS.Open(name)
+}
+
+// A floor, and keys, that a trim takes away while they are asked for are gone, and not
+// damaged.
+func TestTrimWhileFloorsAndKeysAreRead(t *testing.T) {
+	for kind, read := range map[string]func(s *Store, p Position) error{
+		".floor": func(s *Store, p Position) error {
+			_, err := s.FloorFile(p)
+			require.ErrorIs(t, err, ErrNotFound)
+			return nil
+		},
+		".keys": func(s *Store, _ Position) error {
+			_, err := s.Lookup("t", "common", 1<<20, 0, 0)
+			return err
+		},
+	} {
+		disk := &opensLate{FS: vfs.NewMem(1), suffix: kind}
+		o := small(disk)
+		var damage []*Damage
+		o.OnDamage = func(d *Damage) { damage = append(damage, d) }
+		s, err := Open("p", o, nil)
+		require.NoError(t, err)
+		defer s.Close()
+		fill(t, s, 1, 300, same)
+		require.NoError(t, s.Sync(s.Last()))
+		marks := s.Segments()
+		if kind == ".keys" { // of the segment that is looked at first, below the active one
+			disk.suffix = filepath.Base(segmentName("", marks[len(marks)-2].Position, "keys"))
+			s.files.forget(segmentName("p", marks[len(marks)-2].Position, "keys"))
+		}
+		disk.before = func() {
+			require.NoError(t, s.Trim(marks[len(marks)-1].Position))
+			require.NoError(t, s.Sync(s.Last()))
+			require.NoError(t, s.Sync(s.Last()))
+			require.False(t, s.Trimmed())
+		}
+		require.NoError(t, read(s, marks[2].Position), kind)
+		require.Nil(t, disk.before, kind)
+		require.Empty(t, damage, kind)
+	}
 }
