@@ -112,3 +112,43 @@ func TestTrimWhileFloorsAndKeysAreRead(t *testing.T) {
 		require.Empty(t, damage, kind)
 	}
 }
+
+// makesLate is a disk on which something comes before a file by that name is made.
+type makesLate struct {
+	vfs.FS
+	name   string
+	before func()
+}
+
+func (d *makesLate) Create(name string) (vfs.File, error) {
+	if f := d.before; f != nil && filepath.Base(name) == d.name {
+		d.before = nil
+		f()
+	}
+	return d.FS.Create(name)
+}
+
+// Keys that are written while their segment is trimmed leave no file.
+func TestTrimWhileKeysAreWritten(t *testing.T) {
+	mem := vfs.NewMem(1)
+	disk := &makesLate{FS: mem}
+	s, err := Open("p", small(disk), nil)
+	require.NoError(t, err)
+	defer s.Close()
+	s.round.Lock() // the background does nothing
+	fill(t, s, 1, 300, same)
+	marks := s.Segments()
+	disk.name = filepath.Base(segmentName("", marks[1].Position, "keys")) // those of the next are to be written too
+	disk.before = func() { require.NoError(t, s.Trim(marks[3].Position)) }
+	for range 3 {
+		require.NoError(t, s.Sync(s.Last()))
+	}
+	s.round.Unlock()
+	require.Nil(t, disk.before)
+	require.False(t, s.Trimmed())
+	names, err := mem.List("p")
+	require.NoError(t, err)
+	for _, m := range marks[:3] {
+		require.NotContains(t, names, filepath.Base(segmentName("", m.Position, "keys")))
+	}
+}
