@@ -87,7 +87,8 @@ func (s *walSegment) writeHead(h walHead, copies ...int64) error {
 // behind a whole segment. (64 MiB at once held them up for 0.4 s.)
 const zeroStep = 1 << 20
 
-// createWALSegment makes the file, filled with zeros, durable before it has its name. After an error there is none.
+// createWALSegment makes the file, filled with zeros, durable before it has its name. After an error there is none; but for one that is
+// not vfs.ErrNoSpace: then it may be there, and no other file may have its number.
 func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, error) {
 	name := filepath.Join(dir, base)
 	tmp := name + ".tmp"
@@ -114,11 +115,11 @@ func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, er
 	if err == nil {
 		err = fsys.Rename(tmp, name)
 	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
-	}
 	if err != nil {
 		return nil, wrap(errors.Join(err, f.Close(), fsys.Remove(tmp)))
+	}
+	if err := fsys.SyncDir(dir); err != nil {
+		return nil, wrap(errors.Join(fmt.Errorf("its name: %v", err), f.Close()))
 	}
 	return s, nil
 }

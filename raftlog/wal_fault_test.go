@@ -327,3 +327,33 @@ func TestWALRefusesWhatFitsNoSegment(t *testing.T) {
 	require.NoError(t, g.StoreLog(entry(1, 1, 14_264-56)))
 	require.True(t, errors.Is(w.Err(), nil), fmt.Sprint(w.Err()))
 }
+
+// A new segment has its name, and the name could not be made durable, since no more files may be open: no other file is given its number.
+// What was answered is there after a restart.
+func TestWALNeverGivesANumberTwice(t *testing.T) {
+	m := vfs.NewMem(1)
+	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 12, MaxAppend: 16 << 10, WriteDeadline: 2 * time.Second}
+	w, err := raftlog.OpenWAL("wal", o)
+	require.NoError(t, err)
+	fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpSyncDir}, Err: vfs.ErrNoFiles})
+	g := w.Group(1)
+	for i, after := uint64(1), 0; err == nil && after < 40; i++ {
+		if err = g.StoreLog(entry(i, 1, 10000)); err != nil {
+			break
+		}
+		select {
+		case <-fault.Struck():
+			after++
+			err = g.SaveCheckpoint(raftlog.Checkpoint{Index: i, Term: 1}) // files become free, to be used again
+			again := smallWAL(t, raftlog.WALOptions{FS: m.CrashKeeping(1, 1), SegmentBytes: o.SegmentBytes, Segments: o.Segments, MaxAppend: o.MaxAppend})
+			last, err := again.Group(1).LastIndex()
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, last, i)
+			require.NoError(t, again.Close())
+		default:
+		}
+	}
+	require.ErrorIs(t, err, raftlog.ErrWALFailed)
+	require.NotErrorIs(t, err, vfs.ErrNoSpace)
+	require.NoError(t, w.Close())
+}
