@@ -357,3 +357,27 @@ func TestWALNeverGivesANumberTwice(t *testing.T) {
 	require.NotErrorIs(t, err, vfs.ErrNoSpace)
 	require.NoError(t, w.Close())
 }
+
+// What the disk cannot read is damage also when the log is opened; that reading was not possible otherwise says nothing about it.
+func TestWALUnreadableAtAStartIsDamage(t *testing.T) {
+	m := vfs.NewMem(1)
+	w := smallWAL(t, raftlog.WALOptions{FS: m})
+	require.NoError(t, w.Group(1).StoreLog(entry(1, 1, 100)))
+	require.NoError(t, w.Close())
+	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 8, MaxAppend: 16 << 10}
+	for _, c := range []struct {
+		err    error
+		damage bool
+	}{{syscall.EIO, true}, {syscall.ENOMEM, false}} {
+		fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRead}, Name: "0000.wal", Off: 8192, Len: 1, Err: c.err})
+		_, err := raftlog.OpenWAL("wal", o)
+		fault.Release()
+		require.ErrorIs(t, err, c.err)
+		require.Equal(t, c.damage, errors.Is(err, raftlog.ErrWALDamaged))
+		require.ErrorContains(t, err, "wal/0000.wal")
+	}
+	w = smallWAL(t, o)
+	last, err := w.Group(1).LastIndex()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, last)
+}
