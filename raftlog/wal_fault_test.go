@@ -381,3 +381,37 @@ func TestWALUnreadableAtAStartIsDamage(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, last)
 }
+
+// A power cut while a segment is made leaves nothing of it when the log was opened again.
+func TestWALRemovesWhatWasNotFinished(t *testing.T) {
+	m := vfs.NewMem(1)
+	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 12, MaxAppend: 16 << 10}
+	w := smallWAL(t, o)
+	fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRename}, Hang: true})
+	defer fault.Release()
+	for i := uint64(1); ; i++ {
+		require.NoError(t, w.Group(1).StoreLog(entry(i, 1, 4000)))
+		select {
+		case <-fault.Struck():
+		default:
+			continue
+		}
+		break
+	}
+	o.FS = m.CrashKeeping(1, 1)
+	tmps := func() (n int) {
+		names, err := o.FS.List("wal")
+		require.NoError(t, err)
+		for _, name := range names {
+			if path.Ext(name) == ".tmp" {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 1, tmps())
+	again := smallWAL(t, o)
+	require.Zero(t, tmps())
+	require.NoError(t, again.Close())
+	require.NotPanics(t, func() { again.Stats() })
+}

@@ -152,3 +152,21 @@ func TestTrimWhileKeysAreWritten(t *testing.T) {
 		require.NotContains(t, names, filepath.Base(segmentName("", m.Position, "keys")))
 	}
 }
+
+// What a power cut left of a file that was being replaced goes at the next start.
+func TestUnfinishedFilesGo(t *testing.T) {
+	disk, _, k := settled(t, 200)
+	s := openMem(t, disk, k.state)
+	floor := segmentName("p", s.Segments()[1].Position, "floor")
+	require.NoError(t, s.Close())
+	in := disk.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRename}})
+	require.Error(t, vfs.WriteFile(disk, floor, []byte("mended"))) // as Mender does
+	in.Release()
+	names, err := disk.List("p")
+	require.NoError(t, err)
+	require.Contains(t, names, filepath.Base(floor)+".tmp")
+	openMem(t, disk, k.state)
+	names, err = disk.List("p")
+	require.NoError(t, err)
+	require.NotContains(t, names, filepath.Base(floor)+".tmp")
+}
