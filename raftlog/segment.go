@@ -133,9 +133,13 @@ func openWALSegment(fsys vfs.FS, dir, base string) (*walSegment, error) {
 	}
 	s := &walSegment{file: f, name: name, end: walFirstFrame}
 	found := false
+	var unread error
 	var b [walHeadBytes]byte
 	for _, off := range []int64{0, walSecondHead} {
-		n, _ := f.ReadAt(b[:], off)
+		n, err := f.ReadAt(b[:], off)
+		if n < len(b) {
+			unread = walUnread(name, off, err)
+		}
 		h, ok, err := decodeWALHead(b[:n])
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open segment %s: %w", name, err), f.Close())
@@ -145,6 +149,9 @@ func openWALSegment(fsys vfs.FS, dir, base string) (*walSegment, error) {
 		}
 	}
 	size, err := f.Size()
+	if err == nil && !found {
+		err = unread
+	}
 	if err == nil && (!found || size < s.head.size || s.head.size <= walFirstFrame || s.head.size > walMaxSegment) {
 		err = fmt.Errorf("%w: %s at 0: no valid segment header", ErrWALDamaged, name)
 	}

@@ -327,7 +327,7 @@ func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
 	}
 	b := make([]byte, p.len)
 	if n, err := s.file.ReadAt(b, int64(p.off)); n < len(b) {
-		if err = w.unread(s.name, int64(p.off), err); errors.Is(err, ErrWALDamaged) {
+		if err = walUnread(s.name, int64(p.off), err); errors.Is(err, ErrWALDamaged) {
 			w.condemn(p.seg, err)
 		}
 		return walRecord{}, err
@@ -344,8 +344,8 @@ func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
 	return r, nil
 }
 
-// unread is what a failed read means: damage if the disk cannot give what was written.
-func (w *WAL) unread(file string, off int64, err error) error {
+// walUnread is what a failed read means: damage if the disk cannot give what was written.
+func walUnread(file string, off int64, err error) error {
 	for _, bad := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.EIO, syscall.EBADMSG} {
 		if errors.Is(err, bad) {
 			return fmt.Errorf("%w: %s at %d: read: %w", ErrWALDamaged, file, off, err)

@@ -367,9 +367,10 @@ func TestWALUnreadableAtAStartIsDamage(t *testing.T) {
 	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 8, MaxAppend: 16 << 10}
 	for _, c := range []struct {
 		err    error
+		off    int64
 		damage bool
-	}{{syscall.EIO, true}, {syscall.ENOMEM, false}} {
-		fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRead}, Name: "0000.wal", Off: 8192, Len: 1, Err: c.err})
+	}{{syscall.EIO, 8192, true}, {syscall.ENOMEM, 8192, false}, {syscall.EIO, 0, true}, {syscall.ENOMEM, 0, false}} {
+		fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRead}, Name: "0000.wal", Off: c.off, Len: 8192, Err: c.err})
 		_, err := raftlog.OpenWAL("wal", o)
 		fault.Release()
 		require.ErrorIs(t, err, c.err)

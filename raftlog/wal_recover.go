@@ -135,7 +135,7 @@ func (w *WAL) replay() error {
 		}
 		buf = buf[:s.head.size]
 		if n, err := s.file.ReadAt(buf, 0); n < len(buf) {
-			return w.unread(s.name, int64(n), err)
+			return walUnread(s.name, int64(n), err)
 		}
 		for s.end < s.head.size {
 			f, records, ok := walParseFrame(buf[s.end:], s.head.salt, s.head.number)
