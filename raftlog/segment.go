@@ -87,7 +87,8 @@ func (s *walSegment) writeHead(h walHead, copies ...int64) error {
 // behind a whole segment. (64 MiB at once held them up for 0.4 s.)
 const zeroStep = 1 << 20
 
-// createWALSegment makes the file, filled with zeros, durable before it has its name. After an error there is none.
+// createWALSegment makes the file, filled with zeros, durable before it has its name. After an error there is none; but for one that is
+// not vfs.ErrNoSpace: then it may be there, and no other file may have its number.
 func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, error) {
 	name := filepath.Join(dir, base)
 	tmp := name + ".tmp"
@@ -114,11 +115,11 @@ func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, er
 	if err == nil {
 		err = fsys.Rename(tmp, name)
 	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
-	}
 	if err != nil {
 		return nil, wrap(errors.Join(err, f.Close(), fsys.Remove(tmp)))
+	}
+	if err := fsys.SyncDir(dir); err != nil {
+		return nil, wrap(errors.Join(fmt.Errorf("its name: %v", err), f.Close()))
 	}
 	return s, nil
 }
@@ -132,9 +133,13 @@ func openWALSegment(fsys vfs.FS, dir, base string) (*walSegment, error) {
 	}
 	s := &walSegment{file: f, name: name, end: walFirstFrame}
 	found := false
+	var unread error
 	var b [walHeadBytes]byte
 	for _, off := range []int64{0, walSecondHead} {
-		n, _ := f.ReadAt(b[:], off)
+		n, err := f.ReadAt(b[:], off)
+		if n < len(b) {
+			unread = walUnread(name, off, err)
+		}
 		h, ok, err := decodeWALHead(b[:n])
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open segment %s: %w", name, err), f.Close())
@@ -144,6 +149,9 @@ func openWALSegment(fsys vfs.FS, dir, base string) (*walSegment, error) {
 		}
 	}
 	size, err := f.Size()
+	if err == nil && !found {
+		err = unread
+	}
 	if err == nil && (!found || size < s.head.size || s.head.size <= walFirstFrame || s.head.size > walMaxSegment) {
 		err = fmt.Errorf("%w: %s at 0: no valid segment header", ErrWALDamaged, name)
 	}

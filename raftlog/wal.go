@@ -327,7 +327,7 @@ func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
 	}
 	b := make([]byte, p.len)
 	if n, err := s.file.ReadAt(b, int64(p.off)); n < len(b) {
-		if err = w.unread(s.name, int64(p.off), err); errors.Is(err, ErrWALDamaged) {
+		if err = walUnread(s.name, int64(p.off), err); errors.Is(err, ErrWALDamaged) {
 			w.condemn(p.seg, err)
 		}
 		return walRecord{}, err
@@ -344,8 +344,8 @@ func (w *WAL) read(p walPos, group uint64) (walRecord, error) {
 	return r, nil
 }
 
-// unread is what a failed read means: damage if the disk cannot give what was written.
-func (w *WAL) unread(file string, off int64, err error) error {
+// walUnread is what a failed read means: damage if the disk cannot give what was written.
+func walUnread(file string, off int64, err error) error {
 	for _, bad := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.EIO, syscall.EBADMSG} {
 		if errors.Is(err, bad) {
 			return fmt.Errorf("%w: %s at %d: read: %w", ErrWALDamaged, file, off, err)
@@ -412,11 +412,15 @@ type walCounters struct {
 	times                  [64]uint64
 }
 
-// Stats is a snapshot.
+// Stats is a snapshot. It may be called after Close.
 func (w *WAL) Stats() WALStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	way, why := vfs.WayOf(w.live[w.active].file)
+	var way vfs.Way
+	var why error
+	if len(w.live) > 0 {
+		way, why = vfs.WayOf(w.live[w.active].file)
+	}
 	return WALStats{Way: way, WhyWay: why, Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, Damaged: w.stats.damaged, Healed: w.stats.healed, SyncTimes: w.stats.times}
 }
 
@@ -425,3 +429,6 @@ func walBucket(d time.Duration) int { return min(63, bits.Len64(uint64(max(0, d)
 func walBase(i int) string { return fmt.Sprintf("%04d.wal", i) }
 
 func isWALName(s string) bool { return strings.HasSuffix(s, ".wal") }
+
+// isWALTmp reports whether it is a segment that was being made when the program ended.
+func isWALTmp(s string) bool { return strings.HasSuffix(s, ".wal.tmp") }

@@ -327,3 +327,92 @@ func TestWALRefusesWhatFitsNoSegment(t *testing.T) {
 	require.NoError(t, g.StoreLog(entry(1, 1, 14_264-56)))
 	require.True(t, errors.Is(w.Err(), nil), fmt.Sprint(w.Err()))
 }
+
+// A new segment has its name, and the name could not be made durable, since no more files may be open: no other file is given its number.
+// What was answered is there after a restart.
+func TestWALNeverGivesANumberTwice(t *testing.T) {
+	m := vfs.NewMem(1)
+	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 12, MaxAppend: 16 << 10, WriteDeadline: 2 * time.Second}
+	w, err := raftlog.OpenWAL("wal", o)
+	require.NoError(t, err)
+	fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpSyncDir}, Err: vfs.ErrNoFiles})
+	g := w.Group(1)
+	for i, after := uint64(1), 0; err == nil && after < 40; i++ {
+		if err = g.StoreLog(entry(i, 1, 10000)); err != nil {
+			break
+		}
+		select {
+		case <-fault.Struck():
+			after++
+			err = g.SaveCheckpoint(raftlog.Checkpoint{Index: i, Term: 1}) // files become free, to be used again
+			again := smallWAL(t, raftlog.WALOptions{FS: m.CrashKeeping(1, 1), SegmentBytes: o.SegmentBytes, Segments: o.Segments, MaxAppend: o.MaxAppend})
+			last, err := again.Group(1).LastIndex()
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, last, i)
+			require.NoError(t, again.Close())
+		default:
+		}
+	}
+	require.ErrorIs(t, err, raftlog.ErrWALFailed)
+	require.NotErrorIs(t, err, vfs.ErrNoSpace)
+	require.NoError(t, w.Close())
+}
+
+// What the disk cannot read is damage also when the log is opened; that reading was not possible otherwise says nothing about it.
+func TestWALUnreadableAtAStartIsDamage(t *testing.T) {
+	m := vfs.NewMem(1)
+	w := smallWAL(t, raftlog.WALOptions{FS: m})
+	require.NoError(t, w.Group(1).StoreLog(entry(1, 1, 100)))
+	require.NoError(t, w.Close())
+	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 8, MaxAppend: 16 << 10}
+	for _, c := range []struct {
+		err    error
+		off    int64
+		damage bool
+	}{{syscall.EIO, 8192, true}, {syscall.ENOMEM, 8192, false}, {syscall.EIO, 0, true}, {syscall.ENOMEM, 0, false}} {
+		fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRead}, Name: "0000.wal", Off: c.off, Len: 8192, Err: c.err})
+		_, err := raftlog.OpenWAL("wal", o)
+		fault.Release()
+		require.ErrorIs(t, err, c.err)
+		require.Equal(t, c.damage, errors.Is(err, raftlog.ErrWALDamaged))
+		require.ErrorContains(t, err, "wal/0000.wal")
+	}
+	w = smallWAL(t, o)
+	last, err := w.Group(1).LastIndex()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, last)
+}
+
+// A power cut while a segment is made leaves nothing of it when the log was opened again.
+func TestWALRemovesWhatWasNotFinished(t *testing.T) {
+	m := vfs.NewMem(1)
+	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 12, MaxAppend: 16 << 10}
+	w := smallWAL(t, o)
+	fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRename}, Hang: true})
+	defer fault.Release()
+	for i := uint64(1); ; i++ {
+		require.NoError(t, w.Group(1).StoreLog(entry(i, 1, 4000)))
+		select {
+		case <-fault.Struck():
+		default:
+			continue
+		}
+		break
+	}
+	o.FS = m.CrashKeeping(1, 1)
+	tmps := func() (n int) {
+		names, err := o.FS.List("wal")
+		require.NoError(t, err)
+		for _, name := range names {
+			if path.Ext(name) == ".tmp" {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 1, tmps())
+	again := smallWAL(t, o)
+	require.Zero(t, tmps())
+	require.NoError(t, again.Close())
+	require.NotPanics(t, func() { again.Stats() })
+}

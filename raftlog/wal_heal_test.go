@@ -297,3 +297,25 @@ func TestWALHealsUnderLoad(t *testing.T) {
 		require.Equal(t, last[id].Load(), end)
 	}
 }
+
+// A segment that is damaged before anything was written to it is passed over. While it still counts as the oldest, a header that is
+// written says rightly with which frame the log begins.
+func TestWALPassesOverAnEmptySegment(t *testing.T) {
+	disk := vfs.NewMem(1)
+	w := openAiling(t, disk, time.Minute)
+	rests, g := w.Group(1), w.Group(2)
+	rests.mu.RLock() // keeps the trimmer from releasing it
+	defer rests.mu.RUnlock()
+	files := w.Stats().Files
+	w.decayAt(1, walSecondHead+45)
+	w.verify()
+	require.ErrorIs(t, walAwait(t, w.damaged), ErrWALDamaged)
+	stored := uint64(0)
+	for ; w.Stats().Files < files+2 && stored < 1000; stored++ { // until a header was written
+		require.NoError(t, g.StoreLog(walTestLog(stored+1, 1, 4000)))
+	}
+	again := openAiling(t, disk.CrashClone(3), time.Minute)
+	last, err := again.Group(2).LastIndex()
+	require.NoError(t, err)
+	require.Equal(t, stored, last)
+}

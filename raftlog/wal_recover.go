@@ -3,7 +3,9 @@ package raftlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/bits"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 )
@@ -43,6 +45,11 @@ func (w *WAL) recover() error {
 	} else if err := w.adopt(segs); err != nil {
 		return err
 	}
+	for _, n := range names {
+		if err := w.removeTmp(n); err != nil {
+			return err
+		}
+	}
 	for w.releaseOldest() {
 	}
 	for newWALBudget(w.segment, w.files).entries < w.o.need() {
@@ -52,6 +59,17 @@ func (w *WAL) recover() error {
 	}
 	if b := w.budgetLocked(); b.entries < w.o.need() {
 		w.log.Warn("many groups for this write-ahead log", "groups", len(w.groups), "entries_bytes", b.entries)
+	}
+	return nil
+}
+
+// removeTmp gives back the room of a segment that was not finished: the next has another name.
+func (w *WAL) removeTmp(base string) error {
+	if !isWALTmp(base) {
+		return nil
+	}
+	if err := w.o.FS.Remove(filepath.Join(w.dir, base)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
@@ -117,7 +135,7 @@ func (w *WAL) replay() error {
 		}
 		buf = buf[:s.head.size]
 		if n, err := s.file.ReadAt(buf, 0); n < len(buf) {
-			return fmt.Errorf("read %s: %w", s.name, err)
+			return walUnread(s.name, int64(n), err)
 		}
 		for s.end < s.head.size {
 			f, records, ok := walParseFrame(buf[s.end:], s.head.salt, s.head.number)

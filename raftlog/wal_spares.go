@@ -71,9 +71,12 @@ func (w *WAL) shortLocked() bool {
 func (w *WAL) addSegment(reuse bool) error {
 	w.mu.Lock()
 	low := w.live[0]
-	h := walHead{number: w.live[len(w.live)-1].head.number + 1, low: low.head.number, lowSequence: low.first, size: w.o.SegmentBytes, salt: walSalt()}
-	if low.first == 0 {
-		h.lowSequence = w.sequence
+	h := walHead{number: w.live[len(w.live)-1].head.number + 1, low: low.head.number, lowSequence: w.sequence, size: w.o.SegmentBytes, salt: walSalt()}
+	for _, s := range w.live { // the oldest may be empty, and sealed for damage
+		if s.first != 0 {
+			h.lowSequence = s.first
+			break
+		}
 	}
 	var s *walSegment
 	var was uint64 // its number before

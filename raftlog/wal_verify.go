@@ -104,7 +104,7 @@ func (v *walVerifier) at(s walSegment, off int64, n int, end int64) ([]byte, err
 	}
 	if got, err := s.file.ReadAt(v.buf, off); got < want {
 		v.buf = v.buf[:0]
-		return nil, v.w.unread(s.name, off, err)
+		return nil, walUnread(s.name, off, err)
 	}
 	if err := v.pace(v.ctx, want); err != nil {
 		return nil, err

@@ -60,7 +60,7 @@ func (s *Store) AppendTimers(e Entry, storeMs int64, places []Place, ops []Timer
 		return nil, fmt.Errorf("store: entry %d of %d bytes at %d of a segment of %d", e.Index, len(e.Data), at, s.o.SegmentBytes)
 	}
 	if err := g.ensure(at + size); err != nil {
-		return nil, fmt.Errorf("append entry %d: %w", e.Index, err)
+		return nil, s.local(fmt.Errorf("append entry %d: %w", e.Index, err))
 	}
 	storeMs = max(storeMs, s.lastMs)
 	s.turn++
@@ -113,7 +113,10 @@ func (s *Store) Reserve(dataBytes int) error {
 		s.behind = 0
 	}
 	g := s.active()
-	return g.ensure(min(int64(g.end-g.start)+frameSize(dataBytes), s.o.SegmentBytes+overSize))
+	if err := g.ensure(min(int64(g.end-g.start)+frameSize(dataBytes), s.o.SegmentBytes+overSize)); err != nil {
+		return s.local(err)
+	}
+	return nil
 }
 
 // turnOf returns the queue, ready to give offsets to the entry being appended.
@@ -183,18 +186,19 @@ func (s *Store) NeedsRoll(dataBytes int) bool {
 }
 
 // Roll seals the active segment and starts the next. with returns what is kept
-// beside it as its floor, given the store's own state.
+// beside it as its floor, given the store's own state. After ErrNoSpace of the disk
+// nothing was done.
 func (s *Store) Roll(with func(storeState []byte) []byte) error {
 	if err := s.failed(); err != nil {
 		return err
 	}
 	state := s.capture()
 	if err := s.writeFloor(s.last.Position, state, with(slices.Clone(state))); err != nil {
-		return fmt.Errorf("roll: %w", err)
+		return s.local(fmt.Errorf("roll: %w", err))
 	}
 	g, err := s.createSegment(origin{s.last, s.frame, s.lastMs})
 	if err != nil {
-		return fmt.Errorf("roll: %w", err)
+		return s.local(fmt.Errorf("roll: %w", err))
 	}
 	s.mu.Lock()
 	s.segments = append(s.segments, g)

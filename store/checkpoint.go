@@ -44,6 +44,7 @@ func (s *Store) Sync(m Mark) error {
 	names := s.names
 	s.names = false
 	segments, trimmed := s.segments, s.trimmed
+	due := slices.Collect(maps.Keys(s.trash)) // not what is trimmed from here on: readers are not told of that below
 	var late []*segment
 	var ends []Position
 	for _, g := range slices.Concat(trimmed, segments) { // a state may still name what was trimmed
@@ -75,22 +76,17 @@ func (s *Store) Sync(m Mark) error {
 	if len(segments) > 1 {
 		s.kick() // sealed segments may be let go
 	}
-	if err := s.sweep(); err != nil {
-		return s.local(err)
+	if first := segments[0].start; first < s.prevSync.Position { // else that state names nothing of what is left
+		if err := s.sweep(first, due); err != nil {
+			return s.local(err)
+		}
 	}
 	s.prevSync = m
 	return nil
 }
 
-// sweep removes files whose time has come. s.syncing is held.
-func (s *Store) sweep() error {
-	s.mu.Lock()
-	first := s.segments[0].start
-	var due []string
-	if first < s.prevSync.Position { // else that state names nothing of what is left
-		due = slices.Collect(maps.Keys(s.trash))
-	}
-	s.mu.Unlock()
+// sweep removes files whose time has come: the log starts at first. s.syncing is held.
+func (s *Store) sweep(first Position, due []string) error {
 	if len(due) == 0 {
 		return nil
 	}
@@ -102,7 +98,9 @@ func (s *Store) sweep() error {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
 	for _, name := range due {
-		s.keep(name)
+		if !s.keep(name) {
+			continue // it is in use again
+		}
 		s.files.forget(name)
 		if err := s.removeFile(name); err != nil {
 			s.log.Warn("remove", "file", name, "error", err) // Open does it again

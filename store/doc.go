@@ -75,7 +75,8 @@
 // kept before can be opened; if the files of a trim are gone by then, it starts
 // where they end. A failed write or sync is final for the store: every later call
 // says so, and OnFault is told. A full disk is not: nothing was done, and it may be
-// tried again.
+// tried again. Neither is a merge of runs of timers that fails before the new run has
+// its name: those that it was to replace stay.
 //
 // # Damage
 //

@@ -217,6 +217,37 @@ func TestFailedWriteOfTheLogIsFinal(t *testing.T) {
 	}
 }
 
+// So is whatever else a roll, or the room for an entry, meets, but for a full disk.
+func TestFailedRollIsFinal(t *testing.T) {
+	for _, f := range []vfs.Fault{
+		{Ops: []vfs.OpKind{vfs.OpCreate}, Name: "*.floor"},
+		{Ops: []vfs.OpKind{vfs.OpWrite}, Name: "*.floor"},
+		{Ops: []vfs.OpKind{vfs.OpRename}, Name: nextSegment},
+		{Ops: []vfs.OpKind{vfs.OpWrite}, Name: "*.log"},
+		{Ops: []vfs.OpKind{vfs.OpAllocate}, Name: "*.log"},
+	} {
+		disk := vfs.NewMem(1)
+		o := small(disk)
+		var faults []error
+		o.OnFault = func(err error) { faults = append(faults, err) }
+		s, err := Open("p", o, nil)
+		require.NoError(t, err)
+		defer s.Close()
+		fill(t, s, 1, 50, same)
+		step := func() error { return s.Roll(same) }
+		if f.Ops[0] == vfs.OpAllocate {
+			step = func() error { return s.Reserve(minSegment) }
+		}
+		in := disk.Inject(f)
+		final := step()
+		in.Release()
+		require.ErrorIs(t, final, syscall.EIO)
+		require.Equal(t, final, step())
+		require.Equal(t, final, s.Sync(s.Last()))
+		require.Equal(t, []error{final}, faults)
+	}
+}
+
 // A roll that cannot write the next segment's head is not there, and may be tried again.
 func TestARollWithoutAHeadIsTriedAgain(t *testing.T) {
 	const entries = 200

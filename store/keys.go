@@ -285,8 +285,9 @@ func (s *Store) flushKeys(g *segment, mem []keyPlace, through Position) error {
 	run := keyRun{at: k.size + keyRunHead, count: n, crc: be.Uint32(b[24:])}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g.trimmed {
-		return nil // with its keys
+	if g.trimmed { // with its keys; the file may have been made since
+		s.discardLocked(k.name)
+		return nil
 	}
 	k.runs = append(k.runs[:len(k.runs):len(k.runs)], run)
 	k.size += int64(len(b))

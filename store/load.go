@@ -50,7 +50,7 @@ func (s *Store) list() (l listing, err error) {
 		at, kind, _ := strings.Cut(n, ".")
 		pos, err := strconv.ParseInt(at, 10, 64)
 		switch {
-		case err != nil && (n == nextSegment || strings.HasSuffix(n, ".tmp")):
+		case n == nextSegment || strings.HasSuffix(n, ".tmp"):
 			l.rest = append(l.rest, n)
 		case err != nil:
 		case kind == "log":

@@ -144,12 +144,12 @@ func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.
 }
 
 // positions returns where records of g with a key of that hash are, newest first.
-// A damaged index is built again.
+// A damaged index is built again. errGone if g was trimmed.
 func (s *Store) positions(g *segment, hash uint64) ([]Position, error) {
 	for try := 0; ; try++ {
 		s.mu.RLock()
 		k := g.keys
-		loaded, runs, lost := k.loaded, k.runs, k.lost
+		loaded, runs, lost, trimmed := k.loaded, k.runs, k.lost, g.trimmed
 		var all []Position
 		for _, p := range k.mem {
 			if p.hash == hash {
@@ -157,6 +157,9 @@ func (s *Store) positions(g *segment, hash uint64) ([]Position, error) {
 			}
 		}
 		s.mu.RUnlock()
+		if trimmed { // and its file, perhaps, with it
+			return nil, errGone
+		}
 		err := lost
 		if loaded && lost == nil {
 			var more []Position

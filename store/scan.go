@@ -99,6 +99,9 @@ func (s *Store) FloorFile(p Position) ([]byte, error) {
 	}
 	name := segmentName(s.dir, p, "floor")
 	b, err := vfs.ReadFile(s.disk, name, maxFloor)
+	if err != nil && s.First().Position > p { // trimmed meanwhile
+		return nil, s.gone(ErrNotFound)
+	}
 	if err != nil {
 		return nil, s.tell(unread(name, 0, err))
 	}

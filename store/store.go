@@ -160,11 +160,13 @@ func Open(dir string, o Options, state []byte) (*Store, error) {
 	return s, nil
 }
 
-// keep says that a file that was to be removed is used again.
-func (s *Store) keep(name string) {
+// keep says that a file is not to be removed later; false: it was not.
+func (s *Store) keep(name string) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, was := s.trash[name]
 	delete(s.trash, name)
-	s.mu.Unlock()
+	return was
 }
 
 // createFile makes a file, in place of one that is not in use any more, if there is

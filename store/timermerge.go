@@ -100,8 +100,8 @@ func (s *Store) writeTimers(tmp string, each func(put func(Timer) error) error) 
 	return &timerRun{count: w.run.count, last: w.run.last}, nil
 }
 
-// mergeDue chooses the runs to be merged into one: the first timerFan of the smallest
-// size that has as many.
+// mergeDue chooses the runs to be merged into one: those of the smallest size that has
+// timerFan of them.
 func mergeDue(runs []*timerRun) []*timerRun {
 	tiers := make(map[int][]*timerRun)
 	most := 0
