@@ -3,10 +3,12 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
 )
@@ -54,6 +56,9 @@ func (b *Broker) deadLetters(ctx context.Context, r *request) *remoting.Command 
 			reply := b.deadLettersOf(ctx, &sub, &its)
 			if reply.Code == remoting.TopicNotExist {
 				continue // deleted meanwhile
+			}
+			if reply.Code != remoting.OK && all.Done > 0 { // what is answered counts for all of them
+				return r.refuse(remoting.OutcomeUnknown, "%d were taken out, then in %s, queue %d: %s", all.Done, brokerName(s.ID), queue, reply.Remark)
 			}
 			if reply.Code != remoting.OK {
 				reply.Opaque = r.Opaque
@@ -130,6 +135,9 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 		})
 		if err == nil {
 			err = flush()
+		}
+		if err != nil && list.Done > 0 {
+			err = fmt.Errorf("%w: %d were taken out, then: %v", raftlog.ErrUnknownOutcome, list.Done, err)
 		}
 		if err != nil {
 			return nil, err
