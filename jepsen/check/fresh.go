@@ -36,6 +36,9 @@ func fresh(f *facts, r *Result) {
 			if s := f.stored(op.Queue, op.Range.End-1); s != nil && s.invoke.Index > op.Index {
 				r.violate(fmt.Sprintf("%s said at %s that %s ends at %d; what stands before that was sent later, at %s.", op.Node, at(op), op.Queue, op.Range.End, at(s.invoke)), inv, brief(op), s.invoke)
 			}
+			if b := f.bounds[op.Queue]; b != nil && op.Range.End > b.Range.End {
+				r.violate(fmt.Sprintf("%s said at %s that %s ends at %d; at the end it ends at %d.", op.Node, at(op), op.Queue, op.Range.End, b.Range.End), inv, brief(op), b)
+			}
 			record(known, op.Queue, op, "", op.Range.End-1)
 		}
 	}

@@ -16,10 +16,10 @@ type need struct {
 // say themselves what is missing.
 var needs = map[string][]need{
 	"P6b": {{"nothing was sent again", some(history.Resend, history.OK)}},
-	"P7":  {{"readers were given less than half of what was acknowledged where they read", readMuch}},
+	"P7":  {{"readers were given less than half of what was acknowledged in a queue of a topic that they read", readMuch}},
 	"P8r": {{"nothing was committed", some(history.Commit, history.OK)}, {"nobody asked for an offset", some(history.Committed, history.OK)}},
 	"P10": {{"no transaction was committed", decided(history.Committing)}, {"no transaction was rolled back", decided(history.RollingBack)}, {"nobody was asked", asks}},
-	"P11": {{"no lock was given", some(history.Lock, history.OK)}, {"nobody was refused", refused}},
+	"P11": {{"no lock was given", some(history.Lock, history.OK)}, {"nobody was refused", refused}, {"nothing was handled under a lock", handledLocked}},
 	"P14": {{"no topic was created", some(history.PutTopic, history.OK)}, {"no topic was deleted", some(history.DropTopic, history.OK)},
 		{"nobody asked for a topic", some(history.GetTopic, history.OK)}, {"no topic was seen with messages", noted}},
 	"P17": {{"nobody was told an end", told}},
@@ -60,6 +60,24 @@ func refused(f *facts) bool {
 	return some(history.Lock, history.Fail)(f) || some(history.Commit, history.Fail)(f)
 }
 
+// handledLocked reports whether a process handled something of a queue that it has been given.
+func handledLocked(f *facts) bool {
+	given := make(map[string]bool)
+	for i := range f.ops {
+		switch op := &f.ops[i]; {
+		case op.F == history.Lock && op.Type == history.OK:
+			given[op.Group+" "+op.Queue+" "+op.Process] = true
+		case op.F == history.Deliver && op.Type == history.OK:
+			for _, m := range op.Messages {
+				if given[op.Group+" "+m.Queue+" "+op.Process] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 func told(f *facts) bool {
 	return some(history.End, history.OK)(f) || some(history.Look, history.OK)(f)
 }
@@ -73,27 +91,29 @@ func noted(f *facts) bool {
 	return false
 }
 
-// readMuch compares, in the topics of which readers were given something, what they were
-// given with what was acknowledged.
+// readMuch compares, in each queue of the topics of which readers were given something, what
+// they were given with what was acknowledged.
 func readMuch(f *facts) bool {
 	topic := func(queue string) string { return queue[:strings.LastIndexByte(queue, '/')+1] }
+	topics := make(map[string]bool) // that were read
 	read, sent := make(map[string]int), make(map[string]int)
 	for i := range f.ops {
 		if op := &f.ops[i]; op.F == history.Read {
 			for _, m := range op.Messages {
-				read[topic(m.Queue)]++
+				topics[topic(m.Queue)] = true
+				read[m.Queue]++
 			}
 		}
 	}
 	for _, s := range f.sends {
 		if s.is(history.OK) {
 			for _, p := range s.outcome.Places {
-				sent[topic(p.Queue)]++
+				sent[p.Queue]++
 			}
 		}
 	}
-	for t, n := range read {
-		if 2*n < sent[t] {
+	for q, n := range sent {
+		if topics[topic(q)] && 2*read[q] < n {
 			return false
 		}
 	}

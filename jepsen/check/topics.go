@@ -30,7 +30,7 @@ func topics(f *facts, r *Result) {
 			r.violate(fmt.Sprintf("%s said at %s that topic %s has %d queues, which nobody has asked for.", a.invoke.Node, at(a.outcome), a.invoke.Topic, a.outcome.Count), a.invoke, a.outcome)
 		}
 	}
-	atTheEnd(f, r)
+	atTheEnd(f, r, puts, drops)
 	goneWithTheirTopic(f, r, puts, drops)
 }
 
@@ -61,8 +61,38 @@ func standing(puts, drops []*asked, question *asked) *asked {
 	return nil
 }
 
-// atTheEnd: the answers after the last fault, when nobody changes anything, are one.
-func atTheEnd(f *facts, r *Result) {
+// overruled is a change or a deletion that began when every request for what an answer
+// tells was over, and was over when that was asked; nil: there is none, or nothing is told.
+func overruled(puts, drops []*asked, answer *asked) (by *asked) {
+	if answer.outcome.Count == 0 {
+		return nil // for standing
+	}
+	last := int64(-1)
+	for _, p := range puts {
+		switch {
+		case p.invoke.Count != answer.outcome.Count || p.is(history.Fail):
+		case !p.is(history.OK):
+			return nil // it may be done at any time
+		default:
+			last = max(last, p.outcome.Index)
+		}
+	}
+	if last < 0 {
+		return nil // nobody wanted it, which is told apart
+	}
+	for _, all := range [][]*asked{puts, drops} {
+		for _, c := range all {
+			if c.is(history.OK) && c.invoke.Index > last && c.outcome.Index < answer.invoke.Index {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// atTheEnd: the answers after the last fault, when nobody changes anything, are one, and
+// are what was asked for last.
+func atTheEnd(f *facts, r *Result, puts, drops map[string][]*asked) {
 	healed := false
 	first := make(map[string]*asked)
 	next := make(map[*history.Op]*asked)
@@ -77,6 +107,9 @@ func atTheEnd(f *facts, r *Result) {
 			continue
 		}
 		r.Checked++
+		if p := overruled(puts[op.Topic], drops[op.Topic], a); p != nil {
+			r.violate(fmt.Sprintf("at the end %s says that topic %s has %d queues, which was changed since, says %s.", op.Node, op.Topic, a.outcome.Count, at(p.outcome)), p.invoke, p.outcome, a.invoke, a.outcome)
+		}
 		o := first[op.Topic]
 		if o == nil {
 			first[op.Topic] = a
