@@ -2,13 +2,14 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"raftmq/jepsen/history"
 )
 
 // fresh: the end of a queue that a node tells, and what it gives of a queue up to its
 // end, know of every send that was acknowledged, and of every end that was told,
-// before the question; and of nothing that was not yet sent.
+// before the question; and of nothing that was not yet sent, nor is there at the end.
 func fresh(f *facts, r *Result) {
 	f.needFinal(r)
 	known := make(map[string]*highest) // the last offset of a queue that is known to be there
@@ -43,8 +44,11 @@ func fresh(f *facts, r *Result) {
 		}
 	}
 	for _, a := range f.asked[history.Look] {
-		if a.is(history.OK) {
+		switch {
+		case a.is(history.OK):
 			f.unbroken(r, a)
+		case a.is(history.Fail) && a.outcome.Range != nil && !slices.Contains(f.plan.Trims, a.invoke.Queue): // else it is for trims
+			f.gone(r, a)
 		}
 	}
 }

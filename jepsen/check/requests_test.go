@@ -785,6 +785,35 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.get("n1", 2) // the first was done last
 			s.get("n2", 2)
 		}},
+		{"a message is lost before its topic", "P14", Invalid, "does not give it", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.note(history.OK, "z")
+			s.notes("z")
+			s.end(0)
+		}},
+		{"messages of a topic that may be deleted", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.dropTopic(history.Info)
+			s.notes()
+			s.get("n1", 2)
+			s.end(0)
+		}},
+		{"what is kept is said to be gone", "P17", Invalid, "is not kept any more", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.bounds(0, 2)
+			s.look(0, history.Fail, &history.Range{Min: 1})
+			s.end(0, "0-0", "0-1")
+		}},
 		{"nothing is handled under the locks", "P11", Unknown, "nothing was handled under a lock", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
 			s.lock("b", history.Lock, history.Fail)
