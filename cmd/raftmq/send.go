@@ -206,12 +206,17 @@ func (s *sender) print(output string) error {
 	if output != "table" {
 		out := map[string]any{"stored": stored, "not_stored": failed, "unknown": unknown}
 		if one {
-			out["id"], out["broker"], out["queue"], out["offset"] = s.first.ID, s.first.Broker, s.first.QueueID, s.first.Offset
+			out["id"], out["broker"], out["queue"] = s.first.ID, s.first.Broker, s.first.QueueID
+			if s.first.Recall != "" { // it has no offset until it comes
+				out["timer"] = s.first.Recall
+			} else {
+				out["offset"] = s.first.Offset
+			}
 		}
 		return json.NewEncoder(os.Stdout).Encode(out)
 	}
 	switch {
-	case one && s.first.Recall != "": // it has no offset until it comes
+	case one && s.first.Recall != "":
 		fmt.Fprintf(os.Stderr, "stored, and waits for its time for %s queue %d, id %s; raftmq timer cancel %s takes it back\n",
 			s.first.Broker, s.first.QueueID, s.first.ID, s.first.Recall)
 	case one:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
@@ -31,6 +32,13 @@ func TestSendTellsWhatBecameOfWhatWasRead(t *testing.T) {
 	require.NotZero(t, code)
 	require.JSONEq(t, `{"stored":2,"not_stored":1,"unknown":0}`, out)
 	require.Contains(t, errs, "line 2: not stored")
+
+	code, out, errs = raftmq(t, "send", "lines", "later", "--delay", "1h", "--endpoint", at, "-o", "json")
+	require.Zero(t, code, errs)
+	var delayed struct{ Timer string }
+	require.NoError(t, json.Unmarshal([]byte(out), &delayed))
+	code, _, errs = raftmq(t, "timer", "cancel", delayed.Timer, "--endpoint", at)
+	require.Zero(t, code, "what send prints takes it back: %s", errs)
 
 	c := exec.Command(os.Args[0], "send", "interrupted", "-", "--endpoint", at, "-o", "json")
 	c.Env = append(os.Environ(), asProgram+"=1")
