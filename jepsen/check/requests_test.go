@@ -600,7 +600,40 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.transaction("3", "3-0", "", "")
 			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
 			s.decide("c", "3-0", history.Committing, history.Info)
+			s.read(0, "0-0")
 			s.end(0, "0-0", "3-0")
+		}},
+		{"nobody would have seen a transaction's message too early", "P10", Unknown, "nobody read", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.end(0, "0-0")
+		}},
+		{"nobody would have been given a message too early", "P12", Unknown, "of 1 messages that came 0 were given", func(s *script) {
+			s.delay("a", "0-0", 3e9, history.OK)
+			s.recall("0-0", history.OK)
+			s.delay("a", "1-0", 3e9, history.OK)
+			s.later(4e9)
+			s.end(0, "1-0")
+		}},
+		{"no offset was ever told", "P8", Unknown, "above 0", func(s *script) {
+			s.told(-1)
+			s.told(0)
+			s.end(0, "0-0")
+		}},
+		{"no batch was acknowledged", "P15", Unknown, "no batch was acknowledged", func(s *script) {
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-0", "0-1"}}, history.Info, history.Op{})
+			s.end(0)
+		}},
+		{"ends alone", "P17", Unknown, "nobody read to an end", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.bounds(0, 1)
+			s.end(0, "0-0")
+		}},
+		{"nobody reads what is trimmed", "P19", Unknown, "nobody read", func(s *script) {
+			s.bounds(1, 3)
+			s.end(1, "0-1", "0-2")
 		}},
 		{"a rolled back message is there", "P10", Invalid, "is rolled back", func(s *script) {
 			s.transaction("1", "1-0", history.RollingBack, history.OK)
