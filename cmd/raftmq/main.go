@@ -185,7 +185,7 @@ func (g *globals) dial(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 	c, err := client.Dial(ctx, client.WithEndpoints(g.endpoint...))
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, client.ErrInvalid) {
 		return nil, exitError{exitUnavailable, fmt.Errorf("%w\nis a cluster running? start one with: raftmq dev --data ./data", err)}
 	}
 	return c, err

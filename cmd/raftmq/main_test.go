@@ -59,6 +59,8 @@ func TestWrongUsageIsCode2(t *testing.T) {
 		"send t":                                 "nothing to send",
 		"send t x --property p":                  "not name=value",
 		"topic list -o xml":                      "table, json or jsonl",
+		"config show -o xml":                     "table, json or jsonl",
+		"topic list --endpoint foo":              "is not host:port",
 		"version -o xml":                         "table, json or jsonl",
 		"consume t --group g --count -1":         "are positive",
 		"consume t --group g --timeout -1s":      "are positive",
