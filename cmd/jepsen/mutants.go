@@ -72,6 +72,9 @@ not run again. Exits with 1 if a mutant survives.`,
 				}
 				board = append(board, s)
 			}
+			if len(board) == 0 {
+				return errors.New("none of the mutants can be run so")
+			}
 			return showBoard(cmd.OutOrStdout(), board)
 		},
 	}

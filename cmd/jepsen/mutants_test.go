@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,4 +66,15 @@ func TestAHuntGoesOnBehindWhatIsDecided(t *testing.T) {
 	require.Equal(t, 2, s.Seed)
 	_, err = hunt(t.Context(), &bytes.Buffer{}, mutant.Mutant{Name: "other"}, "/nowhere", dir, "", 1, 1, 1)
 	require.Error(t, err, "that of another mutant does not count")
+}
+
+func TestNoMutantsAreNotAllKilled(t *testing.T) {
+	i := slices.IndexFunc(mutant.All, func(m mutant.Mutant) bool {
+		return m.Backend == "" && !slices.ContainsFunc(strings.Split(m.Nemesis, ","), simulable)
+	})
+	require.GreaterOrEqual(t, i, 0, "all can be simulated")
+	c := root()
+	c.SetArgs([]string{"mutants", "--backend", "simulated", "--only", mutant.All[i].Name, "--store", t.TempDir()})
+	c.SetErr(io.Discard)
+	require.Equal(t, exitSetup, exitCode(c.ExecuteContext(t.Context())))
 }

@@ -45,6 +45,9 @@ func (s setting) options() (o run.Options, err error) {
 		if o.Faults, err = expand(strings.Split(s.Nemesis, ",")); err != nil {
 			return o, fmt.Errorf("%w; see jepsen doctor", err)
 		}
+		if len(o.Faults) == 0 { // a run without a fault must be asked for
+			return o, fmt.Errorf("no fault of %s can be had here; see jepsen doctor", s.Nemesis)
+		}
 	}
 	return o, nil
 }

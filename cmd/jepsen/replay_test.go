@@ -13,6 +13,7 @@ import (
 
 	"raftmq/jepsen/check"
 	"raftmq/jepsen/run"
+	"raftmq/jepsen/sim"
 )
 
 func kinds(plan []run.Planned) (out []string) {
@@ -85,4 +86,16 @@ func TestOnlyARunsFolderIsReplayed(t *testing.T) {
 	require.Equal(t, setting{Workload: "log", Nemesis: "kill", Limit: time.Second, Rate: 9, Seed: 3}, s)
 	require.NotNil(t, plan, "an empty schedule is none that is to be drawn")
 	require.Empty(t, broken)
+}
+
+func TestARunWithoutItsFaultsIsNotMade(t *testing.T) {
+	for _, nemesis := range []string{"resource"} { // not simulated
+		s := setting{Workload: "log", Nemesis: nemesis, Backend: sim.Backend, Limit: time.Minute, Rate: 100}
+		_, err := s.options()
+		require.Error(t, err, nemesis)
+	}
+	s := setting{Workload: "log", Nemesis: "none", Backend: sim.Backend, Limit: time.Minute, Rate: 100}
+	o, err := s.options()
+	require.NoError(t, err)
+	require.Empty(t, o.Faults)
 }

@@ -20,6 +20,9 @@ func configCommand(g *globals) *cobra.Command {
 	})
 	var origin bool
 	show := configVerb("show", "Show every setting as a server would take it", func(_ *settings, f *pflag.FlagSet, from map[string]setting) error {
+		if err := g.checkOutput(); err != nil {
+			return err
+		}
 		t := table{header: []string{"SETTING", "VALUE"}}
 		if origin {
 			t.header = append(t.header, "FROM")

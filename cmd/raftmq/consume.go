@@ -46,6 +46,9 @@ func consumeCommand(g *globals) *cobra.Command {
 [NOT] IN ('a', 'b'), IS [NOT] NULL, [NOT] CONTAINS | STARTSWITH | ENDSWITH 'a', AND, OR, NOT, parentheses. Strings are in
 single quotes; the property TAGS is the tag. What does not match is not sent by the nodes, and counts as consumed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimits(count, timeout); err != nil {
+				return err
+			}
 			pos, err := position(from)
 			if err != nil {
 				return err
@@ -120,6 +123,14 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 	c.MarkFlagRequired("group")
 	c.RegisterFlagCompletionFunc("group", g.completeGroup().anywhere())
 	return c
+}
+
+// checkLimits refuses what would never stop a consumer that was to stop.
+func checkLimits(count int, timeout time.Duration) error {
+	if count < 0 || timeout < 0 {
+		return exitError{exitUsage, errors.New("--count and --timeout are positive, or 0 to go on")}
+	}
+	return nil
 }
 
 // addFilterFlags adds --tags, which --tag is too, and --filter.

@@ -141,7 +141,7 @@ func TestDevDoesWhatItIsToldAndNothingByItself(t *testing.T) {
 	require.False(t, running(before[0].PID))
 	require.Equal(t, before, d.nodes(t), "nothing restarts by itself")
 	require.Contains(t, do(exitConflict, "kill", "n1"), "not running")
-	require.Contains(t, do(exitConflict, "kill", "n9"), "no node")
+	require.Contains(t, do(exitNotFound, "kill", "n9"), "no node")
 	do(0, "restart", "n1")
 	after := d.nodes(t)
 	require.NotEqual(t, before[0].PID, after[0].PID)

@@ -20,6 +20,9 @@ import (
 // socket instead.
 const devSocket = "dev.sock"
 
+// noNode begins the error of who names a node that is none.
+const noNode = "no node "
+
 // maxSocketPath is below the 104 bytes of darwin's sockaddr_un.
 const maxSocketPath = 100
 
@@ -98,6 +101,9 @@ func tellDev(ctx context.Context, dir, verb, node string) error {
 	if answer == "" {
 		return exitError{exitUnknown, fmt.Errorf("dev ended before it answered to %s %s", verb, node)}
 	}
+	if strings.HasPrefix(answer, noNode) {
+		return exitError{exitNotFound, errors.New(answer)}
+	}
 	return exitError{exitConflict, errors.New(answer)}
 }
 
@@ -148,7 +154,7 @@ func (d *devCluster) do(ctx context.Context, verb, name string) (note string, er
 		}
 	}
 	if x == nil {
-		return "", fmt.Errorf("no node %q", name)
+		return "", fmt.Errorf("%s%q", noNode, name)
 	}
 	switch verb {
 	case "kill", "pause", "resume":

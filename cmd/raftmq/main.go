@@ -159,6 +159,9 @@ func root() *cobra.Command {
 
 func versionCommand(g *globals) *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		if err := g.checkOutput(); err != nil {
+			return err
+		}
 		if g.output == "table" {
 			_, err := fmt.Printf("raftmq %s %s %s/%s\n", broker.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
@@ -167,15 +170,22 @@ func versionCommand(g *globals) *cobra.Command {
 	}}
 }
 
-// dial connects a client command to the cluster.
-func (g *globals) dial(ctx context.Context) (*client.Client, error) {
+// checkOutput refuses a format that is none.
+func (g *globals) checkOutput() error {
 	switch g.output {
 	case "table", "json", "jsonl":
-	default:
-		return nil, exitError{exitUsage, fmt.Errorf("output %q: table, json or jsonl", g.output)}
+		return nil
+	}
+	return exitError{exitUsage, fmt.Errorf("output %q: table, json or jsonl", g.output)}
+}
+
+// dial connects a client command to the cluster.
+func (g *globals) dial(ctx context.Context) (*client.Client, error) {
+	if err := g.checkOutput(); err != nil {
+		return nil, err
 	}
 	c, err := client.Dial(ctx, client.WithEndpoints(g.endpoint...))
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, client.ErrInvalid) {
 		return nil, exitError{exitUnavailable, fmt.Errorf("%w\nis a cluster running? start one with: raftmq dev --data ./data", err)}
 	}
 	return c, err

@@ -85,6 +85,9 @@ func replyCommand(g *globals) *cobra.Command {
 			"A request whose command fails is handled again later, as any message that fails. Messages that are no requests are passed over.",
 		Example: "  raftmq reply quotes --exec 'wc -c'",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimits(count, timeout); err != nil {
+				return err
+			}
 			cl, err := g.dial(cmd.Context())
 			if err != nil {
 				return err

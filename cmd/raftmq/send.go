@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,11 +27,14 @@ func sendCommand(g *globals) *cobra.Command {
 	var at string
 	c := &cobra.Command{
 		Use: "send TOPIC [TEXT | -]", Short: "Send text, each line of stdin (-), or files", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: g.completeTopic(),
-		Long:    "Send one message of TEXT, a message per line of stdin with -, or one per --file, keyed by its path. Exits 0 only if every message is stored.",
+		Long:    "Send one message of TEXT, a message per line of stdin with -, or one per --file, keyed by its path. Exits 0 only if every message is stored; of several, those that are not, and those of which it is not known, are named on stderr.",
 		Example: "  raftmq send orders hello --tag created\n  seq 1000 | raftmq send orders -\n  raftmq send docs --file README.md",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 && len(files) == 0 {
 				return exitError{exitUsage, errors.New("nothing to send: give TEXT, - or --file")}
+			}
+			if len(args) == 2 && len(files) > 0 {
+				return exitError{exitUsage, errors.New("give TEXT or -, or --file, not both")}
 			}
 			m := client.Message{Topic: args[0], Tag: tag, Delay: delay, DelayLevel: level}
 			if at != "" {
@@ -62,40 +66,19 @@ func sendCommand(g *globals) *cobra.Command {
 				return err
 			}
 			s := sender{p: p, ctx: cmd.Context()}
+			var input error // what was read before it is sent, and told of
 			switch {
 			case len(files) > 0:
-				for _, f := range files {
-					b, err := os.ReadFile(f)
-					if err != nil {
-						return err
-					}
-					x := m
-					x.Body, x.Keys = b, append([]string{strings.ReplaceAll(f, " ", "_")}, m.Keys...)
-					s.send(&x)
-				}
+				input = s.files(files, m)
 			case args[1] == "-":
-				r := bufio.NewReaderSize(os.Stdin, 1<<20)
-				for {
-					line, err := r.ReadBytes('\n')
-					if len(line) > 0 {
-						x := m
-						x.Body = []byte(strings.TrimSuffix(string(line), "\n"))
-						s.send(&x)
-					}
-					if err == io.EOF {
-						break
-					}
-					if err != nil {
-						return err
-					}
-				}
+				input = s.lines(os.Stdin, m)
 			default:
 				m.Body = []byte(args[1])
 				s.send(&m)
 			}
 			s.wg.Wait()
 			err = p.Close(context.WithoutCancel(cmd.Context()))
-			return errors.Join(s.err, err, s.print(g.output))
+			return errors.Join(input, s.err, err, s.print(g.output))
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "keys, separated by spaces")
@@ -121,19 +104,81 @@ type sender struct {
 	err                     error
 }
 
-func (s *sender) send(m *client.Message) {
+// files sends each file as a message that is otherwise like m, until one cannot be read.
+func (s *sender) files(names []string, m client.Message) error {
+	for _, f := range names {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		x := m
+		x.Body, x.Keys = b, append([]string{strings.ReplaceAll(f, " ", "_")}, m.Keys...)
+		s.sendAs(f, &x)
+	}
+	return nil
+}
+
+// lines sends each line as a message that is otherwise like m, until in ends or the command is
+// interrupted. A read that is under way then is left to the end of the process: nothing ends it sooner.
+func (s *sender) lines(in io.Reader, m client.Message) error {
+	lines, end := make(chan []byte), make(chan error, 1)
+	go func() {
+		r := bufio.NewReaderSize(in, 1<<20)
+		for {
+			line, err := r.ReadBytes('\n')
+			if len(line) > 0 {
+				select {
+				case lines <- bytes.TrimSuffix(line, []byte("\n")):
+				case <-s.ctx.Done():
+					return
+				}
+			}
+			if err != nil {
+				end <- err
+				return
+			}
+		}
+	}()
+	for n := 1; ; n++ {
+		select {
+		case line := <-lines:
+			x := m
+			x.Body = line
+			s.sendAs(fmt.Sprintf("line %d", n), &x)
+		case err := <-end:
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+	}
+}
+
+func (s *sender) send(m *client.Message) { s.sendAs("", m) }
+
+// sendAs sends a message; if that fails, it is told of on stderr by its name.
+func (s *sender) sendAs(what string, m *client.Message) {
 	s.wg.Add(1)
 	err := s.p.SendAsync(s.ctx, m, func(r client.Receipt, err error) {
 		defer s.wg.Done()
-		s.note(r, err)
+		s.note(what, r, err)
 	})
 	if err != nil {
-		s.note(client.Receipt{}, err)
+		s.note(what, client.Receipt{}, err)
 		s.wg.Done()
 	}
 }
 
-func (s *sender) note(r client.Receipt, err error) {
+func (s *sender) note(what string, r client.Receipt, err error) {
+	if err != nil && what != "" {
+		known := "not stored"
+		if errors.Is(err, client.ErrUncertain) {
+			known = "unknown"
+		}
+		fmt.Fprintf(os.Stderr, "%s: %s: %v\n", what, known, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -161,12 +206,17 @@ func (s *sender) print(output string) error {
 	if output != "table" {
 		out := map[string]any{"stored": stored, "not_stored": failed, "unknown": unknown}
 		if one {
-			out["id"], out["broker"], out["queue"], out["offset"] = s.first.ID, s.first.Broker, s.first.QueueID, s.first.Offset
+			out["id"], out["broker"], out["queue"] = s.first.ID, s.first.Broker, s.first.QueueID
+			if s.first.Recall != "" { // it has no offset until it comes
+				out["timer"] = s.first.Recall
+			} else {
+				out["offset"] = s.first.Offset
+			}
 		}
 		return json.NewEncoder(os.Stdout).Encode(out)
 	}
 	switch {
-	case one && s.first.Recall != "": // it has no offset until it comes
+	case one && s.first.Recall != "":
 		fmt.Fprintf(os.Stderr, "stored, and waits for its time for %s queue %d, id %s; raftmq timer cancel %s takes it back\n",
 			s.first.Broker, s.first.QueueID, s.first.ID, s.first.Recall)
 	case one:

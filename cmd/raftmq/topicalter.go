@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -22,8 +23,14 @@ func topicAlter(g *globals) *cobra.Command {
 		Example: "  raftmq topic alter orders --retention 720h\n  raftmq topic alter orders --retention default --retention-bytes 10737418240\n" +
 			"  raftmq topic alter orders --queues 1; raftmq topic alter orders --read-queues 1",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().NFlag() == 0 {
+			changes := slices.ContainsFunc([]string{"retention", "retention-bytes", "queues", "read-queues"}, cmd.Flags().Changed)
+			if !changes {
 				return exitError{exitUsage, fmt.Errorf("nothing to change: --retention, --retention-bytes, --queues or --read-queues")}
+			}
+			for name, n := range map[string]int{"queues": queues, "read-queues": read} {
+				if cmd.Flags().Changed(name) && n < 1 {
+					return exitError{exitUsage, fmt.Errorf("--%s %d: at least one", name, n)}
+				}
 			}
 			cl, err := g.dial(cmd.Context())
 			if err != nil {

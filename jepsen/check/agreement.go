@@ -7,7 +7,7 @@ import (
 )
 
 // agreement: receipts, readers, consumers and every replica at the end say the same
-// of a place.
+// of a place, and what anybody was given is not past the end then.
 func agreement(f *facts, r *Result) {
 	f.needFinal(r)
 	type claim struct {
@@ -38,7 +38,11 @@ func agreement(f *facts, r *Result) {
 			}
 		case history.Read, history.Deliver, history.Look, history.Final:
 			for _, m := range op.Messages {
-				say(op, history.Place{Queue: m.Queue, Offset: m.Offset}, m.Value)
+				p := history.Place{Queue: m.Queue, Offset: m.Offset}
+				say(op, p, m.Value)
+				if b := f.bounds[m.Queue]; b != nil && op.F != history.Final && m.Offset >= b.Range.End { // a final dump that is longer is for dense
+					r.violate(fmt.Sprintf("%s offset %d was %s to %s at %s, and the queue ends at %d at the end.", m.Queue, m.Offset, m.Value, who(op), at(op), b.Range.End), brief(op, p), b)
+				}
 			}
 		}
 	}

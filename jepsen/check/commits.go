@@ -7,8 +7,8 @@ import (
 )
 
 // commits: a group's offset that was told, or whose commit was acknowledged, is never
-// told lower to who asks after that, and never lies past the end. Groups that an
-// operator moved are for register.
+// told lower to who asks after that, and never lies past the end, as it is at the end
+// or as it was then. Groups that an operator moved are for register.
 func commits(f *facts, r *Result) {
 	moved := make(map[string]bool)
 	for _, a := range f.asked[history.Reset] {
@@ -50,5 +50,7 @@ func commits(f *facts, r *Result) {
 func (f *facts) pastEnd(r *Result, op *history.Op, p history.Place) {
 	if b := f.bounds[p.Queue]; b != nil && p.Offset > b.Range.End {
 		r.violate(fmt.Sprintf("group %s had offset %d of %s, whose end is %d.", op.Group, p.Offset, p.Queue, b.Range.End), brief(op, p), b)
+	} else if s := f.stored(p.Queue, p.Offset-1); s != nil && s.invoke.Index > op.Index {
+		r.violate(fmt.Sprintf("group %s had offset %d of %s at %s; what stands before that was sent later, at %s.", op.Group, p.Offset, p.Queue, at(op), at(s.invoke)), brief(op, p), s.invoke)
 	}
 }

@@ -36,7 +36,11 @@ func disk(f *facts, r *Result) {
 			for j, m := range there.messages {
 				r.Checked++
 				p := history.Place{Queue: q, Offset: m.Offset}
-				if _, ok := given.at[m.Offset]; !ok && m.Offset >= f.floor(q) {
+				i, ok := given.at[m.Offset]
+				if ok && j != there.at[m.Offset] && m.Value != given.messages[i].Value { // the last one there was looked at
+					r.violate(fmt.Sprintf("%s gave %s at %s offset %d, and has %s there too on its disk.", n, given.messages[i].Value, q, m.Offset, m.Value), brief(given.lines[i], p), brief(there.lines[j], p))
+				}
+				if !ok && m.Offset >= f.floor(q) {
 					r.violate(fmt.Sprintf("%s has %s at %s offset %d on its disk, and did not give it.", n, m.Value, q, m.Offset), brief(there.lines[j], p), brief(given.last()))
 				}
 			}

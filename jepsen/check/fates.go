@@ -49,17 +49,42 @@ func fates(f *facts, r *Result) {
 		}
 		t.Decides = append(t.Decides, d)
 	}
+	type shown struct {
+		place history.Place
+		value string
+	}
+	known := make(map[shown]bool)
+	for i := range f.ops {
+		op := &f.ops[i]
+		switch op.F {
+		case history.Read, history.Deliver, history.Look, history.Final:
+		default:
+			continue
+		}
+		for _, m := range op.Messages {
+			s := shown{history.Place{Queue: m.Queue, Offset: m.Offset}, m.Value}
+			if _, copies := f.plan.Copies[m.Queue]; copies || all[m.Value] == nil || known[s] {
+				continue
+			}
+			known[s] = true
+			all[m.Value].Seen = append(all[m.Value].Seen, Seen{s.place, op.Index})
+		}
+	}
+	whole := len(f.missing()) == 0
 	var list []Transaction
 	for _, t := range all {
-		t.Owed = t.Prepared == history.OK && len(t.Decides) == 0
-		for _, s := range f.places[t.Value] {
-			t.Seen = append(t.Seen, Seen{s.place, s.op.Index})
+		if s := f.byValue[t.Value]; s != nil && s.is(history.OK) { // it names the fate, and is no try of its own
+			t.Decides = append(t.Decides, Decide{Fate: Committed, Begun: s.outcome.Index, Type: history.OK, Ended: s.outcome.Index})
 		}
-		if s := f.byValue[t.Value]; s != nil && s.is(history.OK) {
-			t.Decides = append(t.Decides, Decide{Fate: Committed, Begun: s.invoke.Index, Type: history.OK, Ended: s.outcome.Index})
-		}
+		t.Owed = t.Prepared == history.OK && (len(t.Decides) == 0 || whole && t.undecided())
 		list = append(list, *t)
 	}
 	slices.SortFunc(list, func(a, b Transaction) int { return int(a.Begun - b.Begun) })
-	*r = Transactions(list, runChecks, len(f.missing()) == 0)
+	*r = Transactions(list, runChecks, whole)
+}
+
+// undecided reports whether no decision can hold: there were only tries to commit of which
+// nobody knows what became, and nobody was given the message.
+func (t *Transaction) undecided() bool {
+	return len(t.Seen) == 0 && !slices.ContainsFunc(t.Decides, func(d Decide) bool { return d.Fate != Committed || d.Type != history.Info })
 }

@@ -2,13 +2,14 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"raftmq/jepsen/history"
 )
 
 // fresh: the end of a queue that a node tells, and what it gives of a queue up to its
 // end, know of every send that was acknowledged, and of every end that was told,
-// before the question; and of nothing that was not yet sent.
+// before the question; and of nothing that was not yet sent, nor is there at the end.
 func fresh(f *facts, r *Result) {
 	f.needFinal(r)
 	known := make(map[string]*highest) // the last offset of a queue that is known to be there
@@ -36,12 +37,18 @@ func fresh(f *facts, r *Result) {
 			if s := f.stored(op.Queue, op.Range.End-1); s != nil && s.invoke.Index > op.Index {
 				r.violate(fmt.Sprintf("%s said at %s that %s ends at %d; what stands before that was sent later, at %s.", op.Node, at(op), op.Queue, op.Range.End, at(s.invoke)), inv, brief(op), s.invoke)
 			}
+			if b := f.bounds[op.Queue]; b != nil && op.Range.End > b.Range.End {
+				r.violate(fmt.Sprintf("%s said at %s that %s ends at %d; at the end it ends at %d.", op.Node, at(op), op.Queue, op.Range.End, b.Range.End), inv, brief(op), b)
+			}
 			record(known, op.Queue, op, "", op.Range.End-1)
 		}
 	}
 	for _, a := range f.asked[history.Look] {
-		if a.is(history.OK) {
+		switch {
+		case a.is(history.OK):
 			f.unbroken(r, a)
+		case a.is(history.Fail) && a.outcome.Range != nil && !slices.Contains(f.plan.Trims, a.invoke.Queue): // else it is for trims
+			f.gone(r, a)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"raftmq/jepsen/history"
@@ -27,11 +28,16 @@ func phantom(f *facts, r *Result) {
 				r.violate(fmt.Sprintf("%s offset %d has bytes that nobody sent: %s.", m.Queue, m.Offset, m.Value[1:]), brief(op, p))
 			case s == nil:
 				r.violate(fmt.Sprintf("%s at %s offset %d was never sent.", m.Value, m.Queue, m.Offset), brief(op, p))
-			case s.is(history.Fail) && len(f.resent[m.Value]) == 0:
+			case s.is(history.Fail) && !f.maybeResent(m.Value):
 				r.violate(fmt.Sprintf("%s certainly failed at %s (%s), and is at %s offset %d.", m.Value, at(s.outcome), s.outcome.Error, m.Queue, m.Offset), s.invoke, s.outcome, brief(op, p))
 			case op.Index < s.invoke.Index:
 				r.violate(fmt.Sprintf("%s was seen at %s, before it was sent at %s.", m.Value, at(op), at(s.invoke)), brief(op, p), s.invoke)
 			}
 		}
 	}
+}
+
+// maybeResent reports whether a value was sent again and that did not certainly fail.
+func (f *facts) maybeResent(value string) bool {
+	return slices.ContainsFunc(f.resent[value], func(a *asked) bool { return !a.is(history.Fail) })
 }

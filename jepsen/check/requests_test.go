@@ -100,6 +100,14 @@ func (s *script) bounds(lo, hi int64) {
 	s.call(history.Op{Process: "asker", F: history.End, Queue: "q", Node: "n1"}, history.OK, history.Op{Range: &history.Range{Min: lo, End: hi}})
 }
 
+func (s *script) read(from int64, values ...string) {
+	var ms []history.Message
+	for i, v := range values {
+		ms = append(ms, history.Message{Queue: "q", Offset: from + int64(i), Value: v})
+	}
+	s.call(history.Op{Process: "reader", F: history.Read}, history.OK, history.Op{Messages: ms})
+}
+
 func (s *script) look(from int64, t history.Type, g *history.Range, values ...string) {
 	var ms []history.Message
 	for i, v := range values {
@@ -295,6 +303,7 @@ func TestRequestsAreJudged(t *testing.T) {
 		}},
 		{"two holders, long after", "P11", Valid, "", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 0, "0-0")
 			for range 30 {
 				s.lock("c", history.Lock, history.Fail)
 			}
@@ -303,6 +312,7 @@ func TestRequestsAreJudged(t *testing.T) {
 		}},
 		{"an unlock of unknown outcome that takes effect late", "P11", Valid, "", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 0, "0-0")
 			s.lock("a", history.Unlock, history.Info)
 			s.lock("a", history.Lock, history.OK) // it has it still: the unlock is on its way
 			s.lock("a", history.Lock, history.OK)
@@ -316,6 +326,7 @@ func TestRequestsAreJudged(t *testing.T) {
 		}},
 		{"two unlocks of unknown outcome that take effect late", "P11", Valid, "", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 0, "0-0")
 			s.lock("a", history.Unlock, history.Info)
 			s.lock("a", history.Lock, history.OK)
 			s.lock("a", history.Unlock, history.Info)
@@ -585,10 +596,44 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.transaction("0", "0-0", history.Committing, history.OK)
 			s.transaction("1", "1-0", history.RollingBack, history.OK)
 			s.transaction("2", "2-0", history.Committing, history.Info)
+			s.add(history.Op{Process: "d", Type: history.Info, F: history.Asked, Values: []string{"2-0"}})
 			s.transaction("3", "3-0", "", "")
 			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
 			s.decide("c", "3-0", history.Committing, history.Info)
+			s.read(0, "0-0")
 			s.end(0, "0-0", "3-0")
+		}},
+		{"nobody would have seen a transaction's message too early", "P10", Unknown, "nobody read", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.end(0, "0-0")
+		}},
+		{"nobody would have been given a message too early", "P12", Unknown, "of 1 messages that came 0 were given", func(s *script) {
+			s.delay("a", "0-0", 3e9, history.OK)
+			s.recall("0-0", history.OK)
+			s.delay("a", "1-0", 3e9, history.OK)
+			s.later(4e9)
+			s.end(0, "1-0")
+		}},
+		{"no offset was ever told", "P8", Unknown, "above 0", func(s *script) {
+			s.told(-1)
+			s.told(0)
+			s.end(0, "0-0")
+		}},
+		{"no batch was acknowledged", "P15", Unknown, "no batch was acknowledged", func(s *script) {
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-0", "0-1"}}, history.Info, history.Op{})
+			s.end(0)
+		}},
+		{"ends alone", "P17", Unknown, "nobody read to an end", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.bounds(0, 1)
+			s.end(0, "0-0")
+		}},
+		{"nobody reads what is trimmed", "P19", Unknown, "nobody read", func(s *script) {
+			s.bounds(1, 3)
+			s.end(1, "0-1", "0-2")
 		}},
 		{"a rolled back message is there", "P10", Invalid, "is rolled back", func(s *script) {
 			s.transaction("1", "1-0", history.RollingBack, history.OK)
@@ -686,6 +731,149 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.bounds(1, 3)
 			s.look(2, history.Fail, &history.Range{Min: 3})
 			s.end(1, "0-1", "0-2")
+		}},
+
+		{"what was read is in no place at the end", "P3", Invalid, "and the queue ends at 1", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.call(history.Op{Process: "1", F: history.Send, Values: []string{"1-0"}}, history.Info, history.Op{})
+			s.read(0, "0-0", "1-0") // the send was undone then
+			s.end(0, "0-0")
+		}},
+		{"a send that failed, and failed again, is there", "P2", Invalid, "certainly failed", func(s *script) {
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-0"}}, history.Fail, history.Op{})
+			s.again("1", "0-0", history.Fail, 0)
+			s.end(0, "0-0")
+		}},
+		{"a send that failed, and may have been stored when it was sent again", "P2", Valid, "", func(s *script) {
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-0"}}, history.Fail, history.Op{})
+			s.again("1", "0-0", history.Fail, 0)
+			s.again("1", "0-0", history.Info, 0)
+			s.end(0, "0-0")
+		}},
+		{"an end that never was", "P17", Invalid, "at the end it ends at 1", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.bounds(0, 3)
+			s.end(0, "0-0")
+		}},
+		{"a commit past the end, which is filled later", "P8", Invalid, "was sent later", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.commit("a", history.OK, 2)
+			s.send("0", "0-1", 1)
+			s.end(0, "0-0", "0-1")
+		}},
+		{"a commit of what was sent before", "P8", Valid, "", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.commit("a", history.OK, 1)
+			s.told(1)
+			s.send("0", "0-1", 1)
+			s.end(0, "0-0", "0-1")
+		}},
+		{"a reader that is not given the first", "P7", Invalid, "offset 1 of q first", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.read(1, "0-1")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"a reader that is given the first of what is kept", "P7", Valid, "", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.read(1, "0-1")
+			s.end(1, "0-1")
+		}},
+		{"a reader that is given nothing of one queue", "P7", Unknown, "less than half", func(s *script) {
+			s.ops[0].Run.Queues = []string{"q/0", "q/1"}
+			for i := range int64(4) {
+				s.call(history.Op{Process: "0", F: history.Send, Values: []string{fmt.Sprint("0-", i)}}, history.OK, history.Op{Places: []history.Place{{Queue: "q/0", Offset: i}}})
+			}
+			s.call(history.Op{Process: "0", F: history.Send, Values: []string{"0-4"}}, history.OK, history.Op{Places: []history.Place{{Queue: "q/1", Offset: 0}}})
+			var ms []history.Message
+			for i := range int64(4) {
+				ms = append(ms, history.Message{Queue: "q/0", Offset: i, Value: fmt.Sprint("0-", i)})
+			}
+			s.call(history.Op{Process: "reader", F: history.Read}, history.OK, history.Op{Messages: ms})
+		}},
+		{"a topic that was deleted is there at the end", "P14", Invalid, "which was changed since", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.OK)
+			s.end(0)
+			s.get("n1", 2)
+			s.get("n2", 2)
+		}},
+		{"a topic's change is forgotten", "P14", Invalid, "which was changed since", func(s *script) {
+			s.put(2, history.OK)
+			s.put(3, history.OK)
+			s.end(0)
+			s.get("n1", 2)
+			s.get("n2", 2)
+		}},
+		{"a topic that may have been changed back", "P14", Valid, "", func(s *script) {
+			s.put(2, history.Info)
+			s.get("n1", 2)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.put(3, history.OK)
+			s.end(0)
+			s.get("n1", 2) // the first was done last
+			s.get("n2", 2)
+		}},
+		{"a message is lost before its topic", "P14", Invalid, "does not give it", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.note(history.OK, "z")
+			s.notes("z")
+			s.end(0)
+		}},
+		{"messages of a topic that may be deleted", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.dropTopic(history.Info)
+			s.notes()
+			s.get("n1", 2)
+			s.end(0)
+		}},
+		{"what is kept is said to be gone", "P17", Invalid, "is not kept any more", func(s *script) {
+			s.send("0", "0-0", 0)
+			s.send("0", "0-1", 1)
+			s.bounds(0, 2)
+			s.look(0, history.Fail, &history.Range{Min: 1})
+			s.end(0, "0-0", "0-1")
+		}},
+		{"nothing is handled under the locks", "P11", Unknown, "nothing was handled under a lock", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.Fail)
+			s.end(0)
+		}},
+		{"a message that is read before it is committed", "P10", Invalid, "before anybody committed it", func(s *script) {
+			s.add(history.Op{Process: "0", Type: history.Invoke, F: history.Send, Values: []string{"0-0"}})
+			s.add(history.Op{Process: "l", Type: history.Info, F: history.Prepared, Values: []string{"0-0"}})
+			s.read(0, "0-0")
+			s.decide("l", "0-0", history.Committing, history.OK)
+			s.add(history.Op{Process: "0", Type: history.OK, F: history.Send, Places: []history.Place{{Queue: "q", Offset: 0}}})
+			s.end(0, "0-0")
+		}},
+		{"a rolled back message is read", "P10", Invalid, "is rolled back", func(s *script) {
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.decide("c", "1-0", history.Committing, history.Info)
+			s.read(0, "1-0")
+			s.end(0)
+		}},
+		{"nobody is asked about what may be decided, and is not", "P10", Invalid, "nobody was asked", func(s *script) {
+			s.transaction("2", "2-0", history.Committing, history.Info)
+			s.end(0)
+		}},
+		{"a disk that has two in one place", "disk", Invalid, "has 0-9 there too", func(s *script) {
+			s.end(0, "0-0")
+			s.disk(history.Info, 0, "0-9")
+			s.disk(history.OK, 0, "0-0")
 		}},
 	} {
 		t.Run(x.name, func(t *testing.T) {

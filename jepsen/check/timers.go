@@ -21,6 +21,10 @@ const (
 	ratedAfter = 3e9 // ns after the fault was undone
 )
 
+// leastGiven of the messages that come, of one, must be seen before the end. Those that are due in a
+// run's last seconds are not.
+const leastGiven = 0.1
+
 // rateFaults are those by which a node's timers run at another rate.
 var rateFaults = []string{"timer-rate", "slow-leader"}
 
@@ -104,7 +108,7 @@ func timers(f *facts, r *Result) {
 		recalls[v] = append(recalls[v], a)
 	}
 	slack := f.early()
-	came, back, loose := 0, 0, 0
+	came, given, back, loose := 0, 0, 0, 0
 	var earliest time.Duration
 	for _, d := range f.asked[history.Delay] {
 		r.Checked++
@@ -139,7 +143,9 @@ func timers(f *facts, r *Result) {
 			}
 			continue
 		}
-		came++
+		if came++; seen.F != history.Final {
+			given++
+		}
 		due := d.invoke.Time + d.invoke.Wait
 		earliest = max(earliest, time.Duration(due-seen.Time))
 		if may := slack(span{d.invoke.Time, seen.Time}); may < 0 {
@@ -157,6 +163,9 @@ func timers(f *facts, r *Result) {
 	}
 	if came == 0 || back == 0 {
 		r.doubt("nothing came, or nothing was taken back")
+	}
+	if leastGiven*float64(came) > float64(given) { // what is only seen at the end may have come early
+		r.doubt("of %d messages that came %d were given to somebody when they did", came, given)
 	}
 }
 

@@ -2,13 +2,14 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"raftmq/jepsen/history"
 )
 
 // topics: what was created is there for whoever asks after that, until it is deleted;
-// what was never wanted is never told; at the end all nodes tell the same; and the
-// messages of a topic are gone with it.
+// what was never wanted is never told; at the end all nodes tell the same, as it was asked for
+// last; and the messages of a topic are there until it is deleted, and are gone with it.
 func topics(f *facts, r *Result) {
 	puts, drops := byTopic(f.asked[history.PutTopic]), byTopic(f.asked[history.DropTopic])
 	for _, a := range f.asked[history.GetTopic] {
@@ -30,7 +31,7 @@ func topics(f *facts, r *Result) {
 			r.violate(fmt.Sprintf("%s said at %s that topic %s has %d queues, which nobody has asked for.", a.invoke.Node, at(a.outcome), a.invoke.Topic, a.outcome.Count), a.invoke, a.outcome)
 		}
 	}
-	atTheEnd(f, r)
+	atTheEnd(f, r, puts, drops)
 	goneWithTheirTopic(f, r, puts, drops)
 }
 
@@ -61,8 +62,38 @@ func standing(puts, drops []*asked, question *asked) *asked {
 	return nil
 }
 
-// atTheEnd: the answers after the last fault, when nobody changes anything, are one.
-func atTheEnd(f *facts, r *Result) {
+// overruled is a change or a deletion that began when every request for what an answer
+// tells was over, and was over when that was asked; nil: there is none, or nothing is told.
+func overruled(puts, drops []*asked, answer *asked) (by *asked) {
+	if answer.outcome.Count == 0 {
+		return nil // for standing
+	}
+	last := int64(-1)
+	for _, p := range puts {
+		switch {
+		case p.invoke.Count != answer.outcome.Count || p.is(history.Fail):
+		case !p.is(history.OK):
+			return nil // it may be done at any time
+		default:
+			last = max(last, p.outcome.Index)
+		}
+	}
+	if last < 0 {
+		return nil // nobody wanted it, which is told apart
+	}
+	for _, all := range [][]*asked{puts, drops} {
+		for _, c := range all {
+			if c.is(history.OK) && c.invoke.Index > last && c.outcome.Index < answer.invoke.Index {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// atTheEnd: the answers after the last fault, when nobody changes anything, are one, and
+// are what was asked for last.
+func atTheEnd(f *facts, r *Result, puts, drops map[string][]*asked) {
 	healed := false
 	first := make(map[string]*asked)
 	next := make(map[*history.Op]*asked)
@@ -77,6 +108,9 @@ func atTheEnd(f *facts, r *Result) {
 			continue
 		}
 		r.Checked++
+		if p := overruled(puts[op.Topic], drops[op.Topic], a); p != nil {
+			r.violate(fmt.Sprintf("at the end %s says that topic %s has %d queues, which was changed since, says %s.", op.Node, op.Topic, a.outcome.Count, at(p.outcome)), p.invoke, p.outcome, a.invoke, a.outcome)
+		}
 		o := first[op.Topic]
 		if o == nil {
 			first[op.Topic] = a
@@ -93,6 +127,7 @@ func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
 	for _, a := range f.asked[history.Note] {
 		noted[a.invoke.Values[0]] = a
 	}
+	notes := byTopic(f.asked[history.Note])
 	for _, a := range f.asked[history.Notes] {
 		if !a.is(history.OK) {
 			continue
@@ -111,6 +146,7 @@ func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
 				}
 			}
 		}
+		stillThere(r, a, notes[a.invoke.Topic], puts[a.invoke.Topic], drops[a.invoke.Topic])
 		for _, v := range a.outcome.Values {
 			n := noted[v]
 			switch {
@@ -122,6 +158,33 @@ func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
 				r.violate(fmt.Sprintf("%s was put into topic %s, which was then deleted at %s and created again at %s; at %s %s gives it again.", v, a.invoke.Topic, at(gone.outcome), at(again.outcome), at(a.outcome), a.invoke.Node),
 					n.invoke, n.outcome, gone.invoke, gone.outcome, again.invoke, again.outcome, a.invoke, a.outcome)
 			}
+		}
+	}
+}
+
+// stillThere: what was put into a topic before a question is in the answer, unless the topic
+// may have been deleted since. Nodes that may not have heard of the latest creation are passed over.
+func stillThere(r *Result, a *asked, notes, puts, drops []*asked) {
+	var ended []*asked // deletions that may have been done by the answer
+	for _, d := range drops {
+		if !d.is(history.Fail) && d.invoke.Index < a.outcome.Index {
+			ended = append(ended, d)
+		}
+	}
+	knows := func(request *asked) bool {
+		return len(ended) == 0 || slices.ContainsFunc(puts, func(p *asked) bool {
+			return p.is(history.OK) && p.invoke.Node == request.invoke.Node && p.outcome.Index < request.invoke.Index &&
+				!slices.ContainsFunc(ended, func(d *asked) bool { return !d.is(history.OK) || d.outcome.Index > p.invoke.Index })
+		})
+	}
+	if !knows(a) {
+		return
+	}
+	for _, n := range notes {
+		if n.is(history.OK) && n.outcome.Index < a.invoke.Index && knows(n) && !slices.Contains(a.outcome.Values, n.invoke.Values[0]) {
+			r.violate(fmt.Sprintf("%s was put into topic %s at %s, and the topic was not deleted since; at %s %s does not give it.", n.invoke.Values[0], a.invoke.Topic, at(n.outcome), at(a.outcome), a.invoke.Node),
+				n.invoke, n.outcome, a.invoke, a.outcome)
+			return
 		}
 	}
 }

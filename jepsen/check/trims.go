@@ -39,13 +39,7 @@ func trims(f *facts, r *Result) {
 				below++
 			}
 		case a.is(history.Fail) && a.outcome.Range != nil:
-			r.Checked++
-			b := f.bounds[a.invoke.Queue]
-			if from := a.invoke.Range.Min; b != nil && from >= b.Range.Min {
-				r.violate(fmt.Sprintf("%s said at %s that offset %d of %s is not kept any more; the queue begins at %d.", a.invoke.Node, at(a.outcome), from, a.invoke.Queue, b.Range.Min), a.invoke, a.outcome, b)
-			} else if b != nil && a.outcome.Range.Min > b.Range.Min {
-				r.violate(fmt.Sprintf("%s said at %s that %s begins at %d; it begins at %d at the end.", a.invoke.Node, at(a.outcome), a.invoke.Queue, a.outcome.Range.Min, b.Range.Min), a.invoke, a.outcome, b)
-			}
+			f.gone(r, a)
 		}
 	}
 	if below > 0 {
@@ -53,5 +47,16 @@ func trims(f *facts, r *Result) {
 	}
 	if !trimmed {
 		r.doubt("nothing was trimmed")
+	}
+}
+
+// gone: what a Look is told to be kept no more is not kept at the end.
+func (f *facts) gone(r *Result, a *asked) {
+	r.Checked++
+	b := f.bounds[a.invoke.Queue]
+	if from := a.invoke.Range.Min; b != nil && from >= b.Range.Min {
+		r.violate(fmt.Sprintf("%s said at %s that offset %d of %s is not kept any more; the queue begins at %d.", a.invoke.Node, at(a.outcome), from, a.invoke.Queue, b.Range.Min), a.invoke, a.outcome, b)
+	} else if b != nil && a.outcome.Range.Min > b.Range.Min {
+		r.violate(fmt.Sprintf("%s said at %s that %s begins at %d; it begins at %d at the end.", a.invoke.Node, at(a.outcome), a.invoke.Queue, a.outcome.Range.Min, b.Range.Min), a.invoke, a.outcome, b)
 	}
 }

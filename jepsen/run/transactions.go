@@ -50,6 +50,7 @@ var transactionsLoad = Workload{
 				p.load(func(ctx context.Context) { t.run(ctx, newPace(p.rate, i*lanes+j, clients*lanes)) })
 			}
 		}
+		p.watch(func(ctx context.Context) error { r.readEach(ctx, "transactions-reader", transactionsTopic); return nil })
 		return nil
 	},
 	settle: func(ctx context.Context, r *run) error { return r.ledger.settle(ctx) },
@@ -72,6 +73,7 @@ type ledger struct {
 type entry struct {
 	fate  client.Verdict // what it comes to
 	quiet bool           // its program did not say so, and has to be asked
+	lost  bool           // it did, and does not know whether that holds
 	asked int
 }
 
@@ -108,6 +110,13 @@ func (l *ledger) check(_ context.Context, t client.Transaction) client.Verdict {
 	return e.fate
 }
 
+// lost notes whether the answer to a decision was.
+func (l *ledger) lost(e *entry, lost bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.lost = lost
+}
+
 func fateOf(v client.Verdict) string {
 	if v == client.Commit {
 		return history.Committing
@@ -116,13 +125,14 @@ func fateOf(v client.Verdict) string {
 }
 
 // settle waits until somebody was asked about each transaction that its program said
-// nothing of.
+// nothing of, or does not know what became of what it said: those that were decided are
+// waited for in vain.
 func (l *ledger) settle(ctx context.Context) error {
 	left := func() (n int) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, e := range l.entries {
-			if e.quiet && e.asked < 2 {
+			if e.quiet && e.asked < 2 || e.lost && e.asked == 0 {
 				n++
 			}
 		}
@@ -190,6 +200,7 @@ func (t *transactor) send(ctx context.Context, value string) history.Type {
 			decide.Type = history.OK
 		}
 		h.Add(decide)
+		t.l.lost(e, decide.Type == history.Info)
 	}
 	op.Type = history.Info
 	switch {
