@@ -105,6 +105,7 @@ type Broker struct {
 	buried     atomic.Uint64 // dead letters
 	tx         txCounts
 	reshape    sync.Mutex // held while partitions are opened or closed; before mu
+	left       leftovers
 	keys       *message.UniqueKeys
 	began      time.Time          // see uptime
 	caught     caught             // up with the catalogue as of the start
