@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strconv"
@@ -26,6 +27,8 @@ type change struct {
 	// next is asked on the catalogue's leader, by what it knows then, and again when
 	// that changed meanwhile.
 	next func() (cmd []byte, refusal *remoting.Command)
+	// topic, if not "", is what it is about: next reads what another change of it sets.
+	topic string
 	// then, if not nil, completes it at the node that was asked.
 	then func(context.Context) *remoting.Command
 }
@@ -57,12 +60,38 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	return reply
 }
 
+// altering lets the changes of one topic through one after the other, so that none is
+// decided by what another is about to replace. Topics share gates by their hashes.
+type altering struct {
+	seed  maphash.Seed
+	gates [64]*gate
+}
+
+func newAltering() *altering {
+	a := &altering{seed: maphash.MakeSeed()}
+	for i := range a.gates {
+		a.gates[i] = newGate(1, gateWaiting)
+	}
+	return a
+}
+
+func (a *altering) of(topic string) *gate {
+	return a.gates[maphash.String(a.seed, topic)%uint64(len(a.gates))]
+}
+
 // changeRaces is how often a change is decided anew because another came between.
 const changeRaces = 16
 
 func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remoting.Command, error) {
 	if why := b.checked.disputed.Load(); why != nil {
 		return r.refuse(remoting.ServiceNotAvailable, "%s: nothing is decided until one is settled; certainly not done", *why), nil
+	}
+	if c.topic != "" {
+		turn := b.altering.of(c.topic)
+		if err := turn.enter(ctx); err != nil {
+			return nil, err
+		}
+		defer turn.leave()
 	}
 	var why error
 	for range changeRaces {
@@ -182,6 +211,7 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	}
 	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag}
 	return change{
+		topic: h.Topic,
 		next: func() ([]byte, *remoting.Command) {
 			switch t, ok := b.catalogue.Topic(h.Topic); {
 			case !ok:

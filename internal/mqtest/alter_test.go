@@ -1,0 +1,34 @@
+package mqtest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+// Operators who set different attributes of a topic at once each have theirs set.
+func TestAttributesThatAreSetAtOnceAreAllSet(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	const n = 32
+	want := make(map[string]string)
+	var wg sync.WaitGroup
+	for i := range n {
+		key := fmt.Sprintf("k%d", i)
+		want[key] = "v"
+		w := DialWire(t, c.listener(i%3, 0), remoting.JSON)
+		wg.Go(func() {
+			w.sure(remoting.UpdateAndCreateTopic, with(topicOf("t", 1), "attributes", "+"+key+"=v", "rmq", "1"), nil)
+		})
+	}
+	wg.Wait()
+	var got remoting.TopicConfig
+	r := DialWire(t, c.listener(0, 0), remoting.JSON).OK(remoting.GetTopicConfig, fields{"topic": "t"}, nil)
+	require.NoError(t, remoting.DecodeBody(r.Body, &got))
+	require.Equal(t, want, map[string]string(got.Attributes))
+}
