@@ -59,6 +59,21 @@ func TestNodesFindEachOtherAndTheHighestTermLeads(t *testing.T) {
 	until(t, c, "b gone", func() bool { return len(c.Nodes()) == 2 })
 }
 
+// Partitions go, and their ids are never used again: who led them is forgotten.
+func TestWhoLeadsNoMoreIsNoLeader(t *testing.T) {
+	a, b := open(t, "a", "", 0), open(t, "b", "", 0)
+	join(t, b, a)
+	a.Announce([]Lead{{7, 3}, {8, 1}})
+	until(t, b, "a leads", func() bool { _, _, ok := b.Leader(7); return ok })
+	a.Announce([]Lead{{8, 2}})
+	until(t, b, "a leads again", func() bool { _, term, _ := b.Leader(8); return term == 2 })
+	for _, m := range []*Members{a, b} {
+		_, _, ok := m.Leader(7)
+		require.False(t, ok)
+		require.Len(t, m.leaders, 1)
+	}
+}
+
 func join(t *testing.T, m, to *Members) {
 	t.Helper()
 	_, err := m.Join([]string{to.Addr()})
