@@ -96,6 +96,11 @@ func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remot
 	var why error
 	for range changeRaces {
 		cmd, refusal := c.next()
+		if cmd == nil { // no entry tells whether this is the leader still
+			if err := b.catalogue.replica.ReadIndex(ctx); err != nil {
+				return nil, errNotHere
+			}
+		}
 		if refusal != nil {
 			return refusal, nil
 		}

@@ -32,3 +32,22 @@ func TestAttributesThatAreSetAtOnceAreAllSet(t *testing.T) {
 	require.NoError(t, remoting.DecodeBody(r.Body, &got))
 	require.Equal(t, want, map[string]string(got.Attributes))
 }
+
+// What a topic is, or that it is there, is not said by a leader of the catalogue that others
+// may have replaced: they may have deleted it.
+func TestACatalogueLeaderThatIsCutOffDoesNotSayWhatIsThere(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	leader := c.ofCatalogue()
+	w := DialWire(t, c.listener(leader, 0), remoting.JSON)
+	another := with(topicOf("t", 1), "partitions", "2")
+	w.OK(remoting.UpdateAndCreateTopic, with(topicOf("t", 1), "_new", "1"), nil)
+	require.Equal(t, remoting.TopicExistAlready, w.Led(remoting.UpdateAndCreateTopic, another, nil).Code)
+	c.cutOff(leader)
+	made, refused := w.Send(remoting.UpdateAndCreateTopic, with(topicOf("t", 1), "_new", "1"), nil), w.Send(remoting.UpdateAndCreateTopic, another, nil)
+	for _, asked := range []int32{made, refused} {
+		r := w.Reply(asked)
+		require.Equal(t, remoting.ServiceNotAvailable, r.Code, r.Remark)
+	}
+}
