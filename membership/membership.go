@@ -156,7 +156,14 @@ func Open(c Config) (*Members, error) {
 	m.self.Node.Gossip = m.at
 	m.self.Seq++ // a peer may have asked already
 	m.mu.Unlock()
-	m.known = m.readPeers()
+	earlier := m.readPeers()
+	m.mu.Lock()
+	for name, at := range earlier {
+		if m.known[name] == "" { // else it was heard of meanwhile
+			m.known[name] = at
+		}
+	}
+	m.mu.Unlock()
 	m.wg.Go(m.spread)
 	m.wg.Go(m.keepPeers)
 	m.wg.Go(m.rejoin)
