@@ -204,9 +204,6 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	if b.ownTopic(h.Topic) {
 		return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 	}
-	if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
-		return change{}, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
-	}
 	if h.ReadQueueNums > maxQueues || h.WriteQueueNums > maxQueues {
 		return change{}, r.refuse(remoting.InvalidParameter, "%d queues per partition, at most %d", max(h.ReadQueueNums, h.WriteQueueNums), maxQueues)
 	}
@@ -218,6 +215,9 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	return change{
 		topic: h.Topic,
 		next: func() ([]byte, *remoting.Command) {
+			if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
+				return nil, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
+			}
 			switch t, ok := b.catalogue.Topic(h.Topic); {
 			case !ok:
 				spec.Slots = b.chooseSlots(int(h.Partitions))
