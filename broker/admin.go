@@ -127,8 +127,11 @@ func (b *Broker) value(ctx context.Context, r *request) *remoting.Command {
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	b.catchUp(ctx)
+	err := b.catchUp(ctx)
 	v, ok := b.catalogue.KV(h.Namespace)[h.Key]
+	if !ok && err != nil {
+		return r.refuse(remoting.ServiceNotAvailable, "namespace %s, key %s is not known here and the catalogue has no leader", h.Namespace, h.Key)
+	}
 	if !ok {
 		return r.refuse(remoting.QueryNotFound, "No config item, Namespace: %s Key: %s", h.Namespace, h.Key)
 	}
@@ -141,8 +144,11 @@ func (b *Broker) values(ctx context.Context, r *request) *remoting.Command {
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	b.catchUp(ctx)
+	err := b.catchUp(ctx)
 	all := b.catalogue.KV(h.Namespace)
+	if len(all) == 0 && err != nil {
+		return r.refuse(remoting.ServiceNotAvailable, "namespace %s is not known here and the catalogue has no leader", h.Namespace)
+	}
 	if len(all) == 0 {
 		return r.refuse(remoting.QueryNotFound, "No config item, Namespace: %s", h.Namespace)
 	}

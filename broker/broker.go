@@ -105,6 +105,8 @@ type Broker struct {
 	buried     atomic.Uint64 // dead letters
 	tx         txCounts
 	reshape    sync.Mutex // held while partitions are opened or closed; before mu
+	left       leftovers
+	altering   *altering
 	keys       *message.UniqueKeys
 	began      time.Time          // see uptime
 	caught     caught             // up with the catalogue as of the start
@@ -129,7 +131,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia, level: cmp.Or(d.Level, Level),
 		net: d.Net, keep: d.Catalogue,
 		began: time.Now(), kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
-		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(), checked: catalogueCheck{verdicts: make(chan verdict, 1)},
+		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(), altering: newAltering(), checked: catalogueCheck{verdicts: make(chan verdict, 1)},
 	}
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()

@@ -157,8 +157,8 @@ func (b *Broker) watchCatalogue() {
 	}
 }
 
-// reconcile opens the partitions that this node should hold and closes those of
-// topics that are gone.
+// reconcile opens the partitions that this node should hold, closes those of topics
+// that are gone, and removes what is left of such.
 func (b *Broker) reconcile() {
 	if !b.present() {
 		return
@@ -186,6 +186,7 @@ func (b *Broker) reconcile() {
 	for _, p := range gone {
 		b.drop(p)
 	}
+	b.removeLeftovers(want)
 	b.openAll(want)
 }
 
@@ -306,13 +307,13 @@ func (b *Broker) drop(p *partition) {
 	if errors.Is(err, vfs.ErrNoSpace) { // for a last checkpoint, which nobody needs
 		err = nil
 	}
-	if err = errors.Join(err, p.log.Drop()); err == nil {
-		err = b.disk.RemoveAll(b.partitionDir(p.desc.ID))
+	if err == nil {
+		err = b.removePartition(p.desc.ID)
 	}
 	if err != nil {
+		b.left.add(p.desc.ID) // again at the next look
 		b.log.Error("remove partition", "partition", p.desc.ID, "topic", p.desc.Topic, "error", err)
 		return
 	}
-	b.sick.discharge(p.desc.ID)
 	b.log.Info("partition removed", "partition", p.desc.ID, "topic", p.desc.Topic)
 }

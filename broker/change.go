@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strconv"
@@ -26,6 +27,8 @@ type change struct {
 	// next is asked on the catalogue's leader, by what it knows then, and again when
 	// that changed meanwhile.
 	next func() (cmd []byte, refusal *remoting.Command)
+	// topic, if not "", is what it is about: next reads what another change of it sets.
+	topic string
 	// then, if not nil, completes it at the node that was asked.
 	then func(context.Context) *remoting.Command
 }
@@ -57,6 +60,25 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	return reply
 }
 
+// altering lets the changes of one topic through one after the other, so that none is
+// decided by what another is about to replace. Topics share gates by their hashes.
+type altering struct {
+	seed  maphash.Seed
+	gates [64]*gate
+}
+
+func newAltering() *altering {
+	a := &altering{seed: maphash.MakeSeed()}
+	for i := range a.gates {
+		a.gates[i] = newGate(1, gateWaiting)
+	}
+	return a
+}
+
+func (a *altering) of(topic string) *gate {
+	return a.gates[maphash.String(a.seed, topic)%uint64(len(a.gates))]
+}
+
 // changeRaces is how often a change is decided anew because another came between.
 const changeRaces = 16
 
@@ -64,9 +86,21 @@ func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remot
 	if why := b.checked.disputed.Load(); why != nil {
 		return r.refuse(remoting.ServiceNotAvailable, "%s: nothing is decided until one is settled; certainly not done", *why), nil
 	}
+	if c.topic != "" {
+		turn := b.altering.of(c.topic)
+		if err := turn.enter(ctx); err != nil {
+			return nil, err
+		}
+		defer turn.leave()
+	}
 	var why error
 	for range changeRaces {
 		cmd, refusal := c.next()
+		if cmd == nil { // no entry tells whether this is the leader still
+			if err := b.catalogue.replica.ReadIndex(ctx); err != nil {
+				return nil, errNotHere
+			}
+		}
 		if refusal != nil {
 			return refusal, nil
 		}
@@ -170,9 +204,6 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	if b.ownTopic(h.Topic) {
 		return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 	}
-	if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
-		return change{}, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
-	}
 	if h.ReadQueueNums > maxQueues || h.WriteQueueNums > maxQueues {
 		return change{}, r.refuse(remoting.InvalidParameter, "%d queues per partition, at most %d", max(h.ReadQueueNums, h.WriteQueueNums), maxQueues)
 	}
@@ -182,7 +213,11 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	}
 	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag}
 	return change{
+		topic: h.Topic,
 		next: func() ([]byte, *remoting.Command) {
+			if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
+				return nil, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
+			}
 			switch t, ok := b.catalogue.Topic(h.Topic); {
 			case !ok:
 				spec.Slots = b.chooseSlots(int(h.Partitions))

@@ -25,8 +25,10 @@ const (
 	// clientsReturn is the same for those of a node's earlier life: stock clients ask
 	// for routes every 30 s, and send heartbeats to what those name every 30 s.
 	clientsReturn = 70 * time.Second
-	leftTold      = 10 * time.Second // how long lists name a client that left
-	maxClients    = 8 << 20          // bytes of a list
+	leftTold      = 10 * time.Second   // how long lists name a client that left
+	maxClients    = 8 << 20            // bytes of a list
+	maxOwn        = maxClients / 4 * 3 // of those that are connected, which leaves room for who left
+	maxClient     = 256 << 10          // of a heartbeat
 	// listsWait bounds how long a node that lacks another's list waits for it: longer
 	// than stock clients, who keep what they have when nobody answers.
 	listsWait = 5 * time.Second
@@ -69,6 +71,15 @@ func (g *registry) run() {
 			return
 		}
 	}
+}
+
+// listed is how many bytes a client takes in a list.
+func listed(i clientInfo) int {
+	b, err := json.Marshal(i)
+	if err != nil {
+		panic("broker: encode a client: " + err.Error()) // texts and numbers
+	}
+	return len(b) + 1
 }
 
 // own is this node's list, encoded; nil, and logged, if it is too large.

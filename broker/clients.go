@@ -25,6 +25,8 @@ type clientInfo struct {
 	Consumer map[string]remoting.ConsumerData `json:",omitempty"` // by group
 	// Until is when a client that is away is given up, in unix ms; 0: it is connected.
 	Until int64 `json:",omitempty"`
+
+	bytes int // in a list, about
 }
 
 // key tells clients apart. One has a connection per address, and each may name
@@ -41,6 +43,7 @@ type registry struct {
 
 	mu    sync.RWMutex
 	conns map[*remoting.ServerConn]clientInfo
+	bytes int                               // of conns
 	ids   map[string][]*remoting.ServerConn // the connections here by client
 	lists map[string]clientList             // of other nodes
 	away  map[string]clientInfo             // were connected to a node's earlier life
@@ -79,6 +82,9 @@ func (g *registry) broadcasts(c *remoting.ServerConn, group string) bool {
 // heartbeat answers 34: the connection's client, its producer groups, its
 // consumer groups and their subscriptions.
 func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command {
+	if len(r.Body) > maxClient {
+		return r.refuse(remoting.InvalidParameter, "heartbeat of %d bytes, at most %d", len(r.Body), maxClient)
+	}
 	var h remoting.HeartbeatData
 	if err := remoting.DecodeBody(r.Body, &h); err != nil {
 		return r.failed(err)
@@ -110,14 +116,20 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 		}
 		info.Consumer[c.GroupName] = c
 	}
+	info.bytes = listed(info)
 	g.mu.Lock()
 	maps.DeleteFunc(info.Consumer, func(group string, c remoting.ConsumerData) bool {
 		return g.hasLeftLocked(info.ID, group, c.Joined) // this heartbeat was on its way
 	})
 	old := g.conns[r.conn]
 	if h.WithoutSub { // heartbeat V2: the groups are as before
-		info.Consumer = old.Consumer
+		info.Consumer, info.bytes = old.Consumer, max(info.bytes, old.bytes)
 	}
+	if more := info.bytes - old.bytes; more > 0 && g.bytes+more > maxOwn {
+		g.mu.Unlock()
+		return r.refuse(remoting.SystemBusy, "[OVERLOAD] what the clients of this node say of themselves takes more than %d bytes; certainly not done", maxOwn)
+	}
+	g.bytes += info.bytes - old.bytes
 	changed := old.ID != info.ID || !sameGroups(old, info)
 	g.conns[r.conn] = info
 	g.renameLocked(r.conn, old.ID, info.ID)
@@ -210,6 +222,7 @@ func (g *registry) unregister(r *request) *remoting.Command {
 func (g *registry) closed(c *remoting.ServerConn) {
 	g.mu.Lock()
 	old, ok := g.conns[c]
+	g.bytes -= old.bytes
 	delete(g.conns, c)
 	g.renameLocked(c, old.ID, "")
 	if ok && len(g.ids[old.ID]) == 0 {

@@ -216,11 +216,13 @@ func (b *Broker) listTimers(ctx context.Context, r *request) *remoting.Command {
 			return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
 		}
 		part.Indexed = p.store().TimerCount()
-		after, until := store.TimerKey{}, int64(never)
+		after, _ := p.machine.Timers() // what came before is still in the index for a while
+		until := int64(never)
 		if only != nil {
-			after, until = store.TimerKey{DueMs: only.DueMs, ID: only.ID - 1}, only.DueMs
-		} else {
-			after, _ = p.machine.Timers()
+			until = only.DueMs
+			if before := (store.TimerKey{DueMs: only.DueMs, ID: only.ID - 1}); before.Compare(after) > 0 {
+				after = before
+			}
 		}
 		bytes := 0
 		var failed error
@@ -229,6 +231,9 @@ func (b *Broker) listTimers(ctx context.Context, r *request) *remoting.Command {
 				return false
 			}
 			rec, err := p.store().TimerRecord(x)
+			if errors.Is(err, store.ErrNotFound) {
+				return true // its time has come meanwhile, and it was trimmed
+			}
 			if err != nil {
 				failed = err
 				return false

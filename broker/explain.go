@@ -63,6 +63,7 @@ func (b *Broker) byOffsetID(ctx context.Context, r *request, id string) (h remot
 		return h, r.refuse(remoting.QueryNotFound, "%s is no offset id; a unique key or a key needs its topic", id)
 	}
 	number, _ := message.SplitPhysicalOffset(physical)
+	unheard := b.catchUp(ctx)
 	known := -1
 	for _, n := range b.members.Nodes() {
 		if s := slices.Index(n.Listeners, host.String()); s >= 0 {
@@ -88,6 +89,9 @@ func (b *Broker) byOffsetID(ctx context.Context, r *request, id string) (h remot
 		}
 		unique, _ := rec.Property(message.PropUniqueKey)
 		return remoting.ExplainHeader{Topic: part.Topic, ID: cmp.Or(unique, id)}, nil
+	}
+	if unheard != nil {
+		return h, r.refuse(remoting.ServiceNotAvailable, "the message may be in a topic that is not known here, and the catalogue has no leader")
 	}
 	return h, r.refuse(remoting.QueryNotFound, "no message has the offset id %s: it was never there, is deleted, or waits in no queue yet", id)
 }

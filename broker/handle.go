@@ -215,10 +215,10 @@ func parseBrokerName(s string) (slot int, ok bool) {
 func (b *Broker) locate(ctx context.Context, r *request, topic string, queue int32) (fsm.Topic, fsm.Partition, *remoting.Command) {
 	t, part, ok := b.find(topic, r.slot, queue)
 	if !ok {
-		if err := b.catchUp(ctx); err != nil && t.Name == "" {
-			return t, part, r.refuse(remoting.ServiceNotAvailable, "topic %s is not known here and the catalogue has no leader; certainly not done", topic)
+		err := b.catchUp(ctx)
+		if t, part, ok = b.find(topic, r.slot, queue); !ok && err != nil {
+			return fsm.Topic{}, part, r.refuse(remoting.ServiceNotAvailable, "queue %d of topic %s in %s is not known here and the catalogue has no leader; certainly not done", queue, topic, brokerName(r.slot))
 		}
-		t, part, ok = b.find(topic, r.slot, queue)
 	}
 	switch {
 	case t.Name == "":

@@ -22,22 +22,25 @@ func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command 
 		return r.failed(err)
 	}
 	number, pos := message.SplitPhysicalOffset(h.Offset)
-	for _, part := range b.catalogue.Partitions() {
-		if part.Number != number || part.Slot != r.slot {
-			continue
+	part, ok := b.partitionNumbered(r.slot, number)
+	if !ok {
+		if err := b.catchUp(ctx); err != nil {
+			return r.failed(errNotHere)
 		}
-		return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
-			rec, err := p.store().Record(store.Position(pos))
-			if errors.Is(err, store.ErrNotFound) {
-				return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
-			}
-			if err != nil {
-				return nil, err
-			}
-			return r.ReplyWith(nil, rec), nil
-		})
+		if part, ok = b.partitionNumbered(r.slot, number); !ok {
+			return r.refuse(remoting.SystemError, "no partition with number %d in %s", number, brokerName(r.slot))
+		}
 	}
-	return r.refuse(remoting.SystemError, "no partition with number %d in %s", number, brokerName(r.slot))
+	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
+		rec, err := p.store().Record(store.Position(pos))
+		if errors.Is(err, store.ErrNotFound) {
+			return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return r.ReplyWith(nil, rec), nil
+	})
 }
 
 // extPartition, in a query by key that is sent on, is the partition that is asked, where

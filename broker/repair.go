@@ -102,15 +102,9 @@ func (b *Broker) dropSick(id uint64) {
 	if _, open := b.partition(id); open {
 		return
 	}
-	err := b.wal.Group(id).Drop()
-	if err == nil {
-		err = b.disk.RemoveAll(b.partitionDir(id))
-	}
-	if err != nil {
+	if err := b.removePartition(id); err != nil {
 		b.log.Error("remove partition", "partition", id, "error", err)
-		return
 	}
-	b.sick.discharge(id)
 }
 
 // others are the nodes that hold the partition too, those that answer, by whether

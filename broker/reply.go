@@ -34,6 +34,15 @@ const (
 	unheard  // it may be delivered
 )
 
+// unwanted is what became of a reply that was handed over before, with this outcome, when the
+// client says that it does not wait for it: it may have it.
+func (p pushed) unwanted() pushed {
+	if p == unheard {
+		return unheard
+	}
+	return unwanted
+}
+
 // replyTopic is what replies to requests of this cluster are addressed to.
 func (b *Broker) replyTopic() string { return message.ReplyTopic(b.cfg.Cluster) }
 
@@ -110,8 +119,10 @@ func (b *Broker) push(ctx context.Context, r *request, h *remoting.SendHeader, i
 	best := notConnected
 	for all := true; ; all = false {
 		switch what := b.pushHere(ctx, r, h, id); what {
-		case delivered, unwanted:
-			return what
+		case delivered:
+			return delivered
+		case unwanted:
+			return best.unwanted()
 		case unheard:
 			best = unheard
 		}
@@ -121,7 +132,7 @@ func (b *Broker) push(ctx context.Context, r *request, h *remoting.SendHeader, i
 			case err == nil && reply.Code == remoting.OK:
 				return delivered
 			case err == nil && reply.Code == remoting.ConsumerNotOnline:
-				return unwanted
+				return best.unwanted()
 			case err == nil && reply.Code == remoting.OutcomeUnknown, err != nil && !errors.Is(err, remoting.ErrNotSent):
 				best = unheard
 			}
@@ -157,7 +168,7 @@ func (b *Broker) pushHere(ctx context.Context, r *request, h *remoting.SendHeade
 		case err == nil && answer.Code == remoting.OK:
 			return delivered
 		case err == nil && answer.Code == remoting.ConsumerNotOnline:
-			return unwanted
+			return best.unwanted()
 		case err == nil, errors.Is(err, remoting.ErrNotSent): // not taken: another connection may be better
 		default:
 			best = unheard

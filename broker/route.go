@@ -99,8 +99,9 @@ func (b *Broker) brokerData(slot int) remoting.BrokerData {
 			replicas = s.Replicas
 		}
 	}
-	for i, n := range b.members.Nodes() {
-		if slot >= len(n.Listeners) || n.Name != b.id.Node && !b.transport.Alive(n.Name) {
+	for i, x := range b.catalogue.Nodes() {
+		n, ok := b.members.Node(x.Name)
+		if !ok || slot >= len(n.Listeners) || n.Name != b.id.Node && !b.transport.Alive(n.Name) {
 			continue
 		}
 		addrs[int64(i+1)] = n.Listeners[slot]

@@ -101,6 +101,15 @@ func (c *Catalogue) Partition(id uint64) (Partition, bool) {
 	return p, ok
 }
 
+// Deleted reports whether there was a partition of that id and is none any more, for
+// ever: ids are given once, in their order.
+func (c *Catalogue) Deleted(id uint64) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, there := c.byID[id]
+	return !there && id > 0 && id <= c.s.LastPartition
+}
+
 // Partitions returns all partitions by id.
 func (c *Catalogue) Partitions() []Partition {
 	c.mu.RLock()

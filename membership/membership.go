@@ -156,7 +156,14 @@ func Open(c Config) (*Members, error) {
 	m.self.Node.Gossip = m.at
 	m.self.Seq++ // a peer may have asked already
 	m.mu.Unlock()
-	m.known = m.readPeers()
+	earlier := m.readPeers()
+	m.mu.Lock()
+	for name, at := range earlier {
+		if m.known[name] == "" { // else it was heard of meanwhile
+			m.known[name] = at
+		}
+	}
+	m.mu.Unlock()
 	m.wg.Go(m.spread)
 	m.wg.Go(m.keepPeers)
 	m.wg.Go(m.rejoin)
@@ -221,9 +228,10 @@ func (m *Members) Announce(leads []Lead) {
 		m.mu.Unlock()
 		return
 	}
+	before := m.self
 	m.self.Seq++
 	m.self.Leads = leads
-	m.learnLocked(m.self)
+	m.learnLocked(before, m.self)
 	m.mu.Unlock()
 	m.tell()
 }
@@ -238,8 +246,8 @@ func (m *Members) Update(f func(*Node)) {
 	m.tell()
 }
 
-// Leader returns the node that said last that it leads the partition: the highest
-// term counts.
+// Leader returns the node that says that it leads the partition: the highest term
+// counts. A node that says so no more does not.
 func (m *Members) Leader(partition uint64) (node string, term uint64, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -259,8 +267,13 @@ func (m *Members) changedLocked() {
 	m.changed = make(chan struct{})
 }
 
-// learnLocked takes over a record's leads.
-func (m *Members) learnLocked(r record) {
+// learnLocked takes over a record's leads, in place of those of the node's record before.
+func (m *Members) learnLocked(before, r record) {
+	for _, l := range before.Leads {
+		if m.leaders[l.Partition] == (leader{r.Node.Name, l.Term}) {
+			delete(m.leaders, l.Partition) // it leads no more, or the partition is gone
+		}
+	}
 	for _, l := range r.Leads {
 		if old, ok := m.leaders[l.Partition]; !ok || l.Term > old.term {
 			m.leaders[l.Partition] = leader{r.Node.Name, l.Term}
@@ -291,7 +304,7 @@ func (m *Members) hear(r record) {
 		return
 	}
 	m.records[name] = r
-	m.learnLocked(r)
+	m.learnLocked(old, r)
 	if at := r.Node.Gossip; at != "" && m.known[name] != at {
 		m.known[name] = at
 		select {

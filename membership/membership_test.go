@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
 )
 
 func open(t *testing.T, name, dir string, port int) *Members {
@@ -57,6 +59,62 @@ func TestNodesFindEachOtherAndTheHighestTermLeads(t *testing.T) {
 	a.Announce([]Lead{{7, 2}})
 	require.NoError(t, b.Leave(context.Background()))
 	until(t, c, "b gone", func() bool { return len(c.Nodes()) == 2 })
+}
+
+// Partitions go, and their ids are never used again: who led them is forgotten.
+func TestWhoLeadsNoMoreIsNoLeader(t *testing.T) {
+	a, b := open(t, "a", "", 0), open(t, "b", "", 0)
+	join(t, b, a)
+	a.Announce([]Lead{{7, 3}, {8, 1}})
+	until(t, b, "a leads", func() bool { _, _, ok := b.Leader(7); return ok })
+	a.Announce([]Lead{{8, 2}})
+	until(t, b, "a leads again", func() bool { _, term, _ := b.Leader(8); return term == 2 })
+	for _, m := range []*Members{a, b} {
+		_, _, ok := m.Leader(7)
+		require.False(t, ok)
+		require.Len(t, m.leaders, 1)
+	}
+}
+
+// slowDisk lets nobody open a file before it is told.
+type slowDisk struct {
+	vfs.FS
+	asked, goes chan struct{}
+}
+
+func (d slowDisk) Open(name string) (vfs.File, error) {
+	close(d.asked)
+	<-d.goes
+	return d.FS.Open(name)
+}
+
+// Who is heard of while the peers of the last life are read is remembered too.
+func TestAPeerThatComesWhileTheLastOnesAreReadIsRemembered(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	at := ln.Addr().String()
+	require.NoError(t, ln.Close())
+	disk := slowDisk{vfs.OS{}, make(chan struct{}), make(chan struct{})}
+	opened := make(chan *Members, 1)
+	go func() {
+		a, err := Open(Config{Self: Node{Name: "a"}, Bind: at, Cluster: "c", Dir: t.TempDir(), Disk: disk})
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- a
+	}()
+	<-disk.asked
+	b := open(t, "b", "", 0)
+	for range 3 { // what is told in one is taken before the next
+		_, err := b.Join([]string{at})
+		require.NoError(t, err)
+	}
+	close(disk.goes)
+	a := <-opened
+	t.Cleanup(func() { a.Close() })
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	require.Equal(t, b.Addr(), a.known["b"])
 }
 
 func join(t *testing.T, m, to *Members) {

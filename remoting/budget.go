@@ -35,11 +35,22 @@ func (b *Budget) take(n int) bool {
 	if b == nil {
 		return true
 	}
-	if b.used.Add(int64(n)) > b.most {
-		b.used.Add(int64(-n))
-		return false
+	_, ok := addUpTo(&b.used, int64(n), b.most)
+	return ok
+}
+
+// addUpTo adds n to v if that is most at most then, and returns what it is, or would be. It
+// is never more meanwhile: others would be refused for it.
+func addUpTo(v *atomic.Int64, n, most int64) (sum int64, ok bool) {
+	for {
+		was := v.Load()
+		if sum = was + n; sum > most {
+			return sum, false
+		}
+		if v.CompareAndSwap(was, sum) {
+			return sum, true
+		}
 	}
-	return true
 }
 
 func (b *Budget) give(n int) {
@@ -55,15 +66,15 @@ func (b *Budget) queue(n, waiting int) bool {
 	if b == nil {
 		return true
 	}
-	used := b.used.Add(int64(n))
+	most := 2 * b.most
+	if waiting > fairQueue {
+		most = b.most
+	}
+	used, ok := addUpTo(&b.used, int64(n), most)
 	if used > b.most {
 		b.squeeze()
 	}
-	if used > b.most && waiting > fairQueue || used > 2*b.most {
-		b.give(n)
-		return false
-	}
-	return true
+	return ok
 }
 
 // Full reports whether all of it is taken; peers that do not read are then looked for.
@@ -128,7 +139,10 @@ func (b *Budget) takePartial(n int) bool {
 	if b == nil {
 		return true
 	}
-	if b.partial.Add(int64(n)) > b.most/2 || !b.take(n) {
+	if _, ok := addUpTo(&b.partial, int64(n), b.most/2); !ok {
+		return false
+	}
+	if !b.take(n) {
 		b.partial.Add(int64(-n))
 		return false
 	}

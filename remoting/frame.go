@@ -79,16 +79,38 @@ func readPrefix(r *bufio.Reader, maxFrame int) (prefix, error) {
 	return p, nil
 }
 
-// read reads the rest of the frame and takes its size from budget. With
-// errNoBudget comes the command without its body; the stream can be read on.
+// read reads the rest of the frame and takes its size from budget. With errNoBudget
+// comes the command without its body, or nil where it had no room for its header; the
+// stream can be read on.
 func (p prefix) read(r *bufio.Reader, budget *Budget) (*Command, error) {
+	in := intake{budget: budget}
+	c, err := p.parts(r, &in)
+	if err == nil && !in.whole(p.size()) {
+		c.Body, err = nil, errNoBudget
+	}
+	if err != nil {
+		in.giveBack()
+	}
+	if err == nil || errors.Is(err, errNoBudget) {
+		return c, err
+	}
+	return nil, err
+}
+
+// parts is read up to the end of the frame, which is not whole for budget yet.
+func (p prefix) parts(r *bufio.Reader, in *intake) (*Command, error) {
 	var text string
 	if b, err := r.Peek(min(p.header, r.Size())); err != nil {
 		return nil, unexpected(err)
 	} else if len(b) == p.header {
 		text = string(b)
 		r.Discard(p.header)
-	} else if b, err = readBytes(r, p.header, nil); err != nil {
+	} else if b, err = readBytes(r, p.header, in); errors.Is(err, errNoBudget) || err == nil && p.header > bodyStep && !in.take(p.header-in.part) {
+		if _, err := io.CopyN(io.Discard, r, int64(p.body)); err != nil {
+			return nil, unexpected(err)
+		}
+		return nil, errNoBudget
+	} else if err != nil {
 		return nil, err
 	} else {
 		text = string(b)
@@ -103,50 +125,63 @@ func (p prefix) read(r *bufio.Reader, budget *Budget) (*Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Body, err = readBytes(r, p.body, budget)
-	if err == nil && !budget.take(p.size()-p.body) {
-		budget.give(p.body)
-		c.Body, err = nil, errNoBudget
-	}
-	if err == nil || errors.Is(err, errNoBudget) {
-		return c, err
-	}
-	return nil, err
+	c.Body, err = readBytes(r, p.body, in)
+	return c, err
 }
 
-// readBytes reads n bytes and takes them from budget as they arrive. On
-// errNoBudget it has read over them, and took none.
-func readBytes(r io.Reader, n int, budget *Budget) (b []byte, err error) {
+// intake is what a frame has taken from a budget as it arrives.
+type intake struct {
+	budget *Budget
+	part   int
+}
+
+// take takes n bytes that have arrived of a frame that has not wholly.
+func (i *intake) take(n int) bool {
+	if !i.budget.takePartial(n) {
+		return false
+	}
+	i.part += n
+	return true
+}
+
+// whole takes what the frame, which has arrived, counts for.
+func (i *intake) whole(size int) bool {
+	if !i.budget.take(size - i.part) {
+		return false
+	}
+	i.budget.arrived(i.part)
+	i.part = 0
+	return true
+}
+
+func (i *intake) giveBack() {
+	i.budget.arrived(i.part)
+	i.budget.give(i.part)
+}
+
+// readBytes reads n bytes and takes them as they arrive, but for the last step. On
+// errNoBudget it has read over them.
+func readBytes(r io.Reader, n int, in *intake) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	partial := 0
-	defer func() {
-		budget.arrived(partial)
-		if err != nil {
-			budget.give(partial)
-		}
-	}()
-	b = make([]byte, min(n, bodyStep))
-	for have := 0; ; {
+	b := make([]byte, min(n, bodyStep))
+	for taken, have := 0, 0; ; {
 		if _, err := io.ReadFull(r, b[have:]); err != nil {
 			return nil, unexpected(err)
 		}
 		have = len(b)
 		if have == n {
-			if !budget.take(n - partial) {
-				return nil, errNoBudget
-			}
 			return b, nil
 		}
-		if !budget.takePartial(have - partial) {
+		if !in.take(have - taken) {
 			b = nil
 			if _, err := io.CopyN(io.Discard, r, int64(n-have)); err != nil {
 				return nil, unexpected(err)
 			}
 			return nil, errNoBudget
 		}
-		partial = have
+		taken = have
 		next := make([]byte, min(n, 2*have))
 		copy(next, b)
 		b = next

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -149,6 +150,39 @@ func TestFramesThatStopInTheMiddleLeaveRoomForOthers(t *testing.T) {
 		require.False(t, ne != nil && ne.Timeout(), "still open")
 	}
 	untilUsed(t, budget, 0)
+}
+
+// Long headers count like bodies: peers that stop behind one leave room for others, and
+// hold no more than half of the budget, and a first step each.
+func TestLongHeadersCount(t *testing.T) {
+	budget := remoting.NewBudget(4 << 20)
+	addr := start(t, &remoting.Server{Requests: budget, Handler: remoting.HandlerFunc(echo)})
+	req := remoting.NewRequest(remoting.SendMessage, nil)
+	req.SetExt("properties", strings.Repeat("x", 900<<10))
+	req.Body = make([]byte, 1<<20)
+	whole, err := remoting.AppendCommand(nil, req)
+	require.NoError(t, err)
+	var heap runtime.MemStats
+	held := func() int64 {
+		runtime.GC()
+		runtime.ReadMemStats(&heap)
+		return int64(heap.HeapAlloc)
+	}
+	before := held()
+	const peers = 64
+	for range peers {
+		_, err := rawDial(t, addr).Write(whole[:950<<10])
+		require.NoError(t, err)
+	}
+	c := dial(t, addr, remoting.DialOptions{})
+	for range 20 {
+		reply, err := c.Call(context.Background(), sized(remoting.SendMessage, 200<<10))
+		require.NoError(t, err)
+		require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+	}
+	require.Eventually(t, func() bool { return budget.Used() > 900<<10 }, 30*time.Second, time.Millisecond)
+	require.LessOrEqual(t, budget.Used(), int64(2<<20))
+	require.Less(t, held()-before, int64(4<<20+peers*300<<10))
 }
 
 // Peers that ask and do not read are closed when all together have too much

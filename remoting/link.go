@@ -452,7 +452,7 @@ func (l *link) flush(ctx context.Context) {
 // next bytes must come from the network, of a frame that has begun or of another;
 // admit before a frame is read (it may
 // wait), request for each frame: with nil when it was a reply, with
-// errNoBudget when its body was dropped.
+// errNoBudget when its body was dropped, or all of it, so that nobody can be answered.
 func (l *link) read(before func(begun bool) error, admit func(size int) error, request func(req *Command, size int, err error)) error {
 	r := bufio.NewReaderSize(l.nc, readBuffer)
 	for {
@@ -478,7 +478,7 @@ func (l *link) read(before func(begun bool) error, admit func(size int) error, r
 		if err != nil && !errors.Is(err, errNoBudget) {
 			return err
 		}
-		if cmd.IsReply() {
+		if cmd != nil && cmd.IsReply() {
 			if err == nil { // else its call waits until its context ends
 				l.answered(cmd)
 			}

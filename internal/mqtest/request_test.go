@@ -204,3 +204,22 @@ func TestRepliesGoToTheRequestersConnection(t *testing.T) {
 	asks.nc.Close()
 	c.until("the requester is gone", func() bool { return w.ask(remoting.SendReplyMessageV2, ext, nil).Code == remoting.ConsumerNotOnline })
 }
+
+// A requester is handed a reply over a connection that then fails, and over another one says
+// that it does not wait: it may have the reply.
+func TestAReplyThatTheRequesterMayHaveIsNotRefused(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	other, first := DialWire(t, c.listener(0, 0), 0), DialWire(t, c.listener(0, 0), 0)
+	for _, asks := range []*Wire{other, first} { // the latest is asked first
+		asks.OK(remoting.Heartbeat, nil, heartbeatOf("me@1", "g"))
+	}
+	w := DialWire(t, c.listener(0, 0), 0)
+	ext := with(sendShort(message.ReplyTopic(c.Name), 0), "i", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02", "rmq", "1")
+	opaque := w.Send(remoting.SendReplyMessageV2, ext, []byte("reply"))
+	first.waitPush(remoting.PushReplyMessageToClient)
+	first.nc.Close()
+	other.respond(other.waitPush(remoting.PushReplyMessageToClient), remoting.ConsumerNotOnline)
+	r := w.Reply(opaque)
+	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
+}

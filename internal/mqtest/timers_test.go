@@ -109,6 +109,34 @@ func TestMessagesComeAtTheirTime(t *testing.T) {
 	require.Equal(t, []string{"3", "1", "0", "2"}, order)
 }
 
+// A message whose time has come waits no more for who asks for it by name, also when the
+// log where it waited is gone.
+func TestWhatHasComeDoesNotWait(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "timed", map[string]string{"retention-bytes": "65536"})
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	r, err := p.Send(ctx, &client.Message{Topic: "timed", Body: []byte("x"), Delay: 2 * time.Second})
+	require.NoError(t, err)
+	x, err := cl.Admin().Timer(ctx, r.Recall)
+	require.NoError(t, err)
+	require.EqualValues(t, "x", x.Message.Body)
+	arrivals(ctx, t, cl, "timed", 1)
+	_, err = cl.Admin().Timer(ctx, r.Recall)
+	require.ErrorIs(t, err, client.ErrInvalid)
+	first := c.of(0, "timed").First
+	for range 3 {
+		sendKiB(ctx, t, p, "timed", 100)
+	}
+	c.until("the log is trimmed", func() bool { return c.of(0, "timed").First > first+64<<10 })
+	_, err = cl.Admin().Timer(ctx, r.Recall)
+	require.ErrorIs(t, err, client.ErrInvalid)
+}
+
 // Who sends messages that are to come later again, since the answer was lost, gets the
 // receipts of the first time: names by which they can be taken back, though the delay
 // would now end later, and also when their time has come meanwhile.

@@ -1,0 +1,43 @@
+package mqtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+// A topic is deleted while a node is down: when it is back nothing of it is there.
+func TestATopicThatWasDeletedWhileANodeWasDownIsGoneThere(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("kept", 1))
+	c.createTopic(t, topicOf("gone", 1))
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.OK(remoting.SendMessageV2, sendShort("gone", 0), []byte("x"))
+	ids := make(map[string]bool)
+	for _, p := range c.Nodes[2].Partitions() {
+		ids[fmt.Sprintf("%08d", p.ID)] = p.Topic == "kept"
+	}
+	require.Len(t, ids, 6)
+	c.Stop(2)
+	c.until("deleted", func() bool {
+		return w.ask(remoting.DeleteTopicInBroker, fields{"topic": "gone"}, nil).Code == remoting.OK
+	})
+	c.Run(2)
+	c.Await(2)
+	c.until("nothing of it is there", func() bool {
+		there, err := os.ReadDir(filepath.Join(c.dirs[2], "partitions"))
+		require.NoError(t, err)
+		for _, d := range there {
+			if !ids[d.Name()] {
+				return false
+			}
+		}
+		return len(there) == 3
+	})
+}

@@ -1,0 +1,37 @@
+package remoting
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What finds no room takes none meanwhile: who has room is not refused for it.
+func TestWhatFindsNoRoomKeepsNobodyOut(t *testing.T) {
+	b := NewBudget(1 << 20)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, try := range []func(){func() { b.take(2 << 20) }, func() { b.queue(3<<20, 0) }} {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					try()
+				}
+			}
+		})
+	}
+	for range 5_000_000 {
+		if !b.take(1) || b.Used() > 1 {
+			t.Error("refused, or too much is taken, where nothing is in use")
+			break
+		}
+		b.give(1)
+	}
+	close(stop)
+	wg.Wait()
+	require.Zero(t, b.Used())
+}
