@@ -240,7 +240,8 @@ func (s *Consumer) Stats() ConsumerStats {
 // known to be put back by then counts as not handled: it comes again, and once more if it was
 // put back after all. Run fails at once if no topic is
 // subscribed, one does not exist or a filter is not served, with ErrInvalid when the group shares
-// its queues by another Strategy, and with ErrClosed when the client closes.
+// its queues by another Strategy, or another Consumer of the group runs in this Client, which is one
+// member of it (WithConcurrency has it handle more at once), and with ErrClosed when the client closes.
 // It may be called again, but not twice at once.
 func (s *Consumer) Run(ctx context.Context, h Handler) error {
 	return s.RunBatch(ctx, 1, func(ctx context.Context, ds []*Delivery) []error { return []error{h(ctx, ds[0])} })
@@ -260,7 +261,6 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 		return fmt.Errorf("%w: consumer of group %s subscribes to nothing", ErrInvalid, s.group)
 	}
 	s.running, s.batch, s.leaving = true, limit, make(map[laneKey]bool)
-	s.joined.Store(max(time.Now().UnixMilli(), s.joined.Load()+1))
 	jobs := newJobs()
 	s.jobs = jobs
 	subs := maps.Clone(s.subs)
@@ -278,13 +278,9 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 			return err
 		}
 	}
-	s.c.mu.Lock()
-	if s.c.closed {
-		s.c.mu.Unlock()
-		return ErrClosed
+	if err := s.c.join(s); err != nil {
+		return err
 	}
-	s.c.consumers[s] = struct{}{}
-	s.c.mu.Unlock()
 
 	handling, endHandling := context.WithCancel(context.WithoutCancel(ctx))
 	defer endHandling()

@@ -364,6 +364,33 @@ func TestRunRefusesNonsense(t *testing.T) {
 	require.ErrorIs(t, s.Run(bg, none), client.ErrTopicNotFound)
 }
 
+// A client is one member of a group, and would be given each message twice by two consumers
+// of it: the second does not run, until the first has left.
+func TestAClientRunsOneConsumerOfAGroup(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 2)
+	c := f.dial()
+	var y tally
+	first := consume(t, c, "t", y.handle)
+	eventually(t, func() bool { return first.Stats().Queues == 2 })
+	second, err := c.NewConsumer("g")
+	require.NoError(t, err)
+	require.NoError(t, second.Subscribe("t", client.All()))
+	ctx, cancel := context.WithTimeout(bg, time.Second)
+	defer cancel()
+	require.ErrorIs(t, second.Run(ctx, y.handle), client.ErrInvalid)
+	sendAll(t, producer(t, c), "t", 0, 20)
+	eventually(t, func() bool { return y.len() == 20 })
+	require.NoError(t, first.stop())
+	for body, n := range y.seen {
+		require.Equal(t, 1, n, body)
+	}
+	again := consume(t, c, "t", y.handle)
+	sendAll(t, producer(t, c), "t", 20, 30)
+	eventually(t, func() bool { return y.len() == 30 })
+	require.NoError(t, again.stop())
+}
+
 func TestBatchHandlerGetsOneQueuesMessages(t *testing.T) {
 	f := newFake(t, 1, 1)
 	f.topic("t", 2)
