@@ -56,8 +56,8 @@ type subscription struct {
 	version int64
 }
 
-// Handler handles one message. Nil: done. An error, a panic, or more time than
-// WithConsumeTimeout: a failed attempt. The message is put back and comes again, to
+// Handler handles one message. Nil: done. An error, a panic, or, but for WithOrder, more time
+// than WithConsumeTimeout: a failed attempt. The message is put back and comes again, to
 // any member of the group, after a delay that grows with its attempts (10 s, 30 s,
 // 1 min to 2 h), WithBackoff's, or RetryAfter's; after the last attempt, or with
 // DeadLetter, it goes to the group's dead letters. A broadcast consumer handles it
@@ -121,7 +121,9 @@ func WithBackoff(first, most time.Duration) ConsumerOption {
 func WithMaxAttempts(n int) ConsumerOption { return func(s *Consumer) { s.attempts = n } }
 
 // WithConsumeTimeout is how long a handler may take: then its context ends, the attempt
-// has failed, and what it still returns counts for nothing. Default: 15 min.
+// has failed, and what it still returns counts for nothing. With WithOrder, as in RocketMQ,
+// what it returns counts whenever that is: nothing else of its queue is handled before.
+// Default: 15 min.
 func WithConsumeTimeout(d time.Duration) ConsumerOption { return func(s *Consumer) { s.limit = d } }
 
 // WithLocalRetry has what fails handled again by this consumer, as often as it takes, as
