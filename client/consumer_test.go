@@ -494,6 +494,52 @@ func TestReaderReadsSeeksAndStops(t *testing.T) {
 	}
 }
 
+// The whole topic is read, also queues that it was given after the reader, or the client, met
+// it; what a reader that starts at the end finds in them came since.
+func TestReaderFindsQueuesThatWereAdded(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 4)
+	latest, err := c.NewReader("t", client.FromPosition(client.Latest()))
+	require.NoError(t, err)
+	for range latest.UntilEnd(bg) {
+		t.Fatal("nothing came since")
+	}
+	old, err := c.NewReader("t")
+	require.NoError(t, err)
+	for d, err := range old.All(bg) {
+		require.NoError(t, err)
+		if d.Offset == 3 {
+			break
+		}
+	}
+	f.topic("t", 2)
+	sendAll(t, producer(t, f.dial(), client.WithSelector(func(*client.Message, int) int { return 1 })), "t", 4, 6)
+	read := func(r *client.Reader) (bodies []string) {
+		for d, err := range r.UntilEnd(bg) {
+			require.NoError(t, err)
+			bodies = append(bodies, string(d.Body))
+		}
+		return bodies
+	}
+	fresh, err := c.NewReader("t", client.Queues(1))
+	require.NoError(t, err)
+	require.Equal(t, []string{"4", "5"}, read(fresh))
+	require.Equal(t, []string{"4", "5"}, read(latest))
+	ctx, cancel := context.WithTimeout(bg, 10*time.Second)
+	defer cancel()
+	for d, err := range old.All(ctx) {
+		require.NoError(t, err)
+		if string(d.Body) == "5" {
+			break
+		}
+	}
+	ranges, err := old.Offsets(bg)
+	require.NoError(t, err)
+	require.Equal(t, map[int]client.OffsetRange{0: {0, 4, 4}, 1: {0, 2, 2}}, ranges)
+}
+
 func TestReaderStartsByPosition(t *testing.T) {
 	f := newFake(t, 1, 1)
 	f.topic("t", 1)
