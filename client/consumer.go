@@ -45,10 +45,13 @@ type Consumer struct {
 	running bool
 	over    func() bool // the run is, but for handlers at work
 	subs    map[string]subscription
-	paused  map[string]bool
-	claims  map[laneKey]*claim
-	leaving map[laneKey]bool // lost, and a handler is at work
-	jobs    *jobs            // of the current run
+	// subscribed is the version of the last subscription: Unix ms, and higher than any before,
+	// since claims and nodes tell a filter that was changed by it.
+	subscribed int64
+	paused     map[string]bool
+	claims     map[laneKey]*claim
+	leaving    map[laneKey]bool // lost, and a handler is at work
+	jobs       *jobs            // of the current run
 }
 
 type subscription struct {
@@ -169,7 +172,8 @@ func (s *Consumer) Subscribe(topic string, f Filter) error {
 		return fmt.Errorf("subscribe to %s: %w", topic, err)
 	}
 	s.mu.Lock()
-	s.subs[topic] = subscription{f, time.Now().UnixMilli()}
+	s.subscribed = max(time.Now().UnixMilli(), s.subscribed+1)
+	s.subs[topic] = subscription{f, s.subscribed}
 	s.mu.Unlock()
 	s.c.beatSoon()
 	s.rebalanceSoon()

@@ -391,6 +391,33 @@ func TestAClientRunsOneConsumerOfAGroup(t *testing.T) {
 	require.NoError(t, again.stop())
 }
 
+// However soon after another a filter is set, its version is higher: nodes go by the highest.
+func TestALaterFilterHasAHigherVersion(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	var pulled atomic.Int64
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if n, err := strconv.ParseInt(req.Ext["subVersion"], 10, 64); err == nil && req.Ext["topic"] == "t" {
+			pulled.Store(n)
+		}
+		return healthy
+	})
+	s, err := f.dial().NewConsumer("g")
+	require.NoError(t, err)
+	const times = 100_000
+	begun := time.Now().UnixMilli()
+	for range times {
+		require.NoError(t, s.Subscribe("t", client.All()))
+	}
+	ctx, cancel := context.WithCancel(bg)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, func(context.Context, *client.Delivery) error { return nil }) }()
+	eventually(t, func() bool { return pulled.Load() > 0 })
+	cancel()
+	require.NoError(t, <-ended)
+	require.GreaterOrEqual(t, pulled.Load(), begun+times-1)
+}
+
 func TestBatchHandlerGetsOneQueuesMessages(t *testing.T) {
 	f := newFake(t, 1, 1)
 	f.topic("t", 2)
