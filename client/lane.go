@@ -109,6 +109,7 @@ func (l *lane) add(u *unit) error {
 		l.p.mu.Unlock()
 		return ErrClosed
 	}
+	l = l.p.keptLocked(l)
 	l.mu.Lock()
 	l.waiting = append(l.waiting, u)
 	l.size += u.size
