@@ -332,6 +332,37 @@ func TestResetMovesARunningConsumer(t *testing.T) {
 	eventually(t, func() bool { return n.Load() == 8 })
 }
 
+// Once a consumer pulls from where an operator put its group, nodes take commits that are
+// higher. So it does not before its commits of the old place have come to their ends: they
+// would undo the reset.
+func TestACommitOnItsWayUndoesNoReset(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 5)
+	arrive := sync.OnceFunc(func() { close(f.later) })
+	defer arrive()
+	var flies, pulled atomic.Bool
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		switch {
+		case req.Code == remoting.UpdateConsumerOffset && req.Ext["commitOffset"] == "5" && flies.CompareAndSwap(false, true):
+			return late
+		case req.Code == remoting.PullMessage && req.Ext["queueOffset"] == "2":
+			pulled.Store(true)
+		}
+		return healthy
+	})
+	var n atomic.Int64
+	consume(t, c, "t", func(context.Context, *client.Delivery) error { n.Add(1); return nil })
+	eventually(t, flies.Load)
+	_, err := c.Admin().ResetOffsets(bg, "g", "t", client.AtOffset(2), false)
+	require.NoError(t, err)
+	time.Sleep(200 * time.Millisecond)
+	require.False(t, pulled.Load())
+	arrive()
+	eventually(t, func() bool { return n.Load() == 8 })
+}
+
 func TestPauseHoldsPulls(t *testing.T) {
 	f := newFake(t, 1, 1)
 	f.topic("t", 1)
