@@ -61,6 +61,10 @@ func (g *registry) run() {
 				g.spread(g.b.members.Nodes())
 			}
 		case <-tick.C:
+			for _, c := range g.silent(time.Now()) {
+				g.b.log.Info("a client sends no heartbeat: its connection is closed", "client", g.clientOf(c), "addr", c.RemoteAddr())
+				c.Close()
+			}
 			g.expire()
 			g.spread(g.b.members.Nodes())
 		case <-poll.C:

@@ -43,12 +43,13 @@ type registry struct {
 
 	mu    sync.RWMutex
 	conns map[*remoting.ServerConn]clientInfo
-	bytes int                               // of conns
-	ids   map[string][]*remoting.ServerConn // the connections here by client
-	lists map[string]clientList             // of other nodes
-	away  map[string]clientInfo             // were connected to a node's earlier life
-	left  map[string]time.Time              // ids that closed their last connection here
-	gone  map[string]time.Time              // when a node was seen dead
+	bytes int                                // of conns
+	beats map[*remoting.ServerConn]time.Time // of the last heartbeat
+	ids   map[string][]*remoting.ServerConn  // the connections here by client
+	lists map[string]clientList              // of other nodes
+	away  map[string]clientInfo              // were connected to a node's earlier life
+	left  map[string]time.Time               // ids that closed their last connection here
+	gone  map[string]time.Time               // when a node was seen dead
 	// leftGroups are members that have left a group, in the order in which that was heard.
 	leftGroups []leave
 	heard      chan struct{} // closed at the next change of lists
@@ -57,7 +58,7 @@ type registry struct {
 
 func newRegistry(b *Broker) *registry {
 	g := &registry{
-		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo), ids: make(map[string][]*remoting.ServerConn),
+		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo), beats: make(map[*remoting.ServerConn]time.Time), ids: make(map[string][]*remoting.ServerConn),
 		lists: make(map[string]clientList), away: make(map[string]clientInfo), left: make(map[string]time.Time),
 		gone: make(map[string]time.Time), heard: make(chan struct{}),
 	}
@@ -131,7 +132,7 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	}
 	g.bytes += info.bytes - old.bytes
 	changed := old.ID != info.ID || !sameGroups(old, info)
-	g.conns[r.conn] = info
+	g.conns[r.conn], g.beats[r.conn] = info, time.Now()
 	g.renameLocked(r.conn, old.ID, info.ID)
 	delete(g.left, info.ID)
 	g.mu.Unlock()
@@ -224,6 +225,7 @@ func (g *registry) closed(c *remoting.ServerConn) {
 	old, ok := g.conns[c]
 	g.bytes -= old.bytes
 	delete(g.conns, c)
+	delete(g.beats, c)
 	g.renameLocked(c, old.ID, "")
 	if ok && len(g.ids[old.ID]) == 0 {
 		g.left[old.ID] = time.Now()
@@ -233,6 +235,22 @@ func (g *registry) closed(c *remoting.ServerConn) {
 	if ok {
 		g.touch(groupsOf(old, clientInfo{}))
 	}
+}
+
+// silentAfter is how long a client that names groups may send no heartbeat, as in RocketMQ.
+const silentAfter = 120 * time.Second
+
+// silent are connections whose clients name groups and have sent no heartbeat for long, whatever
+// else they send: a member that is alive in part would keep its queues for ever.
+func (g *registry) silent(now time.Time) (conns []*remoting.ServerConn) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for c, at := range g.beats {
+		if info := g.conns[c]; now.Sub(at) > silentAfter && len(info.Producer)+len(info.Consumer) > 0 {
+			conns = append(conns, c)
+		}
+	}
+	return conns
 }
 
 func sameGroups(a, b clientInfo) bool {

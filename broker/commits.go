@@ -38,7 +38,7 @@ type commitKey struct {
 type commitItem struct {
 	offset fsm.CommitOffset
 	by     time.Time         // the first deadline of those in it; zero: none
-	done   []chan commitDone // of capacity 1
+	done   []chan commitDone // of capacity 1, of those who wait
 }
 
 type commitDone struct {
@@ -57,8 +57,8 @@ func newCommitter(p *partition, now func() time.Time) *committer {
 	return c
 }
 
-// add queues a commit; done gets its outcome. errBusy, errNotHere: it is not
-// queued.
+// add queues a commit; done, if it is not nil, gets its outcome. errBusy, errNotHere: it is
+// not queued.
 func (c *committer) add(ctx context.Context, o fsm.CommitOffset, done chan commitDone) error {
 	by := byOf(ctx)
 	// One beyond the end will be refused, and must not take another's place.
@@ -84,7 +84,9 @@ func (c *committer) add(ctx context.Context, o fsm.CommitOffset, done chan commi
 			c.byKey[k] = it
 		}
 	}
-	it.done = append(it.done, done)
+	if done != nil {
+		it.done = append(it.done, done)
+	}
 	select {
 	case c.wake <- struct{}{}:
 	default:

@@ -93,7 +93,10 @@ func (b *Broker) commit(ctx context.Context, r *request, part fsm.Partition, o f
 		})
 	}
 	return b.atPartition(ctx, &send, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
-		done := make(chan commitDone, 1)
+		var done chan commitDone
+		if wait {
+			done = make(chan commitDone, 1)
+		}
 		if err := p.commits.add(ctx, o, done); err != nil || !wait {
 			return r.ReplyWith(nil, nil), err
 		}

@@ -170,7 +170,7 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		return reply, err
 	}
 	if commit, ok := h.Commit(); ok { // as soon as it fits: the client commits again
-		p.commits.add(ctx, r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), make(chan commitDone, 1))
+		p.commits.add(ctx, r.offset(h.ConsumerGroup, q, commit, h.Owner, h.Epoch), nil)
 	}
 	var timeout, soon <-chan time.Time
 	from, waited := message.Offset(h.QueueOffset), false

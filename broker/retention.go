@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -179,18 +180,57 @@ func (b *Broker) retainRound(now time.Time, at hours) {
 		if x := beyond(segments, k.bytes); x > to {
 			to, why = x, whyBytes
 		}
-		switch {
-		case why != "":
-			b.trim(trim{p: p, to: to, why: why, old: old})
-		case disk >= membership.DiskForce && b.cfg.DiskForceAt < 100 && len(segments) > 1 && // a full disk is above it, switched off or not
-			!p.store().Trimmed():
-			forced = append(forced, trim{p: p, to: segments[1].Start, why: "a replica's disk fills up", age: segments[0].LastMs})
+		if why != "" && b.trim(trim{p: p, to: to, why: why, old: old}) {
+			continue
+		}
+		if disk >= membership.DiskForce && b.cfg.DiskForceAt < 100 && len(segments) > 1 && // a full disk is above it, switched off or not
+			!p.store().Trimmed() {
+			forced = append(forced, trim{p: p, why: "a replica's disk fills up", age: segments[0].LastMs})
 		}
 	}
 	slices.SortFunc(forced, func(x, y trim) int { return cmp.Compare(x.age, y.age) })
-	for _, t := range forced[:min(len(forced), forcedAtOnce)] {
-		b.trim(t)
+	tried := 0
+	for _, t := range forced {
+		if tried == forcedAtOnce {
+			return
+		}
+		var err error
+		if t.to, err = t.p.gains(); err != nil {
+			b.log.Warn("look for what may go of a full disk", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
+		}
+		if t.to > 0 {
+			tried++
+			b.trim(t)
+		}
 	}
+}
+
+// gains is where the first segments end that hold more than what waits for its time, which
+// would be appended again; 0: nowhere.
+func (p *partition) gains() (store.Position, error) {
+	segments := p.store().Retained()
+	waits := make([]int64, len(segments)) // in each
+	if p.store().TimerCount() > 0 {
+		cursor, _ := p.machine.Timers()
+		err := p.store().Timers(cursor, never, func(t store.Timer) bool {
+			at := sort.Search(len(segments), func(i int) bool { return segments[i].End > t.At })
+			if at < len(segments) {
+				waits[at] += int64(t.Size) + fsm.DueHead
+			}
+			return true
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	var sum int64
+	for i := range len(segments) - 1 {
+		to := segments[i+1].Start
+		if sum += waits[i]; 2*sum <= int64(to-segments[0].Start) {
+			return to, nil
+		}
+	}
+	return 0, nil
 }
 
 // beyond is where the segments start that hold at least bytes together; 0: nowhere.
@@ -218,8 +258,8 @@ func (b *Broker) worstDisk(p *partition) membership.DiskLevel {
 	return worst
 }
 
-// trim proposes one.
-func (b *Broker) trim(t trim) {
+// trim proposes one. It is false if that would gain nothing.
+func (b *Broker) trim(t trim) bool {
 	err := t.p.keepAbove(b, t.to, t.why)
 	if errors.Is(err, errNoGain) && t.old > 0 {
 		t.to, t.why = t.old, whyExpired
@@ -229,7 +269,7 @@ func (b *Broker) trim(t trim) {
 		if b.ctx.Err() == nil {
 			b.log.Warn("append again what waits, before old messages are deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
 		}
-		return
+		return !errors.Is(err, errNoGain)
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, forwardWait)
 	defer cancel()
@@ -238,15 +278,16 @@ func (b *Broker) trim(t trim) {
 		if b.ctx.Err() == nil {
 			b.log.Warn("store again what is pending below a trim", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
 		}
-		return
+		return true
 	}
 	if _, err := t.p.propose(ctx, fsm.EncodeTrim(nil, b.atMs(), t.to)); err != nil {
 		if b.ctx.Err() == nil {
 			b.log.Warn("delete old messages", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
 		}
-		return
+		return true
 	}
 	b.log.Info("old messages deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "why", t.why, "from", int64(from), "to", int64(t.to))
+	return true
 }
 
 // keepWait bounds how long what waits is appended again.

@@ -136,8 +136,11 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, cl := range claims {
-		offset, version, dirty := cl.uncommitted()
-		if !dirty || s.broadcast && s.store == nil {
+		if s.broadcast && s.store == nil {
+			continue
+		}
+		offset, version, ok := cl.committing()
+		if !ok {
 			continue
 		}
 		wg.Go(func() {
@@ -149,9 +152,8 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 			}
 			if err != nil {
 				s.c.log.Warn("offset not committed", "group", s.group, "topic", cl.key.topic, "queue", cl.number, "offset", offset, "error", err)
-				return
 			}
-			cl.committed(offset, version)
+			cl.committed(offset, version, err)
 		})
 	}
 	wg.Wait()

@@ -35,6 +35,8 @@ type claim struct {
 	limit    int
 	maxBytes int64
 	order    inOrder
+	commits  int // on their way, of this version
+	stale    int // and of versions before
 }
 
 // job is a message on its way to a handler and back.
@@ -145,6 +147,9 @@ func (cl *claim) waitRoom(ctx context.Context) (from int64, version, n int) {
 	for {
 		paused := cl.s.isPaused(cl.key.topic)
 		cl.mu.Lock()
+		// Once something is pulled from where the place was moved to, a node takes what is
+		// higher: so first end commits of before.
+		paused = paused || cl.stale > 0
 		from, version, n = cl.next, cl.version, cl.limit-len(cl.held)
 		full := n <= 0 || cl.bytes >= cl.maxBytes && len(cl.held) > 0
 		cl.mu.Unlock()
@@ -206,6 +211,7 @@ func (cl *claim) done(j *job) {
 func (cl *claim) moveTo(offset int64) {
 	cl.mu.Lock()
 	cl.version++
+	cl.stale, cl.commits = cl.stale+cl.commits, 0
 	cl.next, cl.saved, cl.started = offset, -1, true
 	cl.held, cl.bytes = nil, 0
 	cl.order.out = cl.order.idle != nil
@@ -240,17 +246,31 @@ func (cl *claim) floorLocked() int64 {
 	return cl.next
 }
 
-func (cl *claim) uncommitted() (offset int64, version int, dirty bool) {
+// committing is what is to be committed, until committed is called; ok is false if that did
+// not move.
+func (cl *claim) committing() (offset int64, version int, ok bool) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	o := cl.floorLocked()
-	return o, cl.version, cl.started && o != cl.saved
+	if !cl.started || o == cl.saved {
+		return 0, 0, false
+	}
+	cl.commits++
+	return o, cl.version, true
 }
 
-func (cl *claim) committed(offset int64, version int) {
+// committed says what became of it.
+func (cl *claim) committed(offset int64, version int, err error) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if version == cl.version {
+	if version != cl.version {
+		if cl.stale--; cl.stale == 0 {
+			cl.signal()
+		}
+		return
+	}
+	cl.commits--
+	if err == nil {
 		cl.saved = max(cl.saved, offset)
 	}
 }

@@ -43,7 +43,8 @@ type Client struct {
 	closed    bool
 	endpoint  int // the one that answered last
 	producers map[*Producer]struct{}
-	consumers map[*Consumer]struct{} // that run
+	consumers map[*Consumer]struct{} // that run, one of a group
+	joined    int64                  // when the last of them began to, Unix ms
 }
 
 // Option changes a client.
@@ -162,6 +163,26 @@ func (c *Client) inbound(_ context.Context, _ *remoting.Conn, req *remoting.Comm
 		return req.Reply(remoting.OK, "")
 	}
 	return req.Reply(remoting.RequestCodeNotSupported, fmt.Sprintf("request code %d not supported", req.Code))
+}
+
+// join notes that s begins to run. Members are told apart by their client's id: two of one
+// group here would each take the queues of that id.
+func (c *Client) join(s *Consumer) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	for other := range c.consumers {
+		if other.group == s.group {
+			return fmt.Errorf("%w: another consumer of group %s runs in this client", ErrInvalid, s.group)
+		}
+	}
+	// Later than any before: the end of that one's run may reach a node after this has begun.
+	c.joined = max(time.Now().UnixMilli(), c.joined+1)
+	s.joined.Store(c.joined)
+	c.consumers[s] = struct{}{}
+	return nil
 }
 
 func (c *Client) running(group string) (out []*Consumer) {

@@ -45,10 +45,13 @@ type Consumer struct {
 	running bool
 	over    func() bool // the run is, but for handlers at work
 	subs    map[string]subscription
-	paused  map[string]bool
-	claims  map[laneKey]*claim
-	leaving map[laneKey]bool // lost, and a handler is at work
-	jobs    *jobs            // of the current run
+	// subscribed is the version of the last subscription: Unix ms, and higher than any before,
+	// since claims and nodes tell a filter that was changed by it.
+	subscribed int64
+	paused     map[string]bool
+	claims     map[laneKey]*claim
+	leaving    map[laneKey]bool // lost, and a handler is at work
+	jobs       *jobs            // of the current run
 }
 
 type subscription struct {
@@ -56,8 +59,8 @@ type subscription struct {
 	version int64
 }
 
-// Handler handles one message. Nil: done. An error, a panic, or more time than
-// WithConsumeTimeout: a failed attempt. The message is put back and comes again, to
+// Handler handles one message. Nil: done. An error, a panic, or, but for WithOrder, more time
+// than WithConsumeTimeout: a failed attempt. The message is put back and comes again, to
 // any member of the group, after a delay that grows with its attempts (10 s, 30 s,
 // 1 min to 2 h), WithBackoff's, or RetryAfter's; after the last attempt, or with
 // DeadLetter, it goes to the group's dead letters. A broadcast consumer handles it
@@ -121,7 +124,9 @@ func WithBackoff(first, most time.Duration) ConsumerOption {
 func WithMaxAttempts(n int) ConsumerOption { return func(s *Consumer) { s.attempts = n } }
 
 // WithConsumeTimeout is how long a handler may take: then its context ends, the attempt
-// has failed, and what it still returns counts for nothing. Default: 15 min.
+// has failed, and what it still returns counts for nothing. With WithOrder, as in RocketMQ,
+// what it returns counts whenever that is: nothing else of its queue is handled before.
+// Default: 15 min.
 func WithConsumeTimeout(d time.Duration) ConsumerOption { return func(s *Consumer) { s.limit = d } }
 
 // WithLocalRetry has what fails handled again by this consumer, as often as it takes, as
@@ -167,7 +172,8 @@ func (s *Consumer) Subscribe(topic string, f Filter) error {
 		return fmt.Errorf("subscribe to %s: %w", topic, err)
 	}
 	s.mu.Lock()
-	s.subs[topic] = subscription{f, time.Now().UnixMilli()}
+	s.subscribed = max(time.Now().UnixMilli(), s.subscribed+1)
+	s.subs[topic] = subscription{f, s.subscribed}
 	s.mu.Unlock()
 	s.c.beatSoon()
 	s.rebalanceSoon()
@@ -240,7 +246,8 @@ func (s *Consumer) Stats() ConsumerStats {
 // known to be put back by then counts as not handled: it comes again, and once more if it was
 // put back after all. Run fails at once if no topic is
 // subscribed, one does not exist or a filter is not served, with ErrInvalid when the group shares
-// its queues by another Strategy, and with ErrClosed when the client closes.
+// its queues by another Strategy, or another Consumer of the group runs in this Client, which is one
+// member of it (WithConcurrency has it handle more at once), and with ErrClosed when the client closes.
 // It may be called again, but not twice at once.
 func (s *Consumer) Run(ctx context.Context, h Handler) error {
 	return s.RunBatch(ctx, 1, func(ctx context.Context, ds []*Delivery) []error { return []error{h(ctx, ds[0])} })
@@ -260,7 +267,6 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 		return fmt.Errorf("%w: consumer of group %s subscribes to nothing", ErrInvalid, s.group)
 	}
 	s.running, s.batch, s.leaving = true, limit, make(map[laneKey]bool)
-	s.joined.Store(max(time.Now().UnixMilli(), s.joined.Load()+1))
 	jobs := newJobs()
 	s.jobs = jobs
 	subs := maps.Clone(s.subs)
@@ -278,13 +284,9 @@ func (s *Consumer) RunBatch(ctx context.Context, limit int, h BatchHandler) erro
 			return err
 		}
 	}
-	s.c.mu.Lock()
-	if s.c.closed {
-		s.c.mu.Unlock()
-		return ErrClosed
+	if err := s.c.join(s); err != nil {
+		return err
 	}
-	s.c.consumers[s] = struct{}{}
-	s.c.mu.Unlock()
 
 	handling, endHandling := context.WithCancel(context.WithoutCancel(ctx))
 	defer endHandling()

@@ -332,6 +332,37 @@ func TestResetMovesARunningConsumer(t *testing.T) {
 	eventually(t, func() bool { return n.Load() == 8 })
 }
 
+// Once a consumer pulls from where an operator put its group, nodes take commits that are
+// higher. So it does not before its commits of the old place have come to their ends: they
+// would undo the reset.
+func TestACommitOnItsWayUndoesNoReset(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 5)
+	arrive := sync.OnceFunc(func() { close(f.later) })
+	defer arrive()
+	var flies, pulled atomic.Bool
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		switch {
+		case req.Code == remoting.UpdateConsumerOffset && req.Ext["commitOffset"] == "5" && flies.CompareAndSwap(false, true):
+			return late
+		case req.Code == remoting.PullMessage && req.Ext["queueOffset"] == "2":
+			pulled.Store(true)
+		}
+		return healthy
+	})
+	var n atomic.Int64
+	consume(t, c, "t", func(context.Context, *client.Delivery) error { n.Add(1); return nil })
+	eventually(t, flies.Load)
+	_, err := c.Admin().ResetOffsets(bg, "g", "t", client.AtOffset(2), false)
+	require.NoError(t, err)
+	time.Sleep(200 * time.Millisecond)
+	require.False(t, pulled.Load())
+	arrive()
+	eventually(t, func() bool { return n.Load() == 8 })
+}
+
 func TestPauseHoldsPulls(t *testing.T) {
 	f := newFake(t, 1, 1)
 	f.topic("t", 1)
@@ -362,6 +393,60 @@ func TestRunRefusesNonsense(t *testing.T) {
 	require.ErrorIs(t, s.Run(bg, none), client.ErrInvalid)
 	require.NoError(t, s.Subscribe("missing", client.All()))
 	require.ErrorIs(t, s.Run(bg, none), client.ErrTopicNotFound)
+}
+
+// A client is one member of a group, and would be given each message twice by two consumers
+// of it: the second does not run, until the first has left.
+func TestAClientRunsOneConsumerOfAGroup(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 2)
+	c := f.dial()
+	var y tally
+	first := consume(t, c, "t", y.handle)
+	eventually(t, func() bool { return first.Stats().Queues == 2 })
+	second, err := c.NewConsumer("g")
+	require.NoError(t, err)
+	require.NoError(t, second.Subscribe("t", client.All()))
+	ctx, cancel := context.WithTimeout(bg, time.Second)
+	defer cancel()
+	require.ErrorIs(t, second.Run(ctx, y.handle), client.ErrInvalid)
+	sendAll(t, producer(t, c), "t", 0, 20)
+	eventually(t, func() bool { return y.len() == 20 })
+	require.NoError(t, first.stop())
+	for body, n := range y.seen {
+		require.Equal(t, 1, n, body)
+	}
+	again := consume(t, c, "t", y.handle)
+	sendAll(t, producer(t, c), "t", 20, 30)
+	eventually(t, func() bool { return y.len() == 30 })
+	require.NoError(t, again.stop())
+}
+
+// However soon after another a filter is set, its version is higher: nodes go by the highest.
+func TestALaterFilterHasAHigherVersion(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	var pulled atomic.Int64
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if n, err := strconv.ParseInt(req.Ext["subVersion"], 10, 64); err == nil && req.Ext["topic"] == "t" {
+			pulled.Store(n)
+		}
+		return healthy
+	})
+	s, err := f.dial().NewConsumer("g")
+	require.NoError(t, err)
+	const times = 100_000
+	begun := time.Now().UnixMilli()
+	for range times {
+		require.NoError(t, s.Subscribe("t", client.All()))
+	}
+	ctx, cancel := context.WithCancel(bg)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, func(context.Context, *client.Delivery) error { return nil }) }()
+	eventually(t, func() bool { return pulled.Load() > 0 })
+	cancel()
+	require.NoError(t, <-ended)
+	require.GreaterOrEqual(t, pulled.Load(), begun+times-1)
 }
 
 func TestBatchHandlerGetsOneQueuesMessages(t *testing.T) {
@@ -465,6 +550,52 @@ func TestReaderReadsSeeksAndStops(t *testing.T) {
 	for _, err := range r.All(bg) {
 		require.ErrorIs(t, err, client.ErrClosed)
 	}
+}
+
+// The whole topic is read, also queues that it was given after the reader, or the client, met
+// it; what a reader that starts at the end finds in them came since.
+func TestReaderFindsQueuesThatWereAdded(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 4)
+	latest, err := c.NewReader("t", client.FromPosition(client.Latest()))
+	require.NoError(t, err)
+	for range latest.UntilEnd(bg) {
+		t.Fatal("nothing came since")
+	}
+	old, err := c.NewReader("t")
+	require.NoError(t, err)
+	for d, err := range old.All(bg) {
+		require.NoError(t, err)
+		if d.Offset == 3 {
+			break
+		}
+	}
+	f.topic("t", 2)
+	sendAll(t, producer(t, f.dial(), client.WithSelector(func(*client.Message, int) int { return 1 })), "t", 4, 6)
+	read := func(r *client.Reader) (bodies []string) {
+		for d, err := range r.UntilEnd(bg) {
+			require.NoError(t, err)
+			bodies = append(bodies, string(d.Body))
+		}
+		return bodies
+	}
+	fresh, err := c.NewReader("t", client.Queues(1))
+	require.NoError(t, err)
+	require.Equal(t, []string{"4", "5"}, read(fresh))
+	require.Equal(t, []string{"4", "5"}, read(latest))
+	ctx, cancel := context.WithTimeout(bg, 10*time.Second)
+	defer cancel()
+	for d, err := range old.All(ctx) {
+		require.NoError(t, err)
+		if string(d.Body) == "5" {
+			break
+		}
+	}
+	ranges, err := old.Offsets(bg)
+	require.NoError(t, err)
+	require.Equal(t, map[int]client.OffsetRange{0: {0, 4, 4}, 1: {0, 2, 2}}, ranges)
 }
 
 func TestReaderStartsByPosition(t *testing.T) {

@@ -20,6 +20,9 @@ const (
 	gatherBytes    = 256 << 10
 	gatherMessages = 1024
 	batchOverhead  = 22 // of a message in a batch body
+	// gatherTimes: what goes together ends together, so only messages do that were sent
+	// within such a part of the send timeout.
+	gatherTimes = 10
 
 	// Messages that may go to any queue join a request that waits to be sent, up to
 	// this many and this size, with what is on its way: few large requests cost less than many small ones. After a turn
@@ -106,6 +109,7 @@ func (l *lane) add(u *unit) error {
 		l.p.mu.Unlock()
 		return ErrClosed
 	}
+	l = l.p.keptLocked(l)
 	l.mu.Lock()
 	l.waiting = append(l.waiting, u)
 	l.size += u.size
@@ -174,7 +178,8 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 			l.size -= u.size
 			continue
 		}
-		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed) {
+		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed ||
+			u.deadline.Sub(batch[0].deadline).Abs() > l.p.timeout/gatherTimes) {
 			break
 		}
 		n++
@@ -213,13 +218,13 @@ const (
 	perhaps           // this try may have stored it, or may yet
 )
 
-// send brings a batch to its outcome.
+// send brings a batch to its outcome, by the first of its units' deadlines.
 func (l *lane) send(batch []*unit) {
 	p := l.p
 	n, deadline := 0, batch[0].deadline
 	for _, u := range batch {
 		n += len(u.msgs)
-		if u.deadline.After(deadline) {
+		if u.deadline.Before(deadline) {
 			deadline = u.deadline
 		}
 	}

@@ -12,7 +12,8 @@ import (
 // WithOrder handles each queue's messages one after the other, in its order, by one
 // member of the group at a time: the queue is locked for it, in the cluster. A message
 // whose handler fails blocks its queue and is handled again after a second, or as
-// RetryAfter says, until it succeeds; after DeadLetter the next one's turn comes.
+// RetryAfter says, until it succeeds; after DeadLetter the next one's turn comes. One that is
+// over WithConsumeTimeout has its context ended, and is waited for.
 //
 // A member that stopped for so long that another has its queue may still be at work, as
 // in every system; what it does then to the group is refused: its pulls and its commits

@@ -120,8 +120,46 @@ func (p *Producer) lane(r *route, number int) (*lane, error) {
 	defer p.mu.Unlock()
 	l := p.lanes[k]
 	if l == nil {
-		l = &lane{p: p, topic: r.topic, queue: r.key(number), number: number}
+		if len(p.lanes) >= max(p.most, lanesKept) {
+			p.dropLanesLocked()
+			p.most = 2 * len(p.lanes)
+		}
+		l = &lane{p: p, topic: r.topic, queue: r.key(number), number: number, epoch: p.epoch}
 		p.lanes[k] = l
 	}
 	return l, nil
+}
+
+// lanesKept is how many lanes a producer has before it looks for those of topics that are
+// gone.
+const lanesKept = 1024
+
+// dropLanesLocked forgets lanes without messages whose topics have no route any more. One
+// that is made for such a queue later begins above the epochs of all that were forgotten,
+// so that none of their sequences is used again. p.mu is held.
+func (p *Producer) dropLanesLocked() {
+	p.c.routes.mu.Lock()
+	defer p.c.routes.mu.Unlock()
+	for k, l := range p.lanes {
+		if p.c.routes.topics[k.topic] != nil {
+			continue
+		}
+		l.mu.Lock()
+		if !l.running && !l.placing && len(l.waiting) == 0 {
+			p.epoch = max(p.epoch, l.epoch+1)
+			delete(p.lanes, k)
+			delete(p.joined, k.topic)
+		}
+		l.mu.Unlock()
+	}
+}
+
+// keptLocked is the lane of l's queue: l, which may have been forgotten, unless another was
+// made since. p.mu is held.
+func (p *Producer) keptLocked(l *lane) *lane {
+	k := laneKey{l.topic, l.queue}
+	if p.lanes[k] == nil {
+		p.lanes[k] = l
+	}
+	return p.lanes[k]
 }

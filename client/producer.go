@@ -43,6 +43,8 @@ type Producer struct {
 	mu     sync.Mutex
 	closed bool
 	lanes  map[laneKey]*lane
+	most   int                // lanes before some are forgotten; lanesKept if it is less
+	epoch  uint32             // of a lane that is made: above those of all that were forgotten
 	joined map[string]*joined // by topic
 
 	callbackMu sync.Mutex

@@ -632,3 +632,33 @@ func TestOneKeyKeepsItsOrderWhenRulesChange(t *testing.T) {
 	require.NoError(t, p.Flush(bg))
 	require.True(t, slices.IsSorted(offsets), "%v", offsets)
 }
+
+// A message's time is its own, whatever was sent after it and goes in the same request.
+func TestALaterMessageProlongsNoSend(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) {
+			return unavailable
+		}
+		return healthy
+	})
+	const timeout = time.Second
+	p := producer(t, f.dial(), client.WithSendTimeout(timeout))
+	took := make([]time.Duration, 3)
+	var wg sync.WaitGroup
+	for i, after := range []time.Duration{0, 50 * time.Millisecond, 800 * time.Millisecond} {
+		time.Sleep(after)
+		begun := time.Now()
+		wg.Add(1)
+		require.NoError(t, p.SendAsync(bg, msg("t", "x"), func(_ client.Receipt, err error) {
+			defer wg.Done()
+			require.ErrorIs(t, err, client.ErrUnavailable)
+			took[i] = time.Since(begun)
+		}))
+	}
+	wg.Wait()
+	for i := range took {
+		require.Less(t, took[i], timeout+timeout/4, "message %d", i)
+	}
+}

@@ -40,7 +40,8 @@ type ProducerOption func(*Producer)
 // need not.
 func WithTopics(t ...string) ProducerOption { return func(p *Producer) { p.topics = t } }
 
-// WithSendTimeout bounds a message's tries, all together. Default: 10 s.
+// WithSendTimeout bounds a message's tries, all together; those of what goes in one request
+// end with those of its earliest, up to a tenth sooner. Default: 10 s.
 func WithSendTimeout(d time.Duration) ProducerOption { return func(p *Producer) { p.timeout = d } }
 
 // WithRetries replaces the default policy: any number of tries, 20 ms to 500

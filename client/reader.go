@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"sync"
 
 	"raftmq/message"
@@ -25,7 +26,7 @@ type Reader struct {
 	reading sync.Mutex
 
 	mu     sync.Mutex
-	queues map[int]*place // nil before they are known
+	queues map[int]*place // not changed once made; nil before they are known
 }
 
 // place is where a reader is in a queue.
@@ -47,7 +48,8 @@ type ReaderOption func(*Reader)
 // FromPosition is where reading starts in every queue. Default: Earliest.
 func FromPosition(p Position) ReaderOption { return func(r *Reader) { r.start = p } }
 
-// Queues reads only the queues with these numbers. Default: all.
+// Queues reads only the queues with these numbers. Default: all, also those that the topic
+// is given later, within a minute.
 func Queues(numbers ...int) ReaderOption { return func(r *Reader) { r.only = numbers } }
 
 // FromFilter reads only what the filter wants. Default: All.
@@ -88,9 +90,7 @@ func (r *Reader) Seek(ctx context.Context, queue int, p Position) error {
 	if err := r.open(ctx); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	pl := r.queues[queue]
-	r.mu.Unlock()
+	pl := r.known()[queue]
 	if pl == nil {
 		return fmt.Errorf("%w: reader of %s has no queue %d", ErrInvalid, r.topic, queue)
 	}
@@ -113,8 +113,9 @@ func (r *Reader) Offsets(ctx context.Context) (map[int]OffsetRange, error) {
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
-	out := make(map[int]OffsetRange, len(r.queues))
-	for n, pl := range r.queues {
+	queues := r.known()
+	out := make(map[int]OffsetRange, len(queues))
+	for n, pl := range queues {
 		low, high, err := r.c.bounds(ctx, pl.key)
 		if err != nil {
 			return nil, err
@@ -132,18 +133,22 @@ func (r *Reader) Close() error {
 	return nil
 }
 
+// known are the queues that are read.
+func (r *Reader) known() map[int]*place {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.queues
+}
+
 // open finds the queues and where each starts, once.
 func (r *Reader) open(ctx context.Context) error {
 	if r.ctx.Err() != nil {
 		return ErrClosed
 	}
-	r.mu.Lock()
-	known := r.queues != nil
-	r.mu.Unlock()
-	if known {
+	if r.known() != nil {
 		return nil
 	}
-	rt, err := r.c.routes.get(ctx, r.topic)
+	rt, err := r.c.routes.renew(ctx, r.topic)
 	if err != nil {
 		return err
 	}
@@ -170,6 +175,64 @@ func (r *Reader) open(ctx context.Context) error {
 	return nil
 }
 
+// grow finds queues that were added to the topic. Only the goroutine that reads, or what it
+// has watch for it, does.
+func (r *Reader) grow(ctx context.Context) (more []*place, err error) {
+	if len(r.only) > 0 {
+		return nil, nil
+	}
+	rt, err := r.c.routes.renew(ctx, r.topic)
+	if err != nil {
+		return nil, err
+	}
+	start := r.start
+	if start.kind == atLatest { // all that is in them came since
+		start = Earliest()
+	}
+	queues := maps.Clone(r.known())
+	read := make(map[queueKey]bool)
+	for _, pl := range queues {
+		read[pl.key.queue] = true
+	}
+	for _, n := range rt.readable {
+		if queues[n] != nil || read[rt.key(n)] {
+			continue
+		}
+		pl := &place{number: n, key: laneKey{r.topic, rt.key(n)}}
+		if pl.next, err = r.c.resolve(ctx, pl.key, start); err != nil {
+			return nil, err
+		}
+		queues[n], more = pl, append(more, pl)
+	}
+	r.mu.Lock()
+	r.queues = queues
+	r.mu.Unlock()
+	return more, nil
+}
+
+// watch hands over queues that are added while the topic is read, or, for a later reading,
+// were before.
+func (r *Reader) watch(ctx context.Context, again bool, added chan<- []*place) {
+	wait := routePoll
+	if again {
+		wait = 0
+	}
+	for ; sleep(ctx, wait) == nil; wait = routePoll {
+		more, err := r.grow(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.c.log.Warn("look for further queues", "topic", r.topic, "error", err) // again in the next round
+		}
+		if len(more) == 0 {
+			continue
+		}
+		select {
+		case added <- more:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // got is what a queue's goroutine hands over: a pull's messages, an error, or
 // that the queue is at its end.
 type got struct {
@@ -188,12 +251,18 @@ func (r *Reader) read(ctx context.Context, untilEnd bool) iter.Seq2[*Delivery, e
 			return
 		}
 		defer r.reading.Unlock()
-		if err := r.open(ctx); err != nil {
+		again := r.known() != nil
+		err := r.open(ctx)
+		if err == nil && again && untilEnd {
+			_, err = r.grow(ctx)
+		}
+		if err != nil {
 			yield(nil, err)
 			return
 		}
+		queues := r.known()
 		if untilEnd {
-			for _, pl := range r.queues {
+			for _, pl := range queues {
 				_, high, err := r.c.bounds(ctx, pl.key)
 				if err != nil {
 					yield(nil, err)
@@ -208,12 +277,22 @@ func (r *Reader) read(ctx context.Context, untilEnd bool) iter.Seq2[*Delivery, e
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer cancel()
-		for _, pl := range r.queues {
+		for _, pl := range queues {
 			wg.Go(func() { r.pull(inner, pl, untilEnd, out) })
 		}
-		for left := len(r.queues); left > 0; {
+		added := make(chan []*place)
+		if !untilEnd {
+			wg.Go(func() { r.watch(inner, again, added) })
+		}
+		for left := len(queues); left > 0; {
 			var g got
 			select {
+			case more := <-added:
+				for _, pl := range more {
+					wg.Go(func() { r.pull(inner, pl, untilEnd, out) })
+				}
+				left += len(more)
+				continue
 			case g = <-out:
 			case <-inner.Done():
 				err := ctx.Err()

@@ -366,11 +366,15 @@ func backtracking(w *world) {
 func temporaryConsumers(w *world) {
 	topic := w.topic(client.TopicConfig{Partitions: 1, Queues: 1})
 	w.send(topic, 1)
+	var clients []*client.Client
+	for range 10 {
+		clients = append(clients, w.dial())
+	}
 	for range w.n(10, 100) {
 		var wg sync.WaitGroup
-		for range 10 {
+		for _, cl := range clients {
 			wg.Go(func() {
-				s, err := w.cl.NewConsumer(w.row)
+				s, err := cl.NewConsumer(w.row)
 				if err != nil {
 					w.Error(err)
 					return

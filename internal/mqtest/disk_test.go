@@ -288,3 +288,27 @@ func TestADiskAboveItsWatermarksIsCleaned(t *testing.T) {
 	c.awaitSame(ctx, "young")
 	c.sound()
 }
+
+// When a disk fills up, what waits for its time and lies first keeps nothing behind it: both
+// go together, and what waits is appended again.
+func TestWhatWaitsKeepsNothingOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 1, func(cfg *broker.Config) {
+		smallSegments(cfg)
+		cfg.DiskCleanAt, cfg.DiskForceAt = 75, 85
+	})
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	for range 60 {
+		_, err := p.Send(ctx, &client.Message{Topic: "t", Body: make([]byte, 1<<10), DeliverAt: time.Now().Add(time.Hour)})
+		require.NoError(t, err)
+	}
+	sendKiB(ctx, t, p, "t", 300)
+	fillTo(t, mems[0], c.dirs[0], 90)
+	eventually(ctx, t, "the oldest go", func() bool { lo, _ := bounds(ctx, t, cl, "t"); return lo > 60 })
+	c.sound()
+}

@@ -123,6 +123,35 @@ func TestAQueueIsHandledInOrderByOneMemberAtATime(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrInvalid)
 }
 
+// A handler that is over its time has its context ended, and what it returns counts: nothing
+// behind it is handled before.
+func TestAHandlerInOrderThatIsLateCountsByWhatItReturns(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := Start(t, 1, nil)
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "t", 2)
+	s, err := cl.NewConsumer("g", client.WithOrder(), client.WithConsumeTimeout(20*time.Millisecond))
+	require.NoError(t, err)
+	require.NoError(t, s.Subscribe("t", client.All()))
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	var got []int64
+	require.NoError(t, s.Run(run, func(ctx context.Context, d *client.Delivery) error {
+		got = append(got, d.Offset)
+		<-ctx.Done()
+		if d.Offset == 1 {
+			stop()
+		}
+		return nil
+	}))
+	require.Equal(t, []int64{0, 1}, got)
+}
+
 // From the new holder's entry on, the old one's pulls and commits are refused by every
 // node, also those that it sent before and that wait, and when another node leads.
 func TestTheOldHolderOfAQueueIsFenced(t *testing.T) {
