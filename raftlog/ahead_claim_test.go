@@ -178,3 +178,20 @@ func TestARefusalAheadBreaksThePipeline(t *testing.T) {
 	defer g.mu.Unlock()
 	require.Empty(t, g.pipes)
 }
+
+// A peer is told of a commit that it may have, and not of one beyond what it has been sent: it would refuse that, and log a warning each time.
+func TestACommitIsPushedToThoseThatWereSentIt(t *testing.T) {
+	g, p, peer := newAheadPipe(t)
+	push := func(index uint64) {
+		g.tell("n2.1", &raft.AppendEntriesRequest{Term: 5, PrevLogEntry: index, PrevLogTerm: 5, LeaderCommitIndex: index})
+	}
+	push(4) // nothing was sent yet: no telling what the peer has
+	peer.gets(t, 5, 4)
+	asks(t, p, 5, 6)
+	peer.gets(t, 5, 6)
+	push(9)
+	push(6)
+	peer.gets(t, 7, 6)
+	asks(t, p, 7, 9)
+	peer.gets(t, 7, 9)
+}

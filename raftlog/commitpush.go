@@ -64,15 +64,35 @@ func (r *Replica) committed() *raft.AppendEntriesRequest {
 	}
 }
 
-// tell sends a request whose answer nobody needs, if there is a link.
+// tell sends a request whose answer nobody needs, if there is a link, and the peer has been sent what the request names: one that lags
+// by a whole window would only refuse it, and the entries that it is sent next tell the same.
 func (g *GroupTransport) tell(target raft.ServerAddress, args *raft.AppendEntriesRequest) {
 	node, incarnation := NodeOf(target)
 	link := g.t.peer(node).data.now()
-	if link == nil {
+	if link == nil || g.unsent(link, incarnation, args.PrevLogEntry) {
 		return
 	}
 	c := &linkCall{answer: func(*wireReader, error) {}}
 	link.send(c, func(call uint64) *outFrame {
 		return encodeAppend(wireTarget{call, g.id, incarnation}, args, string(g.t.self))
 	}, g.done)
+}
+
+// unsent says that a pipeline to a peer is on its way to an entry.
+func (g *GroupTransport) unsent(link *peerLink, incarnation, index uint64) bool {
+	g.mu.Lock()
+	pipes := g.pipes
+	g.mu.Unlock()
+	for _, p := range pipes {
+		if p.link != link || p.incarnation != incarnation {
+			continue
+		}
+		p.mu.Lock()
+		sent := p.end.index
+		p.mu.Unlock()
+		if sent > 0 && sent < index {
+			return true
+		}
+	}
+	return false
 }
