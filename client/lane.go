@@ -27,8 +27,8 @@ const (
 	// Messages that may go to any queue join a request that waits to be sent, up to
 	// this many and this size, with what is on its way: few large requests cost less than many small ones. After a turn
 	// it is the next queue's, so that all get as much.
-	stickyMessages = 64
-	stickyBytes    = 64 << 10
+	stickyMessages = 256
+	stickyBytes    = gatherBytes
 	stickyTurn     = 512
 
 	// A request of fewer is not worth waiting for: messages go to another queue at once.

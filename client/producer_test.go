@@ -287,17 +287,17 @@ func TestFreeSendsJoinTheRequestThatWaits(t *testing.T) {
 			}))
 		}
 	}
-	send(300, []byte("small"))
+	send(1200, []byte("small"))
 	close(hold)
 	wg.Wait()
 	require.LessOrEqual(t, len(f.sends()), 14, "two for each queue, and a few")
-	require.Len(t, f.bodies("t"), 300)
+	require.Len(t, f.bodies("t"), 1200)
 	for q, n := range queues {
-		require.LessOrEqual(t, n, 128, "queue %d", q)
+		require.LessOrEqual(t, n, 256, "queue %d", q)
 	}
 
 	clear(queues)
-	send(60, make([]byte, 20<<10))
+	send(100, make([]byte, 20<<10))
 	wg.Wait()
 	require.Len(t, queues, 6, "large ones are spread")
 }
