@@ -17,8 +17,12 @@ const MaxFrame = 16 << 20
 const MaxHeader = 1 << 20
 
 // Sizes of reading: a longer body is grown by doubling as its bytes arrive,
-// so that a length that lies costs no memory.
-const bodyStep = 256 << 10
+// so that a length that lies costs no memory. Who asked has chosen whom: there an answer's body may cost
+// as much as the largest pull, and is not copied as it grows.
+const (
+	bodyStep   = 256 << 10
+	answerStep = 4 << 20
+)
 
 var (
 	// ErrFrame is wrapped by every error of a frame that breaks the format;
@@ -165,7 +169,11 @@ func readBytes(r io.Reader, n int, in *intake) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	b := make([]byte, min(n, bodyStep))
+	step := bodyStep
+	if in.budget == nil {
+		step = answerStep
+	}
+	b := make([]byte, min(n, step))
 	for taken, have := 0, 0; ; {
 		if _, err := io.ReadFull(r, b[have:]); err != nil {
 			return nil, unexpected(err)
