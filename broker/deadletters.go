@@ -99,18 +99,8 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 			if err != nil {
 				return err
 			}
-			for _, s := range v.(fsm.UnearthResult).Items {
-				switch s {
-				case fsm.TakenOut:
-					list.Done++
-				case fsm.GoneBefore:
-					list.Gone++
-				default:
-					return errGaps
-				}
-			}
 			take, bytes = nil, 0
-			return nil
+			return takenOut(&list, v.(fsm.UnearthResult).Items)
 		}
 		err := p.eachDeadLetter(h, q, func(rec message.Record) (bool, error) {
 			switch h.Op {
@@ -144,6 +134,22 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(list)), nil
 	})
+}
+
+// takenOut counts what became of the dead letters of a command: others may be taken out
+// behind one that is not.
+func takenOut(list *remoting.DeadLetterList, items []fsm.UnearthStatus) (err error) {
+	for _, s := range items {
+		switch s {
+		case fsm.TakenOut:
+			list.Done++
+		case fsm.GoneBefore:
+			list.Gone++
+		default:
+			err = errGaps
+		}
+	}
+	return err
 }
 
 // eachDeadLetter gives the dead letters that are asked for and are there to visit, until
