@@ -88,6 +88,9 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 	}
 	q := message.Queue{Topic: topic, ID: h.Queue}
 	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		if h.Op == remoting.RedriveLetters && p.refuses.Load() {
+			return r.failed(errNoDisk), nil
+		}
 		list := remoting.DeadLetterList{Letters: []remoting.DeadLetter{}}
 		var take []fsm.Unearth
 		bytes := 0
