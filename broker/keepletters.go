@@ -130,9 +130,12 @@ func (p *partition) keepQueue(ctx context.Context, b *Broker, l letters, below s
 		return nil
 	}
 	err := p.eachToKeep(b, l, below, func(rec message.Record) error {
-		if keep.add(rec); keep.bytes > fireBytes {
-			return flush()
+		if keep.bytes+len(rec) > fireBytes {
+			if err := flush(); err != nil {
+				return err
+			}
 		}
+		keep.add(rec)
 		return nil
 	})
 	if err != nil {
