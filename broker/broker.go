@@ -195,7 +195,7 @@ func (b *Broker) open() error {
 	if err := ownWAL(b.disk, walDir, b.id); err != nil {
 		return err
 	}
-	if err := errors.Join(b.id.raise(b.disk, b.cfg.Data), b.peers.raise()); err != nil {
+	if err := errors.Join(b.id.raise(b.disk, b.cfg), b.peers.raise()); err != nil {
 		return err
 	}
 	if b.id.Member && !b.id.Peers { // of an earlier version

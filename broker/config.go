@@ -167,6 +167,9 @@ func (c *Config) check() error {
 	if c.TransactionChecks == 0 {
 		c.TransactionChecks = 15
 	}
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = 256 << 20
+	}
 	c.fillBounds()
 	if err := c.checkBounds(); err != nil {
 		return err

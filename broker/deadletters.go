@@ -88,6 +88,9 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 	}
 	q := message.Queue{Topic: topic, ID: h.Queue}
 	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		if h.Op == remoting.RedriveLetters && p.refuses.Load() {
+			return r.failed(errNoDisk), nil
+		}
 		list := remoting.DeadLetterList{Letters: []remoting.DeadLetter{}}
 		var take []fsm.Unearth
 		bytes := 0
@@ -99,18 +102,8 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 			if err != nil {
 				return err
 			}
-			for _, s := range v.(fsm.UnearthResult).Items {
-				switch s {
-				case fsm.TakenOut:
-					list.Done++
-				case fsm.GoneBefore:
-					list.Gone++
-				default:
-					return errGaps
-				}
-			}
 			take, bytes = nil, 0
-			return nil
+			return takenOut(&list, v.(fsm.UnearthResult).Items)
 		}
 		err := p.eachDeadLetter(h, q, func(rec message.Record) (bool, error) {
 			switch h.Op {
@@ -124,6 +117,11 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 				again, err := redriven(rec, h.Group)
 				if err != nil {
 					return false, err
+				}
+				if bytes+len(again) > fireBytes {
+					if err := flush(); err != nil {
+						return false, err
+					}
 				}
 				take = append(take, fsm.Unearth{From: rec.QueueOffset(), To: rec.QueueOffset() + 1, Record: again})
 				bytes += len(again)
@@ -144,6 +142,22 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(list)), nil
 	})
+}
+
+// takenOut counts what became of the dead letters of a command: others may be taken out
+// behind one that is not.
+func takenOut(list *remoting.DeadLetterList, items []fsm.UnearthStatus) (err error) {
+	for _, s := range items {
+		switch s {
+		case fsm.TakenOut:
+			list.Done++
+		case fsm.GoneBefore:
+			list.Gone++
+		default:
+			err = errGaps
+		}
+	}
+	return err
 }
 
 // eachDeadLetter gives the dead letters that are asked for and are there to visit, until

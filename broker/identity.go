@@ -27,6 +27,9 @@ type identity struct {
 	Peers bool `json:"peers,omitempty"`
 	// Level is the feature level that the cluster had come to when the node was last told.
 	Level uint64 `json:"level,omitempty"`
+	// SegmentBytes is how long the segments of commit logs are: replicas that roll elsewhere
+	// than the others are not the same.
+	SegmentBytes int64 `json:"segmentBytes,omitempty"`
 }
 
 const (
@@ -41,7 +44,7 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 	var id identity
 	err := readSealed(disk, name, 4096, identityVersion, &id)
 	if errors.Is(err, fs.ErrNotExist) {
-		id := identity{Version: identityVersion, Cluster: c.Cluster, Node: c.Node, Incarnation: 1, Folder: 1 + rand.Uint64N(math.MaxUint64-1)}
+		id := identity{Version: identityVersion, Cluster: c.Cluster, Node: c.Node, Incarnation: 1, Folder: 1 + rand.Uint64N(math.MaxUint64-1), SegmentBytes: c.SegmentBytes}
 		return id, writeIdentity(disk, c.Data, id)
 	}
 	if err != nil {
@@ -54,18 +57,20 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 		return id, fmt.Errorf("%w: %s belongs to cluster %q, not %q", ErrConfig, c.Data, id.Cluster, c.Cluster)
 	case id.Node != c.Node:
 		return id, fmt.Errorf("%w: %s belongs to node %q, not %q", ErrConfig, c.Data, id.Node, c.Node)
+	case id.SegmentBytes != 0 && id.SegmentBytes != c.SegmentBytes:
+		return id, fmt.Errorf("%w: %s has commit logs with segment-bytes %d, not %d: the replicas of a partition would differ", ErrConfig, c.Data, id.SegmentBytes, c.SegmentBytes)
 	}
 	id.Member = id.Member || id.Version < 2 // it voted as soon as it had met the others
 	return id, nil
 }
 
-// raise writes an identity of an earlier version again, as the present one.
-func (id *identity) raise(disk vfs.FS, dir string) error {
-	if id.Version == identityVersion {
+// raise writes an identity of an earlier version, or program, again as one of the present.
+func (id *identity) raise(disk vfs.FS, c Config) error {
+	if id.Version == identityVersion && id.SegmentBytes == c.SegmentBytes {
 		return nil
 	}
-	id.Version = identityVersion
-	return writeIdentity(disk, dir, *id)
+	id.Version, id.SegmentBytes = identityVersion, c.SegmentBytes
+	return writeIdentity(disk, c.Data, *id)
 }
 
 func writeIdentity(disk vfs.FS, dir string, id identity) error {

@@ -89,17 +89,35 @@ func (p *partition) consumed(q message.Queue) (most message.Offset) {
 	return most
 }
 
+// keptLetters are letters of a queue that are stored again by one command.
+type keptLetters struct {
+	items []fsm.Unearth
+	bytes int
+	next  message.Offset // all before is taken out by these, or by those of the command before
+}
+
+// add adds the queue's next. What lies before it is gone, or is to go, and is taken out
+// first: so the letter lies beside what is gone, which is one gap for the state instead of
+// many, and nothing goes beyond a letter that is refused.
+func (k *keptLetters) add(rec message.Record) {
+	off := rec.QueueOffset()
+	if off > k.next {
+		k.items = append(k.items, fsm.Unearth{From: k.next, To: off})
+		k.bytes += fsm.UnearthHead
+	}
+	k.items = append(k.items, fsm.Unearth{From: off, To: off + 1, Record: rec})
+	k.bytes += len(rec) + fsm.UnearthHead
+	k.next = off + 1
+}
+
 // keepQueue is keepLetters of one queue.
 func (p *partition) keepQueue(ctx context.Context, b *Broker, l letters, below store.Position) error {
-	var keep []fsm.Unearth
-	bytes := 0
+	var keep keptLetters
 	flush := func() error {
-		if len(keep) == 0 {
+		if len(keep.items) == 0 {
 			return nil
 		}
-		// All before them is gone, or is to go: one gap for the state instead of many.
-		keep = append(keep, fsm.Unearth{From: 0, To: keep[len(keep)-1].To})
-		v, err := p.proposeFor(ctx, fireWait, fsm.EncodeUnearth(nil, b.atMs(), l.group, l.queue, keep))
+		v, err := p.proposeFor(ctx, fireWait, fsm.EncodeUnearth(nil, b.atMs(), l.group, l.queue, keep.items))
 		if err != nil {
 			return err
 		}
@@ -108,15 +126,16 @@ func (p *partition) keepQueue(ctx context.Context, b *Broker, l letters, below s
 				return errGaps
 			}
 		}
-		keep, bytes = nil, 0
+		keep.items, keep.bytes = nil, 0
 		return nil
 	}
 	err := p.eachToKeep(b, l, below, func(rec message.Record) error {
-		off := rec.QueueOffset()
-		keep = append(keep, fsm.Unearth{From: off, To: off + 1, Record: rec})
-		if bytes += len(rec) + fsm.UnearthHead; bytes > fireBytes {
-			return flush()
+		if keep.bytes+len(rec) > fireBytes {
+			if err := flush(); err != nil {
+				return err
+			}
 		}
+		keep.add(rec)
 		return nil
 	})
 	if err != nil {

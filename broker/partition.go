@@ -29,6 +29,7 @@ type partition struct {
 	putting  sync.Mutex            // held while one is let in
 	puts     int                   // bytes to be remembered of put-backs on their way; under putting
 	allows   func(cmd []byte) bool // all nodes can read it
+	maxEntry int
 	timers   timers
 	commits  *committer
 	txs      transactions
@@ -90,7 +91,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		return nil, fmt.Errorf("partition %d: %w", desc.ID, err)
 	}
 	log := b.log.Named("partition").With("partition", desc.ID, "topic", desc.Topic, "slot", desc.Slot)
-	p := &partition{desc: desc, log: group, allows: b.allows, turn: make(chan struct{})}
+	p := &partition{desc: desc, log: group, allows: b.allows, maxEntry: b.maxEntry(), turn: make(chan struct{})}
 	fault := func(err error) { b.fail(fmt.Errorf("partition %d of %s: %w", desc.ID, desc.Topic, err)) }
 	machine, err := fsm.OpenPartition(b.partitionDir(desc.ID), fsm.PartitionOptions{Store: store.Options{
 		FS: b.disk, SegmentBytes: b.cfg.SegmentBytes, Number: desc.Number, Logger: log,
@@ -127,6 +128,9 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 	return p, nil
 }
 
+// maxEntry is the most bytes that an entry of a partition may have.
+func (b *Broker) maxEntry() int { return int(min(store.MaxEntry, b.wal.MaxEntry())) }
+
 func (b *Broker) partitionDir(id uint64) string {
 	return filepath.Join(b.cfg.Data, "partitions", fmt.Sprintf("%08d", id))
 }
@@ -157,8 +161,8 @@ func (p *partition) turns() {
 // propose is for commands other than appends. errNotHere, remoting.ErrHeader:
 // certainly no effect.
 func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
-	if len(cmd) > store.MaxEntry { // no replica could apply it
-		return nil, fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), store.MaxEntry)
+	if len(cmd) > p.maxEntry { // no replica could apply it, or store it
+		return nil, fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), p.maxEntry)
 	}
 	if late(byOf(ctx)) {
 		return nil, errLate

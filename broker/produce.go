@@ -14,6 +14,7 @@ import (
 	"raftmq/message"
 	"raftmq/raftlog"
 	"raftmq/remoting"
+	"raftmq/store"
 )
 
 // send answers 10, 310 and 320.
@@ -145,8 +146,8 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		all[i].Properties = x.Properties
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}
-	if size > fsm.MaxItem {
-		return "", nil, r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, fsm.MaxItem)
+	if most := fsm.MaxItem - (store.MaxEntry - b.maxEntry()); size > most {
+		return "", nil, r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, most)
 	}
 	item.Records = make([]byte, 0, size)
 	for i, x := range all {

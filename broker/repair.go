@@ -248,8 +248,11 @@ func (b *Broker) closeSick(id uint64) bool {
 	return true
 }
 
-// reopen lets reconcile open the replica.
+// reopen lets reconcile open the replica, or remove it if its topic was deleted meanwhile.
 func (b *Broker) reopen(desc fsm.Partition) {
+	b.reshape.Lock()
+	b.left.add(desc.ID)
+	b.reshape.Unlock()
 	b.sick.change(desc.ID, func(w *ward) { w.treated, w.broken = false, false })
 	select {
 	case b.kick <- struct{}{}:

@@ -47,7 +47,7 @@ func (b *Broker) watchTimers() {
 		case <-b.ctx.Done():
 			return
 		}
-		now := b.atMs()
+		now, tight := b.atMs(), b.room.last().tight
 		for _, p := range b.local() {
 			added := p.store().EarliestTimer()
 			if p.timers.firing.Load() {
@@ -64,7 +64,7 @@ func (b *Broker) watchTimers() {
 			if p.timers.next = min(p.timers.next, added); p.timers.term == term && p.timers.next > now {
 				continue
 			}
-			if !b.timeIsSound() || time.Now().Before(p.timers.pause) {
+			if tight || !b.timeIsSound() || time.Now().Before(p.timers.pause) { // messages would wait for room, and offsets behind them
 				continue
 			}
 			p.timers.firing.Store(true)

@@ -180,13 +180,13 @@ func (m *PartitionMachine) small(k kind, l *raft.Log) (any, error) {
 }
 
 // StoresMessages reports whether a command, whole or not, is one that stores
-// messages.
+// messages: not those that only store again what a trim would take.
 func StoresMessages(cmd []byte) bool {
 	if len(cmd) == 0 {
 		return false
 	}
 	switch kind(cmd[0]) {
-	case kindAppend, kindDelay, kindFire, kindHalf, kindUnearth, kindPutBack:
+	case kindAppend, kindDelay, kindFire, kindHalf, kindPutBack:
 		return true
 	}
 	return false

@@ -370,6 +370,9 @@ func walMaxRecord(segmentBytes int64) int64 {
 
 func (w *WAL) maxRecord() int64 { return walMaxRecord(w.segment) }
 
+// MaxEntry is the most data that an entry may have here: a leader that cannot store one steps down.
+func (w *WAL) MaxEntry() int64 { return w.maxRecord() - walEntryHeader }
+
 func (w *WAL) roomLocked() {
 	close(w.room)
 	w.room = make(chan struct{})

@@ -421,7 +421,9 @@ func (m *Mender) anyFloor(ctx context.Context, start Position, use func([]byte) 
 }
 
 // Copy replaces everything by what peer has; State is peer's. When it returns nil
-// the store can be opened with State; until then with nothing: call it again.
+// the store can be opened with State. Until then call it again, or, if the log here was
+// not another one, Mend with the state of before: what is not there any more is damage
+// that it finds.
 func (m *Mender) Copy(ctx context.Context, peer Peer) error {
 	m.Options = m.Options.mending()
 	m.Peers = []Peer{peer}
@@ -499,7 +501,7 @@ func (m *Mender) copyAll(ctx context.Context, st state, marks []Mark) error {
 		_, _, queue := parseQueueName(n)
 		switch ext := filepath.Ext(n); {
 		case keep[n]:
-		case queue, ext == ".log", ext == ".floor", ext == ".keys", ext == timerSuffix, n == cutName:
+		case queue, ext == ".log", ext == ".floor", ext == ".keys", n == cutName: // timers replaces its runs last: nobody would miss them
 			if err := m.Options.FS.Remove(m.path(n)); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 
@@ -265,4 +266,49 @@ func TestAPeersFirstSegmentIsJoinedToTheOneBefore(t *testing.T) {
 	require.NoError(t, disk.Damage(filepath.Join("p", name), 3000, 1, flip))
 	require.NoError(t, h.mender(disk, k.state, peerStore{peer}).Mend(t.Context(), []string{name}))
 	requireSame(t, h, want, openMem(t, disk, k.state))
+}
+
+// A repair that copies a replica whole and ends before it is done loses none of what waits
+// for its time, though the store is then mended and opened as it was.
+func TestACopyThatEndsEarlyLosesNoTimers(t *testing.T) {
+	m := &timerModel{t: t, rnd: rand.New(rand.NewPCG(1, 1)), waits: make(map[TimerKey]bool), taken: make(map[TimerKey]bool)}
+	options := func(disk vfs.FS) Options { return Options{FS: disk, SegmentBytes: minSegment, Number: 3} }
+	open := func(disk *vfs.Mem) *Store {
+		s, err := Open("p", options(disk), nil)
+		require.NoError(t, err)
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	disk := vfs.NewMem(1)
+	own, peer := open(disk), open(vfs.NewMem(2))
+	for range 60 {
+		m.next(own, 30)
+		m.appendTo(own)
+		m.appendTo(peer)
+	}
+	require.Greater(t, len(own.Segments()), 1)
+	var before, after saved
+	require.NoError(t, before.save(own))
+	require.NoError(t, after.save(peer))
+	require.NoError(t, own.Close())
+	mender := func(state []byte, places func(Entry) ([]Place, error)) *Mender {
+		return &Mender{
+			Dir: "p", Options: options(disk), State: state, Peers: []Peer{peerStore{peer}}, Places: places,
+			Timers: func(e Entry, _ Position, _ int64) ([]TimerOp, error) { return m.log[e.Index-1].ops, nil },
+		}
+	}
+	ends := errors.New("the node ends")
+	err := mender(after.state, func(Entry) ([]Place, error) { return nil, ends }).Copy(t.Context(), peerStore{peer})
+	require.ErrorIs(t, err, ends)
+	none := func(Entry) ([]Place, error) { return nil, nil }
+	require.NoError(t, mender(before.state, none).Mend(t.Context(), nil))
+	s, err := Open("p", options(disk), before.state)
+	require.NoError(t, err)
+	m.check(s)
+	require.NoError(t, s.Close())
+	require.NoError(t, mender(after.state, none).Copy(t.Context(), peerStore{peer}))
+	s, err = Open("p", options(disk), after.state)
+	require.NoError(t, err)
+	m.check(s)
+	require.NoError(t, s.Close())
 }

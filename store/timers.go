@@ -91,10 +91,13 @@ func (s *Store) ForgetTimers(k TimerKey) {
 }
 
 // Timers gives the timers behind after that are due at untilMs at the latest, in
-// order, to visit, until that returns false. Those taken back are passed over.
+// order, to visit, until that returns false. Those taken back are passed over, and so are
+// those that lie in what is trimmed: what waits was appended again before, and the run that
+// says that one was taken back may be gone with what it lay in.
 // ErrDamaged if the index cannot be read; it can be built again from the log.
 func (s *Store) Timers(after TimerKey, untilMs int64, visit func(Timer) bool) error {
-	return s.timersOf(after, untilMs, func(t Timer) bool { return t.Size == 0 || visit(t) })
+	first := s.First().Position
+	return s.timersOf(after, untilMs, func(t Timer) bool { return t.Size == 0 || t.At < first || visit(t) })
 }
 
 // timersOf is Timers with those that were taken back.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -193,6 +194,69 @@ func TestTimersAreMerged(t *testing.T) {
 	require.NoError(t, s.Trim(s.Last().Position))
 	s.ForgetTimers(TimerKey{DueMs: 1000})
 	merge(100)
+	require.NoError(t, s.Close())
+}
+
+// What was taken back does not wait again when the run that says so went with a trim, and
+// one that was merged of those around it did not.
+func TestWhatWasTakenBackDoesNotWaitAgainAfterATrim(t *testing.T) {
+	disk := vfs.NewMem(1)
+	o := Options{FS: disk, SegmentBytes: minSegment}
+	s, err := Open("p", o, nil)
+	require.NoError(t, err)
+	const due = 1 << 40
+	var state []byte
+	add := func(data []byte, ops ...TimerOp) {
+		e := Entry{Index: s.Last().Index + 1, Term: 1, Data: data}
+		if s.NeedsRoll(len(data)) {
+			require.NoError(t, s.Roll(same))
+		}
+		_, err := s.AppendTimers(e, 1, nil, ops)
+		require.NoError(t, err)
+		var mark Mark
+		state, mark = s.Checkpoint()
+		require.NoError(t, s.Sync(mark))
+	}
+	record, err := (&message.Message{Topic: "t"}).AppendRecord(nil)
+	require.NoError(t, err)
+	waits := func() { add(slices.Clone(record), TimerOp{DueMs: due, Size: len(record)}) }
+	waiting := func() (keys []TimerKey) {
+		require.NoError(t, s.Timers(TimerKey{}, math.MaxInt64, func(x Timer) bool {
+			_, err := s.TimerRecord(x)
+			require.NoError(t, err)
+			keys = append(keys, x.TimerKey)
+			return true
+		}))
+		return keys
+	}
+	waits()
+	keys := waiting()
+	require.Len(t, keys, 1)
+	taken := []TimerOp{{DueMs: due, ID: keys[0].ID}} // and so many others that they are a run of the next size
+	for i := range timerFan * timerFlush {
+		taken = append(taken, TimerOp{DueMs: due, ID: 1<<30 + Position(i)})
+	}
+	add([]byte("taken back"), taken...)
+	add(make([]byte, minSegment)) // which fills a segment of its own
+	for range timerFan - 1 {
+		waits()
+	}
+	require.Eventually(t, func() bool {
+		s.kick()
+		names, err := disk.List("p")
+		require.NoError(t, err)
+		return len(slices.DeleteFunc(names, func(n string) bool { return !isTimerRun(n) })) == 2
+	}, 10*time.Second, time.Millisecond, "the small ones are merged")
+	want := waiting()
+	require.Len(t, want, timerFan-1)
+	require.NoError(t, s.Trim(s.Last().Position))
+	require.Positive(t, s.First().Position)
+	add([]byte("trimmed"))
+	require.Equal(t, want, waiting())
+	require.NoError(t, s.Close())
+	s, err = Open("p", o, state)
+	require.NoError(t, err)
+	require.Equal(t, want, waiting())
 	require.NoError(t, s.Close())
 }
 

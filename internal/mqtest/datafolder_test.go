@@ -4,21 +4,25 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"raftmq/broker"
+	"raftmq/internal/vfs"
 	"raftmq/remoting"
 )
 
@@ -88,7 +92,8 @@ func TestDataFoldersOfEarlierVersionsAreRead(t *testing.T) {
 			b, err := os.ReadFile(strings.TrimSuffix(name, ".tar.gz") + ".json")
 			require.NoError(t, err)
 			require.NoError(t, json.Unmarshal(b, &want))
-			c := Start(t, 1, folderNode(t, in))
+			// Then: a day later producers are forgotten, and in the end messages are deleted.
+			c := start(t, make([]vfs.FS, 1), folderNode(t, in), broker.Level, time.Until(writtenAt(t, in)))
 			readFolder(t, c, want)
 			c.Stop(0) // cleanly, with checkpoints by this version
 			c.Run(0)
@@ -237,23 +242,42 @@ func pack(t *testing.T, dir string) []byte {
 }
 
 func unpack(t *testing.T, in []byte, dir string) {
+	var names []string
+	eachFile(t, in, func(name string, b []byte) {
+		require.True(t, filepath.IsLocal(name), name)
+		names = append(names, name)
+		name = filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o750))
+		require.NoError(t, os.WriteFile(name, b, 0o640))
+	})
+	require.True(t, slices.Contains(names, "node.json"))
+}
+
+// eachFile gives the files of an archive to f.
+func eachFile(t *testing.T, in []byte, f func(name string, b []byte)) {
 	z, err := gzip.NewReader(bytes.NewReader(in))
 	require.NoError(t, err)
 	r := tar.NewReader(z)
-	var names []string
 	for {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return
 		}
 		require.NoError(t, err)
-		require.True(t, filepath.IsLocal(h.Name), h.Name)
-		name := filepath.Join(dir, h.Name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o750))
 		b, err := io.ReadAll(r)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(name, b, 0o640))
-		names = append(names, h.Name)
+		f(h.Name, b)
 	}
-	require.True(t, slices.Contains(names, "node.json"))
+}
+
+// writtenAt is the last time that a segment of a commit log in the archive names.
+func writtenAt(t *testing.T, in []byte) time.Time {
+	var ms uint64
+	eachFile(t, in, func(name string, b []byte) {
+		if path.Ext(name) == ".log" && len(b) >= 64 {
+			ms = max(ms, binary.BigEndian.Uint64(b[40:]))
+		}
+	})
+	require.NotZero(t, ms)
+	return time.UnixMilli(int64(ms))
 }

@@ -2,7 +2,9 @@ package mqtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -310,5 +312,84 @@ func TestWhatWaitsKeepsNothingOnAFullDisk(t *testing.T) {
 	sendKiB(ctx, t, p, "t", 300)
 	fillTo(t, mems[0], c.dirs[0], 90)
 	eventually(ctx, t, "the oldest go", func() bool { lo, _ := bounds(ctx, t, cl, "t"); return lo > 60 })
+	c.sound()
+}
+
+// squeeze takes all room of a node's disk, and what it has in reserve, but for a little.
+func (c *Cluster) squeeze(i int, m *vfs.Mem) {
+	c.t.Helper()
+	c.until("the reserve is cut", func() bool {
+		m.SetFree(0)
+		f, err := m.Open(filepath.Join(c.dirs[i], "reserve"))
+		require.NoError(c.t, err)
+		defer f.Close()
+		size, err := f.Size()
+		require.NoError(c.t, err)
+		return size == 0
+	})
+	m.SetFree(4 << 20)
+}
+
+// What is due waits while there is no room for messages, and nothing waits behind it: offsets
+// are kept. It comes when there is room.
+func TestWhatIsDueWaitsForRoomAndNothingBehindIt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	defer cancel()
+	c, mems := onMems(t, 1, func(cfg *broker.Config) { cfg.DiskReserve = 32 << 20 })
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	last := sendKiB(ctx, t, p, "t", 10)
+	due := time.Now().Add(12 * time.Second)
+	_, err = p.Send(ctx, &client.Message{Topic: "t", Body: []byte("later"), DeliverAt: due})
+	require.NoError(t, err)
+	c.squeeze(0, mems[0])
+	if !time.Now().Before(due) {
+		t.Skip("the disk was not full in time")
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; time.Now().Before(due.Add(2 * time.Second)); i++ {
+		reply := c.ask(ctx, 0, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: fmt.Sprintf("g%d", i%7), Topic: "t", CommitOffset: 1 + int64(i%9)})
+		require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+		<-tick.C
+	}
+	require.Empty(t, c.of(0, "t").Waits)
+	_, hi := bounds(ctx, t, cl, "t")
+	require.Equal(t, last+1, hi)
+	mems[0].SetFree(-1)
+	eventually(ctx, t, "it comes", func() bool { _, hi := bounds(ctx, t, cl, "t"); return hi == last+2 })
+	c.sound()
+}
+
+// Old messages go from a disk without room for messages though dead letters lie among them,
+// which are stored again before; an operator's wish to handle those is refused.
+func TestDeadLettersKeepNothingOnADiskWithoutRoom(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 1, func(cfg *broker.Config) {
+		smallSegments(cfg)
+		cfg.DiskReserve = 32 << 20
+	})
+	cl := c.Client()
+	topic(ctx, t, cl, "t", nil)
+	c.letters(ctx, cl, "t", 4, client.DeadLetter(errors.New("poison")))
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	sendKiB(ctx, t, p, "t", 200)
+	c.squeeze(0, mems[0])
+	eventually(ctx, t, "messages are refused", func() bool { return c.of(0, "t").Refuses })
+	reply := c.ask(ctx, 0, remoting.DeadLetters, remoting.DeadLettersHeader{Group: "g", Op: remoting.RedriveLetters, Slot: -1, Offset: -1})
+	require.Equal(t, remoting.ServiceNotAvailable, reply.Code, reply.Remark)
+	require.Contains(t, reply.Remark, "[DISK FULL]")
+	attribute(ctx, t, cl, "t", "retention", "1s")
+	eventually(ctx, t, "what is old goes", func() bool { lo, _ := bounds(ctx, t, cl, "t"); return lo > 100 })
+	list, err := cl.Admin().DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	require.Len(t, list, 4)
+	mems[0].SetFree(-1)
 	c.sound()
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/broker"
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -218,4 +219,26 @@ func TestAHeldPullIsAnsweredWhenItsLeaderGoes(t *testing.T) {
 	}
 	require.Equal(t, remoting.OK, r.Code, r.Remark)
 	require.Equal(t, "y", string(Records(t, r.Body)[0].Body()))
+}
+
+// A batch that is larger than what the write-ahead log can store of an entry is refused: a
+// leader that met it would step down, as often as it was sent.
+func TestABatchThatTheLogCannotStoreIsRefused(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	w := DialWire(t, c.listener(0, 0), remoting.Binary)
+	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("one"))
+	batch := func(n int) (b []byte) {
+		for range n {
+			b = message.AppendBatchMessage(b, message.BatchMessage{Body: make([]byte, 300<<10)})
+		}
+		return b
+	}
+	term := c.of(0, "t").Term
+	r := w.Led(remoting.SendBatchMessage, with(sendShort("t", 0), "m", "true"), batch(4))
+	require.Equal(t, remoting.MessageIllegal, r.Code, r.Remark)
+	require.Contains(t, r.Remark, "certainly not stored")
+	require.Equal(t, "1", w.OK(remoting.SendBatchMessage, with(sendShort("t", 0), "m", "true"), batch(3)).Ext["queueOffset"])
+	require.Equal(t, term, c.of(0, "t").Term, "nobody stepped down")
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -458,4 +461,40 @@ func TestARepairIsFinishedAfterAPowerCut(t *testing.T) {
 		s.Await(i)
 		s.awaitSame(s.ctx, "t")
 	}
+}
+
+// A topic that is deleted while a replica of it is being repaired leaves nothing behind.
+func TestATopicThatGoesDuringARepairLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, nil)
+	i := (s.leads() + 1) % 3
+	dir := s.dir(i)
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.mems[i].SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.OpRename && filepath.Dir(op.To) == dir && strings.HasPrefix(filepath.Base(op.Name), "mend") && strings.HasSuffix(op.To, ".log") {
+			once.Do(func() {
+				close(reached)
+				<-goOn
+			})
+		}
+		return nil
+	})
+	require.NoError(t, s.mems[i].Damage(s.file(dir, i, ".log", 1), 3000, 1, decay))
+	s.pullAll(i)
+	select {
+	case <-reached:
+	case <-s.ctx.Done():
+		t.Fatal("it is not repaired")
+	}
+	require.NoError(t, s.Client().Admin().DeleteTopic(s.ctx, "t"))
+	for j := range s.Nodes {
+		s.until("each node has heard of it", func() bool { return s.of(j, "t").ID == 0 })
+	}
+	close(goOn)
+	s.until("nothing is left", func() bool {
+		_, err := s.mems[i].List(dir)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	s.sound()
 }
