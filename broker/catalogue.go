@@ -282,8 +282,8 @@ func (b *Broker) preferred(desc fsm.Partition) string {
 }
 
 // closePartitions closes what is open, each once. The node's context has ended, so none
-// is opened any more.
-func (b *Broker) closePartitions() (err error) {
+// is opened any more. Those that wait for room, and so for answers in vain, wait side by side.
+func (b *Broker) closePartitions() error {
 	b.reshape.Lock() // who drops or repairs a partition closes it
 	defer b.reshape.Unlock()
 	all := b.local()
@@ -291,10 +291,18 @@ func (b *Broker) closePartitions() (err error) {
 	clear(b.partitions)
 	b.locals = nil
 	b.mu.Unlock()
-	for _, p := range all {
-		err = errors.Join(err, p.close())
+	var wg sync.WaitGroup
+	errs := make([]error, len(all))
+	some := make(chan struct{}, openAtOnce)
+	for i, p := range all {
+		some <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-some }()
+			errs[i] = p.close()
+		})
 	}
-	return err
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // drop closes a partition whose topic is gone and removes what it kept.
