@@ -130,6 +130,7 @@ func replicaSet(names []string, i int) []string {
 func (b *Broker) watchCatalogue() {
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
+	lacks := false // room
 	for {
 		changed := b.catalogue.Changed()
 		if b.leadsHere(catalogueGroup) {
@@ -142,9 +143,17 @@ func (b *Broker) watchCatalogue() {
 			}
 			cancel()
 		}
-		if err := errors.Join(b.keepLevel(), b.learnLives()); err != nil {
-			b.fail(err)
-			return
+		was := lacks
+		lacks = false
+		for _, err := range []error{b.keepLevel(), b.learnLives()} {
+			if errors.Is(err, vfs.ErrNoSpace) { // again at the next look
+				if lacks = true; !was {
+					b.log.Warn("no room to note what the catalogue says of nodes", "error", err)
+				}
+			} else if err != nil {
+				b.fail(err)
+				return
+			}
 		}
 		b.reconcile()
 		select {
