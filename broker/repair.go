@@ -152,7 +152,7 @@ func (b *Broker) repair(desc fsm.Partition, q quarantine) error {
 	}
 	err := b.mend(desc, q, peers, m)
 	if err == nil {
-		err = b.release(desc.ID)
+		err = b.release(desc.ID, q)
 	}
 	b.reopen(desc)
 	return err
