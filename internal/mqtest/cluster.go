@@ -60,16 +60,22 @@ func Start(t testing.TB, n int, change func(*broker.Config)) *Cluster {
 // StartOn is Start on given disks, one per node; nil is the real one.
 func StartOn(t testing.TB, disks []vfs.FS, change func(*broker.Config)) *Cluster {
 	t.Helper()
-	return start(t, disks, change, broker.Level)
+	return start(t, disks, change, broker.Level, 0)
+}
+
+// startThen is Start of nodes whose clocks say another time.
+func startThen(t testing.TB, n int, at time.Time, change func(*broker.Config)) *Cluster {
+	t.Helper()
+	return start(t, make([]vfs.FS, n), change, broker.Level, time.Until(at))
 }
 
 // startAt is Start of nodes whose programs take themselves for ones of a feature level.
 func startAt(t testing.TB, n int, level uint64) *Cluster {
 	t.Helper()
-	return start(t, make([]vfs.FS, n), nil, level)
+	return start(t, make([]vfs.FS, n), nil, level, 0)
 }
 
-func start(t testing.TB, disks []vfs.FS, change func(*broker.Config), level uint64) *Cluster {
+func start(t testing.TB, disks []vfs.FS, change func(*broker.Config), level uint64, ahead time.Duration) *Cluster {
 	t.Helper()
 	n := len(disks)
 	c := &Cluster{Name: fmt.Sprintf("test-%d-%d", os.Getpid(), clusters.Add(1)), t: t, cfg: change, Nodes: make([]*broker.Broker, n), Disks: disks, Net: netcut.New(), Ahead: make([]atomic.Int64, n), Levels: make([]uint64, n), at: make(map[string]string), known: make(chan struct{})}
@@ -77,6 +83,7 @@ func start(t testing.TB, disks []vfs.FS, change func(*broker.Config), level uint
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 		c.dirs = append(c.dirs, t.TempDir())
 		c.Levels[i] = level
+		c.Ahead[i].Store(int64(ahead))
 	}
 	t.Cleanup(func() {
 		for i := range c.Nodes {

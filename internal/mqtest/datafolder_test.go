@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,6 +33,10 @@ import (
 var rewrite = flag.Bool("rewrite", false, "write testdata/datafolder-v"+folderVersion+" anew")
 
 const folderVersion = "1"
+
+// folderTimes are when the folders were written: a producer is remembered for a day, and
+// messages are kept for some.
+var folderTimes = map[string]time.Time{"1": time.Date(2026, 11, 28, 22, 54, 0, 0, time.UTC)}
 
 // folderContent is what a data folder must give back.
 type folderContent struct {
@@ -88,7 +93,9 @@ func TestDataFoldersOfEarlierVersionsAreRead(t *testing.T) {
 			b, err := os.ReadFile(strings.TrimSuffix(name, ".tar.gz") + ".json")
 			require.NoError(t, err)
 			require.NoError(t, json.Unmarshal(b, &want))
-			c := Start(t, 1, folderNode(t, in))
+			at := folderTimes[strings.TrimSuffix(strings.TrimPrefix(filepath.Base(name), "datafolder-v"), ".tar.gz")]
+			require.False(t, at.IsZero(), "when was it written?")
+			c := startThen(t, 1, at, folderNode(t, in))
 			readFolder(t, c, want)
 			c.Stop(0) // cleanly, with checkpoints by this version
 			c.Run(0)
