@@ -411,6 +411,22 @@ func (b *Broker) fail(err error) {
 	}
 }
 
+// stopServers stops all servers side by side: a client of one that does not read what it is
+// sent takes no time from those of the others.
+func (b *Broker) stopServers(ctx context.Context) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(b.servers))
+	for i, s := range b.servers {
+		wg.Go(func() {
+			if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				errs[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 // Shutdown stops the node: gracefully until ctx ends, then at once. It returns
 // when everything is gone.
 func (b *Broker) Shutdown(ctx context.Context) error {
@@ -425,11 +441,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	if b.starting != nil {
 		<-b.starting
 	}
-	for _, s := range b.servers {
-		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			errs = append(errs, err)
-		}
-	}
+	errs = append(errs, b.stopServers(ctx))
 	if b.forwards != nil {
 		b.forwards.close()
 	}

@@ -130,6 +130,7 @@ func replicaSet(names []string, i int) []string {
 func (b *Broker) watchCatalogue() {
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
+	lacks := false // room
 	for {
 		changed := b.catalogue.Changed()
 		if b.leadsHere(catalogueGroup) {
@@ -142,9 +143,17 @@ func (b *Broker) watchCatalogue() {
 			}
 			cancel()
 		}
-		if err := errors.Join(b.keepLevel(), b.learnLives()); err != nil {
-			b.fail(err)
-			return
+		was := lacks
+		lacks = false
+		for _, err := range []error{b.keepLevel(), b.learnLives()} {
+			if errors.Is(err, vfs.ErrNoSpace) { // again at the next look
+				if lacks = true; !was {
+					b.log.Warn("no room to note what the catalogue says of nodes", "error", err)
+				}
+			} else if err != nil {
+				b.fail(err)
+				return
+			}
 		}
 		b.reconcile()
 		select {
@@ -282,8 +291,8 @@ func (b *Broker) preferred(desc fsm.Partition) string {
 }
 
 // closePartitions closes what is open, each once. The node's context has ended, so none
-// is opened any more.
-func (b *Broker) closePartitions() (err error) {
+// is opened any more. Those that wait for room, and so for answers in vain, wait side by side.
+func (b *Broker) closePartitions() error {
 	b.reshape.Lock() // who drops or repairs a partition closes it
 	defer b.reshape.Unlock()
 	all := b.local()
@@ -291,10 +300,18 @@ func (b *Broker) closePartitions() (err error) {
 	clear(b.partitions)
 	b.locals = nil
 	b.mu.Unlock()
-	for _, p := range all {
-		err = errors.Join(err, p.close())
+	var wg sync.WaitGroup
+	errs := make([]error, len(all))
+	some := make(chan struct{}, openAtOnce)
+	for i, p := range all {
+		some <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-some }()
+			errs[i] = p.close()
+		})
 	}
-	return err
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // drop closes a partition whose topic is gone and removes what it kept.

@@ -260,7 +260,7 @@ func members(clients []clientInfo) map[string][]string {
 func (g *registry) keepLocked(clients []clientInfo) {
 	for _, info := range clients {
 		if info.Until == 0 {
-			info.Until = g.b.now().Add(clientsReturn).UnixMilli()
+			info.Until = g.b.time().Add(clientsReturn).UnixMilli()
 		}
 		if key := info.key(); info.Until > g.away[key].Until {
 			g.away[key] = info
@@ -303,7 +303,7 @@ func (g *registry) expire() {
 		}
 	}
 	for key, info := range g.away {
-		if g.b.now().UnixMilli() > info.Until {
+		if g.b.atMs() > info.Until {
 			delete(g.away, key)
 			changed = append(changed, groupsOf(info)...)
 		}

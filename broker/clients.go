@@ -23,7 +23,7 @@ type clientInfo struct {
 	Version  int32
 	Producer []string                         `json:",omitempty"`
 	Consumer map[string]remoting.ConsumerData `json:",omitempty"` // by group
-	// Until is when a client that is away is given up, in unix ms; 0: it is connected.
+	// Until is when a client that is away is given up, in unix ms of the cluster's time; 0: it is connected.
 	Until int64 `json:",omitempty"`
 
 	bytes int // in a list, about
@@ -327,7 +327,7 @@ func (g *registry) all() []clientInfo {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	seen := make(map[string]bool)
-	now := g.b.now().UnixMilli()
+	now := g.b.atMs()
 	var all []clientInfo
 	add := func(i clientInfo) {
 		key := i.key()

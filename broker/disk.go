@@ -228,13 +228,13 @@ func (b *Broker) handFull(s diskState) {
 		if !waits && (s.level != membership.DiskFull || !p.leads()) || waits && p.replica.Stats().State != raft.Leader.String() {
 			continue
 		}
-		to := ""
+		var to []string
 		for _, v := range p.desc.Voters {
-			if to == "" && v.Name != b.id.Node && b.transport.Alive(v.Name) && !b.full(v.Name) {
-				to = v.Name
+			if v.Name != b.id.Node && b.transport.Alive(v.Name) && !b.full(v.Name) {
+				to = append(to, v.Name)
 			}
 		}
-		if to == "" {
+		if len(to) == 0 {
 			continue
 		}
 		some <- struct{}{}
@@ -242,8 +242,8 @@ func (b *Broker) handFull(s diskState) {
 			defer func() { <-some }()
 			ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
 			defer cancel()
-			if err := p.replica.Transfer(ctx, to); err != nil && b.ctx.Err() == nil {
-				b.log.Debug("hand leadership to a node with room", "partition", p.desc.ID, "node", to, "error", err)
+			if err := handOn(ctx, p.replica, to); err != nil && b.ctx.Err() == nil {
+				b.log.Debug("hand leadership to a node with room", "partition", p.desc.ID, "nodes", to, "error", err)
 			}
 		})
 	}

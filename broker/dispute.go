@@ -168,7 +168,7 @@ func (b *Broker) clear(id uint64) bool {
 	if !cleared {
 		return false
 	}
-	if err := b.release(id); err != nil {
+	if err := b.release(id, quarantine{Whole: true}); err != nil {
 		b.fail(fmt.Errorf("end the quarantine of partition %d: %w", id, err))
 		return true
 	}

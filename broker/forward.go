@@ -140,14 +140,17 @@ func (b *Broker) led(group uint64) bool {
 	return b.leadsHere(group) || node != b.id.Node && b.transport.Alive(node)
 }
 
-// leadsHere reports whether this node leads the group and may answer for it.
+// leadsHere reports whether this node leads the group and may answer for it. For a
+// partition it may when it knows the catalogue as of its start, and the topic is there:
+// until then it goes through what was decided before, and a partition of a topic that was
+// deleted long ago, and made again, may be open for a moment.
 func (b *Broker) leadsHere(group uint64) bool {
 	if group == catalogueGroup {
 		_, ok := b.catalogue.replica.Leads()
 		return ok
 	}
 	p, ok := b.partition(group)
-	return ok && p.leads()
+	return ok && p.leads() && b.caught.up.Load() && b.exists(group)
 }
 
 // leaderOf is the node that leads the group, by what the replica here and the

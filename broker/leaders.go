@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -87,7 +88,18 @@ func (b *Broker) balance() {
 	}
 }
 
-// handOver gives leadership to the best other node of each partition.
+// handOn gives leadership to the first of nodes that takes it: one may be in quarantine, or
+// have no vote.
+func handOn(ctx context.Context, r *raftlog.Replica, nodes []string) (err error) {
+	for _, node := range nodes {
+		if err = r.Transfer(ctx, node); err == nil || errors.Is(err, raftlog.ErrNotLeader) {
+			return err
+		}
+	}
+	return err
+}
+
+// handOver gives leadership to another node of each partition.
 func (b *Broker) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -102,21 +114,24 @@ func (b *Broker) handOver(ctx context.Context) {
 			continue
 		}
 		conf, _ := r.Members()
+		var to []string
 		for _, s := range conf.Servers {
 			node, incarnation := raftlog.NodeOf(s.Address)
 			now, _ := b.catalogue.Node(node)
-			if node == b.id.Node || s.Suffrage != raft.Voter || incarnation != now.Incarnation || !b.transport.Alive(node) {
-				continue
+			if node != b.id.Node && s.Suffrage == raft.Voter && incarnation == now.Incarnation && b.transport.Alive(node) {
+				to = append(to, node)
 			}
-			some <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-some }()
-				if err := r.Transfer(ctx, node); err != nil {
-					b.log.Debug("hand leadership over", "node", node, "error", err)
-				}
-			})
-			break
 		}
+		if len(to) == 0 {
+			continue
+		}
+		some <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-some }()
+			if err := handOn(ctx, r, to); err != nil {
+				b.log.Debug("hand leadership over", "nodes", to, "error", err)
+			}
+		})
 	}
 	wg.Wait()
 }

@@ -302,17 +302,40 @@ func (b *Broker) persist(id uint64) error {
 	return nil
 }
 
-// release ends a quarantine, durably.
-func (b *Broker) release(id uint64) error {
-	if err := b.disk.Remove(b.quarantinePath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+// mended takes what was repaired out of what is wrong with a replica, and reports whether
+// that was all: more may have been found before it was closed. One that was copied whole is
+// whole.
+func (i *infirmary) mended(id uint64, done quarantine) (all bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	w := i.wards[id]
+	if w == nil || done.Whole {
+		return true
 	}
-	if err := b.disk.SyncDir(b.partitionDir(id)); err != nil {
+	w.Files = slices.DeleteFunc(w.Files, func(f string) bool { return slices.Contains(done.Files, f) })
+	if len(w.Files) == 0 && !w.Whole && !w.Disputed {
+		return true
+	}
+	w.saved, w.next = false, time.Time{}
+	return false
+}
+
+// release ends a quarantine, durably, of which that much was repaired. What else was found
+// meanwhile stays.
+func (b *Broker) release(id uint64, done quarantine) error {
+	if b.sick.mended(id, done) {
+		if err := b.disk.Remove(b.quarantinePath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := b.disk.SyncDir(b.partitionDir(id)); err != nil {
+			return err
+		}
+		b.sick.discharge(id)
+	} else if err := b.persist(id); err != nil {
 		return err
 	}
 	b.sick.mu.Lock()
 	b.sick.repaired++
 	b.sick.mu.Unlock()
-	b.sick.discharge(id)
 	return nil
 }

@@ -41,8 +41,8 @@ const (
 // caught is whether a replica has applied what was committed when it was opened. It
 // is once true for ever. Its methods may be called from any goroutine.
 type caught struct {
+	up     atomic.Bool
 	mu     sync.Mutex
-	up     bool
 	known  bool   // the leader has said how far it is:
 	target uint64 // that far
 	why    error  // the last question's
@@ -51,11 +51,12 @@ type caught struct {
 
 // behind says why not; "" if it has.
 func (c *caught) behind() string {
+	if c.up.Load() {
+		return ""
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.up:
-		return ""
 	case c.known:
 		return fmt.Sprintf("it has yet to apply what was committed, up to entry %d", c.target)
 	case c.why != nil:
@@ -68,7 +69,7 @@ func (c *caught) behind() string {
 // this replica is there. The leader is one of nodes.
 func (c *caught) look(ctx context.Context, r *raftlog.Replica, nodes []string) (up bool) {
 	c.mu.Lock()
-	up, known, target, asks := c.up, c.known, c.target, c.pause == 0
+	up, known, target, asks := c.up.Load(), c.known, c.target, c.pause == 0
 	c.pause = max(0, c.pause-1)
 	c.mu.Unlock()
 	if up || known && r.Reached(target) {
@@ -99,7 +100,8 @@ func (c *caught) look(ctx context.Context, r *raftlog.Replica, nodes []string) (
 func (c *caught) set(up, known bool, target uint64, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.up, c.known, c.target, c.why, c.pause = up, known, target, why, catchUpAgain
+	c.up.Store(up)
+	c.known, c.target, c.why, c.pause = known, target, why, catchUpAgain
 	if known {
 		c.pause = catchUpMore
 	}

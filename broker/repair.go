@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"raftmq/fsm"
 	"raftmq/internal/vfs"
 	"raftmq/raftlog"
@@ -152,7 +150,7 @@ func (b *Broker) repair(desc fsm.Partition, q quarantine) error {
 	}
 	err := b.mend(desc, q, peers, m)
 	if err == nil {
-		err = b.release(desc.ID)
+		err = b.release(desc.ID, q)
 	}
 	b.reopen(desc)
 	return err
@@ -329,8 +327,7 @@ func (b *Broker) copyWhole(desc fsm.Partition, group *raftlog.GroupLog, m store.
 	if err := m.Copy(b.ctx, p); err != nil {
 		return fmt.Errorf("copy from %s: %w", p.node, err)
 	}
-	var l raft.Log
-	if c.Index == above || group.GetLog(c.Index, &l) == nil && l.Term == c.Term {
+	if c.Index == above || group.Has(c.Index, c.Term) { // readable or not: what lies behind it may count towards a majority
 		err = group.SaveCheckpoint(c)
 	} else { // it ends before, or was never committed from there on
 		err = group.Reset(c)

@@ -209,15 +209,17 @@ func (b *Broker) voteless() string {
 // learnLives notes which nodes have been replaced, hangs up on their earlier lives,
 // which dial again and are told, and ends this one if it has been replaced itself.
 func (b *Broker) learnLives() error {
+	var errs []error
 	for name, l := range b.catalogue.Lives() {
-		if name != b.id.Node {
-			if err := b.peers.set(name, life{l.Folder, l.Incarnation}); err != nil {
-				return err
+		if name == b.id.Node {
+			if l.Incarnation > b.id.Incarnation && !b.broken.Load() {
+				return b.wasReplaced(fmt.Sprintf("the catalogue has replaced this node by incarnation %d", l.Incarnation))
 			}
+		} else if err := b.peers.set(name, life{l.Folder, l.Incarnation}); err != nil {
+			errs = append(errs, err)
+		} else {
 			b.transport.Expel(name, l.Incarnation)
-		} else if l.Incarnation > b.id.Incarnation && !b.broken.Load() {
-			return b.wasReplaced(fmt.Sprintf("the catalogue has replaced this node by incarnation %d", l.Incarnation))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -168,6 +168,14 @@ func (g *GroupLog) GetLog(index uint64, out *raft.Log) error {
 	}
 }
 
+// Has reports whether the log has an entry of that term at the index, whether or not it can be read now.
+// What is in the archive only does not count.
+func (g *GroupLog) Has(index, term uint64) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return index >= g.first && index-g.first < uint64(len(g.slots)) && g.slots[index-g.first].term == term
+}
+
 // StoreLog is StoreLogs of one.
 func (g *GroupLog) StoreLog(l *raft.Log) error { return g.StoreLogs([]*raft.Log{l}) }
 

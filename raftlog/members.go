@@ -15,13 +15,18 @@ import (
 // was changed.
 var ErrChanged = errors.New("raftlog: members have changed")
 
-// Members returns the configuration in force here and the index of its entry.
-func (r *Replica) Members() (raft.Configuration, uint64) {
-	conf, index := r.apply.members()
-	if index == 0 && r.cfg.Snapshots != nil { // in what Raft has compacted
-		if metas, err := r.cfg.Snapshots.List(); err == nil && len(metas) > 0 {
-			return metas[0].Configuration, metas[0].ConfigurationIndex
-		}
+// Members returns the configuration in force here and the index of its entry. It may not
+// be committed yet.
+func (r *Replica) Members() (raft.Configuration, uint64) { return r.orCompacted(r.apply.members()) }
+
+// orCompacted is the given configuration, unless what Raft has compacted, or was sent as a
+// snapshot, has a later one.
+func (r *Replica) orCompacted(conf raft.Configuration, index uint64) (raft.Configuration, uint64) {
+	if r.cfg.Snapshots == nil {
+		return conf, index
+	}
+	if metas, err := r.cfg.Snapshots.List(); err == nil && len(metas) > 0 && metas[0].ConfigurationIndex > index {
+		return metas[0].Configuration, metas[0].ConfigurationIndex
 	}
 	return conf, index
 }
@@ -49,9 +54,11 @@ func (r *Replica) Remove(ctx context.Context, id raft.ServerID, prev uint64) err
 	return r.change(ctx, func() raft.IndexFuture { return r.raft.RemoveServer(id, prev, 0) })
 }
 
-// Votes reports whether this replica is a voter, by what is applied here.
+// Votes reports whether this replica is a voter, by what is applied here: a change that is
+// not committed may yet be undone.
 func (r *Replica) Votes() bool {
-	conf, _ := r.Members()
+	at, _, _ := r.apply.progress()
+	conf, _ := r.orCompacted(at.conf, at.confIndex)
 	return slices.ContainsFunc(conf.Servers, func(s raft.Server) bool { return s.ID == r.self && s.Suffrage == raft.Voter })
 }
 

@@ -280,3 +280,131 @@ func TestAFailedTransferLeavesTheLeader(t *testing.T) {
 		})
 	}
 }
+
+// A learner has been sent the entry that makes it a voter, which is not committed: it does not vote
+// yet, and never does if the entry is lost.
+func TestAVoterIsOneWhenThatIsCommitted(t *testing.T) {
+	inFleet(t, nil, func(t *testing.T, f *fleet) {
+		f.put("before")
+		n4 := f.learner("n4")
+		f.equal()
+		leader := f.leader()
+		require.True(t, leader.replicas[0].Votes())
+		for _, name := range threeNodes {
+			if name != leader.name {
+				f.net.cuts.Hang(leader.name, name)
+				f.net.cuts.Hang(name, leader.name)
+			}
+		}
+		require.ErrorIs(t, leader.replicas[0].AddVoter(within(t, 100*time.Millisecond), "n4.1", 0), raftlog.ErrUnknownOutcome)
+		all, _ := n4.suffrage()
+		require.Contains(t, all, "n4.1 Voter")
+		require.False(t, n4.replicas[0].Votes())
+		f.leader(leader.name)
+		f.net.cuts.HealAll()
+		f.equal()
+		all, _ = n4.suffrage()
+		require.Contains(t, all, "n4.1 Nonvoter")
+		require.False(t, n4.replicas[0].Votes())
+		require.NoError(t, f.leader().replicas[0].AddVoter(within(t, time.Minute), "n4.1", 0))
+		f.equal()
+		require.True(t, n4.replicas[0].Votes())
+	})
+}
+
+// counter is a machine that counts entries.
+type counter struct {
+	mu          sync.Mutex
+	index, term uint64
+}
+
+func (c *counter) Apply(entries []*raft.Log) ([]any, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := entries[len(entries)-1]
+	c.index, c.term = last.Index, last.Term
+	return make([]any, len(entries)), nil
+}
+
+func (c *counter) Applied() (index, term uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index, c.term
+}
+
+func (c *counter) Checkpoint() ([]byte, func() error)     { return nil, func() error { return nil } }
+func (c *counter) Floor() ([]byte, uint64, uint64, error) { return nil, 0, 0, nil }
+
+func (c *counter) Restore(_ []byte, index, term uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index, c.term = index, term
+	return nil
+}
+
+// A node was away while members changed, and gets a snapshot in place of the entries that say so: it
+// knows the members of the snapshot, and can change them when it leads.
+func TestMembersAreThoseOfASnapshotThatWasSent(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		logs, replicas := make(map[string]*raft.InmemStore), make(map[string]*raftlog.Replica)
+		for i, name := range threeNodes {
+			wal, err := raftlog.OpenWAL("wal", raftlog.WALOptions{FS: vfs.NewMem(uint64(i + 1)), SegmentBytes: 64 << 10, MaxAppend: 16 << 10, MaxEntry: 8 << 10})
+			require.NoError(t, err)
+			tr := n.open(t, name, nil)
+			host := raftlog.NewHost(tr, name, 1, nil)
+			logs[name] = raft.NewInmemStore()
+			r, err := host.Open(raftlog.ReplicaConfig{
+				Group: 1, Log: wal.Group(1), Logs: logs[name], Snapshots: raft.NewInmemSnapshotStore(), Bootstrap: servers(threeNodes...).Servers,
+				OnFault: func(err error) { t.Error(err) },
+			}, &counter{})
+			require.NoError(t, err)
+			replicas[name] = r
+			defer func() {
+				r.Close()
+				host.Close()
+				tr.Close()
+				wal.Close()
+			}()
+			tr.SetPeers(threeNodes)
+		}
+		leads := func() (found string) {
+			eventually(t, "no leader", func() bool {
+				for name, r := range replicas {
+					if _, ok := r.Leads(); ok {
+						found = name
+					}
+				}
+				return found != ""
+			})
+			return found
+		}
+		leader, away := leads(), ""
+		for _, name := range threeNodes {
+			if name != leader {
+				away = name
+			}
+		}
+		r := replicas[leader]
+		eventually(t, "all have the first configuration", func() bool { _, index := replicas[away].Members(); return index > 0 })
+		for _, name := range threeNodes {
+			if name != away {
+				n.cuts.Cut(away, name)
+			}
+		}
+		require.NoError(t, r.AddLearner(within(t, time.Minute), "n4.1", 0))
+		_, err := r.Propose(within(t, time.Minute), []byte("x"))
+		require.NoError(t, err)
+		require.NoError(t, r.Snapshot(within(t, time.Minute)))
+		want, index := r.Members()
+		require.Len(t, want.Servers, 4)
+		last, err := logs[leader].LastIndex()
+		require.NoError(t, err)
+		require.NoError(t, logs[leader].DeleteRange(1, last-1))
+		time.Sleep(2 * time.Minute) // what was to be sent when the link is back is given up
+		n.cuts.HealAll()
+		eventually(t, "it has caught up", func() bool { return replicas[away].Applied() >= r.Applied() })
+		have, at := replicas[away].Members()
+		require.Equal(t, want, have)
+		require.Equal(t, index, at)
+	})
+}

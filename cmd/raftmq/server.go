@@ -312,7 +312,7 @@ func serve(ctx context.Context, s settings) error {
 		log.Info("stopping")
 	case failed = <-b.Failed():
 	}
-	err = shutDown(b.Shutdown, failed != nil)
+	failed, err = shutDown(b.Shutdown, b.Failed(), failed)
 	if failed != nil {
 		return stopped(failed)
 	}
@@ -333,20 +333,29 @@ func stopped(why error) error {
 	return exitError{exitDisk, why}
 }
 
-// shutDown gives a stop the time that it has. Of a node whose disk failed parts may wait
-// for what hangs, one after the other: it ends when the time is over.
-func shutDown(stop func(context.Context) error, failed bool) error {
+// shutDown gives a stop the time that it has, and tells why the node failed, before or
+// meanwhile. Of a node whose disk failed parts may wait for what hangs, one after the other:
+// it ends when the time is over.
+func shutDown(stop func(context.Context) error, fails <-chan error, failed error) (why, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	if !failed {
-		return stop(ctx)
-	}
 	done := make(chan error, 1)
 	go func() { done <- stop(ctx) }() // ends with the process
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		var over <-chan struct{}
+		if failed != nil {
+			over, fails = ctx.Done(), nil
+		}
+		select {
+		case failed = <-fails:
+		case <-over:
+			return failed, ctx.Err()
+		case err := <-done:
+			select {
+			case failed = <-fails:
+			default:
+			}
+			return failed, err
+		}
 	}
 }

@@ -33,12 +33,39 @@ func TestAFailedNodeEndsThoughItsDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := make(chan struct{})
 		hang := func(context.Context) error { <-disk; return nil }
-		begun := time.Now()
-		require.ErrorIs(t, shutDown(hang, true), context.DeadlineExceeded)
+		begun, broken := time.Now(), errors.New("input/output error")
+		why, err := shutDown(hang, nil, broken)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, broken, why)
 		require.Equal(t, drain, time.Since(begun))
 		time.AfterFunc(time.Minute, func() { close(disk) })
-		require.NoError(t, shutDown(hang, false))
+		why, err = shutDown(hang, make(chan error), nil)
+		require.NoError(t, err)
+		require.NoError(t, why)
 		require.Equal(t, drain+time.Minute, time.Since(begun))
-		require.NoError(t, shutDown(hang, true))
+		why, err = shutDown(hang, nil, broken)
+		require.NoError(t, err)
+		require.Equal(t, broken, why)
+	})
+}
+
+// A disk that fails while the node is told to stop is a failed one: the node says so by its exit
+// code, and waits no longer than one that failed before.
+func TestADiskThatFailsDuringAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, fails, broken := make(chan struct{}), make(chan error, 1), errors.New("input/output error")
+		defer close(disk)
+		hang := func(context.Context) error { <-disk; return nil }
+		for _, after := range []time.Duration{time.Second, drain, drain + time.Minute} {
+			begun := time.Now()
+			time.AfterFunc(after, func() { fails <- broken })
+			why, err := shutDown(hang, fails, nil)
+			require.Equal(t, broken, why)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, max(after, drain), time.Since(begun))
+		}
+		why, err := shutDown(func(context.Context) error { fails <- broken; return nil }, fails, nil)
+		require.NoError(t, err)
+		require.Equal(t, broken, why)
 	})
 }

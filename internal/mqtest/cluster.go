@@ -35,7 +35,9 @@ type Cluster struct {
 	// Levels are the feature levels that nodes take for their programs', from when they
 	// are run next; 0: this program's.
 	Levels []uint64
-	joins  []string
+	// Catalogue opens what keeps the catalogue's log of nodes that are run from then on; nil: bolt.
+	Catalogue func(dir string) (broker.CatalogueStore, error)
+	joins     []string
 
 	mu    sync.Mutex
 	at    map[string]string // names of nodes by the address they are dialled at
@@ -117,7 +119,7 @@ func (c *Cluster) open(i int) error {
 	b, err := broker.Open(context.Background(), cfg, broker.Deps{
 		Logger: log, Disk: c.Disks[i], Dial: c.dial(c.names[i]),
 		Now:   func() time.Time { return time.Now().Add(time.Duration(c.Ahead[i].Load())) },
-		Level: c.Levels[i],
+		Level: c.Levels[i], Catalogue: c.Catalogue,
 	})
 	if err != nil {
 		return err

@@ -393,3 +393,24 @@ func TestDeadLettersKeepNothingOnADiskWithoutRoom(t *testing.T) {
 	mems[0].SetFree(-1)
 	c.sound()
 }
+
+// The disk of the leader is full, and the first of the others does not lead, since it is in
+// quarantine: the other one takes over.
+func TestALeaderOnAFullDiskHandsOverToWhoTakesIt(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, nil)
+	l := s.slot() // the order of a slot's nodes
+	sick, other := (l+1)%3, (l+2)%3
+	eventually(s.ctx, t, "the first leads", func() bool { return s.leads() == l })
+	s.mems[sick].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpCreate}, Name: "mend*.tmp", Err: vfs.ErrNoSpace})
+	require.NoError(t, s.mems[sick].Damage(s.file(s.dir(sick), sick, ".log", 1), 3000, 1, decay))
+	eventually(s.ctx, t, "it is in quarantine", func() bool {
+		s.pullAll(sick)
+		return s.metric(sick, "raftmq_partitions_quarantined") == 1
+	})
+	s.mems[l].SetFree(0)
+	s.send(60)
+	require.Equal(t, other, s.leads())
+	s.mems[l].SetFree(-1)
+	s.sound()
+}

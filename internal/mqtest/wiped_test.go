@@ -16,6 +16,7 @@ import (
 
 	"raftmq/broker"
 	"raftmq/client"
+	"raftmq/internal/vfs"
 )
 
 // wipe empties the directory of node i, which is stopped.
@@ -467,4 +468,35 @@ func (c tapped) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// A node has no room to note that another was replaced: it goes on, and lets that one in when it has.
+func TestANodeWithoutRoomHearsOfAnothersNextLife(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, mems := onMems(t, 3, nil)
+	full := (c.ofCatalogue() + 1) % 3
+	wiped := (full + 1) % 3
+	c.Stop(wiped)
+	c.wipe(wiped)
+	c.Disks[wiped] = vfs.NewMem(9)
+	lacks := vfs.Fault{Ops: []vfs.OpKind{vfs.OpCreate}, Name: "peers.json.tmp", Err: vfs.ErrNoSpace}
+	lacks.Skip = 8
+	often := mems[full].Inject(lacks)
+	lacks.Skip = 0
+	in := mems[full].Inject(lacks)
+	c.Run(wiped)
+	select {
+	case <-often.Struck():
+	case err := <-c.Nodes[full].Failed():
+		t.Fatalf("%s failed: %v", c.names[full], err)
+	case <-ctx.Done():
+		t.Fatal("never: it tries to note it again and again")
+	}
+	in.Release()
+	often.Release()
+	c.Await(wiped)
+	c.Await(full)
+	c.sound()
 }
