@@ -91,8 +91,11 @@ func (b *Broker) compareDigests() {
 		} else {
 			b.checked.disputed.Store(nil) // the leader looks itself
 		}
+		was := last
+		last = make(map[uint64]uint64, len(was)) // without those that are gone
 		for _, p := range b.local() {
-			if !p.leads() || p.store().Last().Index == last[p.desc.ID] {
+			last[p.desc.ID] = was[p.desc.ID]
+			if !p.leads() || p.store().Last().Index == was[p.desc.ID] {
 				continue
 			}
 			ctx, cancel := context.WithTimeout(b.ctx, digestWait)
