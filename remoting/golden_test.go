@@ -131,6 +131,19 @@ func TestHeartbeatsOfJavaAndGo(t *testing.T) {
 	require.ErrorIs(t, remoting.DecodeBody([]byte(`{}`), &stock), remoting.ErrHeader)
 }
 
+// The C++ client, and those of Python and Node.js that are made of it, say the version of a
+// subscription in quotes, and end what they write with a new line.
+func TestHeartbeatsOfCPP(t *testing.T) {
+	var h remoting.HeartbeatData
+	require.NoError(t, remoting.DecodeBody([]byte(`{"clientID":"10.0.0.9@4711","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"G","messageModel":"CLUSTERING","subscriptionDataSet":[{"codeSet":[2598919],"subString":"TagA","subVersion":"1700000000000","tagsSet":["TagA"],"topic":"T"}]}]}`+"\n"), &h))
+	require.Equal(t, remoting.SubscriptionData{CodeSet: remoting.CodeSet{2598919}, SubString: "TagA", SubVersion: 1700000000000, TagsSet: []string{"TagA"}, Topic: "T"},
+		h.ConsumerDataSet[0].SubscriptionDataSet[0])
+	for _, bad := range []string{`"x"`, `""`, `"1.5"`, `1.5`, `{}`, `99999999999999999999`} {
+		require.ErrorIs(t, remoting.DecodeBody([]byte(`{"clientID":"c","consumerDataSet":[{"groupName":"G","subscriptionDataSet":[{"topic":"T","subVersion":`+bad+`}]}]}`), &h), remoting.ErrHeader, bad)
+	}
+	require.NoError(t, remoting.DecodeBody([]byte(`{"clientID":"c","consumerDataSet":[{"groupName":"G","subscriptionDataSet":[{"topic":"T","subVersion":null}]}]}`), &h))
+}
+
 func TestBodiesAreCompactAndNeverNull(t *testing.T) {
 	q := remoting.MessageQueue{BrokerName: "raftmq-0", QueueID: 1, Topic: "T"}
 	for want, v := range map[string]any{
