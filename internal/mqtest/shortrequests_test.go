@@ -1,0 +1,115 @@
+package mqtest
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+	"raftmq/remoting"
+)
+
+// oneNode is a cluster of a node that keeps little for its clients, and how much that is.
+func oneNode(t *testing.T) (c *Cluster, w *Wire, most int64) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("the race detector keeps memory of its own")
+	}
+	settings := broker.Config{MaxConnections: 70, MaxRequestBytes: 20 << 20, MaxReplyBytes: 64 << 20}
+	c = Start(t, 1, func(cfg *broker.Config) {
+		largest(cfg)
+		cfg.MaxConnections, cfg.MaxRequestBytes, cfg.MaxReplyBytes = settings.MaxConnections, settings.MaxRequestBytes, settings.MaxReplyBytes
+	})
+	c.createTopic(t, topicOf("t", 1))
+	return c, DialWire(t, c.listener(0, 0), remoting.Binary), settings.ClientMemory()
+}
+
+// flood sends requests at once, and returns how many are answered OK and how much more memory is
+// in use meanwhile, at worst.
+func (w *Wire) flood(code remoting.Code, body []byte, ext ...fields) (done int, worst int64) {
+	w.t.Helper()
+	held := func() int64 { // what is alive, after a collection
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := held()
+	answered := make(chan int)
+	go func() {
+		done, first := 0, true
+		for range ext {
+			r, err := w.Read()
+			if err != nil {
+				w.t.Error(err)
+				break
+			}
+			if r.Code == remoting.OK {
+				done++
+			} else if first {
+				w.t.Logf("%d: %s", r.Code, r.Remark)
+				first = false
+			}
+		}
+		answered <- done
+	}()
+	go func() {
+		for i, e := range ext {
+			b, err := remoting.AppendCommand(nil, &remoting.Command{Code: code, Opaque: int32(1<<20 + i), Ext: e, Body: body, Serial: remoting.Binary})
+			if err == nil {
+				_, err = w.nc.Write(b)
+			}
+			if err != nil {
+				w.t.Error(err)
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case done = <-answered:
+			w.t.Logf("%d MiB more than before at worst; %d of %d were done", worst>>20, done, len(ext))
+			return done, worst
+		case <-time.After(time.Millisecond):
+			worst = max(worst, held()-before)
+		}
+	}
+}
+
+func times(n int, ext fields) (all []fields) {
+	for range n {
+		all = append(all, ext)
+	}
+	return all
+}
+
+// A request with opaque numbers that are in use frees nothing that another takes.
+func TestAOnewayRequestGivesBackNoOthersBytes(t *testing.T) {
+	_, w, _ := oneNode(t)
+	const pulls = 100
+	held := with(pullOf("t", 0, 0), "sysFlag", "6", "suspendTimeoutMillis", "5000")
+	var frames []byte
+	for i := range int32(pulls) {
+		for _, c := range []*remoting.Command{
+			{Code: remoting.PullMessage, Opaque: 1<<20 + i, Ext: held, Body: make([]byte, 300<<10)},
+			{Code: remoting.ConsumerSendMessageBack, Opaque: 1<<20 + i, Flag: remoting.FlagOneway},
+			{Code: remoting.GetMaxOffset, Opaque: i, Ext: fields{"topic": "t", "queueId": "0"}},
+		} {
+			b, err := remoting.AppendCommand(nil, c)
+			require.NoError(t, err)
+			frames = append(frames, b...)
+		}
+	}
+	w.serial = remoting.JSON
+	go w.nc.Write(frames)
+	refused := 0
+	for i := range int32(pulls) {
+		w.Reply(i)
+		if r := w.Reply(1<<20 + i); r.Code == remoting.SystemBusy {
+			refused++
+		}
+	}
+	require.Greater(t, refused, pulls/4, "20 MiB have room for some sixty")
+}
