@@ -39,7 +39,7 @@ func (c Config) ClientMemory() int64 {
 // Places in the gates.
 func pullPlaces() int { return 4 * runtime.GOMAXPROCS(0) }
 func lookPlaces() int { return 2 * runtime.GOMAXPROCS(0) }
-func readPlaces() int { return pullPlaces() + 2*lookPlaces() }
+func readPlaces() int { return pullPlaces() + 2*lookPlaces() + 1 }
 
 // gate lets so many through at once, and so many wait.
 type gate struct {
@@ -74,8 +74,8 @@ func (g *gate) enter(ctx context.Context) error {
 
 func (g *gate) leave() { <-g.places }
 
-// decisionBytes bounds the messages that decisions, which are small requests, have read
-// from disk and are under way.
+// decisionBytes bounds the messages that decisions and put-backs, which are small requests,
+// have read from disk and are under way.
 const decisionBytes = 64 << 20
 
 // byteGate lets so many bytes through at once; who comes first goes first.
@@ -124,7 +124,8 @@ type admission struct {
 	pulls    *gate            // reads of queues
 	lookups  *gate            // other reads of a partition
 	lists    *gate            // lists of the catalogue
-	commits  byteGate         // messages of transactions that are being committed
+	commits  byteGate         // messages of transactions that are being committed, and that are put back
+	backs    *gate            // reads of what is put back, of which it is not known yet how long it is
 	maxHeld  int32
 	held     atomic.Int32
 }
@@ -132,7 +133,7 @@ type admission struct {
 func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
-		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes),
+		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting),
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}
 }

@@ -2,12 +2,14 @@ package mqtest
 
 import (
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"raftmq/broker"
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -112,4 +114,21 @@ func TestAOnewayRequestGivesBackNoOthersBytes(t *testing.T) {
 		}
 	}
 	require.Greater(t, refused, pulls/4, "20 MiB have room for some sixty")
+}
+
+// A request to put a message back is short, and the message may be long: many at once do not take
+// more memory than the settings say.
+func TestLongMessagesThatArePutBackTakeTurns(t *testing.T) {
+	_, w, most := oneNode(t)
+	r := w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, message.MaxBody))
+	rec := Records(t, w.OK(remoting.PullMessage, pullOf("t", 0, num(t, r, "queueOffset")), nil).Body)[0]
+	back := fields{"group": "g", "offset": strconv.FormatInt(rec.PhysicalOffset(), 10), "delayLevel": "3", "maxReconsumeTimes": "16", "rmq": "1"}
+	w.OK(remoting.ConsumerSendMessageBack, back, nil)
+	var all []fields
+	for i := range 200 {
+		all = append(all, with(back, "delivery", strconv.FormatInt(int64(i+1), 16)))
+	}
+	done, worst := w.flood(remoting.ConsumerSendMessageBack, nil, all...)
+	require.Positive(t, done)
+	require.LessOrEqual(t, worst, 2*most)
 }
