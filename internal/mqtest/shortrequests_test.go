@@ -3,6 +3,7 @@ package mqtest
 import (
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,5 +131,21 @@ func TestLongMessagesThatArePutBackTakeTurns(t *testing.T) {
 	}
 	done, worst := w.flood(remoting.ConsumerSendMessageBack, nil, all...)
 	require.Positive(t, done)
+	require.LessOrEqual(t, worst, 2*most)
+}
+
+// A pull that is held and filters by tags takes no more memory than its text.
+func TestPullsThatAreHeldKeepNoFilters(t *testing.T) {
+	_, w, most := oneNode(t)
+	var tags strings.Builder
+	for i := range 30000 {
+		tags.WriteString(strconv.FormatInt(int64(i), 36) + "||")
+	}
+	h := remoting.HeartbeatData{ClientID: "c", ConsumerDataSet: []remoting.ConsumerData{{GroupName: "g", MessageModel: remoting.Clustering,
+		SubscriptionDataSet: []remoting.SubscriptionData{{ExpressionType: "TAG", SubString: tags.String(), SubVersion: 1, Topic: "t"}}}}}
+	w.OK(remoting.Heartbeat, nil, remoting.EncodeBody(h))
+	end := w.OK(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil).Ext["offset"]
+	held := with(pullOf("t", 0, 0), "queueOffset", end, "sysFlag", "2", "suspendTimeoutMillis", "3000", "subscription", "")
+	_, worst := w.flood(remoting.PullMessage, nil, times(500, held)...)
 	require.LessOrEqual(t, worst, 2*most)
 }
