@@ -149,3 +149,15 @@ func TestPullsThatAreHeldKeepNoFilters(t *testing.T) {
 	_, worst := w.flood(remoting.PullMessage, nil, times(500, held)...)
 	require.LessOrEqual(t, worst, 2*most)
 }
+
+// A question about a key reads long messages one after the other.
+func TestLookupsOfLongMessagesTakeNoMoreThanTheirAnswers(t *testing.T) {
+	_, w, most := oneNode(t)
+	for range 32 {
+		w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, message.MaxBody))
+	}
+	ask := fields{"topic": "t", "key": "k1", "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999"}
+	done, worst := w.flood(remoting.QueryMessage, nil, times(7, ask)...)
+	require.Equal(t, 7, done)
+	require.LessOrEqual(t, worst, most)
+}
