@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +34,7 @@ const connectionCost = 64 << 10
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + filterBytes + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
 
 // Places in the gates.
@@ -86,6 +87,28 @@ type byteGate struct {
 
 const placeBytes = 64 << 10
 
+// What JSON is read into takes many times its text, at worst.
+const (
+	bodyBytes = 32 << 20 // bounds it, of all that is being read
+	bodyCost  = 100      // for each byte
+	maxJSON   = 512 << 10
+)
+
+// decode reads a request's body, of which what it makes is to be held only until leave is called.
+func (b *Broker) decode(ctx context.Context, r *request, v any) (leave func(), err error) {
+	if len(r.Body) > maxJSON {
+		return nil, fmt.Errorf("%w: body of %d bytes, at most %d", remoting.ErrHeader, len(r.Body), maxJSON)
+	}
+	if leave, err = b.admission.bodies.enter(ctx, bodyCost*len(r.Body)); err != nil {
+		return nil, err
+	}
+	if err := remoting.DecodeBody(r.Body, v); err != nil {
+		leave()
+		return nil, err
+	}
+	return sync.OnceFunc(leave), nil
+}
+
 func newByteGate(bytes int) byteGate {
 	return byteGate{make(chan struct{}, 1), make(chan struct{}, bytes/placeBytes)}
 }
@@ -126,6 +149,7 @@ type admission struct {
 	lists    *gate            // lists of the catalogue
 	commits  byteGate         // messages of transactions that are being committed, and that are put back
 	backs    *gate            // reads of what is put back, of which it is not known yet how long it is
+	bodies   byteGate         // JSON of requests that is being read
 	maxHeld  int32
 	held     atomic.Int32
 }
@@ -133,7 +157,7 @@ type admission struct {
 func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
-		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting),
+		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -100,11 +101,13 @@ func (r *request) refuseFilter(topic string, err error) *remoting.Command {
 }
 
 // checkClient answers 46: whether a subscription can be served.
-func (b *Broker) checkClient(r *request) *remoting.Command {
+func (b *Broker) checkClient(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.CheckClient
-	if err := remoting.DecodeBody(r.Body, &h); err != nil {
+	leave, err := b.decode(ctx, r, &h)
+	if err != nil {
 		return r.failed(err)
 	}
+	defer leave()
 	if s := h.SubscriptionData; s != nil {
 		if _, err := b.wanted(s.ExpressionType, s.SubString); err != nil {
 			return r.refuseFilter(s.Topic, err)

@@ -157,7 +157,7 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	case remoting.ConsumerSendMessageBack:
 		return b.sendBack(ctx, r)
 	case remoting.CheckClientConfig:
-		return b.checkClient(r)
+		return b.checkClient(ctx, r)
 	}
 	return b.admin(ctx, r)
 }

@@ -161,3 +161,15 @@ func TestLookupsOfLongMessagesTakeNoMoreThanTheirAnswers(t *testing.T) {
 	require.Equal(t, 7, done)
 	require.LessOrEqual(t, worst, most)
 }
+
+// What a heartbeat says is read by a few at a time: empty objects take fifty times their text.
+func TestHeartbeatsOfNothingTakeTurns(t *testing.T) {
+	_, w, most := oneNode(t)
+	body := []byte(`{"clientID":"c","consumerDataSet":[{}` + strings.Repeat(",{}", 80<<10) + `]}`)
+	_, worst := w.flood(remoting.Heartbeat, body, make([]fields, 60)...)
+	require.LessOrEqual(t, worst, most)
+	body = []byte(`{"consumerGroup":"g","clientId":"c","mqSet":[1` + strings.Repeat(",1", 100<<10) + `]}`)
+	_, worst = w.flood(remoting.LockBatchMQ, body, make([]fields, 60)...)
+	require.LessOrEqual(t, worst, most)
+	w.OK(remoting.Heartbeat, nil, heartbeatOf("c", "g", "t"))
+}
