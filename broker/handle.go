@@ -65,6 +65,9 @@ func (b *Broker) handler(slot int) remoting.Handler {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)}
 		opaque, oneway, ours := cmd.Opaque, cmd.IsOneway(), r.ours()
+		if len(cmd.Ext) > remoting.MaxExt {
+			return r.refuse(remoting.InvalidParameter, "%d fields, at most %d", len(cmd.Ext), remoting.MaxExt)
+		}
 		if err := b.readBy(r); err != nil {
 			return r.failed(err)
 		}

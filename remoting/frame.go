@@ -20,6 +20,13 @@ const MaxHeader = 1 << 20
 // so that a length that lies costs no memory.
 const bodyStep = 256 << 10
 
+// MaxExt bounds the ext fields of a client's header: RocketMQ's have a few dozen at most, and a
+// table of many short ones takes ten times their text. Nodes that send a request on add some.
+const (
+	MaxExt = 256
+	maxExt = MaxExt + 64
+)
+
 var (
 	// ErrFrame is wrapped by every error of a frame that breaks the format;
 	// the stream cannot be read on.

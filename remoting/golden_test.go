@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -118,6 +119,27 @@ func TestFramesThatLieAreRefused(t *testing.T) {
 			_, err := read(b)
 			require.ErrorIs(t, err, remoting.ErrFrame)
 		})
+	}
+}
+
+func TestExtFieldsAreBounded(t *testing.T) {
+	for _, serial := range []byte{remoting.JSON, remoting.Binary} {
+		c := &remoting.Command{Code: remoting.GetMaxOffset, Serial: serial}
+		for i := range remoting.MaxExt {
+			c.SetExt(strconv.Itoa(i), "")
+		}
+		b, err := remoting.AppendCommand(nil, c)
+		require.NoError(t, err)
+		got, err := read(b)
+		require.NoError(t, err)
+		require.Len(t, got.Ext, remoting.MaxExt)
+		for i := range remoting.MaxExt {
+			c.SetExt("x"+strconv.Itoa(i), "")
+		}
+		b, err = remoting.AppendCommand(nil, c)
+		require.NoError(t, err)
+		_, err = read(b)
+		require.ErrorIs(t, err, remoting.ErrFrame)
 	}
 }
 
