@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 
+	"raftmq/fsm"
 	"raftmq/raftlog"
+	"raftmq/store"
 )
 
 // fillBounds takes defaults for the budgets that are zero.
@@ -33,4 +35,14 @@ func (c *Config) checkBounds() error {
 		return fmt.Errorf("%w: wal-segment-bytes, wal-segments and max-body do not fit each other: %w", ErrConfig, err)
 	}
 	return nil
+}
+
+// largestItem is the most bytes of records that a request may have: of all that an entry has
+// room for, or, where the write-ahead log has not, of one message.
+func (c *Config) largestItem() int {
+	o := raftlog.WALOptions{SegmentBytes: c.WALSegmentBytes, Segments: c.WALSegments, MaxEntry: store.MaxEntry}
+	if o.Check() == nil {
+		return fsm.MaxItem
+	}
+	return c.MaxBody + entryHead - store.MaxEntry + fsm.MaxItem // the rest of an entry is the same
 }

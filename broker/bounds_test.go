@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"raftmq/fsm"
+	"raftmq/message"
 )
 
 func TestBudgetsMustFitEachOther(t *testing.T) {
@@ -29,4 +32,14 @@ func TestClientMemoryFollowsFromTheSettings(t *testing.T) {
 	c := Config{MaxConnections: 100, MaxRequestBytes: 50 << 20, MaxReplyBytes: 30 << 20}
 	require.EqualValues(t, 50<<20+2*30<<20+100*connectionCost+readPlaces()*maxPullBytes+decisionBytes+bodyBytes+filterBytes, c.ClientMemory())
 	require.Greater(t, Config{}.ClientMemory(), int64(256<<20), "of the defaults")
+}
+
+// By default an entry may be as large as it can be; where the write-ahead log is small, one
+// message as long as it may be has room.
+func TestTheLargestRequestFitsTheWriteAheadLog(t *testing.T) {
+	c := Config{MaxBody: message.MaxBody}
+	require.Equal(t, fsm.MaxItem, c.largestItem())
+	c = Config{MaxBody: 512 << 10, WALSegmentBytes: 4 << 20}
+	require.Greater(t, c.largestItem(), c.MaxBody+message.MaxProperties+message.MaxTopic+message.MinRecord)
+	require.Less(t, c.largestItem(), 1<<20)
 }

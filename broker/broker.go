@@ -49,6 +49,7 @@ type Deps struct {
 // Broker is one node.
 type Broker struct {
 	cfg     Config
+	largest int // bytes of records of a request
 	id      identity
 	log     hclog.Logger
 	raftLog hclog.Logger // quieter: one per thousand groups
@@ -128,7 +129,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		cfg: cfg, log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia, level: cmp.Or(d.Level, Level),
+		cfg: cfg, largest: cfg.largestItem(), log: d.Logger, disk: d.Disk, now: d.Now, dial: d.Dial, gossipVia: d.GossipVia, level: cmp.Or(d.Level, Level),
 		net: d.Net, keep: d.Catalogue,
 		began: time.Now(), kick: make(chan struct{}, 1), entrance: newEntrance(), leads: make(chan struct{}, 1), failed: make(chan error, 1),
 		partitions: make(map[uint64]*partition), changed: make(chan struct{}), admission: newAdmission(cfg), sick: newInfirmary(), altering: newAltering(), checked: catalogueCheck{verdicts: make(chan verdict, 1)},

@@ -145,8 +145,8 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		all[i].Properties = x.Properties
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}
-	if size > fsm.MaxItem {
-		return "", nil, r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, fsm.MaxItem)
+	if size > b.largest {
+		return "", nil, r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, b.largest)
 	}
 	item.Records = make([]byte, 0, size)
 	for i, x := range all {

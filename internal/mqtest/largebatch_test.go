@@ -14,7 +14,7 @@ import (
 
 // largest has a node take messages as long as they may be.
 func largest(cfg *broker.Config) {
-	cfg.MaxBody, cfg.WALSegmentBytes = message.MaxBody, 32<<20
+	cfg.MaxBody, cfg.WALSegmentBytes = message.MaxBody, 40<<20
 }
 
 // As many messages as a batch may have are answered with a receipt; of more none is stored.
