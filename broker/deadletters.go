@@ -132,6 +132,11 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 				if err != nil {
 					return false, err
 				}
+				if bytes+len(again) > fireBytes { // one alone may be larger
+					if err := flush(); err != nil {
+						return false, err
+					}
+				}
 				take = append(take, fsm.Unearth{From: rec.QueueOffset(), To: rec.QueueOffset() + 1, Record: again})
 				bytes += len(again)
 			}

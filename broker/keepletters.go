@@ -113,6 +113,11 @@ func (p *partition) keepQueue(ctx context.Context, b *Broker, l letters, below s
 	}
 	err := p.eachToKeep(b, l, below, func(rec message.Record) error {
 		off := rec.QueueOffset()
+		if bytes+len(rec) > fireBytes { // one alone may be larger
+			if err := flush(); err != nil {
+				return err
+			}
+		}
 		keep = append(keep, fsm.Unearth{From: off, To: off + 1, Record: rec})
 		if bytes += len(rec) + fsm.UnearthHead; bytes > fireBytes {
 			return flush()
