@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,13 +34,13 @@ const connectionCost = 64 << 10
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + filterBytes + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
 
 // Places in the gates.
 func pullPlaces() int { return 4 * runtime.GOMAXPROCS(0) }
 func lookPlaces() int { return 2 * runtime.GOMAXPROCS(0) }
-func readPlaces() int { return pullPlaces() + 2*lookPlaces() }
+func readPlaces() int { return pullPlaces() + 2*lookPlaces() + 1 }
 
 // gate lets so many through at once, and so many wait.
 type gate struct {
@@ -74,8 +75,8 @@ func (g *gate) enter(ctx context.Context) error {
 
 func (g *gate) leave() { <-g.places }
 
-// decisionBytes bounds the messages that decisions, which are small requests, have read
-// from disk and are under way.
+// decisionBytes bounds the messages that decisions and put-backs, which are small requests,
+// have read from disk and are under way.
 const decisionBytes = 64 << 20
 
 // byteGate lets so many bytes through at once; who comes first goes first.
@@ -85,6 +86,28 @@ type byteGate struct {
 }
 
 const placeBytes = 64 << 10
+
+// What JSON is read into takes many times its text, at worst.
+const (
+	bodyBytes = 32 << 20 // bounds it, of all that is being read
+	bodyCost  = 100      // for each byte
+	maxJSON   = 512 << 10
+)
+
+// decode reads a request's body, of which what it makes is to be held only until leave is called.
+func (b *Broker) decode(ctx context.Context, r *request, v any) (leave func(), err error) {
+	if len(r.Body) > maxJSON {
+		return nil, fmt.Errorf("%w: body of %d bytes, at most %d", remoting.ErrHeader, len(r.Body), maxJSON)
+	}
+	if leave, err = b.admission.bodies.enter(ctx, bodyCost*len(r.Body)); err != nil {
+		return nil, err
+	}
+	if err := remoting.DecodeBody(r.Body, v); err != nil {
+		leave()
+		return nil, err
+	}
+	return sync.OnceFunc(leave), nil
+}
 
 func newByteGate(bytes int) byteGate {
 	return byteGate{make(chan struct{}, 1), make(chan struct{}, bytes/placeBytes)}
@@ -124,7 +147,9 @@ type admission struct {
 	pulls    *gate            // reads of queues
 	lookups  *gate            // other reads of a partition
 	lists    *gate            // lists of the catalogue
-	commits  byteGate         // messages of transactions that are being committed
+	commits  byteGate         // messages of transactions that are being committed, and that are put back
+	backs    *gate            // reads of what is put back, of which it is not known yet how long it is
+	bodies   byteGate         // JSON of requests that is being read
 	maxHeld  int32
 	held     atomic.Int32
 }
@@ -132,7 +157,7 @@ type admission struct {
 func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
-		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes),
+		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}
 }

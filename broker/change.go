@@ -39,7 +39,7 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	if r.slot == noSlot {
 		r.slot = 0
 	}
-	c, refusal := b.changeOf(r)
+	c, refusal := b.changeOf(ctx, r)
 	if refusal != nil {
 		return refusal
 	}
@@ -134,7 +134,7 @@ func deletes(code remoting.Code) bool {
 }
 
 // changeOf decodes a change.
-func (b *Broker) changeOf(r *request) (change, *remoting.Command) {
+func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Command) {
 	one := func(cmd []byte) change {
 		return change{next: func() ([]byte, *remoting.Command) { return cmd, nil }}
 	}
@@ -152,9 +152,11 @@ func (b *Broker) changeOf(r *request) (change, *remoting.Command) {
 		return one(fsm.EncodeDeleteTopic(nil, h.Topic)), nil
 	case remoting.UpdateSubscriptionGroup:
 		var c remoting.SubscriptionGroupConfig
-		if err := remoting.DecodeBody(r.Body, &c); err != nil {
+		leave, err := b.decode(ctx, r, &c)
+		if err != nil {
 			return change{}, r.failed(err)
 		}
+		defer leave()
 		if err := message.CheckGroup(c.GroupName); err != nil {
 			return change{}, r.failed(err)
 		}

@@ -87,9 +87,11 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 		return r.refuse(remoting.InvalidParameter, "heartbeat of %d bytes, at most %d", len(r.Body), maxClient)
 	}
 	var h remoting.HeartbeatData
-	if err := remoting.DecodeBody(r.Body, &h); err != nil {
+	leave, err := g.b.decode(ctx, r, &h)
+	if err != nil {
 		return r.failed(err)
 	}
+	defer leave()
 	if len(h.ClientID) > maxClientID {
 		return r.refuse(remoting.InvalidParameter, "client id of %d bytes, at most %d", len(h.ClientID), maxClientID)
 	}
@@ -136,6 +138,8 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	g.renameLocked(r.conn, old.ID, info.ID)
 	delete(g.left, info.ID)
 	g.mu.Unlock()
+	h = remoting.HeartbeatData{WithoutSub: h.WithoutSub}
+	leave() // the rest may wait for the catalogue
 	if changed {
 		g.touch(groupsOf(old, info))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -78,6 +79,9 @@ func (c *committer) add(ctx context.Context, o fsm.CommitOffset, done chan commi
 	case len(c.waiting) >= maxCommits:
 		return errBusy
 	default:
+		// What is in o is of a request's header, which is answered and given up before.
+		o.Group, o.Owner, o.Queue.Topic = strings.Clone(o.Group), strings.Clone(o.Owner), strings.Clone(o.Queue.Topic)
+		k = commitKey{o.Group, o.Owner, o.Epoch, o.Queue}
 		it = &commitItem{offset: o, by: by}
 		c.waiting = append(c.waiting, it)
 		if o.Offset <= end {

@@ -2,6 +2,9 @@ package broker
 
 import (
 	"context"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,4 +32,27 @@ func TestCommitsThatNobodyWaitsForDoNotPileUp(t *testing.T) {
 	require.Equal(t, 1, len(batch[0].done))
 	batch[0].answer(commitDone{status: fsm.Raised})
 	require.Equal(t, fsm.Raised, (<-waits).status)
+}
+
+// A commit that waits for an entry keeps nothing of the request that it came in, which counts no
+// more by then.
+func TestCommitsThatWaitKeepNoHeaders(t *testing.T) {
+	machine, err := fsm.OpenPartition("p", fsm.PartitionOptions{Store: store.Options{FS: vfs.NewMem(1)}}, nil)
+	require.NoError(t, err)
+	defer machine.Close()
+	c := &committer{p: &partition{machine: machine}, wake: make(chan struct{}, 1), byKey: make(map[commitKey]*commitItem)}
+	held := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := held()
+	for i := range 100 {
+		header := "g" + strconv.Itoa(i) + "/t" + strings.Repeat("x", 1<<20)
+		group, rest, _ := strings.Cut(header, "/")
+		require.NoError(t, c.add(context.Background(), fsm.CommitOffset{Group: group, Queue: message.Queue{Topic: rest[:1]}}, nil))
+	}
+	require.Less(t, held()-before, int64(10<<20))
+	require.Len(t, c.take(), 100)
 }

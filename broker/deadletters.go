@@ -44,9 +44,10 @@ func (b *Broker) deadLetters(ctx context.Context, r *request) *remoting.Command 
 		return r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", h.Group)
 	}
 	all := remoting.DeadLetterList{Letters: []remoting.DeadLetter{}}
+	listed := 0 // bytes: an answer must fit a frame
 	for _, s := range b.catalogue.Slots() {
 		for queue, id := range g.Retry[s.ID] {
-			if id == 0 || h.Max <= int32(all.Done)+int32(len(all.Letters)) {
+			if id == 0 || h.Max <= int32(all.Done)+int32(len(all.Letters)) || listed >= maxPullBytes {
 				continue
 			}
 			sub, its := *r, h
@@ -69,6 +70,9 @@ func (b *Broker) deadLetters(ctx context.Context, r *request) *remoting.Command 
 				return r.failed(err)
 			}
 			all.Letters = append(all.Letters, part.Letters...)
+			for _, l := range part.Letters {
+				listed += len(l.Record)
+			}
 			all.Done, all.Gone = all.Done+part.Done, all.Gone+part.Gone
 		}
 	}
@@ -108,6 +112,9 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 		err := p.eachDeadLetter(h, q, func(rec message.Record) (bool, error) {
 			switch h.Op {
 			case remoting.ListLetters:
+				if bytes > 0 && bytes+len(rec) > maxPullBytes {
+					return false, nil
+				}
 				list.Letters = append(list.Letters, remoting.DeadLetter{Slot: part.Slot, Queue: h.Queue, Offset: int64(rec.QueueOffset()), Record: rec})
 				bytes += len(rec)
 				return bytes < maxPullBytes, nil

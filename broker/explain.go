@@ -107,11 +107,9 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 		}
 	}
 	look := func(topic, what, group string) error {
-		recs, err := p.store().Lookup(topic, h.ID, explainedRecords, 0, 0)
-		if err != nil {
-			return err
-		}
-		for _, rec := range slices.Backward(recs) {
+		var steps []remoting.MessageStep
+		n := 0
+		err := p.store().Find(topic, h.ID, 0, 0, func(rec message.Record) bool {
 			step := p.step(rec, what, group)
 			q := message.Queue{Topic: topic, ID: rec.QueueID()}
 			for _, g := range groups {
@@ -127,12 +125,16 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 			if what == remoting.StepDead && !p.machine.Buried(group, q, rec.QueueOffset()) {
 				step.State = "taken out"
 			}
+			steps = append(steps, step)
 			if m := rec.Message(); m.PreparedTransactionOffset > 0 {
-				life.Steps = append(life.Steps, p.decidedStep(step, m.PreparedTransactionOffset))
+				steps = append(steps, p.decidedStep(step, m.PreparedTransactionOffset))
 			}
-			life.Steps = append(life.Steps, step)
-		}
-		return nil
+			n++
+			return n < explainedRecords
+		})
+		slices.Reverse(steps) // the oldest first
+		life.Steps = append(life.Steps, steps...)
+		return err
 	}
 	err = look(h.Topic, remoting.StepStored, "")
 	for _, g := range groups {

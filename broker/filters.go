@@ -2,6 +2,7 @@ package broker
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,18 +57,23 @@ func (f *filters) compile(text string) (*filter.Expression, error) {
 	return x, nil
 }
 
-// wanted is what a subscription lets through; nil is all.
-func (b *Broker) wanted(kind, text string) (*store.Filter, error) {
+// wants makes a filter, for one read: one of many tags takes much more memory than their text,
+// which is all that a pull keeps that is held. Nil is all.
+type wants func() *store.Filter
+
+// wanted is what a subscription lets through.
+func (b *Broker) wanted(kind, text string) (wants, error) {
 	switch {
+	case remoting.IsTag(kind) && filter.IsAll(text):
+		return nil, nil
 	case remoting.IsTag(kind):
-		tags := filter.ParseTags(text)
-		if tags == nil {
-			return nil, nil
-		}
-		return &store.Filter{Tag: tags.MatchHash, Record: func(b []byte) bool {
-			r, err := message.ParseRecord(b)
-			return err != nil || tags.Match(r.Tag())
-		}}, nil
+		return func() *store.Filter {
+			tags := filter.ParseTags(text)
+			return &store.Filter{Tag: tags.MatchHash, Record: func(b []byte) bool {
+				r, err := message.ParseRecord(b)
+				return err != nil || tags.Match(r.Tag())
+			}}
+		}, nil
 	case kind != remoting.SQLExpression:
 		return nil, fmt.Errorf("%w, not %q", errFilterKind, kind)
 	case b.cfg.NoPropertyFilter:
@@ -77,10 +83,12 @@ func (b *Broker) wanted(kind, text string) (*store.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &store.Filter{Record: func(b []byte) bool {
-		r, err := message.ParseRecord(b)
-		return err != nil || x.Match(r.PropertyBytes())
-	}}, nil
+	return func() *store.Filter {
+		return &store.Filter{Record: func(b []byte) bool {
+			r, err := message.ParseRecord(b)
+			return err != nil || x.Match(r.PropertyBytes())
+		}}
+	}, nil
 }
 
 // refuseFilter answers that a subscription is none, why, and where.
@@ -93,11 +101,13 @@ func (r *request) refuseFilter(topic string, err error) *remoting.Command {
 }
 
 // checkClient answers 46: whether a subscription can be served.
-func (b *Broker) checkClient(r *request) *remoting.Command {
+func (b *Broker) checkClient(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.CheckClient
-	if err := remoting.DecodeBody(r.Body, &h); err != nil {
+	leave, err := b.decode(ctx, r, &h)
+	if err != nil {
 		return r.failed(err)
 	}
+	defer leave()
 	if s := h.SubscriptionData; s != nil {
 		if _, err := b.wanted(s.ExpressionType, s.SubString); err != nil {
 			return r.refuseFilter(s.Topic, err)

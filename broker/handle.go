@@ -64,7 +64,10 @@ func (b *Broker) handler(slot int) remoting.Handler {
 	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)}
-		opaque, ours := cmd.Opaque, r.ours()
+		opaque, oneway, ours := cmd.Opaque, cmd.IsOneway(), r.ours()
+		if len(cmd.Ext) > remoting.MaxExt {
+			return r.refuse(remoting.InvalidParameter, "%d fields, at most %d", len(cmd.Ext), remoting.MaxExt)
+		}
 		if err := b.readBy(r); err != nil {
 			return r.failed(err)
 		}
@@ -73,7 +76,9 @@ func (b *Broker) handler(slot int) remoting.Handler {
 			b.stamp(reply)
 		}
 		if reply != nil && !ours && (reply.Code == remoting.OutcomeUnknown || reply.Code != remoting.OK && cmd.Code == remoting.ConsumerSendMessageBack) {
-			c.Forget(opaque)
+			if !oneway { // else another request may have the opaque, and wait
+				c.Forget(opaque)
+			}
 			return nil
 		}
 		return reply
@@ -155,7 +160,7 @@ func (b *Broker) handle(ctx context.Context, r *request) *remoting.Command {
 	case remoting.ConsumerSendMessageBack:
 		return b.sendBack(ctx, r)
 	case remoting.CheckClientConfig:
-		return b.checkClient(r)
+		return b.checkClient(ctx, r)
 	}
 	return b.admin(ctx, r)
 }

@@ -17,9 +17,11 @@ const lockTTL = 60 * time.Second
 // among what is granted; what could not be unlocked is said.
 func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 	var body remoting.LockBatch
-	if err := remoting.DecodeBody(r.Body, &body); err != nil {
+	leave, err := b.decode(ctx, r, &body)
+	if err != nil {
 		return r.failed(err)
 	}
+	defer leave()
 	if err := message.CheckGroup(body.ConsumerGroup); err != nil {
 		return r.failed(err)
 	}
@@ -28,17 +30,25 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 	}
 	parts := make(map[uint64]fsm.Partition)
 	queues := make(map[uint64][]remoting.MessageQueue)
+	caught := false
 	for _, q := range body.MQSet {
-		at := *r
-		at.slot = noSlot
-		if at.slot = at.slotOf(q.BrokerName); at.slot == noSlot {
+		slot, ok := parseBrokerName(q.BrokerName)
+		if !ok {
 			continue
 		}
-		if _, part, refusal := b.locate(ctx, &at, q.Topic, q.QueueID); refusal == nil && part.ID != 0 {
+		_, part, ok := b.find(q.Topic, slot, q.QueueID)
+		if !ok && !caught { // once, however many are not known here
+			b.catchUp(ctx)
+			caught = true
+			_, part, ok = b.find(q.Topic, slot, q.QueueID)
+		}
+		if ok && part.ID != 0 {
 			parts[part.ID] = part
 			queues[part.ID] = append(queues[part.ID], q)
 		}
 	}
+	body.MQSet = nil
+	leave()
 	granted := []remoting.MessageQueue{}
 	var epochs []uint64
 	var failed *remoting.Command

@@ -109,12 +109,9 @@ func (b *Broker) queryLetters(ctx context.Context, r *request, h *remoting.Query
 func (b *Broker) queryIn(ctx context.Context, r *request, h *remoting.QueryMessageHeader, part fsm.Partition) *remoting.Command {
 	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
 		all := found{n: lookedUp(h)}
-		recs, err := p.store().Lookup(h.Topic, h.Key, all.n, h.BeginTimestamp, h.EndTimestamp)
+		err := p.store().Find(h.Topic, h.Key, h.BeginTimestamp, h.EndTimestamp, all.add)
 		if err != nil {
 			return nil, err
-		}
-		for _, rec := range recs {
-			all.add(rec)
 		}
 		return b.foundReply(r, h, &all), nil
 	})
@@ -150,13 +147,15 @@ type found struct {
 	full bool
 }
 
-// add adds a record, unless there are enough, or the answer would not fit a frame.
-func (f *found) add(rec message.Record) {
+// add adds a record, unless there are enough, or the answer would not fit a frame. It reports
+// whether there is room for more.
+func (f *found) add(rec message.Record) (more bool) {
 	f.full = f.full || f.n == 0 || len(f.body)+len(rec) > maxPullBytes && len(f.body) > 0
 	if !f.full {
 		f.body = append(f.body, rec...)
 		f.n--
 	}
+	return !f.full && f.n > 0
 }
 
 func (b *Broker) foundReply(r *request, h *remoting.QueryMessageHeader, f *found) *remoting.Command {

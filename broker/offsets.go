@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"raftmq/fsm"
@@ -58,8 +59,29 @@ func (b *Broker) queryOffset(ctx context.Context, r *request) *remoting.Command 
 		if off, ok := p.machine.Committed(h.ConsumerGroup, q); ok {
 			return r.ReplyWith(remoting.OffsetReply{Offset: int64(off)}, nil), nil
 		}
+		if h.SetZeroIfNotFound && b.isNewTo(h.ConsumerGroup, p, q) {
+			return r.ReplyWith(remoting.OffsetReply{}, nil), nil
+		}
 		return r.refuse(remoting.QueryNotFound, "group %s has no offset in queue %d of %s", h.ConsumerGroup, q.ID, q.Topic), nil
 	})
+}
+
+// isNewTo reports whether a queue came to a topic when the group consumed it already, and has
+// all its messages. A client that is told that there is no offset begins at the end, unless it was made
+// otherwise, and what was sent before it knew of the queue would be nobody's.
+func (b *Broker) isNewTo(group string, p *partition, q message.Queue) bool {
+	g, _ := b.catalogue.Group(group)
+	t, _ := b.catalogue.Topic(q.Topic)
+	lo, _ := p.store().Bounds(q)
+	if lo > 0 || q.ID == 0 || t.Version <= g.Version || !slices.Contains(g.Topics, q.Topic) {
+		return false // of a changed topic the version is higher than of a group that subscribed before
+	}
+	for id := range q.ID {
+		if _, ok := p.machine.Committed(group, message.Queue{Topic: q.Topic, ID: id}); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // commitOffset answers 15.

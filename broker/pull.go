@@ -94,7 +94,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 // pullInside answers from a follower what lies inside its queue; nil: it cannot, and
 // the leader may.
 // An operator's reset is the leader's to tell.
-func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, want *store.Filter) *remoting.Command {
+func (b *Broker) pullInside(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, want wants) *remoting.Command {
 	if p.withheld.Load() {
 		return nil
 	}
@@ -157,7 +157,7 @@ func (b *Broker) tellReset(ctx context.Context, r *request, h *remoting.PullHead
 }
 
 // hold answers at the leader, and waits at the queue's end.
-func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, want *store.Filter, wait time.Duration) (*remoting.Command, error) {
+func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, want wants, wait time.Duration) (*remoting.Command, error) {
 	if h.Epoch != 0 { // another leader may know of another holder
 		if err := p.replica.ReadIndex(ctx); err != nil {
 			return nil, errNotHere
@@ -260,7 +260,7 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 // readQueue answers with records, or with what was passed over, and where to go on; nil
 // if there is nothing at the offset. An error says that there is something that cannot be read,
 // or errBusy.
-func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, from message.Offset, want *store.Filter) (*remoting.Command, message.Offset, error) {
+func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHeader, p *partition, q message.Queue, from message.Offset, want wants) (*remoting.Command, message.Offset, error) {
 	n, bytes := int(h.MaxMsgNums), int(h.MaxMsgBytes)
 	if n <= 0 {
 		n = pullMessages
@@ -278,7 +278,11 @@ func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHead
 		return nil, from, err
 	}
 	defer b.admission.pulls.leave()
-	batch, err := p.store().Read(q, from, min(n, maxPullMessages), min(bytes, maxPullBytes), want)
+	var only *store.Filter
+	if want != nil {
+		only = want()
+	}
+	batch, err := p.store().Read(q, from, min(n, maxPullMessages), min(bytes, maxPullBytes), only)
 	if errors.Is(err, store.ErrOffset) {
 		return nil, from, nil
 	}
@@ -301,7 +305,7 @@ func (r *request) emptyPull(code remoting.Code, next, lo, hi int64) *remoting.Co
 // filter returns which messages the consumer wants, nil for all: from the request if
 // it carries its subscription, else from the client's heartbeat. What was put back by
 // a group was wanted when it came first: its retry topic is subscribed whole.
-func (b *Broker) filter(ctx context.Context, r *request, h *remoting.PullHeader) (*store.Filter, *remoting.Command) {
+func (b *Broker) filter(ctx context.Context, r *request, h *remoting.PullHeader) (wants, *remoting.Command) {
 	expr, kind := h.Subscription, h.ExpressionType
 	if h.SysFlag&remoting.PullSubscription == 0 {
 		sub, err := b.clients.subscription(h.ConsumerGroup, h.Topic, h.SubVersion)

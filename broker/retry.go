@@ -66,20 +66,14 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 		if err := p.replica.ReadIndex(wait); err != nil {
 			return nil, errNotHere
 		}
-		rec, err := p.store().Record(store.Position(pos))
-		if errors.Is(err, store.ErrNotFound) {
-			return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
-		}
-		if err != nil {
-			return nil, err
-		}
 		if p.refuses.Load() {
 			return r.failed(errNoDisk), nil
 		}
-		item, err := b.retried(rec, &h, group, queue, b.storeHost(r.slot))
-		if err != nil {
-			return r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err), nil
+		item, leave, refusal, err := b.toPutBack(wait, r, p, &h, store.Position(pos), group, queue)
+		if refusal != nil || err != nil {
+			return refusal, err
 		}
+		defer leave()
 		item.Source = store.Position(pos)
 		res, err := b.putBackAt(ctx, p, item, queue)
 		switch {
@@ -100,6 +94,30 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 	})
 }
 
+// toPutBack reads a message, and makes of it what is to be stored. A message may be a thousand
+// times its request, so there is room for some only; leave gives it back.
+func (b *Broker) toPutBack(ctx context.Context, r *request, p *partition, h *remoting.SendBackHeader, pos store.Position, group fsm.Group, queue int32) (item fsm.PutBack, leave func(), refusal *remoting.Command, err error) {
+	if err := b.admission.backs.enter(ctx); err != nil {
+		return item, nil, nil, err
+	}
+	defer b.admission.backs.leave()
+	rec, err := p.store().Record(pos)
+	if errors.Is(err, store.ErrNotFound) {
+		return item, nil, r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
+	}
+	if err != nil {
+		return item, nil, nil, err
+	}
+	if leave, err = b.admission.commits.enter(ctx, len(rec)); err != nil {
+		return item, nil, nil, err
+	}
+	if item, err = b.retried(rec, h, group, queue, b.storeHost(r.slot)); err != nil {
+		leave()
+		return item, nil, r.refuse(remoting.MessageIllegal, "%v; certainly not stored", err), nil
+	}
+	return item, leave, nil, nil
+}
+
 // putBackAt stores a message that was put back; without a memory of it while a node would
 // not understand that.
 func (b *Broker) putBackAt(ctx context.Context, p *partition, item fsm.PutBack, queue int32) (fsm.Status, error) {
@@ -109,9 +127,10 @@ func (b *Broker) putBackAt(ctx context.Context, p *partition, item fsm.PutBack, 
 		}
 		res, err := p.putBacks.append(ctx, item)
 		if errors.Is(err, raftlog.ErrUnknownOutcome) { // it may come yet
-			time.AfterFunc(fsm.PutBackWindow*time.Millisecond, func() { p.didPutBack(&item) })
+			size := item.Size() // without the message
+			time.AfterFunc(fsm.PutBackWindow*time.Millisecond, func() { p.didPutBack(size) })
 		} else {
-			p.didPutBack(&item)
+			p.didPutBack(item.Size())
 		}
 		return res, err
 	}
@@ -136,9 +155,9 @@ func (p *partition) letPutBack(item *fsm.PutBack, nowMs int64) bool {
 	return true
 }
 
-func (p *partition) didPutBack(item *fsm.PutBack) {
+func (p *partition) didPutBack(size int) {
 	p.putting.Lock()
-	p.puts -= item.Size()
+	p.puts -= size
 	p.putting.Unlock()
 }
 

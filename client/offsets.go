@@ -58,7 +58,9 @@ func (c *Client) resolve(ctx context.Context, k laneKey, p Position) (int64, err
 	return o, err
 }
 
+// committedOffset is where a group goes on in a queue, which is its begin if the queue was
+// added behind those that the group consumes.
 func (c *Client) committedOffset(ctx context.Context, group string, k laneKey) (int64, bool, error) {
 	return c.offsetOf(ctx, "committed offset", k, remoting.NewRequest(remoting.QueryConsumerOffset,
-		remoting.QueryOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, BrokerName: k.queue.broker}))
+		remoting.QueryOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, SetZeroIfNotFound: true, BrokerName: k.queue.broker}))
 }

@@ -13,10 +13,12 @@ type Tags struct {
 	hashes map[int32]struct{}
 }
 
-// ParseTags reads tags joined by ||; blanks around each do not count. Nil: "*" or the
-// empty string, every message.
+// IsAll reports whether a subscription by tag is to every message: "*" or the empty string.
+func IsAll(text string) bool { return text == "" || text == "*" }
+
+// ParseTags reads tags joined by ||; blanks around each do not count. Nil: every message.
 func ParseTags(text string) *Tags {
-	if text == "" || text == "*" {
+	if IsAll(text) {
 		return nil
 	}
 	t := &Tags{names: make(map[string]struct{}), hashes: make(map[int32]struct{})}

@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// MaxBatch is the most messages that one client batch may hold.
-const MaxBatch = 32 << 10
+// MaxBatch is the most messages that one client batch may hold: the answer names each by an
+// offset id, and they must fit a header.
+const MaxBatch = 30 << 10
 
 // BatchMessage is one message inside the body of a batch send. It shares topic,
 // queue, system flag and born data with the others of its batch.

@@ -84,6 +84,9 @@ func decodeBinary(c *Command, s string) error {
 		if n < 0 || len(s)-2 < n+4 {
 			return fmt.Errorf("%w: ext key of %d bytes where %d are left", ErrFrame, n, len(s)-2)
 		}
+		if len(c.Ext) == maxExt {
+			return fmt.Errorf("%w: more than %d ext fields", ErrFrame, maxExt)
+		}
 		k := s[2 : 2+n]
 		s = s[2+n:]
 		v := int64(be32(s))

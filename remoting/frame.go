@@ -24,6 +24,13 @@ const (
 	answerStep = 4 << 20
 )
 
+// MaxExt bounds the ext fields of a client's header: RocketMQ's have a few dozen at most, and a
+// table of many short ones takes ten times their text. Nodes that send a request on add some.
+const (
+	MaxExt = 256
+	maxExt = MaxExt + 64
+)
+
 var (
 	// ErrFrame is wrapped by every error of a frame that breaks the format;
 	// the stream cannot be read on.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -121,6 +122,27 @@ func TestFramesThatLieAreRefused(t *testing.T) {
 	}
 }
 
+func TestExtFieldsAreBounded(t *testing.T) {
+	for _, serial := range []byte{remoting.JSON, remoting.Binary} {
+		c := &remoting.Command{Code: remoting.GetMaxOffset, Serial: serial}
+		for i := range remoting.MaxExt {
+			c.SetExt(strconv.Itoa(i), "")
+		}
+		b, err := remoting.AppendCommand(nil, c)
+		require.NoError(t, err)
+		got, err := read(b)
+		require.NoError(t, err)
+		require.Len(t, got.Ext, remoting.MaxExt)
+		for i := range remoting.MaxExt {
+			c.SetExt("x"+strconv.Itoa(i), "")
+		}
+		b, err = remoting.AppendCommand(nil, c)
+		require.NoError(t, err)
+		_, err = read(b)
+		require.ErrorIs(t, err, remoting.ErrFrame)
+	}
+}
+
 func TestHeartbeatsOfJavaAndGo(t *testing.T) {
 	var java, stock remoting.HeartbeatData
 	require.NoError(t, remoting.DecodeBody([]byte(`{"clientID":"10.0.0.9@4711","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"G","messageModel":"CLUSTERING","unitMode":false,"subscriptionDataSet":[{"classFilterMode":false,"codeSet":[2598919],"expressionType":"TAG","subString":"TagA","subVersion":1700000000000,"tagsSet":["TagA"],"topic":"T"}]}],"heartbeatFingerprint":-7,"producerDataSet":[{"groupName":"P"}],"withoutSub":true}`), &java))
@@ -129,6 +151,19 @@ func TestHeartbeatsOfJavaAndGo(t *testing.T) {
 	require.NoError(t, remoting.DecodeBody([]byte(`{"clientID":"c","producerDataSet":null,"consumerDataSet":[{"groupName":"G","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","subscriptionDataSet":[{"classFilterMode":false,"topic":"T","subString":"TagA","tagsSet":["TagA"],"codeSet":["2598919"],"subVersion":1700000000000000000,"expressionType":"TAG"}],"unitMode":false}]}`), &stock))
 	require.Equal(t, java.ConsumerDataSet[0].SubscriptionDataSet[0].CodeSet, stock.ConsumerDataSet[0].SubscriptionDataSet[0].CodeSet)
 	require.ErrorIs(t, remoting.DecodeBody([]byte(`{}`), &stock), remoting.ErrHeader)
+}
+
+// The C++ client, and those of Python and Node.js that are made of it, say the version of a
+// subscription in quotes, and end what they write with a new line.
+func TestHeartbeatsOfCPP(t *testing.T) {
+	var h remoting.HeartbeatData
+	require.NoError(t, remoting.DecodeBody([]byte(`{"clientID":"10.0.0.9@4711","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"G","messageModel":"CLUSTERING","subscriptionDataSet":[{"codeSet":[2598919],"subString":"TagA","subVersion":"1700000000000","tagsSet":["TagA"],"topic":"T"}]}]}`+"\n"), &h))
+	require.Equal(t, remoting.SubscriptionData{CodeSet: remoting.CodeSet{2598919}, SubString: "TagA", SubVersion: 1700000000000, TagsSet: []string{"TagA"}, Topic: "T"},
+		h.ConsumerDataSet[0].SubscriptionDataSet[0])
+	for _, bad := range []string{`"x"`, `""`, `"1.5"`, `1.5`, `{}`, `99999999999999999999`} {
+		require.ErrorIs(t, remoting.DecodeBody([]byte(`{"clientID":"c","consumerDataSet":[{"groupName":"G","subscriptionDataSet":[{"topic":"T","subVersion":`+bad+`}]}]}`), &h), remoting.ErrHeader, bad)
+	}
+	require.NoError(t, remoting.DecodeBody([]byte(`{"clientID":"c","consumerDataSet":[{"groupName":"G","subscriptionDataSet":[{"topic":"T","subVersion":null}]}]}`), &h))
 }
 
 func TestBodiesAreCompactAndNeverNull(t *testing.T) {

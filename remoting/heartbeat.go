@@ -56,6 +56,37 @@ type SubscriptionData struct {
 	Topic           string       `json:"topic"`
 }
 
+// UnmarshalJSON takes the version as a number or, of the C++ client and those that are made
+// of it, as a string.
+func (s *SubscriptionData) UnmarshalJSON(b []byte) error {
+	type plain SubscriptionData
+	x := struct {
+		*plain
+		SubVersion number `json:"subVersion"`
+	}{plain: (*plain)(s)}
+	if err := json.Unmarshal(b, &x); err != nil {
+		return err
+	}
+	s.SubVersion = int64(x.SubVersion)
+	return nil
+}
+
+// number is a whole number, in quotes or not.
+type number int64
+
+func (n *number) UnmarshalJSON(b []byte) error {
+	text := string(b)
+	if len(b) > 1 && b[0] == '"' {
+		text = text[1 : len(text)-1]
+	}
+	if text == "null" {
+		return nil
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	*n = number(v)
+	return err
+}
+
 // CheckClient is the body of CheckClientConfig: a subscription that a client is about to
 // use.
 type CheckClient struct {

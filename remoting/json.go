@@ -136,6 +136,9 @@ func (t *jsonText) member(c *Command, key string) (err error) {
 	case "extFields":
 		c.Ext = make(map[string]string, min(16, 1+(len(t.s)-t.at)/16))
 		return t.object(func(key string) error {
+			if len(c.Ext) == maxExt {
+				return t.fail("more than " + strconv.Itoa(maxExt) + " ext fields")
+			}
 			if t.peek() == '"' {
 				v, err := t.string()
 				c.Ext[key] = v

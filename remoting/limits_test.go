@@ -238,6 +238,40 @@ func TestWhatIsNotAnsweredGivesBackItsBytes(t *testing.T) {
 	untilUsed(t, budget, 0)
 }
 
+// Requests that have one opaque are let go of one by one, and the bytes of one that waits stay
+// taken meanwhile.
+func TestAnAnswerGivesBackNoOtherRequestsBytes(t *testing.T) {
+	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	defer free()
+	budget := remoting.NewBudget(8 << 20)
+	addr := start(t, &remoting.Server{Requests: budget, Handler: remoting.HandlerFunc(func(_ context.Context, _ *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+		if req.Code == remoting.SendMessage {
+			<-release
+		}
+		return req.Reply(remoting.OK, "")
+	})})
+	nc := rawDial(t, addr)
+	in := bufio.NewReader(nc)
+	long, err := remoting.AppendCommand(nil, sized(remoting.SendMessage, 2<<20))
+	require.NoError(t, err)
+	short, err := remoting.AppendCommand(nil, remoting.NewRequest(remoting.GetMaxOffset, nil))
+	require.NoError(t, err)
+	_, err = nc.Write(long)
+	require.NoError(t, err)
+	for range 20 {
+		_, err = nc.Write(short)
+		require.NoError(t, err)
+		_, err = remoting.ReadCommand(in, 0)
+		require.NoError(t, err)
+		require.Greater(t, budget.Used(), int64(2<<20))
+	}
+	free()
+	_, err = remoting.ReadCommand(in, 0)
+	require.NoError(t, err)
+	untilUsed(t, budget, 0)
+}
+
 // A request takes more memory than its frame has bytes: floods of short ones are
 // bounded as well.
 func TestShortRequestsCountForWhatTheyTake(t *testing.T) {

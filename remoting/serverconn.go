@@ -201,7 +201,8 @@ func (c *ServerConn) release(bytes, charged int) {
 	signal(c.freed)
 }
 
-// answered lets go of one request with that opaque.
+// answered lets go of one request with that opaque. Of several it is not known which; their
+// bytes are given back with the last.
 func (c *ServerConn) answered(opaque int32) {
 	c.mu.Lock()
 	p, ok := c.pending[opaque]
@@ -209,11 +210,11 @@ func (c *ServerConn) answered(opaque int32) {
 		c.mu.Unlock()
 		return
 	}
-	bytes := p.bytes / p.count
+	bytes := 0
 	if p.count--; p.count == 0 {
+		bytes = p.bytes
 		delete(c.pending, opaque)
 	} else {
-		p.bytes -= bytes
 		c.pending[opaque] = p
 	}
 	c.mu.Unlock()

@@ -111,23 +111,39 @@ func (s *Store) notThere(g *segment, p, end Position) error {
 // among the 4096 newest with the key. ErrDamaged if one that might be among them
 // cannot be read.
 func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.Record, error) {
+	var found []message.Record
+	if max <= 0 {
+		return nil, nil
+	}
+	err := s.Find(topic, key, begin, end, func(r message.Record) bool {
+		found = append(found, r)
+		return len(found) < max
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Find is Lookup that gives the records to visit, one after the other, until that returns
+// false.
+func (s *Store) Find(topic, key string, begin, end int64, visit func(message.Record) bool) error {
 	hash := keyHash([]byte(topic), []byte(key))
 	s.mu.RLock()
 	segments := s.segments
 	s.mu.RUnlock()
-	var found []message.Record
 	looked := 0
 	for _, g := range slices.Backward(segments) {
 		at, err := s.positions(g, hash)
 		for i := 0; err == nil && i < len(at); i++ {
-			if looked++; looked > maxLooked || len(found) >= max {
-				return found, nil
+			if looked++; looked > maxLooked {
+				return nil
 			}
 			var r message.Record
 			switch r, err = s.record(at[i]); {
 			case err == nil:
-				if r.Topic() == topic && HasKey(r, key) && r.StoreTimestamp() >= begin && (end <= 0 || r.StoreTimestamp() <= end) {
-					found = append(found, r)
+				if r.Topic() == topic && HasKey(r, key) && r.StoreTimestamp() >= begin && (end <= 0 || r.StoreTimestamp() <= end) && !visit(r) {
+					return nil
 				}
 			case errors.Is(err, errGone), errors.Is(err, ErrNotFound):
 				err = s.gone(nil)
@@ -137,10 +153,10 @@ func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.
 			err = s.gone(nil)
 		}
 		if err != nil {
-			return nil, s.tell(fmt.Errorf("look up a key of %s: %w", topic, err))
+			return s.tell(fmt.Errorf("look up a key of %s: %w", topic, err))
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // positions returns where records of g with a key of that hash are, newest first.

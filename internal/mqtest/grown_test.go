@@ -1,0 +1,47 @@
+package mqtest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/remoting"
+)
+
+// A queue that comes to a topic while a group consumes it is the group's from its first message:
+// a client that is told of no offset begins at the end, as it is made, and passes over what was sent
+// before it heard of the queue.
+func TestAQueueThatIsNewToAGroupIsItsFromTheBegin(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	commit := func(group string, queue string) {
+		t.Helper()
+		w.sure(remoting.UpdateConsumerOffset, fields{"rmq": "1", "consumerGroup": group, "topic": "t", "queueId": queue, "commitOffset": "1"}, nil)
+	}
+	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	for _, group := range []string{"early", "idle"} {
+		w.OK(remoting.Heartbeat, nil, heartbeatOf("c", group, "t"))
+		w.OK(remoting.GetSubscriptionGroup, fields{"group": group}, nil)
+	}
+	commit("early", "0")
+	w.sure(remoting.UpdateAndCreateTopic, with(topicOf("t", 3), "rmq", "1"), nil)
+	w.OK(remoting.Heartbeat, nil, heartbeatOf("c", "late", "t"))
+	commit("late", "0")
+	w.OK(remoting.SendMessageV2, sendShort("t", 1), []byte("x"))
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, 0), remoting.Binary)
+		ask := func(group, queue string, more ...string) *remoting.Command {
+			return w.Led(remoting.QueryConsumerOffset, with(fields{"consumerGroup": group, "topic": "t", "queueId": queue}, more...), nil)
+		}
+		require.Equal(t, "0", ask("early", "1").Ext["offset"])
+		require.Equal(t, remoting.QueryNotFound, ask("early", "1", "setZeroIfNotFound", "false").Code)
+		require.Equal(t, remoting.QueryNotFound, ask("late", "1").Code, "it was there when the group came")
+		require.Equal(t, remoting.QueryNotFound, ask("idle", "1").Code, "the group has not begun")
+		require.Equal(t, remoting.QueryNotFound, ask("nobody", "1").Code)
+	}
+	commit("early", "1")
+	require.Equal(t, "1", w.OK(remoting.QueryConsumerOffset, fields{"consumerGroup": "early", "topic": "t", "queueId": "1"}, nil).Ext["offset"])
+	require.Equal(t, "0", w.OK(remoting.QueryConsumerOffset, fields{"consumerGroup": "early", "topic": "t", "queueId": "2"}, nil).Ext["offset"])
+}

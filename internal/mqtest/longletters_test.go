@@ -1,0 +1,52 @@
+package mqtest
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/broker"
+	"raftmq/remoting"
+)
+
+// Of dead letters that do not fit an answer together some are listed.
+func TestLongDeadLettersAreListed(t *testing.T) {
+	c := Start(t, 3, largest)
+	c.createTopic(t, topicOf("t", 1))
+	for slot := range 3 {
+		w := DialWire(t, c.listener(0, slot), remoting.Binary)
+		for range 2 {
+			r := w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 3<<20))
+			rec := Records(t, w.OK(remoting.PullMessage, with(pullOf("t", 0, num(t, r, "queueOffset")), "maxMsgNums", "1"), nil).Body)[0]
+			w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(rec.PhysicalOffset(), 10), "delayLevel": "-1", "rmq": "1", "delivery": "1"}, nil)
+		}
+	}
+	var l remoting.DeadLetterList
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, 0), remoting.JSON)
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.DeadLetters, fields{"group": "g", "op": "list"}, nil).Body, &l))
+		require.NotEmpty(t, l.Letters)
+	}
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	require.NoError(t, remoting.DecodeBody(w.OK(remoting.DeadLetters, fields{"group": "g", "op": "purge"}, nil).Body, &l))
+	require.Equal(t, 6, l.Done)
+}
+
+// Dead letters that are handled again together go into entries that the write-ahead log has room for.
+func TestLongDeadLettersAreHandledAgain(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, func(cfg *broker.Config) { cfg.MaxBody = 900 << 10 }) // nearly what a segment has room for
+	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
+	w := DialWire(t, c.listener(0, 0), remoting.Binary)
+	for _, size := range []int{200 << 10, 890 << 10} {
+		r := w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, size))
+		rec := Records(t, w.OK(remoting.PullMessage, with(pullOf("t", 0, num(t, r, "queueOffset")), "maxMsgNums", "1"), nil).Body)[0]
+		w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(rec.PhysicalOffset(), 10), "delayLevel": "-1", "rmq": "1", "delivery": "1"}, nil)
+	}
+	var l remoting.DeadLetterList
+	r := w.Led(remoting.DeadLetters, fields{"group": "g", "op": "redrive", "rmq": "1"}, nil)
+	require.Equal(t, remoting.OK, r.Code, r.Remark)
+	require.NoError(t, remoting.DecodeBody(r.Body, &l))
+	require.Equal(t, 2, l.Done)
+}
