@@ -29,13 +29,16 @@ const (
 const connectionCost = 64 << 10
 
 // ClientMemory bounds what clients can make a node keep in memory, whatever they do,
-// in bytes: requests, replies that they do not read (twice the setting, and what is
+// in bytes: requests, the records that they are made into, replies that they do not read (twice the setting, and what is
 // being read from disk for those to come), filters, connections.
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
+
+// recordBytes are for records: all requests in flight, made into them and waiting.
+func recordBytes(c Config) int64 { return 2 * c.MaxRequestBytes }
 
 // Places in the gates.
 func pullPlaces() int { return 4 * runtime.GOMAXPROCS(0) }
@@ -150,6 +153,7 @@ type admission struct {
 	commits  byteGate         // messages of transactions that are being committed, and that are put back
 	backs    *gate            // reads of what is put back, of which it is not known yet how long it is
 	bodies   byteGate         // JSON of requests that is being read
+	records  *recordRoom      // what sends are made into
 	maxHeld  int32
 	held     atomic.Int32
 }
@@ -158,6 +162,7 @@ func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
 		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
+		records: &recordRoom{most: recordBytes(c)},
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}
 }

@@ -87,17 +87,20 @@ var putBacks = gathering[fsm.PutBack, fsm.Status]{
 // appender turns items into entries for one partition.
 type appender[I, R any] struct {
 	gathering[I, R]
+	room    *recordRoom // nil: as much as there is
 	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
 	in      chan *appendItem[I, R]
+	closing sync.RWMutex // held from looking at closed to in
+	closed  bool
 	flying  chan struct{} // one token per entry in flight
 	stop    chan struct{}
 	gone    chan struct{} // closed when every item that was taken is answered
 	wg      sync.WaitGroup
 }
 
-func newAppender[I, R any](g gathering[I, R], propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
-	a := &appender[I, R]{gathering: g, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
+func newAppender[I, R any](g gathering[I, R], room *recordRoom, propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
+	a := &appender[I, R]{gathering: g, room: room, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
 }
@@ -105,10 +108,10 @@ func newAppender[I, R any](g gathering[I, R], propose func([]byte, func(any, err
 // append gives item's result. The error is errNotHere or errBusy (certainly not
 // stored), or raftlog.ErrUnknownOutcome.
 func (a *appender[I, R]) append(ctx context.Context, item I) (R, error) {
-	it := a.put(ctx, item)
-	if it == nil {
+	it, err := a.put(ctx, item)
+	if err != nil {
 		var none R
-		return none, errBusy
+		return none, err
 	}
 	return a.wait(ctx, it)
 }
@@ -118,14 +121,14 @@ func (a *appender[I, R]) append(ctx context.Context, item I) (R, error) {
 func (a *appender[I, R]) appendAll(ctx context.Context, items []I) ([]R, error) {
 	waits := make([]*appendItem[I, R], 0, len(items))
 	for _, item := range items {
-		it := a.put(ctx, item)
-		if it == nil {
+		it, err := a.put(ctx, item)
+		if err != nil && len(waits) == 0 {
+			return nil, err
+		}
+		if err != nil {
 			break
 		}
 		waits = append(waits, it)
-	}
-	if len(waits) == 0 {
-		return nil, errBusy
 	}
 	var failed error
 	results, refused := make([]R, 0, len(items)), 0
@@ -150,14 +153,24 @@ func (a *appender[I, R]) appendAll(ctx context.Context, items []I) ([]R, error) 
 	return results, nil
 }
 
-// put has an item go into an entry; nil: too many wait.
-func (a *appender[I, R]) put(ctx context.Context, item I) *appendItem[I, R] {
+// put has an item go into an entry. What waits for that counts, whether its asker still does or not. errBusy: too many
+// wait, or too much; errNotHere: the appender is closed.
+func (a *appender[I, R]) put(ctx context.Context, item I) (*appendItem[I, R], error) {
 	it := &appendItem[I, R]{item: item, by: byOf(ctx), done: make(chan appendDone[R], 1)}
+	a.closing.RLock()
+	defer a.closing.RUnlock()
+	if a.closed {
+		return nil, errNotHere
+	}
+	if !a.room.take(a.size(&item)) {
+		return nil, errBusy
+	}
 	select {
 	case a.in <- it:
-		return it
+		return it, nil
 	default:
-		return nil
+		a.room.give(a.size(&item))
+		return nil, errBusy
 	}
 }
 
@@ -187,6 +200,7 @@ func (a *appender[I, R]) run() {
 		if first == nil {
 			select {
 			case first = <-a.in:
+				a.room.give(a.size(&first.item))
 			case <-a.stop:
 				return
 			}
@@ -206,6 +220,7 @@ func (a *appender[I, R]) run() {
 		for bytes < gatherBytes {
 			select {
 			case it := <-a.in:
+				a.room.give(a.size(&it.item))
 				if bytes+a.size(&it.item) > gatherBytes {
 					held = it
 					break gather
@@ -275,7 +290,18 @@ func answerAll[I, R any](items []*appendItem[I, R], err error) {
 // close refuses what waits and returns when every entry in flight is answered;
 // the replica must have been closed before.
 func (a *appender[I, R]) close() {
+	a.closing.Lock()
+	a.closed = true
+	a.closing.Unlock()
 	close(a.stop)
 	a.wg.Wait()
 	close(a.gone)
+	for {
+		select {
+		case it := <-a.in: // nobody took it
+			a.room.give(a.size(&it.item))
+		default:
+			return
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,16 +24,21 @@ func TestWhatIsLateIsNotProposed(t *testing.T) {
 			split: func(v any) ([]int, bool) { r, ok := v.([]int); return r, ok },
 			limit: 8,
 		}
-		a := newAppender(g, func(_ []byte, then func(any, error)) error {
+		put := func(a *appender[int, int], ctx context.Context, i int) *appendItem[int, int] {
+			it, err := a.put(ctx, i)
+			require.NoError(t, err)
+			return it
+		}
+		a := newAppender(g, nil, func(_ []byte, then func(any, error)) error {
 			proposed = append(proposed, then)
 			return nil
 		}, time.Now)
 		for i := range entriesFlying { // what follows waits for one of them
-			require.NotNil(t, a.put(t.Context(), i))
+			put(a, t.Context(), i)
 			synctest.Wait()
 		}
-		soon := a.put(withBy(t.Context(), time.Now().Add(time.Second)), 8)
-		later := a.put(withBy(t.Context(), time.Now().Add(time.Minute)), 9)
+		soon := put(a, withBy(t.Context(), time.Now().Add(time.Second)), 8)
+		later := put(a, withBy(t.Context(), time.Now().Add(time.Minute)), 9)
 		synctest.Wait()
 		time.Sleep(2 * time.Second)
 		proposed[0]([]int{0}, nil)
@@ -46,7 +52,7 @@ func TestWhatIsLateIsNotProposed(t *testing.T) {
 		res, err := a.wait(t.Context(), later)
 		require.NoError(t, err)
 		require.Equal(t, 9, res)
-		last := a.put(withBy(t.Context(), time.Now()), 10) // alone in its entry: there is none
+		last := put(a, withBy(t.Context(), time.Now()), 10) // alone in its entry: there is none
 		_, err = a.wait(t.Context(), last)
 		require.ErrorIs(t, err, errLate)
 		proposed[1]([]int{1}, nil)

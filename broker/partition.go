@@ -120,10 +120,10 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 		p.withheld.Store(q.withheld())
 		p.replica.SitOut(true)
 	}
-	p.append = newAppender(messages, p.start, b.time)
-	p.delays = newAppender(delays, p.start, b.time)
-	p.putBacks = newAppender(putBacks, p.start, b.time)
-	p.txs.propose, p.txs.now = p.start, b.time
+	p.append = newAppender(messages, b.admission.records, p.start, b.time)
+	p.delays = newAppender(delays, b.admission.records, p.start, b.time)
+	p.putBacks = newAppender(putBacks, b.admission.records, p.start, b.time)
+	p.txs.room, p.txs.propose, p.txs.now = b.admission.records, p.start, b.time
 	p.commits = newCommitter(p, b.time)
 	return p, nil
 }

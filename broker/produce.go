@@ -73,7 +73,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	}
 	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		item := fsm.Item{Queue: message.Queue{Topic: h.Topic, ID: h.QueueID}, Producer: producer}
-		unique, wait, refusal := b.records(r, &h, &item, batch)
+		held := 0 // of the room for records
+		defer func() { b.admission.records.give(held) }()
+		unique, wait, refusal := b.records(r, &h, &item, batch, &held)
 		if refusal != nil {
 			return refusal, nil
 		}
@@ -123,8 +125,9 @@ func producerOf(r *request) (fsm.Producer, error) {
 }
 
 // records builds the records of a send, once, as they are stored and served. wait has
-// for each when it is to come; nil: all at once, as they would have been before.
-func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, batch bool) (unique string, wait []waiting, refusal *remoting.Command) {
+// for each when it is to come; nil: all at once, as they would have been before. held is what it took of the room
+// for records.
+func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, batch bool, held *int) (unique string, wait []waiting, refusal *remoting.Command) {
 	m := message.Message{
 		Topic: h.Topic, QueueID: h.QueueID, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
 		BornHost: r.from, StoreHost: b.storeHost(r.slot), ReconsumeTimes: h.ReconsumeTimes,
@@ -149,6 +152,10 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 	if most := fsm.MaxItem - (store.MaxEntry - b.maxEntry()); size > most {
 		return "", nil, r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, most)
 	}
+	if !b.admission.records.take(size) {
+		return "", nil, r.failed(errBusy)
+	}
+	*held = size
 	item.Records = make([]byte, 0, size)
 	for i, x := range all {
 		m.Flag, m.Body, m.Properties = x.Flag, x.Body, x.Properties

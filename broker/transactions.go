@@ -50,6 +50,7 @@ var (
 // transactions are a partition's ways into entries for halves and decisions, made
 // when they are first used: few partitions have any.
 type transactions struct {
+	room    *recordRoom
 	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
 
@@ -67,7 +68,7 @@ func (t *transactions) ways() (*appender[fsm.Half, fsm.HalfResult], *appender[fs
 		return nil, nil, errNotHere
 	}
 	if t.halves == nil {
-		t.halves, t.decides = newAppender(halves, t.propose, t.now), newAppender(decisions, t.propose, t.now)
+		t.halves, t.decides = newAppender(halves, t.room, t.propose, t.now), newAppender(decisions, t.room, t.propose, t.now)
 	}
 	return t.halves, t.decides, nil
 }
