@@ -330,7 +330,7 @@ func TestDamagedFilesOfRealProcesses(t *testing.T) {
 	name, at := walRecord(t, n.Data, group, 5)
 	flip(t, name, at+60)
 	server := []string{"server", "--node", n.Name, "--data", n.Data, "--initial-nodes", "n1,n2,n3", "--nameserver-port", "-1", "--listen-port", "-1", "--raft-port", "-1",
-		"--gossip-port", "-1", "--http-port", "-1", "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576"}
+		"--gossip-port", "-1", "--http-port", "-1", "--segment-bytes", "262144", "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576"}
 	identity, err := os.ReadFile(filepath.Join(n.Data, "node.json"))
 	require.NoError(t, err)
 	_, rest, _ := strings.Cut(string(identity), `"cluster":"`)
