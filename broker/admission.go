@@ -37,7 +37,8 @@ func (c Config) ClientMemory() int64 {
 	return c.MaxRequestBytes + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
 
-// recordBytes are for records: all requests in flight, made into them and waiting.
+// recordBytes bound the records that requests are made into, while their handlers run and while they wait for an entry, which they may do
+// when whoever sent them is gone and his request no longer counts. A batch of short messages takes many times its frame.
 func recordBytes(c Config) int64 { return 2 * c.MaxRequestBytes }
 
 // Places in the gates.
@@ -153,7 +154,7 @@ type admission struct {
 	commits  byteGate         // messages of transactions that are being committed, and that are put back
 	backs    *gate            // reads of what is put back, of which it is not known yet how long it is
 	bodies   byteGate         // JSON of requests that is being read
-	records  *recordRoom      // what sends are made into
+	records  *remoting.Budget // what sends are made into
 	maxHeld  int32
 	held     atomic.Int32
 }
@@ -162,7 +163,7 @@ func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
 		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
-		records: &recordRoom{most: recordBytes(c)},
+		records: remoting.NewBudget(recordBytes(c)),
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}
 }

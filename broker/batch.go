@@ -11,6 +11,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/raftlog"
+	"raftmq/remoting"
 )
 
 // Group commit: what arrives while entries are in flight goes into the next one.
@@ -87,7 +88,7 @@ var putBacks = gathering[fsm.PutBack, fsm.Status]{
 // appender turns items into entries for one partition.
 type appender[I, R any] struct {
 	gathering[I, R]
-	room    *recordRoom // nil: as much as there is
+	room    *remoting.Budget // nil: as much as there is
 	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
 	in      chan *appendItem[I, R]
@@ -99,7 +100,7 @@ type appender[I, R any] struct {
 	wg      sync.WaitGroup
 }
 
-func newAppender[I, R any](g gathering[I, R], room *recordRoom, propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
+func newAppender[I, R any](g gathering[I, R], room *remoting.Budget, propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
 	a := &appender[I, R]{gathering: g, room: room, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
@@ -162,14 +163,14 @@ func (a *appender[I, R]) put(ctx context.Context, item I) (*appendItem[I, R], er
 	if a.closed {
 		return nil, errNotHere
 	}
-	if !a.room.take(a.size(&item)) {
+	if !a.room.Take(a.size(&item)) {
 		return nil, errBusy
 	}
 	select {
 	case a.in <- it:
 		return it, nil
 	default:
-		a.room.give(a.size(&item))
+		a.room.Give(a.size(&item))
 		return nil, errBusy
 	}
 }
@@ -200,7 +201,7 @@ func (a *appender[I, R]) run() {
 		if first == nil {
 			select {
 			case first = <-a.in:
-				a.room.give(a.size(&first.item))
+				a.room.Give(a.size(&first.item))
 			case <-a.stop:
 				return
 			}
@@ -220,7 +221,7 @@ func (a *appender[I, R]) run() {
 		for bytes < gatherBytes {
 			select {
 			case it := <-a.in:
-				a.room.give(a.size(&it.item))
+				a.room.Give(a.size(&it.item))
 				if bytes+a.size(&it.item) > gatherBytes {
 					held = it
 					break gather
@@ -299,7 +300,7 @@ func (a *appender[I, R]) close() {
 	for {
 		select {
 		case it := <-a.in: // nobody took it
-			a.room.give(a.size(&it.item))
+			a.room.Give(a.size(&it.item))
 		default:
 			return
 		}

@@ -10,6 +10,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/raftlog"
+	"raftmq/remoting"
 )
 
 // What nobody took when a partition closes is certainly not stored, whether it
@@ -36,7 +37,7 @@ func TestAClosedAppenderAnswersEverybody(t *testing.T) {
 
 // What waits for an entry counts until it is in one, also when nobody waits for it any more.
 func TestWhatWaitsForAnEntryIsBounded(t *testing.T) {
-	room := &recordRoom{most: 10 << 20}
+	room := remoting.NewBudget(10 << 20)
 	a := newAppender(messages, room, func([]byte, func(any, error)) error { return raftlog.ErrNotLeader }, time.Now)
 	for range entriesFlying {
 		a.flying <- struct{}{} // as if entries were on their way
@@ -54,5 +55,5 @@ func TestWhatWaitsForAnEntryIsBounded(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, busy, 100-10-1, "one is in hand, to be the first of the next entry")
 	a.close()
-	require.Zero(t, room.used.Load())
+	require.Zero(t, room.Used())
 }

@@ -74,7 +74,7 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	return b.atPartition(ctx, r, part, forwardWait, producer.ID != [16]byte{}, func(ctx context.Context, p *partition) (*remoting.Command, error) {
 		item := fsm.Item{Queue: message.Queue{Topic: h.Topic, ID: h.QueueID}, Producer: producer}
 		held := 0 // of the room for records
-		defer func() { b.admission.records.give(held) }()
+		defer func() { b.admission.records.Give(held) }()
 		unique, wait, refusal := b.records(r, &h, &item, batch, &held)
 		if refusal != nil {
 			return refusal, nil
@@ -152,7 +152,7 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 	if most := fsm.MaxItem - (store.MaxEntry - b.maxEntry()); size > most {
 		return "", nil, r.refuse(remoting.MessageIllegal, "batch of %d messages takes %d bytes, at most %d; certainly not stored", len(all), size, most)
 	}
-	if !b.admission.records.take(size) {
+	if !b.admission.records.Take(size) {
 		return "", nil, r.failed(errBusy)
 	}
 	*held = size

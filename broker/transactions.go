@@ -50,7 +50,7 @@ var (
 // transactions are a partition's ways into entries for halves and decisions, made
 // when they are first used: few partitions have any.
 type transactions struct {
-	room    *recordRoom
+	room    *remoting.Budget
 	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
 

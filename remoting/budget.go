@@ -30,8 +30,8 @@ func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
-// take takes n bytes, if they are there.
-func (b *Budget) take(n int) bool {
+// Take takes n bytes, if they are there.
+func (b *Budget) Take(n int) bool {
 	if b == nil {
 		return true
 	}
@@ -53,7 +53,8 @@ func addUpTo(v *atomic.Int64, n, most int64) (sum int64, ok bool) {
 	}
 }
 
-func (b *Budget) give(n int) {
+// Give gives back n bytes that were taken.
+func (b *Budget) Give(n int) {
 	if b != nil {
 		b.used.Add(int64(-n))
 	}
@@ -142,7 +143,7 @@ func (b *Budget) takePartial(n int) bool {
 	if _, ok := addUpTo(&b.partial, int64(n), b.most/2); !ok {
 		return false
 	}
-	if !b.take(n) {
+	if !b.Take(n) {
 		b.partial.Add(int64(-n))
 		return false
 	}

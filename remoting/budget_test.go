@@ -12,7 +12,7 @@ func TestWhatFindsNoRoomKeepsNobodyOut(t *testing.T) {
 	b := NewBudget(1 << 20)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	for _, try := range []func(){func() { b.take(2 << 20) }, func() { b.queue(3<<20, 0) }} {
+	for _, try := range []func(){func() { b.Take(2 << 20) }, func() { b.queue(3<<20, 0) }} {
 		wg.Go(func() {
 			for {
 				select {
@@ -25,11 +25,11 @@ func TestWhatFindsNoRoomKeepsNobodyOut(t *testing.T) {
 		})
 	}
 	for range 5_000_000 {
-		if !b.take(1) || b.Used() > 1 {
+		if !b.Take(1) || b.Used() > 1 {
 			t.Error("refused, or too much is taken, where nothing is in use")
 			break
 		}
-		b.give(1)
+		b.Give(1)
 	}
 	close(stop)
 	wg.Wait()

@@ -57,7 +57,7 @@ func (l *link) directLocked() bool {
 	} else if wrote == 0 {
 		l.unwritten([]outFrame{f}, 0)
 	}
-	l.queued.give(f.cost())
+	l.queued.Give(f.cost())
 	freeHead(f.head)
 	l.mu.Lock()
 	l.busy, l.rest = false, rest

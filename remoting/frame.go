@@ -157,7 +157,7 @@ func (i *intake) take(n int) bool {
 
 // whole takes what the frame, which has arrived, counts for.
 func (i *intake) whole(size int) bool {
-	if !i.budget.take(size - i.part) {
+	if !i.budget.Take(size - i.part) {
 		return false
 	}
 	i.budget.arrived(i.part)
@@ -167,7 +167,7 @@ func (i *intake) whole(size int) bool {
 
 func (i *intake) giveBack() {
 	i.budget.arrived(i.part)
-	i.budget.give(i.part)
+	i.budget.Give(i.part)
 }
 
 // readBytes reads n bytes and takes them as they arrive, but for the last step. On

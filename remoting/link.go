@@ -126,7 +126,7 @@ func (l *link) fail(err error) {
 	calls := l.calls
 	l.calls = nil
 	out := l.out
-	l.queued.give(l.outSize)
+	l.queued.Give(l.outSize)
 	l.out, l.outSize = nil, 0
 	for _, c := range calls {
 		c.reply <- answer{err: outcome(c.left, err)}
@@ -331,7 +331,7 @@ func (l *link) write() {
 				l.outSize -= f.cost()
 				if f.call != nil {
 					if f.call.gone {
-						l.queued.give(f.cost())
+						l.queued.Give(f.cost())
 						freeHead(f.head)
 						continue
 					}
@@ -387,7 +387,7 @@ func (l *link) write() {
 				clear(vec[:cap(vec)])
 			}
 			l.writing.Store(0)
-			l.queued.give(cost) // not before: until it is written it is in memory
+			l.queued.Give(cost) // not before: until it is written it is in memory
 			if err != nil {
 				l.unwritten(took, wrote-int64(len(rest)))
 			}

@@ -147,7 +147,7 @@ func (s *Server) start(nc net.Conn) {
 	l.requests, l.queued = s.Requests, s.Queued
 	c := &ServerConn{link: l, server: s, id: s.ids.Add(1), pending: make(map[int32]pending), freed: make(chan struct{}, 1)}
 	s.mu.Lock()
-	if s.stopped || len(s.open) >= s.MaxConns || !s.Open.take(1) {
+	if s.stopped || len(s.open) >= s.MaxConns || !s.Open.Take(1) {
 		full := !s.stopped
 		s.mu.Unlock()
 		l.cancel()
@@ -167,7 +167,7 @@ func (s *Server) start(nc net.Conn) {
 		s.mu.Lock()
 		delete(s.open, c)
 		s.mu.Unlock()
-		s.Open.give(1)
+		s.Open.Give(1)
 	}()
 }
 

@@ -142,7 +142,7 @@ func (c *ServerConn) serve() {
 	rest := c.charged // of requests that are never answered
 	c.charged, c.pending = 0, nil
 	c.mu.Unlock()
-	c.link.requests.give(rest)
+	c.link.requests.Give(rest)
 	if s.OnClose != nil {
 		s.OnClose(c)
 	}
@@ -197,7 +197,7 @@ func (c *ServerConn) release(bytes, charged int) {
 	charged = min(charged, c.charged)
 	c.charged -= charged
 	c.mu.Unlock()
-	c.link.requests.give(charged)
+	c.link.requests.Give(charged)
 	signal(c.freed)
 }
 
