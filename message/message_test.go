@@ -106,6 +106,12 @@ func TestNames(t *testing.T) {
 	}
 	require.NoError(t, CheckTopic(RetryTopic(strings.Repeat("g", MaxGroup))))
 	require.Error(t, CheckGroup(strings.Repeat("g", MaxGroup+1)))
+	for _, own := range []string{DefaultTopic, "SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer", RetryTopic("g"), DLQTopic("g")} {
+		require.True(t, IsSystemTopic(own), own)
+	}
+	for _, any := range []string{"orders", TraceTopic, "BenchmarkTest"} {
+		require.False(t, IsSystemTopic(any), any)
+	}
 }
 
 func FuzzParseRecord(f *testing.F) {

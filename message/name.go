@@ -58,10 +58,11 @@ func checkName(kind, name string, max int) error {
 }
 
 // IsSystemTopic reports whether name belongs to the broker: users neither create
-// nor delete it.
+// nor delete it. RocketMQ's BenchmarkTest is not one of them: its benchmark programs
+// send to it, so it is a topic like any.
 func IsSystemTopic(name string) bool {
 	switch name {
-	case DefaultTopic, "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+	case DefaultTopic, "SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC",
 		"TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT", "CHECKPOINT_TOPIC":
 		return true
 	}
