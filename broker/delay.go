@@ -64,11 +64,11 @@ func (b *Broker) waitingBefore(records []byte, room int) []waiting {
 // is said of any, and a client that sends them again finds the same.
 func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHeader, p *partition, all fsm.Item, wait []waiting) (*remoting.Command, error) {
 	items := make([]fsm.Delayed, len(wait))
-	records := all.Records
+	records, now := all.Records, b.atMs()
 	for i, w := range wait {
 		it := fsm.Item{Queue: all.Queue, Producer: all.Producer, Records: records[:w.size:w.size], Count: 1}
 		it.Producer.Sequence += uint64(i)
-		items[i] = fsm.Delayed{Item: it, DueMs: w.dueMs}
+		items[i] = fsm.Delayed{Item: it, DueMs: p.dueBy(now, w.dueMs)}
 		records = records[w.size:]
 	}
 	results, err := p.delays.appendAll(ctx, items)

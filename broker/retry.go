@@ -121,6 +121,7 @@ func (b *Broker) toPutBack(ctx context.Context, r *request, p *partition, h *rem
 // putBackAt stores a message that was put back; without a memory of it while a node would
 // not understand that.
 func (b *Broker) putBackAt(ctx context.Context, p *partition, item fsm.PutBack, queue int32) (fsm.Status, error) {
+	item.DueMs = p.dueBy(b.atMs(), item.DueMs)
 	if b.FeatureLevel() >= fsm.PutBackLevel {
 		if !p.letPutBack(&item, b.atMs()) {
 			return 0, errPutBacks

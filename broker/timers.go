@@ -81,6 +81,21 @@ func (b *Broker) watchTimers() {
 	}
 }
 
+// aheadAtMost is by how much T may be ahead of the clock for dueBy to mind. What sends it further is no
+// node that was cut off, but clocks that a majority had wrong: then to wait would be to stall.
+const aheadAtMost = time.Minute
+
+// dueBy is when something that is due by the clock is to come. T may be ahead of the clock: a leader whose
+// timers ran too fast while it was cut off from the others' clocks moves it. What is due by then would come at
+// once, so early, and waits until the clock has passed T instead.
+func (p *partition) dueBy(clockMs, due int64) int64 {
+	t := p.machine.Now()
+	if due <= clockMs || t-clockMs > aheadAtMost.Milliseconds() {
+		return due
+	}
+	return max(due, t+1)
+}
+
 // fire delivers what is due, and notes when the next is.
 func (p *partition) fire(b *Broker, term uint64) error {
 	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)

@@ -53,7 +53,8 @@ func (r *Replica) committed() *raft.AppendEntriesRequest {
 		return nil
 	}
 	var last raft.Log
-	if err := r.logs.GetLog(commit, &last); err != nil {
+	// Not by r.logs, which takes what cannot be read for a fault of the disk: this may run while the replica is closed.
+	if err := r.cfg.Logs.GetLog(commit, &last); err != nil {
 		return nil
 	}
 	if now, leads := r.Leads(); !leads || now != term {

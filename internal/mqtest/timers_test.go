@@ -315,3 +315,48 @@ func TestAClockThatJumpsMovesNoTimer(t *testing.T) {
 		require.WithinRange(t, at, due.Truncate(time.Millisecond), due.Add(30*time.Second))
 	}
 }
+
+// A clock that was ahead, and with it the time of a partition's log, makes nothing early that is sent with a delay
+// once the clock is right again.
+func TestALogThatIsAheadMakesNothingEarly(t *testing.T) {
+	c := Start(t, 1, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "ahead", nil)
+	p, err := cl.NewProducer("p")
+	require.NoError(t, err)
+	const ahead, delay = 4 * time.Second, time.Second
+	c.Ahead[0].Store(int64(ahead))
+	n := 0
+	c.until("the log is ahead", func() bool {
+		n++
+		_, err := p.Send(ctx, &client.Message{Topic: "ahead", Body: fmt.Append(nil, "now-", n)})
+		require.NoError(t, err)
+		return arrivals(ctx, t, cl, "ahead", n)[fmt.Sprint("now-", n)].After(time.Now().Add(ahead / 2))
+	})
+	c.Ahead[0].Store(0)
+	due := make(map[string]time.Time)
+	for i := range 20 { // over two seconds: the broker looks at its clock twice in each
+		body := fmt.Sprint("later-", i)
+		due[body] = time.Now().Add(delay)
+		_, err := p.Send(ctx, &client.Message{Topic: "ahead", Body: []byte(body), Delay: delay})
+		require.NoError(t, err)
+		time.Sleep(ahead / 2 / 20)
+	}
+	r, err := cl.NewReader("ahead")
+	require.NoError(t, err)
+	defer r.Close()
+	for d, err := range r.All(ctx) {
+		require.NoError(t, err)
+		at, ok := due[string(d.Body)]
+		if !ok {
+			continue
+		}
+		require.False(t, d.StoredAt.Before(at.Truncate(time.Millisecond)), "%s has the time of %v before its own", d.Body, at.Sub(d.StoredAt))
+		require.False(t, time.Now().Before(at.Truncate(time.Millisecond)), "%s came %v early", d.Body, time.Until(at))
+		if delete(due, string(d.Body)); len(due) == 0 {
+			return
+		}
+	}
+}
