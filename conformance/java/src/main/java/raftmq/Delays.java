@@ -1,0 +1,68 @@
+package raftmq;
+
+import java.util.HashMap;
+import java.util.Map;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.message.Message;
+
+/** Messages that come later. */
+final class Delays {
+    private Delays() {}
+
+    static void areNotEarly(Cluster cluster) throws Exception {
+        String topic = cluster.topic("delays");
+        Seen seen = new Seen();
+        var c = cluster.member(cluster.name("group"), topic, "*", seen);
+        DefaultMQProducer p = cluster.producer();
+        Map<String, Long> due = new HashMap<>();
+        for (int level = 1; level <= 2; level++) {
+            Message m = Sends.message(topic, "level-" + level);
+            m.setDelayTimeLevel(level);
+            due.put("level-" + level, System.currentTimeMillis() + (level == 1 ? 1000 : 5000));
+            Sends.ok(p.send(m));
+        }
+        // What the setters of version 5 write.
+        Message after = Sends.message(topic, "after");
+        after.putUserProperty("reason", "later");
+        org.apache.rocketmq.common.message.MessageAccessor.putProperty(after, "TIMER_DELAY_MS", "2500");
+        due.put("after", System.currentTimeMillis() + 2500);
+        Sends.ok(p.send(after));
+        Message at = Sends.message(topic, "at");
+        long when = System.currentTimeMillis() + 3217;
+        org.apache.rocketmq.common.message.MessageAccessor.putProperty(at, "TIMER_DELIVER_MS", String.valueOf(when));
+        due.put("at", when);
+        Sends.ok(p.send(at));
+        seen.awaitOnly(due.keySet(), 60);
+        for (var d : due.entrySet()) {
+            long stored = seen.of(d.getKey()).get(0).getStoreTimestamp();
+            Check.that(stored >= d.getValue(), d.getKey() + " came " + (d.getValue() - stored) + " ms early");
+        }
+        c.shutdown();
+        p.shutdown();
+    }
+
+    /** recallMessage is there since 5.3.2. */
+    static void canBeTakenBack(Cluster cluster) throws Exception {
+        java.lang.reflect.Method recall;
+        try {
+            recall = DefaultMQProducer.class.getMethod("recallMessage", String.class, String.class);
+        } catch (NoSuchMethodException e) {
+            return;
+        }
+        String topic = cluster.topic("recall");
+        Seen seen = new Seen();
+        var c = cluster.member(cluster.name("group"), topic, "*", seen);
+        DefaultMQProducer p = cluster.producer();
+        Message back = Sends.message(topic, "taken back");
+        org.apache.rocketmq.common.message.MessageAccessor.putProperty(back, "TIMER_DELAY_MS", "4000");
+        Object receipt = p.send(back);
+        Object handle = receipt.getClass().getMethod("getRecallHandle").invoke(receipt);
+        Message stays = Sends.message(topic, "stays");
+        org.apache.rocketmq.common.message.MessageAccessor.putProperty(stays, "TIMER_DELAY_MS", "6000");
+        Sends.ok(p.send(stays));
+        Check.that(!String.valueOf(recall.invoke(p, topic, handle)).isEmpty(), "no id of what was taken back");
+        seen.awaitOnly(java.util.Set.of("stays"), 30);
+        c.shutdown();
+        p.shutdown();
+    }
+}
