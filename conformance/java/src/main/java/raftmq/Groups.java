@@ -96,7 +96,7 @@ final class Groups {
         first.shutdown(); // commits
         Set<String> later = send(p, topic, "later-", 30);
         var second = cluster.member(group, topic, "*", b);
-        b.awaitOnly(later, 150);
+        b.awaitOnly(later, 30);
         second.shutdown();
         p.shutdown();
     }
