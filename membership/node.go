@@ -17,8 +17,10 @@ type Node struct {
 	Gossip      string   // host:port; filled by Open
 	Version     string
 	Level       uint64 `json:",omitempty"` // of the features that its program knows
-	DiskFree    uint64 // bytes
-	Disk        DiskLevel
+	// SegmentBytes is how long the segments of its commit logs are; 0: not said.
+	SegmentBytes int64  `json:",omitempty"`
+	DiskFree     uint64 // bytes
+	Disk         DiskLevel
 }
 
 // DiskLevel is what a node's disk asks for, by the node's own settings.
