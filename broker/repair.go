@@ -321,6 +321,9 @@ func (b *Broker) copyWhole(desc fsm.Partition, group *raftlog.GroupLog, m store.
 	if c.Index < above {
 		return fmt.Errorf("%s has applied %d entries, here are %d: it is to catch up first", p.node, c.Index, above)
 	}
+	if err := group.Fits(c); err != nil {
+		return fmt.Errorf("checkpoint of %s: %w", p.node, err)
+	}
 	if m.State, err = fsm.StoreState(c.State); err != nil {
 		return fmt.Errorf("the state of %s: %w", p.node, err)
 	}
