@@ -332,5 +332,6 @@ func (b *Broker) drop(p *partition) {
 		b.log.Error("remove partition", "partition", p.desc.ID, "topic", p.desc.Topic, "error", err)
 		return
 	}
+	delete(b.left.ids, p.desc.ID)
 	b.log.Info("partition removed", "partition", p.desc.ID, "topic", p.desc.Topic)
 }
