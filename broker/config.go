@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,13 @@ const maxCheckTime = 30 * 24 * time.Hour
 // maxSlots is as many listeners as a node opens at most.
 const maxSlots = 64
 
+// maxCluster is what gossip and the catalogue take for a cluster's name, in bytes.
+const maxCluster = 255
+
+// isNodeName reports whether a node may have that name: it comes before a dot in the names of
+// replicas, and between commas in settings.
+func isNodeName(s string) bool { return s != "" && len(s) <= 64 && !strings.ContainsAny(s, ". \t\n/,") }
+
 // Check refuses what cannot work, as Open would. It opens nothing.
 func (c Config) Check() error { return c.check() }
 
@@ -175,8 +183,10 @@ func (c *Config) check() error {
 		return err
 	}
 	switch {
-	case c.Node == "" || strings.ContainsAny(c.Node, ". \t\n/,") || len(c.Node) > 64:
+	case !isNodeName(c.Node):
 		return fmt.Errorf("%w: node name %q: 1 to 64 characters without dot, comma, slash or space", ErrConfig, c.Node)
+	case len(c.Cluster) > maxCluster:
+		return fmt.Errorf("%w: cluster name of %d bytes, at most %d", ErrConfig, len(c.Cluster), maxCluster)
 	case c.Data == "":
 		return fmt.Errorf("%w: no data directory", ErrConfig)
 	case c.Slots < 1 || c.Slots > maxSlots:
@@ -209,11 +219,12 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: others cannot reach %s: set the address to advertise", ErrConfig, c.Advertise)
 	}
 	if len(c.InitialNodes) > 0 {
-		here := false
-		for _, n := range c.InitialNodes {
-			here = here || n == c.Node
+		for i, n := range c.InitialNodes {
+			if !isNodeName(n) || slices.Contains(c.InitialNodes[:i], n) {
+				return fmt.Errorf("%w: initial nodes %q: %q is no node's name, or there twice: 1 to 64 characters without dot, comma, slash or space", ErrConfig, c.InitialNodes, n)
+			}
 		}
-		if !here {
+		if !slices.Contains(c.InitialNodes, c.Node) {
 			return fmt.Errorf("%w: node %q is not among the initial nodes %v", ErrConfig, c.Node, c.InitialNodes)
 		}
 	}
