@@ -307,6 +307,9 @@ const dropsAtOnce = 16
 // dropGroups makes every partition forget a group that the catalogue has
 // forgotten; a group by that name begins anew.
 func (b *Broker) dropGroups(ctx context.Context, r *request, group string) (refusal *remoting.Command) {
+	if err := b.catchUp(ctx); err != nil { // there may be partitions that are not known here
+		return r.refuse(remoting.SystemError, "group %s is deleted, but the catalogue has no leader now, and partitions may still have its offsets: %v; delete it again", group, err)
+	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	some := make(chan struct{}, dropsAtOnce)
