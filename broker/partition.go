@@ -35,7 +35,7 @@ type partition struct {
 	txs      transactions
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
 	caught   caught      // up with what was committed when it was opened
-	pinned   atomic.Pointer[pinned]
+	pinned   pin
 	pins     atomic.Uint64
 	refuses  atomic.Bool           // messages: too few replicas have room
 	waits    atomic.Pointer[error] // why applying waits for room; nil: it does not
