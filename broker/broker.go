@@ -452,6 +452,25 @@ func (b *Broker) stopServers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// letGo has those let go, until done, who wait for replicas without room: they would keep the servers
+// from stopping for as long as they may.
+func (b *Broker) letGo(done <-chan struct{}) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, p := range b.local() {
+			if p.waits.Load() != nil {
+				p.letGo()
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-done:
+			return
+		}
+	}
+}
+
 // Shutdown stops the node: gracefully until ctx ends, then at once. It returns
 // when everything is gone.
 func (b *Broker) Shutdown(ctx context.Context) error {
@@ -466,7 +485,12 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	if b.starting != nil {
 		<-b.starting
 	}
+	served := make(chan struct{})
+	var letting sync.WaitGroup
+	letting.Go(func() { b.letGo(served) })
 	errs = append(errs, b.stopServers(ctx))
+	close(served)
+	letting.Wait()
 	if b.forwards != nil {
 		b.forwards.close()
 	}
