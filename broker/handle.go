@@ -88,11 +88,17 @@ func (b *Broker) handler(slot int) remoting.Handler {
 
 // handleForwarded answers what another node sent on.
 func (b *Broker) handleForwarded(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
-	if cmd.Code == codeUptime {
+	switch cmd.Code {
+	case codeUptime:
 		reply := cmd.Reply(remoting.OK, "")
 		b.stamp(reply)
 		return reply
+	case codeLetGo:
+		letGo(c, cmd)
+		return nil
 	}
+	ctx, done := mayBeLetGo(ctx, c, cmd)
+	defer done()
 	r := &request{Command: cmd, conn: c, forwarded: true, client: cmd.Ext[extClient]}
 	var err error
 	if r.slot, err = strconv.Atoi(cmd.Ext[extSlot]); err != nil {
