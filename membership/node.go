@@ -60,6 +60,8 @@ type record struct {
 	Seq   uint64
 	Node  Node
 	Leads []Lead `json:",omitempty"`
+
+	bytes int // that it takes in what is passed on
 }
 
 // after reports whether r counts, and not o.
@@ -70,8 +72,11 @@ func (r record) after(o record) bool {
 	return r.Seq > o.Seq
 }
 
-// maxRecords bounds what a peer can make us remember.
-const maxRecords = 1024
+// What a peer can make us remember. memberlist takes no state of more than 20 MiB, and all records travel in one.
+const (
+	maxRecords      = 1024
+	maxRecordsBytes = 12 << 20
+)
 
 // recordVersion is the format of records that this program writes, the latest it
 // reads.
