@@ -45,3 +45,24 @@ func TestInitialNodesAreNames(t *testing.T) {
 	}
 	require.ErrorIs(t, (Config{Cluster: strings.Repeat("c", 256), Node: "n1", Data: "d"}).Check(), ErrConfig)
 }
+
+// What is no port, or another listener's, is found before anything is opened.
+func TestPortsAreChecked(t *testing.T) {
+	fine := Config{Node: "n1", Data: "d"}
+	require.NoError(t, fine.Check())
+	for name, change := range map[string]func(*Config){
+		"raft-port":             func(c *Config) { c.Raft = 70000 },
+		"http-port":             func(c *Config) { c.HTTP = -2 },
+		"gossip-port":           func(c *Config) { c.Gossip = 10800 },
+		"listen-port of slot 2": func(c *Config) { c.NameServer = 10931 },
+	} {
+		c := fine
+		change(&c)
+		err := c.Check()
+		require.ErrorIs(t, err, ErrConfig, name)
+		require.ErrorContains(t, err, name)
+	}
+	c := fine
+	c.NameServer, c.Listen, c.Raft, c.Gossip, c.HTTP = -1, -1, -1, -1, -1
+	require.NoError(t, c.Check())
+}

@@ -104,6 +104,28 @@ const maxCluster = 255
 // replicas, and between commas in settings.
 func isNodeName(s string) bool { return s != "" && len(s) <= 64 && !strings.ContainsAny(s, ". \t\n/,") }
 
+// checkPorts refuses ports that are none, and two of the same number; 0: a free one.
+func (c *Config) checkPorts() error {
+	taken := make(map[int]string)
+	take := func(name string, port int) error {
+		if port < 0 || port > 65535 {
+			return fmt.Errorf("%w: %s %d: 1 to 65535, or -1 for a free one", ErrConfig, name, port)
+		}
+		if other := taken[port]; port > 0 && other != "" {
+			return fmt.Errorf("%w: %s and %s are both %d", ErrConfig, other, name, port)
+		}
+		taken[port] = name
+		return nil
+	}
+	err := errors.Join(take("nameserver-port", c.NameServer), take("raft-port", c.Raft), take("gossip-port", c.Gossip), take("http-port", c.HTTP))
+	for s := range c.Slots {
+		if c.Listen > 0 {
+			err = errors.Join(err, take(fmt.Sprintf("listen-port of slot %d", s), c.Listen+slotStep*s))
+		}
+	}
+	return err
+}
+
 // Check refuses what cannot work, as Open would. It opens nothing.
 func (c Config) Check() error { return c.check() }
 
@@ -197,6 +219,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: %d queues per partition, 1 to %d are possible", ErrConfig, c.DefaultQueues, maxQueues)
 	case c.Listen != -1 && (c.Listen < 1 || c.Listen+slotStep*c.Slots > 65535):
 		return fmt.Errorf("%w: first listener port %d", ErrConfig, c.Listen)
+	}
+	if err := c.checkPorts(); err != nil {
+		return err
 	}
 	for _, p := range []int{c.DiskCleanAt, c.DiskForceAt, c.DiskRefuseAt} {
 		if p < 1 || p > 100 {
