@@ -97,11 +97,12 @@ type appender[I, R any] struct {
 	flying  chan struct{} // one token per entry in flight
 	stop    chan struct{}
 	gone    chan struct{} // closed when every item that was taken is answered
+	over    chan struct{} // closed when nobody is to wait any more
 	wg      sync.WaitGroup
 }
 
 func newAppender[I, R any](g gathering[I, R], room *remoting.Budget, propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
-	a := &appender[I, R]{gathering: g, room: room, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{})}
+	a := &appender[I, R]{gathering: g, room: room, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{}), over: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
 }
@@ -188,6 +189,8 @@ func (a *appender[I, R]) wait(ctx context.Context, it *appendItem[I, R]) (R, err
 		default:
 			return none, errNotHere // nobody took it
 		}
+	case <-a.over:
+		return none, fmt.Errorf("%w: the node stops, and its replica waits for room", raftlog.ErrUnknownOutcome)
 	case <-ctx.Done():
 		return none, fmt.Errorf("%w: %w", raftlog.ErrUnknownOutcome, context.Cause(ctx))
 	}

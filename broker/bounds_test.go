@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,4 +30,39 @@ func TestClientMemoryFollowsFromTheSettings(t *testing.T) {
 	c := Config{MaxConnections: 100, MaxRequestBytes: 50 << 20, MaxReplyBytes: 30 << 20}
 	require.EqualValues(t, 50<<20+2*50<<20+2*30<<20+100*connectionCost+readPlaces()*maxPullBytes+decisionBytes+bodyBytes+filterBytes, c.ClientMemory())
 	require.Greater(t, Config{}.ClientMemory(), int64(256<<20), "of the defaults")
+}
+
+// A list of initial nodes with what is no node's name waits for a node that never comes, or founds nothing.
+func TestInitialNodesAreNames(t *testing.T) {
+	with := func(nodes ...string) error {
+		c := Config{Node: "n1", Data: "d", InitialNodes: nodes}
+		return c.Check()
+	}
+	require.NoError(t, with())
+	require.NoError(t, with("n1", "n2", "n3"))
+	for _, nodes := range [][]string{{"n1", " n2"}, {"n1", "n2", ""}, {"n1", "n2.lan"}, {"n1", "n2", "n2"}, {"n1", "n1"}, {"n2", "n3"}} {
+		require.ErrorIs(t, with(nodes...), ErrConfig, "%q", nodes)
+	}
+	require.ErrorIs(t, (Config{Cluster: strings.Repeat("c", 256), Node: "n1", Data: "d"}).Check(), ErrConfig)
+}
+
+// What is no port, or another listener's, is found before anything is opened.
+func TestPortsAreChecked(t *testing.T) {
+	fine := Config{Node: "n1", Data: "d"}
+	require.NoError(t, fine.Check())
+	for name, change := range map[string]func(*Config){
+		"raft-port":             func(c *Config) { c.Raft = 70000 },
+		"http-port":             func(c *Config) { c.HTTP = -2 },
+		"gossip-port":           func(c *Config) { c.Gossip = 10800 },
+		"listen-port of slot 2": func(c *Config) { c.NameServer = 10931 },
+	} {
+		c := fine
+		change(&c)
+		err := c.Check()
+		require.ErrorIs(t, err, ErrConfig, name)
+		require.ErrorContains(t, err, name)
+	}
+	c := fine
+	c.NameServer, c.Listen, c.Raft, c.Gossip, c.HTTP = -1, -1, -1, -1, -1
+	require.NoError(t, c.Check())
 }

@@ -250,7 +250,7 @@ func (b *Broker) open() error {
 	b.members, err = membership.Open(membership.Config{
 		Self: membership.Node{
 			Name: b.id.Node, Incarnation: b.id.Incarnation, Raft: b.addrs.Raft, HTTP: b.addrs.HTTP,
-			NameServer: b.addrs.NameServer, Listeners: b.addrs.Listeners, Version: Version, Level: b.level,
+			NameServer: b.addrs.NameServer, Listeners: b.addrs.Listeners, Version: Version, Level: b.level, SegmentBytes: b.cfg.SegmentBytes,
 		},
 		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
 		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),
@@ -261,6 +261,9 @@ func (b *Broker) open() error {
 	}
 	b.addrs.Gossip = b.members.Addr()
 	b.wg.Go(b.watchMembers)
+	if len(b.cfg.Join) > 0 {
+		b.wg.Go(b.joinOthers)
+	}
 	b.wg.Go(b.watchDisk)
 	b.wg.Go(b.keepTime)
 	if b.member.Load() {
@@ -302,9 +305,6 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 
 // watchMembers keeps links to all nodes that gossip knows.
 func (b *Broker) watchMembers() {
-	join := time.NewTicker(time.Second)
-	defer join.Stop()
-	joined := false
 	for {
 		changed := b.members.Changed()
 		var peers []string
@@ -314,18 +314,43 @@ func (b *Broker) watchMembers() {
 			}
 		}
 		b.transport.SetPeers(peers)
-		if !joined && len(b.cfg.Join) > 0 {
-			if n, err := b.members.Join(b.cfg.Join); n > 0 && err == nil {
-				joined = true
-				continue
+		select {
+		case <-changed:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+// joinSilent is how long nobody may answer at the addresses of join before that is told.
+const joinSilent = 10 * time.Second
+
+// joinOthers calls the addresses of join, each of which may take its time, until one has answered, and
+// again when no other node is there.
+func (b *Broker) joinOthers() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	joined, told, since := false, false, time.Now()
+	for {
+		if joined = joined && len(b.members.Nodes()) > 1; !joined {
+			var failed error
+			for _, at := range b.cfg.Join {
+				n, err := b.members.Join([]string{at})
+				joined, failed = joined || n > 0, errors.Join(failed, err)
+				if b.ctx.Err() != nil {
+					return
+				}
+			}
+			switch {
+			case joined:
+				told, since = false, time.Now()
+			case !told && failed != nil && time.Since(since) > joinSilent:
+				told = true
+				b.log.Warn("nobody answers at the addresses of join; they are called again", "join", b.cfg.Join, "error", failed)
 			}
 		}
 		select {
-		case <-changed:
-		case <-join.C:
-			if len(peers) == 0 {
-				joined = false
-			}
+		case <-tick.C:
 		case <-b.ctx.Done():
 			return
 		}
@@ -427,6 +452,25 @@ func (b *Broker) stopServers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// letGo has those let go, until done, who wait for replicas without room: they would keep the servers
+// from stopping for as long as they may.
+func (b *Broker) letGo(done <-chan struct{}) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, p := range b.local() {
+			if p.waits.Load() != nil {
+				p.letGo()
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-done:
+			return
+		}
+	}
+}
+
 // Shutdown stops the node: gracefully until ctx ends, then at once. It returns
 // when everything is gone.
 func (b *Broker) Shutdown(ctx context.Context) error {
@@ -441,7 +485,12 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	if b.starting != nil {
 		<-b.starting
 	}
+	served := make(chan struct{})
+	var letting sync.WaitGroup
+	letting.Go(func() { b.letGo(served) })
 	errs = append(errs, b.stopServers(ctx))
+	close(served)
+	letting.Wait()
 	if b.forwards != nil {
 		b.forwards.close()
 	}

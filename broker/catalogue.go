@@ -112,7 +112,10 @@ func (b *Broker) found(ctx context.Context) error {
 	for i := range slots {
 		slots[i] = fsm.Slot{ID: i, Replicas: replicaSet(names, i)}
 	}
-	_, err := b.decide(ctx, fsm.EncodeBootstrap(nil, b.cfg.Cluster, slots, nodes))
+	v, err := b.decide(ctx, fsm.EncodeBootstrap(nil, b.cfg.Cluster, slots, nodes))
+	if err == nil && !errors.Is(v.(fsm.CatalogueResult).Err, fsm.ErrBootstrapped) {
+		err = v.(fsm.CatalogueResult).Err
+	}
 	return err
 }
 
@@ -332,5 +335,6 @@ func (b *Broker) drop(p *partition) {
 		b.log.Error("remove partition", "partition", p.desc.ID, "topic", p.desc.Topic, "error", err)
 		return
 	}
+	delete(b.left.ids, p.desc.ID)
 	b.log.Info("partition removed", "partition", p.desc.ID, "topic", p.desc.Topic)
 }

@@ -22,7 +22,7 @@ type catalogueCheck struct {
 	compared, differed, replaced atomic.Uint64
 	disputed                     atomic.Pointer[string] // of the leader: why it decides nothing; nil: it does
 	verdicts                     chan verdict           // about the replica here
-	pinned                       atomic.Pointer[pinned] // a state that is being read by a peer, by its entry
+	pinned                       pin                    // a state that is being read by a peer, by its entry
 }
 
 // compareCatalogue compares the replicas of the catalogue, which is led here.
@@ -124,16 +124,14 @@ func (b *Broker) catalogueCopies(what byte, rest []byte) ([]byte, error) {
 		return nil, nil
 	case what == copyState && len(rest) == 24:
 		which, off, n := binary.BigEndian.Uint64(rest), binary.BigEndian.Uint64(rest[8:]), min(binary.BigEndian.Uint64(rest[16:]), copyPiece)
-		x := b.checked.pinned.Load()
 		if off == 0 {
-			index, state := b.catalogue.State()
-			x = &pinned{index, state}
-			b.checked.pinned.Store(x)
+			b.checked.pinned.keep(b.catalogue.State())
 		}
-		if x == nil || x.id != which {
+		state, ok := b.checked.pinned.of(which)
+		if !ok {
 			return nil, fmt.Errorf("broker: the catalogue of %s is not at entry %d", b.id.Node, which)
 		}
-		return pieceOf(x.id, x.b, off, n)
+		return pieceOf(which, state, off, n)
 	}
 	return nil, fmt.Errorf("broker: request of kind %d about the catalogue", what)
 }

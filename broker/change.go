@@ -234,12 +234,19 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 				return nil, r.refuse(remoting.TopicExistAlready, "topic %s exists, with %d partitions", h.Topic, len(t.Partitions))
 			}
 			t, _ := b.catalogue.Topic(h.Topic)
+			spec := spec
+			if alters, ok := r.Ext[extAlters]; ok { // the rest is as it was when the client looked, and may have been changed since
+				spec = queuesAltered(t, spec, alters)
+				if spec.ReadQueues < spec.WriteQueues && spec.ReadQueues != t.ReadQueues {
+					return nil, r.refuse(remoting.InvalidParameter, "topic %s: %d queues to read, and %d to write: nobody would read the others", h.Topic, spec.ReadQueues, spec.WriteQueues)
+				}
+			}
 			spec.Attributes = altered(t.Attributes, set, unset)
 			now := spec.Attributes
 			if now == nil {
 				now = t.Attributes
 			}
-			if err := checkPlacement(now, h.WriteQueueNums, len(t.Partitions)); err != nil {
+			if err := checkPlacement(now, spec.WriteQueues, len(t.Partitions)); err != nil {
 				return nil, r.refuse(remoting.InvalidParameter, "topic %s: %v", h.Topic, err)
 			}
 			return fsm.EncodeUpdateTopic(nil, spec), nil
@@ -251,6 +258,22 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 			return nil
 		},
 	}, nil
+}
+
+// queuesAltered is what a topic's settings become where of want only what alters names counts. Queues
+// that are not written any more are read.
+func queuesAltered(t fsm.Topic, want fsm.TopicSpec, alters string) fsm.TopicSpec {
+	spec := fsm.TopicSpec{Name: t.Name, ReadQueues: t.ReadQueues, WriteQueues: t.WriteQueues, Perm: t.Perm, Order: t.Order, SysFlag: t.SysFlag}
+	for what := range strings.SplitSeq(alters, ",") {
+		switch what {
+		case "write":
+			spec.WriteQueues = want.WriteQueues
+			spec.ReadQueues = max(spec.ReadQueues, spec.WriteQueues)
+		case "read":
+			spec.ReadQueues = want.ReadQueues
+		}
+	}
+	return spec
 }
 
 // attributes reads "+k=v,-k": what is set, and what is not to be any more.
@@ -307,6 +330,9 @@ const dropsAtOnce = 16
 // dropGroups makes every partition forget a group that the catalogue has
 // forgotten; a group by that name begins anew.
 func (b *Broker) dropGroups(ctx context.Context, r *request, group string) (refusal *remoting.Command) {
+	if err := b.catchUp(ctx); err != nil { // there may be partitions that are not known here
+		return r.refuse(remoting.SystemError, "group %s is deleted, but the catalogue has no leader now, and partitions may still have its offsets: %v; delete it again", group, err)
+	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	some := make(chan struct{}, dropsAtOnce)

@@ -328,44 +328,52 @@ func (g *registry) notifyOf(topics map[string]bool) {
 
 // all returns the cluster's clients, one each, this node's first.
 func (g *registry) all() []clientInfo {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
 	seen := make(map[string]bool)
-	now := g.b.atMs()
 	var all []clientInfo
-	add := func(i clientInfo) {
-		key := i.key()
-		if i.ID != "" && (i.Until == 0 || now <= i.Until) && !seen[key] {
+	g.each(func(i clientInfo) {
+		if key := i.key(); !seen[key] {
 			seen[key] = true
 			all = append(all, i)
 		}
+	})
+	return all
+}
+
+// each calls f with what is said of the cluster's clients, this node's first; of one that is
+// connected to several nodes more than once.
+func (g *registry) each(f func(clientInfo)) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	now := g.b.atMs()
+	some := func(i clientInfo) {
+		if i.ID != "" && (i.Until == 0 || now <= i.Until) {
+			f(i)
+		}
 	}
 	for _, i := range g.conns {
-		add(i)
+		some(i)
 	}
 	for _, l := range g.lists {
 		for _, i := range l.Clients {
-			add(i)
+			some(i)
 		}
 	}
 	for _, i := range g.away {
-		add(i)
+		some(i)
 	}
-	return all
 }
 
 // subscription is what the group's members said of a topic, the latest version.
 func (g *registry) subscription(group, topic string, version int64) (remoting.SubscriptionData, remoting.Code) {
 	var best remoting.SubscriptionData
 	found := false
-	for _, i := range g.all() {
-		c := i.Consumer[group]
-		for _, s := range c.SubscriptionDataSet {
+	g.each(func(i clientInfo) { // a pull may ask: no list of them is made
+		for _, s := range i.Consumer[group].SubscriptionDataSet {
 			if s.Topic == topic && (!found || s.SubVersion > best.SubVersion) {
 				best, found = s, true
 			}
 		}
-	}
+	})
 	switch {
 	case !found:
 		return best, remoting.SubscriptionNotExist

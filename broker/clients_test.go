@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,4 +44,37 @@ func TestAWrongClockKeepsNoClientThatIsAway(t *testing.T) {
 		g.expire()
 		require.Len(t, g.away, 1)
 	}
+}
+
+// A pull that names no subscription asks for its group's: that makes no list of all clients, of which
+// there may be thousands.
+func TestAGroupsSubscriptionIsFoundAmongManyClients(t *testing.T) {
+	b := &Broker{now: time.Now}
+	g := &registry{b: b, conns: make(map[*remoting.ServerConn]clientInfo), lists: make(map[string]clientList), away: make(map[string]clientInfo)}
+	client := func(i int, group string, version int64, expression string) clientInfo {
+		return clientInfo{ID: fmt.Sprint("c", i), Consumer: map[string]remoting.ConsumerData{group: {
+			SubscriptionDataSet: []remoting.SubscriptionData{{Topic: "t", SubString: expression, SubVersion: version}},
+		}}}
+	}
+	var others clientList
+	for i := range 1000 {
+		g.conns[&remoting.ServerConn{}] = client(i, "many", 1, "*")
+		others.Clients = append(others.Clients, client(i, "many", 1, "*"), client(1000+i, "others", 1, "*"))
+	}
+	others.Clients = append(others.Clients, client(5000, "g", 7, "a"))
+	g.lists["n2"] = others
+	g.away["x"] = client(5001, "g", 3, "b")
+	gone := client(5002, "g", 9, "c")
+	gone.Until = 1
+	g.away["y"] = gone
+	var s remoting.SubscriptionData
+	var code remoting.Code
+	made := testing.AllocsPerRun(5, func() { s, code = g.subscription("g", "t", 7) })
+	require.Zero(t, code)
+	require.Equal(t, "a", s.SubString)
+	require.Less(t, made, 100.0)
+	_, code = g.subscription("g", "t", 8)
+	require.Equal(t, remoting.SubscriptionNotLatest, code)
+	_, code = g.subscription("g", "u", 0)
+	require.Equal(t, remoting.SubscriptionNotExist, code)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,35 @@ const maxCheckTime = 30 * 24 * time.Hour
 // maxSlots is as many listeners as a node opens at most.
 const maxSlots = 64
 
+// maxCluster is what gossip and the catalogue take for a cluster's name, in bytes.
+const maxCluster = 255
+
+// isNodeName reports whether a node may have that name: it comes before a dot in the names of
+// replicas, and between commas in settings.
+func isNodeName(s string) bool { return s != "" && len(s) <= 64 && !strings.ContainsAny(s, ". \t\n/,") }
+
+// checkPorts refuses ports that are none, and two of the same number; 0: a free one.
+func (c *Config) checkPorts() error {
+	taken := make(map[int]string)
+	take := func(name string, port int) error {
+		if port < 0 || port > 65535 {
+			return fmt.Errorf("%w: %s %d: 1 to 65535, or -1 for a free one", ErrConfig, name, port)
+		}
+		if other := taken[port]; port > 0 && other != "" {
+			return fmt.Errorf("%w: %s and %s are both %d", ErrConfig, other, name, port)
+		}
+		taken[port] = name
+		return nil
+	}
+	err := errors.Join(take("nameserver-port", c.NameServer), take("raft-port", c.Raft), take("gossip-port", c.Gossip), take("http-port", c.HTTP))
+	for s := range c.Slots {
+		if c.Listen > 0 {
+			err = errors.Join(err, take(fmt.Sprintf("listen-port of slot %d", s), c.Listen+slotStep*s))
+		}
+	}
+	return err
+}
+
 // Check refuses what cannot work, as Open would. It opens nothing.
 func (c Config) Check() error { return c.check() }
 
@@ -175,8 +205,10 @@ func (c *Config) check() error {
 		return err
 	}
 	switch {
-	case c.Node == "" || strings.ContainsAny(c.Node, ". \t\n/,") || len(c.Node) > 64:
+	case !isNodeName(c.Node):
 		return fmt.Errorf("%w: node name %q: 1 to 64 characters without dot, comma, slash or space", ErrConfig, c.Node)
+	case len(c.Cluster) > maxCluster:
+		return fmt.Errorf("%w: cluster name of %d bytes, at most %d", ErrConfig, len(c.Cluster), maxCluster)
 	case c.Data == "":
 		return fmt.Errorf("%w: no data directory", ErrConfig)
 	case c.Slots < 1 || c.Slots > maxSlots:
@@ -187,6 +219,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: %d queues per partition, 1 to %d are possible", ErrConfig, c.DefaultQueues, maxQueues)
 	case c.Listen != -1 && (c.Listen < 1 || c.Listen+slotStep*c.Slots > 65535):
 		return fmt.Errorf("%w: first listener port %d", ErrConfig, c.Listen)
+	}
+	if err := c.checkPorts(); err != nil {
+		return err
 	}
 	for _, p := range []int{c.DiskCleanAt, c.DiskForceAt, c.DiskRefuseAt} {
 		if p < 1 || p > 100 {
@@ -209,11 +244,12 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: others cannot reach %s: set the address to advertise", ErrConfig, c.Advertise)
 	}
 	if len(c.InitialNodes) > 0 {
-		here := false
-		for _, n := range c.InitialNodes {
-			here = here || n == c.Node
+		for i, n := range c.InitialNodes {
+			if !isNodeName(n) || slices.Contains(c.InitialNodes[:i], n) {
+				return fmt.Errorf("%w: initial nodes %q: %q is no node's name, or there twice: 1 to 64 characters without dot, comma, slash or space", ErrConfig, c.InitialNodes, n)
+			}
 		}
-		if !here {
+		if !slices.Contains(c.InitialNodes, c.Node) {
 			return fmt.Errorf("%w: node %q is not among the initial nodes %v", ErrConfig, c.Node, c.InitialNodes)
 		}
 	}

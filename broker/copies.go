@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"raftmq/raftlog"
@@ -47,10 +48,37 @@ type copyLooks struct {
 	Digest     uint64     // of the log through End
 }
 
-// pinned is a checkpoint that is being read by a peer.
+// pin keeps a state that is being read by a peer, and lets go of it when its pieces are not asked
+// for any more.
+type pin struct{ now atomic.Pointer[pinned] }
+
 type pinned struct {
-	id uint64
-	b  []byte
+	id   uint64
+	b    []byte
+	over *time.Timer
+}
+
+// pinStays is how long a state is kept after its last piece was asked for: longer than a peer waits
+// for one.
+const pinStays = 4 * copyWait
+
+// keep keeps b, in place of what was kept before.
+func (p *pin) keep(id uint64, b []byte) {
+	x := &pinned{id: id, b: b}
+	x.over = time.AfterFunc(pinStays, func() { p.now.CompareAndSwap(x, nil) })
+	if before := p.now.Swap(x); before != nil {
+		before.over.Stop()
+	}
+}
+
+// of is what is kept under that number; ok is false if it is not.
+func (p *pin) of(id uint64) (b []byte, ok bool) {
+	x := p.now.Load()
+	if x == nil || x.id != id {
+		return nil, false
+	}
+	x.over.Reset(pinStays)
+	return x.b, true
 }
 
 var errNoReplica = errors.New("broker: no such replica is open here")
@@ -131,10 +159,10 @@ func pieceOf(which uint64, all []byte, off, n uint64) ([]byte, error) {
 // pin returns the checkpoint of that number, or of 0 a new one.
 func (p *partition) pin(id uint64) (uint64, []byte, error) {
 	if id != 0 {
-		if x := p.pinned.Load(); x != nil && x.id == id {
-			return id, x.b, nil
+		if b, ok := p.pinned.of(id); ok {
+			return id, b, nil
 		}
-		return 0, nil, errors.New("broker: another checkpoint has been asked for since")
+		return 0, nil, errors.New("broker: another checkpoint has been asked for since, or this one not for long")
 	}
 	if err := p.replica.Checkpoint(); err != nil {
 		return 0, nil, err
@@ -147,9 +175,9 @@ func (p *partition) pin(id uint64) (uint64, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	x := &pinned{id: p.pins.Add(1), b: b}
-	p.pinned.Store(x)
-	return x.id, x.b, nil
+	id = p.pins.Add(1)
+	p.pinned.keep(id, b)
+	return id, b, nil
 }
 
 // copyPeer is another node's replica, as a store.Peer.

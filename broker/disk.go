@@ -13,6 +13,7 @@ import (
 	"raftmq/fsm"
 	"raftmq/internal/vfs"
 	"raftmq/membership"
+	"raftmq/raftlog"
 )
 
 const (
@@ -275,8 +276,11 @@ func (m roomyMachine) Apply(entries []*raft.Log) ([]any, error) {
 
 // noRoom says what is lacking by an error for want of room.
 func noRoom(err error) string {
-	if errors.Is(err, vfs.ErrNoFiles) {
+	switch {
+	case errors.Is(err, vfs.ErrNoFiles):
 		return "no more files may be open"
+	case errors.Is(err, raftlog.ErrCheckpointSize):
+		return "no room for the state in a segment of the write-ahead log"
 	}
 	return "no room on the disk"
 }

@@ -83,11 +83,16 @@ func (b *Broker) lookAt(ctx context.Context, of copyPeer) remoting.ReplicaLook {
 	return look
 }
 
-// mayCount says why a node's replica cannot be declared the one that counts; "": it can.
+// mayCount says why a node's replica cannot be declared the one that counts; "": it can. One that
+// was declared before is sound, as those are that have copied it since: who was not there then is told now.
 func mayCount(looks []remoting.ReplicaLook, truth string) string {
-	disputed, found := false, false
+	disputed, found, again := false, false, false
 	for _, l := range looks {
 		disputed = disputed || l.Disputed
+		again = again || l.Node == truth && !l.Silent && l.Reason == ""
+	}
+	again = again && disputed
+	for _, l := range looks {
 		switch {
 		case l.Node == truth && l.Silent:
 			return fmt.Sprintf("%s does not answer for its replica", truth)
@@ -95,7 +100,7 @@ func mayCount(looks []remoting.ReplicaLook, truth string) string {
 			return fmt.Sprintf("the replica of %s is not sound either: %s", truth, l.Reason)
 		case l.Node == truth:
 			found = true
-		case !l.Silent && l.Reason == "":
+		case !l.Silent && l.Reason == "" && !again:
 			return fmt.Sprintf("the replica of %s is sound, and counts", l.Node)
 		}
 	}
@@ -108,7 +113,7 @@ func mayCount(looks []remoting.ReplicaLook, truth string) string {
 	return ""
 }
 
-// settleAll tells every replica that answers which one counts, that one first.
+// settleAll tells every replica that is disputed, and answers, which one counts, that one first.
 func (b *Broker) settleAll(ctx context.Context, desc fsm.Partition, looks []remoting.ReplicaLook, truth string) error {
 	of := copyPeer{b, truth, desc.ID}
 	if _, err := b.askReplica(ctx, of, copySettle, []byte(truth)); err != nil {
@@ -124,7 +129,7 @@ func (b *Broker) settleAll(ctx context.Context, desc fsm.Partition, looks []remo
 		}
 	}
 	for _, l := range looks {
-		if l.Node == truth || l.Silent {
+		if l.Node == truth || !l.Disputed {
 			continue
 		}
 		if _, err := b.askReplica(ctx, copyPeer{b, l.Node, desc.ID}, copySettle, []byte(truth)); err != nil {

@@ -30,6 +30,7 @@ type entrance struct {
 	mu     sync.Mutex
 	closed bool
 	reason string // why it has no incarnation yet
+	unlike string // what of its settings keeps it from being a founder
 }
 
 func newEntrance() *entrance { return &entrance{lost: make(chan struct{})} }
@@ -61,6 +62,23 @@ func (e *entrance) say(reason string) bool {
 	changed := e.reason != reason
 	e.reason = reason
 	return changed
+}
+
+// differs keeps what of the node's settings is not as the others', "" if all is, and reports whether
+// it is another.
+func (e *entrance) differs(what string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	changed := e.unlike != what
+	e.unlike = what
+	return changed
+}
+
+// unlikeOthers is what differs was told last.
+func (e *entrance) unlikeOthers() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unlike
 }
 
 // errWaits refuses whoever calls a node that waits: its own word counts for
@@ -139,26 +157,46 @@ func (b *Broker) enter(ns net.Listener, slots []net.Listener) {
 	}
 }
 
-// becomeMember waits until all initial nodes have let this one in, or until it has
-// been replaced. The error is a disk's, or the context's.
+// becomeMember waits until all initial nodes have let this one in and its settings are theirs, or
+// until it has been replaced. The error is a disk's, or the context's.
 func (b *Broker) becomeMember() error {
 	for {
 		never, met := b.peers.missing(b.cfg.InitialNodes, b.id.Node)
+		told := b.members.Changed()
 		select {
 		case <-b.entrance.lost:
 			return b.nextLife()
 		default:
 		}
-		if len(never) == 0 && len(b.cfg.InitialNodes) > 0 {
+		unlike := b.unlikeOthers()
+		if b.entrance.differs(unlike) && unlike != "" {
+			b.log.Warn("the node does not begin with these settings", "reason", unlike)
+		}
+		if len(never) == 0 && len(b.cfg.InitialNodes) > 0 && unlike == "" {
 			return b.setMember(b.id.Incarnation)
 		}
 		select {
 		case <-met:
+		case <-told:
 		case <-b.entrance.lost:
 		case <-b.ctx.Done():
 			return context.Cause(b.ctx)
 		}
 	}
+}
+
+// unlikeOthers says which setting of this node, which has no data yet, is not as the other nodes': its
+// replicas would not be as theirs. "": none, as far as they have told.
+func (b *Broker) unlikeOthers() string {
+	for _, n := range b.members.Nodes() {
+		if n.Name == b.id.Node || len(b.cfg.InitialNodes) > 0 && !slices.Contains(b.cfg.InitialNodes, n.Name) {
+			continue
+		}
+		if n.SegmentBytes != 0 && n.SegmentBytes != b.cfg.SegmentBytes {
+			return fmt.Sprintf("segment-bytes is %d here and %d on %s: it must be the same on all nodes", b.cfg.SegmentBytes, n.SegmentBytes, n.Name)
+		}
+	}
+	return ""
 }
 
 // setMember makes durable that the node may vote as this incarnation, and then has
@@ -222,6 +260,9 @@ func (b *Broker) takeLife(a lifeAnswer) error {
 
 // askForLife asks all nodes that gossip knows: the answer, or why there is none.
 func (b *Broker) askForLife() (*lifeAnswer, string) {
+	if unlike := b.unlikeOthers(); unlike != "" {
+		return nil, unlike
+	}
 	var reasons []string
 	for _, n := range b.members.Nodes() {
 		if n.Name == b.id.Node {

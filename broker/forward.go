@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftmq/fsm"
@@ -180,6 +181,7 @@ type forwarder struct {
 	mu    sync.Mutex
 	conns map[forwardTo]*forwardConn
 	done  bool
+	pulls atomic.Uint64 // that were forwarded
 }
 
 // forwardTo is a node and what is asked of it: sends do not wait behind pulls, nor
@@ -243,12 +245,58 @@ func (f *forwarder) call(ctx context.Context, node string, r *request, wait time
 	if cmd.Code > 1<<15-1 {
 		cmd.Serial = remoting.JSON
 	}
+	if to.lane == lanePulls {
+		cmd.SetExt(extPull, strconv.FormatUint(f.pulls.Add(1), 10))
+	}
 	c.clock.Bound(&cmd, by, 0)
 	reply, err := c.conn.Call(ctx, &cmd)
-	if err == nil {
+	switch {
+	case err == nil:
 		c.clock.Heard(reply)
+	case to.lane == lanePulls && errors.Is(err, remoting.ErrNoReply): // whoever asked is gone, or waits no longer
+		c.letGo(cmd.Ext[extPull])
 	}
 	return reply, err
+}
+
+// A pull that is forwarded may be held for a minute, on a connection that others share: it has a number,
+// by which it is let go when its client is gone.
+const (
+	extPull   = "_pull"
+	codeLetGo = remoting.Code(9005)
+	letGoWait = time.Second
+)
+
+func (c *forwardConn) letGo(pull string) {
+	ctx, cancel := context.WithTimeout(context.Background(), letGoWait)
+	defer cancel()
+	cmd := remoting.NewRequest(codeLetGo, nil)
+	cmd.SetExt(extPull, pull)
+	c.conn.Send(ctx, cmd) // else it ends by itself
+}
+
+// heldPull is where a connection keeps how to let go of a pull that another node forwarded.
+type heldPull string
+
+// mayBeLetGo is ctx of a forwarded request, which ends when its node says so.
+func mayBeLetGo(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) (context.Context, func()) {
+	number := cmd.Ext[extPull]
+	if number == "" || laneOf(cmd.Code) != lanePulls {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	c.Set(heldPull(number), cancel)
+	return ctx, func() {
+		c.Unset(heldPull(number))
+		cancel()
+	}
+}
+
+// letGo ends a pull that another node's client does not wait for any more.
+func letGo(c *remoting.ServerConn, cmd *remoting.Command) {
+	if cancel, ok := c.Get(heldPull(cmd.Ext[extPull])).(context.CancelFunc); ok {
+		cancel()
+	}
 }
 
 func (f *forwarder) conn(ctx context.Context, to forwardTo) (*forwardConn, error) {

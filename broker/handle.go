@@ -46,6 +46,7 @@ const (
 	extOrder  = "ord"    // "1": refuse gaps
 	extLeader = "leader" // in replies: where the leader of the slot listens
 	extIfNone = "_new"   // "1": make the topic if there is none, else change nothing
+	extAlters = "alters" // of a client of ours, of a topic that is there: what the request changes besides attributes, joined by commas: "read", "write" queues
 	extAbsent = "_absent"
 	// extOffsets is in replies to clients of ours about messages of which one is to
 	// come later: the offset of each, -1 of one that waits, joined by commas.
@@ -87,11 +88,17 @@ func (b *Broker) handler(slot int) remoting.Handler {
 
 // handleForwarded answers what another node sent on.
 func (b *Broker) handleForwarded(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
-	if cmd.Code == codeUptime {
+	switch cmd.Code {
+	case codeUptime:
 		reply := cmd.Reply(remoting.OK, "")
 		b.stamp(reply)
 		return reply
+	case codeLetGo:
+		letGo(c, cmd)
+		return nil
 	}
+	ctx, done := mayBeLetGo(ctx, c, cmd)
+	defer done()
 	r := &request{Command: cmd, conn: c, forwarded: true, client: cmd.Ext[extClient]}
 	var err error
 	if r.slot, err = strconv.Atoi(cmd.Ext[extSlot]); err != nil {

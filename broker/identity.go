@@ -50,6 +50,7 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
+	id.Member = id.Member || id.Version < 2 // it voted as soon as it had met the others
 	switch {
 	case id.Folder == 0:
 		return id, fmt.Errorf("%s names no folder", name)
@@ -57,10 +58,9 @@ func openIdentity(disk vfs.FS, c Config) (identity, error) {
 		return id, fmt.Errorf("%w: %s belongs to cluster %q, not %q", ErrConfig, c.Data, id.Cluster, c.Cluster)
 	case id.Node != c.Node:
 		return id, fmt.Errorf("%w: %s belongs to node %q, not %q", ErrConfig, c.Data, id.Node, c.Node)
-	case id.SegmentBytes != 0 && id.SegmentBytes != c.SegmentBytes:
+	case id.Member && id.SegmentBytes != 0 && id.SegmentBytes != c.SegmentBytes: // else there are no commit logs yet
 		return id, fmt.Errorf("%w: %s has commit logs with segment-bytes %d, not %d: the replicas of a partition would differ", ErrConfig, c.Data, id.SegmentBytes, c.SegmentBytes)
 	}
-	id.Member = id.Member || id.Version < 2 // it voted as soon as it had met the others
 	return id, nil
 }
 

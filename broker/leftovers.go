@@ -37,10 +37,12 @@ func (b *Broker) removeLeftovers(opened map[uint64]fsm.Partition) {
 		b.left.known = true
 	}
 	for id := range b.left.ids {
-		_, open := b.partition(id)
-		if _, opens := opened[id]; open || opens {
+		if _, open := b.partition(id); open {
 			delete(b.left.ids, id) // it is dropped if its topic goes
 			continue
+		}
+		if _, opens := opened[id]; opens {
+			continue // there may be no room to open it before its topic goes
 		}
 		if !b.catalogue.Deleted(id) {
 			continue

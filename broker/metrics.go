@@ -103,6 +103,7 @@ func (b *Broker) metrics() *prometheus.Registry {
 	counter("raftmq_messages_placed_total", "Messages of stock clients that a topic's rules put into another queue than they were sent to.", b.placed.Load)
 	counter("raftmq_replies_total", "Replies that this node handed to their requesters, or had handed over.", b.replies.Load)
 	counter("raftmq_replies_unanswered_total", "Replies whose requesters were connected to no node.", b.unanswered.Load)
+	gauge("raftmq_pulls_held", "Pulls that may wait for messages here, other nodes' clients' too.", func() float64 { return float64(b.admission.held.Load()) })
 	gauge("raftmq_clock_ahead_seconds", "How far this node's clock is ahead of the cluster's time.", func() float64 { return b.now().Sub(b.time()).Seconds() })
 	gauge("raftmq_disk_free_bytes", "Bytes free on the data folder's disk, what the reserve holds included.", func() float64 { return float64(b.room.last().free) })
 	gauge("raftmq_disk_used_ratio", "Share of the data folder's disk that is used, without the reserve.", func() float64 { return b.room.last().used() / 100 })

@@ -35,13 +35,14 @@ type partition struct {
 	txs      transactions
 	withheld atomic.Bool // in quarantine as a whole: nobody is served from it
 	caught   caught      // up with what was committed when it was opened
-	pinned   atomic.Pointer[pinned]
+	pinned   pin
 	pins     atomic.Uint64
 	refuses  atomic.Bool           // messages: too few replicas have room
 	waits    atomic.Pointer[error] // why applying waits for room; nil: it does not
 
 	mu   sync.Mutex
 	turn chan struct{} // closed when leadership changes
+	let  sync.Once     // go of those who wait
 }
 
 // archive lets Raft read applied entries back from the commit log.
@@ -184,6 +185,16 @@ func (p *partition) start(cmd []byte, then func(result any, err error)) error {
 		return errLevel
 	}
 	return p.replica.StartFunc(cmd, then)
+}
+
+// letGo answers those who wait for entries to be applied: what becomes of them is not known.
+func (p *partition) letGo() {
+	p.let.Do(func() {
+		close(p.append.over)
+		close(p.delays.over)
+		close(p.putBacks.over)
+		p.txs.letGo()
+	})
 }
 
 func (p *partition) close() error {

@@ -241,8 +241,16 @@ func (b *Broker) unbegun() string {
 		if reason := b.entrance.waits(); reason != "" {
 			return fmt.Sprintf("the data folder is empty, and the cluster knows another: this node waits to be replaced: %s", reason)
 		}
+		unlike := b.entrance.unlikeOthers()
 		if never, _ := b.peers.missing(b.cfg.InitialNodes, b.id.Node); len(never) > 0 {
-			return fmt.Sprintf("waiting for %s: a new node begins when all initial nodes have let it in", strings.Join(never, ", "))
+			why := fmt.Sprintf("waiting for %s: a new node begins when all initial nodes have let it in", strings.Join(never, ", "))
+			if unlike != "" {
+				why = unlike + "; " + why
+			}
+			return why
+		}
+		if unlike != "" {
+			return unlike
 		}
 		if len(b.cfg.InitialNodes) == 0 && !b.member.Load() {
 			return "no initial nodes are set: this node waits for a cluster that knows it"

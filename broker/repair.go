@@ -128,6 +128,10 @@ func (b *Broker) repair(desc fsm.Partition, q quarantine) error {
 	if q.Disputed {
 		return errors.New("no majority of the replicas agrees: see the runbook")
 	}
+	if b.sick.alone(desc.ID) && len(b.others(b.ctx, desc, isSound)) > 0 { // another is better again
+		b.sick.change(desc.ID, func(w *ward) { w.alone = false })
+		b.withhold(desc.ID)
+	}
 	peers := b.others(b.ctx, desc, serves)
 	if len(peers) == 0 && (q.Whole || !derived(q.Files)) {
 		return errors.New("no other replica that could help is there")
@@ -320,6 +324,9 @@ func (b *Broker) copyWhole(desc fsm.Partition, group *raftlog.GroupLog, m store.
 	}
 	if c.Index < above {
 		return fmt.Errorf("%s has applied %d entries, here are %d: it is to catch up first", p.node, c.Index, above)
+	}
+	if err := group.Fits(c); err != nil {
+		return fmt.Errorf("checkpoint of %s: %w", p.node, err)
 	}
 	if m.State, err = fsm.StoreState(c.State); err != nil {
 		return fmt.Errorf("the state of %s: %w", p.node, err)

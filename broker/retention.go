@@ -258,7 +258,8 @@ func (b *Broker) worstDisk(p *partition) membership.DiskLevel {
 	return worst
 }
 
-// trim proposes one. It is false if that would gain nothing.
+// trim proposes one. It is false if that would gain nothing, or what is to be kept could not be
+// appended again: then less may go.
 func (b *Broker) trim(t trim) bool {
 	err := t.p.keepAbove(b, t.to, t.why)
 	if errors.Is(err, errNoGain) && t.old > 0 {
@@ -269,7 +270,7 @@ func (b *Broker) trim(t trim) bool {
 		if b.ctx.Err() == nil {
 			b.log.Warn("append again what waits, before old messages are deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
 		}
-		return !errors.Is(err, errNoGain)
+		return false
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, forwardWait)
 	defer cancel()

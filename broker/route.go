@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -41,9 +43,12 @@ func (b *Broker) route(ctx context.Context, r *request) *remoting.Command {
 
 // routeOf is a topic's route by what this node knows.
 func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
-	add := func(slot int, read, write, perm int32) {
-		data.QueueDatas = append(data.QueueDatas, remoting.QueueData{BrokerName: brokerName(slot), Perm: perm, ReadQueueNums: read, WriteQueueNums: write})
-		data.BrokerDatas = append(data.BrokerDatas, b.brokerData(slot))
+	add := func(slot int, q remoting.QueueData) {
+		q.BrokerName = brokerName(slot)
+		data.QueueDatas = append(data.QueueDatas, q) // the numbers of the others' queues depend on it
+		if at := b.brokerData(slot); len(at.BrokerAddrs) > 0 {
+			data.BrokerDatas = append(data.BrokerDatas, at)
+		}
 	}
 	group, retry := message.RetryGroup(topic)
 	if !retry {
@@ -53,24 +58,23 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 	case topic == message.DefaultTopic && b.cfg.AutoCreateTopics:
 		n := int32(b.cfg.DefaultQueues)
 		for _, s := range b.catalogue.Slots() {
-			add(s.ID, n, n, permRead|permWrite|permInherit)
+			add(s.ID, remoting.QueueData{ReadQueueNums: n, WriteQueueNums: n, Perm: permRead | permWrite | permInherit})
 		}
 	case topic == b.replyTopic():
 		for _, s := range b.catalogue.Slots() {
-			add(s.ID, 1, 1, permRead|permWrite)
+			add(s.ID, remoting.QueueData{ReadQueueNums: 1, WriteQueueNums: 1, Perm: permRead | permWrite})
 		}
 	case retry:
 		g, _ := b.catalogue.Group(group)
 		for _, s := range b.catalogue.Slots() {
 			if n := int32(len(g.Retry[s.ID])); n > 0 {
-				add(s.ID, n, n, permRead|permWrite)
+				add(s.ID, remoting.QueueData{ReadQueueNums: n, WriteQueueNums: n, Perm: permRead | permWrite})
 			}
 		}
 	default:
 		t, _ := b.catalogue.Topic(topic)
 		for _, p := range t.Partitions {
-			add(p.Slot, t.ReadQueues, t.WriteQueues, t.Perm)
-			data.QueueDatas[len(data.QueueDatas)-1].TopicSysFlag = t.SysFlag
+			add(p.Slot, remoting.QueueData{ReadQueueNums: t.ReadQueues, WriteQueueNums: t.WriteQueues, Perm: t.Perm, TopicSysFlag: t.SysFlag})
 		}
 		if t.Order {
 			data.OrderTopicConf = orderConf(t)
@@ -91,6 +95,8 @@ func orderConf(t fsm.Topic) string {
 	return s
 }
 
+// brokerData is where a slot is served; by nobody that is there, if it has no address: nodes may
+// have been started with fewer slots than the cluster has.
 func (b *Broker) brokerData(slot int) remoting.BrokerData {
 	addrs := make(map[int64]string)
 	var replicas []string
@@ -112,8 +118,8 @@ func (b *Broker) brokerData(slot int) remoting.BrokerData {
 			break
 		}
 	}
-	if addrs[0] == "" { // any node answers
-		addrs[0] = b.addrs.Listeners[min(slot, len(b.addrs.Listeners)-1)]
+	if addrs[0] == "" && len(addrs) > 0 { // any node answers, at that slot's port
+		addrs[0] = addrs[slices.Min(slices.Collect(maps.Keys(addrs)))]
 	}
 	return remoting.BrokerData{BrokerAddrs: addrs, BrokerName: brokerName(slot), Cluster: b.cfg.Cluster}
 }
@@ -124,8 +130,12 @@ func (b *Broker) clusterInfo(r *request) *remoting.Command {
 	info.BrokerAddrTable = make(map[string]remoting.BrokerData)
 	names := []string{}
 	for _, s := range b.catalogue.Slots() {
+		at := b.brokerData(s.ID)
+		if len(at.BrokerAddrs) == 0 {
+			continue
+		}
 		names = append(names, brokerName(s.ID))
-		info.BrokerAddrTable[brokerName(s.ID)] = b.brokerData(s.ID)
+		info.BrokerAddrTable[brokerName(s.ID)] = at
 	}
 	info.ClusterAddrTable = remoting.ClusterNames(b.cfg.Cluster, names)
 	return r.ReplyWith(nil, remoting.EncodeBody(info))

@@ -38,8 +38,12 @@ func (b *Broker) answerSick(context.Context, string, []byte) ([]byte, error) {
 // listQuarantined answers for the whole cluster: a node that does not answer is named.
 func (b *Broker) listQuarantined(ctx context.Context, r *request) *remoting.Command {
 	all := remoting.QuarantineList{Replicas: b.quarantined()}
-	for _, n := range b.members.Nodes() {
+	for _, n := range b.catalogue.Nodes() {
 		if n.Name == b.id.Node {
+			continue
+		}
+		if !b.transport.Alive(n.Name) {
+			all.Silent = append(all.Silent, n.Name)
 			continue
 		}
 		ask, cancel := context.WithTimeout(ctx, sickWait)

@@ -163,7 +163,7 @@ func (p *partition) consumeStats(t fsm.Topic, g fsm.Group, retries string) remot
 }
 
 // resetOffset answers 222: an operator moves a group, in one queue of the slot or
-// in all of the topic.
+// in all of the topic. The name server's port has no slot, so no single queue.
 func (b *Broker) resetOffset(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ResetOffsetHeader
 	if err := h.Decode(r.Ext); err != nil {
@@ -183,7 +183,10 @@ func (b *Broker) resetOffset(ctx context.Context, r *request) *remoting.Command 
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
 	}
-	if h.QueueID >= 0 && r.slot != noSlot {
+	if h.QueueID >= 0 && r.slot == noSlot {
+		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s: there is one in each slot, and this port is of none; nothing was moved", h.QueueID, h.Topic)
+	}
+	if h.QueueID >= 0 {
 		t, desc, refusal := b.locate(ctx, r, h.Topic, h.QueueID)
 		if refusal == nil && (desc.ID == 0 || h.QueueID >= t.ReadQueues) {
 			refusal = r.refuse(remoting.InvalidParameter, "queue %d of topic %s: it has %d", h.QueueID, h.Topic, t.ReadQueues)

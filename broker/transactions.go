@@ -73,6 +73,16 @@ func (t *transactions) ways() (*appender[fsm.Half, fsm.HalfResult], *appender[fs
 	return t.halves, t.decides, nil
 }
 
+// letGo answers those who wait; see partition.letGo.
+func (t *transactions) letGo() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.halves != nil {
+		close(t.halves.over)
+		close(t.decides.over)
+	}
+}
+
 // close is appender.close of both.
 func (t *transactions) close() {
 	t.mu.Lock()

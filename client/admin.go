@@ -122,7 +122,29 @@ func (a *Admin) UpdateTopic(ctx context.Context, t TopicConfig) error {
 	return a.putTopic(ctx, "update topic", t)
 }
 
-func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig) error {
+// AlterTopic changes what t names of a topic that is there: its attributes, those in Unset, and
+// WriteQueues and ReadQueues if they are not 0. All else stays, also what somebody else changes
+// meanwhile. Queues that are not written any more are read until ReadQueues says otherwise.
+func (a *Admin) AlterTopic(ctx context.Context, t TopicConfig) error {
+	now, err := a.Topic(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	alters := []string{}
+	if t.WriteQueues > 0 {
+		alters = append(alters, "write")
+		now.WriteQueues, now.ReadQueues = t.WriteQueues, max(now.ReadQueues, t.WriteQueues)
+	}
+	if t.ReadQueues > 0 {
+		alters = append(alters, "read")
+		now.ReadQueues = t.ReadQueues
+	}
+	now.Attributes, now.Unset = t.Attributes, t.Unset
+	return a.putTopic(ctx, "alter topic", now, alters...)
+}
+
+// putTopic sends a topic's settings; of one that is there only what alters names counts, if that is not nil.
+func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig, alters ...string) error {
 	if err := invalid(message.CheckTopic(t.Name)); err != nil {
 		return err
 	}
@@ -143,7 +165,11 @@ func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig) error {
 		attrs = append(attrs, "-"+k)
 	}
 	h.Attributes = strings.Join(attrs, ",")
-	if err := a.do(ctx, op, t.Name, "", remoting.NewRequest(remoting.UpdateAndCreateTopic, h)); err != nil {
+	req := remoting.NewRequest(remoting.UpdateAndCreateTopic, h)
+	if alters != nil {
+		req.SetExt("alters", strings.Join(alters, ","))
+	}
+	if err := a.do(ctx, op, t.Name, "", req); err != nil {
 		return err
 	}
 	for wait := newBackoff(5*time.Millisecond, 200*time.Millisecond); ; {

@@ -62,12 +62,15 @@ type Members struct {
 	mu      sync.RWMutex
 	at      string // where others join this node: host:port
 	self    record
-	records map[string]record           // of others, dead ones too
-	alive   map[string]*memberlist.Node // copies: memberlist changes its own under a lock of its own
-	leaders map[uint64]leader
-	known   map[string]string // name to gossip address, of others, of earlier lives too
-	later   map[string]int    // name to the format of its records, where that is not read
-	changed chan struct{}
+	records map[string]record // of others, dead ones too
+	bytes   int               // of records, encoded
+	// overfull: a record was not kept for its size, and that was told.
+	overfull bool
+	alive    map[string]*memberlist.Node // copies: memberlist changes its own under a lock of its own
+	leaders  map[uint64]leader
+	known    map[string]string // name to gossip address, of others, of earlier lives too
+	later    map[string]int    // name to the format of its records, where that is not read
+	changed  chan struct{}
 }
 
 type leader struct {
@@ -303,6 +306,16 @@ func (m *Members) hear(r record) {
 	if name == "" || ok && !r.after(old) || !ok && len(m.records) >= maxRecords {
 		return
 	}
+	b, err := json.Marshal(r)
+	if r.bytes = len(b); err != nil || m.bytes-old.bytes+r.bytes > maxRecordsBytes {
+		if !m.overfull {
+			m.log.Warn("record not kept: those of all nodes together are too large to be passed on", "node", name, "bytes", r.bytes, "kept", m.bytes, "error", err)
+		}
+		m.overfull = true
+		return
+	}
+	m.overfull = false
+	m.bytes += r.bytes - old.bytes
 	m.records[name] = r
 	m.learnLocked(old, r)
 	if at := r.Node.Gossip; at != "" && m.known[name] != at {

@@ -17,8 +17,10 @@ type Node struct {
 	Gossip      string   // host:port; filled by Open
 	Version     string
 	Level       uint64 `json:",omitempty"` // of the features that its program knows
-	DiskFree    uint64 // bytes
-	Disk        DiskLevel
+	// SegmentBytes is how long the segments of its commit logs are; 0: not said.
+	SegmentBytes int64  `json:",omitempty"`
+	DiskFree     uint64 // bytes
+	Disk         DiskLevel
 }
 
 // DiskLevel is what a node's disk asks for, by the node's own settings.
@@ -58,6 +60,8 @@ type record struct {
 	Seq   uint64
 	Node  Node
 	Leads []Lead `json:",omitempty"`
+
+	bytes int // that it takes in what is passed on
 }
 
 // after reports whether r counts, and not o.
@@ -68,8 +72,11 @@ func (r record) after(o record) bool {
 	return r.Seq > o.Seq
 }
 
-// maxRecords bounds what a peer can make us remember.
-const maxRecords = 1024
+// What a peer can make us remember. memberlist takes no state of more than 20 MiB, and all records travel in one.
+const (
+	maxRecords      = 1024
+	maxRecordsBytes = 12 << 20
+)
 
 // recordVersion is the format of records that this program writes, the latest it
 // reads.

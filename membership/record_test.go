@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -110,4 +111,33 @@ func FuzzRecord(f *testing.F) {
 		_, err = decodeRecord(b)
 		require.NoError(t, err)
 	})
+}
+
+// What nodes, or strangers, say of themselves is kept as long as it can be passed on in one piece: a
+// node that is to join must be able to take it.
+func TestRecordsThatAreTooLargeToBePassedOnAreNotKept(t *testing.T) {
+	m := open(t, "a", "", 0)
+	d := delegate{m}
+	hear := func(name string, seq uint64, leads int) {
+		t.Helper()
+		b, err := json.Marshal(record{V: recordVersion, Seq: seq, Node: Node{Name: name}, Leads: make([]Lead, leads)})
+		require.NoError(t, err)
+		d.NotifyMsg(b)
+	}
+	hear("b", 1, 10)
+	const large = 1 << 17
+	for i := range 12 {
+		hear(fmt.Sprint("x", i), 1, large)
+	}
+	require.Less(t, len(d.LocalState(false)), 20<<20)
+	_, ok := m.Node("x0")
+	require.True(t, ok)
+	_, ok = m.Node("x11")
+	require.False(t, ok)
+	hear("x0", 2, 1) // room again
+	hear("x11", 1, large/2)
+	_, ok = m.Node("x11")
+	require.True(t, ok)
+	hear("b", 2, 20)
+	require.Len(t, m.records["b"].Leads, 20)
 }

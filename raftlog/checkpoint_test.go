@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,4 +99,85 @@ func TestAFailedCheckpointSyncIsFinal(t *testing.T) {
 	_, there, err := w.Group(1).Checkpoint()
 	require.NoError(t, err)
 	require.False(t, there)
+}
+
+// growingMachine has a state of as many bytes as it is told.
+type growingMachine struct {
+	failingMachine
+	size  atomic.Int64
+	kept  atomic.Int64 // syncs
+	state atomic.Int64 // size of the last that was synced
+}
+
+func (m *growingMachine) Checkpoint() (state []byte, sync func() error) {
+	n := m.size.Load()
+	return make([]byte, n), func() error {
+		m.kept.Add(1)
+		m.state.Store(n)
+		return nil
+	}
+}
+
+// A state that has grown beyond what a segment of the write-ahead log has room for does not end the
+// node: the machine is not told that it is kept, the checkpoint before holds, and when it has shrunk the next is made.
+func TestAStateTooLargeForACheckpointEndsNobody(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	tr, err := raftlog.NewTransport(raftlog.TransportConfig{
+		Cluster: "c", Node: "n1", Incarnation: 1, Listener: ln,
+		Dial: func(context.Context, string) (net.Conn, error) { return nil, errors.New("alone") },
+	})
+	require.NoError(t, err)
+	defer tr.Close()
+	w, err := raftlog.OpenWAL(t.TempDir(), raftlog.WALOptions{FS: vfs.OS{}, SegmentBytes: 64 << 10, Segments: 6, MaxAppend: 16 << 10})
+	require.NoError(t, err)
+	defer w.Close()
+	host := raftlog.NewHost(tr, "n1", 1, hclog.NewNullLogger())
+	defer host.Close()
+	led, faults := make(chan struct{}, 1), make(chan error, 8)
+	m := new(growingMachine)
+	r, err := host.Open(raftlog.ReplicaConfig{
+		Group: 1, Log: w.Group(1), Bootstrap: []raft.Server{{Suffrage: raft.Voter, ID: "n1.1", Address: "n1.1"}},
+		Heartbeat: 100 * time.Millisecond, Logger: hclog.NewNullLogger(),
+		OnLeader: func(lead bool, _ uint64) {
+			if lead {
+				led <- struct{}{}
+			}
+		},
+		OnFault: func(err error) { faults <- err },
+	}, m)
+	require.NoError(t, err)
+	<-led
+	propose := func() {
+		t.Helper()
+		_, err := r.Propose(context.Background(), []byte("x"))
+		require.NoError(t, err)
+	}
+	propose()
+	m.size.Store(1000)
+	require.NoError(t, r.Checkpoint())
+	first, ok, err := w.Group(1).Checkpoint()
+	require.NoError(t, err)
+	require.True(t, ok)
+	for range 2 {
+		propose()
+		m.size.Store(32 << 10)
+		err = r.Checkpoint()
+		require.ErrorIs(t, err, raftlog.ErrCheckpointSize)
+		require.ErrorIs(t, err, vfs.ErrNoSpace, "it is not final")
+	}
+	require.EqualValues(t, 1, m.kept.Load())
+	now, _, err := w.Group(1).Checkpoint()
+	require.NoError(t, err)
+	require.Equal(t, first, now)
+	m.size.Store(2000)
+	require.NoError(t, r.Checkpoint())
+	require.EqualValues(t, 2000, m.state.Load())
+	propose()
+	m.size.Store(32 << 10)
+	require.ErrorIs(t, r.Close(), vfs.ErrNoSpace)
+	require.Empty(t, faults)
+	now, _, err = w.Group(1).Checkpoint()
+	require.NoError(t, err)
+	require.Len(t, now.State, 2000)
 }

@@ -3,10 +3,28 @@ package raftlog
 import (
 	"fmt"
 	"time"
+
+	"raftmq/internal/vfs"
 )
 
+// ErrCheckpointSize says that a group's state is larger than a segment of the write-ahead log has room for in one record. It is a
+// vfs.ErrNoSpace: nothing was done, the checkpoint before holds, and a smaller state is kept again.
+var ErrCheckpointSize = fmt.Errorf("raftlog: checkpoint larger than the write-ahead log has room for: %w", vfs.ErrNoSpace)
+
+// Fits is an ErrCheckpointSize for a checkpoint that SaveCheckpoint would refuse for its size.
+func (g *GroupLog) Fits(c Checkpoint) error {
+	state := c.State
+	c.State = nil
+	n := int64(len(walAppendCheckpoint(nil, walCheckpoint, g.id, &c)) + len(state))
+	if most := g.w.maxRecord(); n > most {
+		return fmt.Errorf("%w: group %d at entry %d: %d bytes, a segment holds records of %d", ErrCheckpointSize, g.id, c.Index, n, most)
+	}
+	return nil
+}
+
 // SaveCheckpoint makes c durable. Entries through c.Index may go from the log: the archive holds them, durably. c.Index must not go back.
-// ErrWALFull: the checkpoints of all groups together take more than the log can keep; the one before holds.
+// ErrWALFull: the checkpoints of all groups together take more than the log can keep; ErrCheckpointSize: this one does; the one before
+// holds.
 func (g *GroupLog) SaveCheckpoint(c Checkpoint) error { return g.saveCheckpoint(walCheckpoint, c) }
 
 // Reset removes every entry and makes c the checkpoint, together.
@@ -26,10 +44,13 @@ func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint) error {
 	if kind == walCheckpoint && c.Index < before.index {
 		return fmt.Errorf("save checkpoint of group %d at %d: before %d", g.id, c.Index, before.index)
 	}
-	records := walAppendCheckpoint(nil, kind, g.id, &c)
-	if int64(len(records)) > g.w.maxRecord() || c.Index > walMaxIndex {
-		return fmt.Errorf("save checkpoint of group %d at %d: %d bytes, a segment holds records of %d", g.id, c.Index, len(records), g.w.maxRecord())
+	if err := g.Fits(c); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
 	}
+	if c.Index > walMaxIndex {
+		return fmt.Errorf("save checkpoint of group %d at %d: an index beyond all", g.id, c.Index)
+	}
+	records := walAppendCheckpoint(nil, kind, g.id, &c)
 	n := controlNeed(g, len(records))
 	n.records, n.freed = int64(len(records)), freed
 	err := g.change(n, records, func(p walPos) { g.markLocked(kind, c.Index, p) })

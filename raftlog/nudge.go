@@ -143,7 +143,7 @@ func (n *nudges) heard(_ context.Context, from string, msg []byte) ([]byte, erro
 	if len(msg) < 1 || len(msg) < 1+int(msg[0]) || (len(msg)-1-int(msg[0]))%24 != 0 || len(msg) > 256+24*maxSuspectGroups {
 		return nil, fmt.Errorf("raftlog: malformed suspicion of %d bytes from %s", len(msg), from)
 	}
-	node, rest := string(msg[1:1+msg[0]]), msg[1+int(msg[0]):]
+	node, rest := string(msg[1:1+int(msg[0])]), msg[1+int(msg[0]):]
 	ends := make(map[uint64]logEnd, len(rest)/24)
 	for ; len(rest) > 0; rest = rest[24:] {
 		ends[binary.BigEndian.Uint64(rest)] = logEnd{binary.BigEndian.Uint64(rest[8:]), binary.BigEndian.Uint64(rest[16:])}

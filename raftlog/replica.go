@@ -73,12 +73,17 @@ type Replica struct {
 	reads     readRounds
 	pushes    commitPush
 	proposals proposals
-	asked     atomic.Bool // a trigger was asked for, and has not come
-	unsafe    error       // why there are no more checkpoints; guarded by apply.save
+	asked     atomic.Bool  // a trigger was asked for, and has not come
+	unsafe    error        // why there are no more checkpoints; guarded by apply.save
+	large     atomic.Int64 // when the state had no room in a checkpoint, ns since the transport's epoch; 0: it had, the last time
 	closing   chan struct{}
 	closed    sync.Once
 	wg        sync.WaitGroup
 }
+
+// largeAgain is how long the write-ahead log is not heeded that asks for a checkpoint of a state which is
+// too large for one: to encode it takes the processor's time.
+const largeAgain = time.Second
 
 // Open starts the replica. m holds the state of the group's latest checkpoint,
 // or nothing.
@@ -119,6 +124,9 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 		r.apply.floors, r.apply.reset = r.floors, r.resetLog
 		snapshots = r.floors
 		cfg.Log.OnPressure(func() {
+			if at := r.large.Load(); at > 0 && time.Since(h.transport.epoch)-time.Duration(at) < largeAgain {
+				return
+			}
 			if err := r.Checkpoint(); err != nil && !errors.Is(err, ErrClosed) && !lacksRoom(err) {
 				log.Error("checkpoint for write-ahead log space", "error", err)
 			}
@@ -316,7 +324,7 @@ func (r *Replica) Stats() Stats {
 // what it covers. The apply path is held only while the state is captured. A
 // failed sync is final: OnFault is told, and every later Checkpoint fails. So is a
 // checkpoint that could not be saved: the machine takes the one before for kept.
-// vfs.ErrNoSpace is not final: the checkpoint before holds. ErrClosed after Close.
+// vfs.ErrNoSpace is not final: the checkpoint before holds; ErrCheckpointSize is one. ErrClosed after Close.
 func (r *Replica) Checkpoint() error { return r.checkpoint(false) }
 
 // CheckpointAgain is Checkpoint also where nothing was applied since the last one: a
@@ -336,6 +344,13 @@ func (r *Replica) checkpoint(again bool) error {
 	if c, ok, err := r.cfg.Log.Checkpoint(); err == nil && ok && c.Index == at.index && !again {
 		return nil
 	}
+	if err := r.cfg.Log.Fits(at.checkpoint(state)); err != nil { // before the machine takes it for kept
+		if r.large.Swap(int64(time.Since(r.host.transport.epoch))+1) == 0 {
+			r.log.Error("no checkpoint is made: when the group's share of the write-ahead log is used up it takes nothing more", "group", r.cfg.Group, "error", err)
+		}
+		return err
+	}
+	r.large.Store(0)
 	err = sync()
 	if lacksRoom(err) {
 		return err
@@ -368,6 +383,9 @@ func (r *Replica) noCheckpoints(why error) {
 // the group's entries in the write-ahead log are of no use any more.
 func (r *Replica) resetLog(at applied) error {
 	state, sync := r.apply.machine.Checkpoint()
+	if err := r.cfg.Log.Fits(at.checkpoint(state)); err != nil {
+		return err
+	}
 	if err := sync(); err != nil {
 		return fmt.Errorf("sync floor at entry %d: %w", at.index, err)
 	}

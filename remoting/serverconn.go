@@ -53,6 +53,9 @@ func (c *ServerConn) GetOrSet(key, value any) any {
 	return v
 }
 
+// Unset forgets a value.
+func (c *ServerConn) Unset(key any) { c.values.Delete(key) }
+
 func (c *ServerConn) Get(key any) any {
 	v, _ := c.values.Load(key)
 	return v

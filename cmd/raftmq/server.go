@@ -53,7 +53,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.Int64Var(&c.MaxRequestBytes, "max-request-bytes", 256<<20, "bytes of clients' requests in flight, each with 4 KiB for itself; beyond they are refused, certainly not done")
 	f.Int64Var(&c.MaxReplyBytes, "max-reply-bytes", 256<<20, "bytes of replies that clients have not read; beyond those who do not read are closed")
 	f.Int64Var(&c.SegmentBytes, "segment-bytes", 256<<20, "length of a commit log segment; the same on all nodes, and for as long as a data folder is used")
-	f.Int64Var(&c.WALSegmentBytes, "wal-segment-bytes", 64<<20, "length of a segment of the write-ahead log")
+	f.Int64Var(&c.WALSegmentBytes, "wal-segment-bytes", 64<<20, "length of a segment of the write-ahead log; a quarter of it is the room for a partition's state, which may come to 6 MiB and more")
 	f.IntVar(&c.WALSegments, "wal-segments", 8, "segments of the write-ahead log, at most")
 	f.DurationVar(&c.MaxDelay, "max-delay", 0, "how long messages may wait for their time; 0: as long as they like")
 	f.DurationVar(&c.Retention, "retention", 72*time.Hour, "how long messages are kept, at least; below 0: for ever. A topic may say otherwise")

@@ -41,8 +41,8 @@ func topicAlter(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t.Attributes = nil // those that are not named stay
-			keep.into(&t)
+			to := client.TopicConfig{Name: t.Name, WriteQueues: queues, ReadQueues: read} // what is not named stays
+			keep.into(&to)
 			if queues > 0 {
 				t.WriteQueues, t.ReadQueues = queues, max(t.ReadQueues, queues)
 			}
@@ -57,7 +57,7 @@ func topicAlter(g *globals) *cobra.Command {
 				}
 				t.ReadQueues = read
 			}
-			if err := cl.Admin().UpdateTopic(cmd.Context(), t); err != nil {
+			if err := cl.Admin().AlterTopic(cmd.Context(), to); err != nil {
 				return err
 			}
 			fmt.Fprintf(os.Stderr, "topic %s altered\n", args[0])

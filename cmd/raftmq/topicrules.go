@@ -79,18 +79,19 @@ chooses. A batch of a stock client whose messages would go to several queues is 
 				}
 			}
 			rules := strings.Join(set, "; ")
+			to := client.TopicConfig{Name: t.Name}
 			switch {
 			case none:
-				t.Attributes, t.Unset = nil, []string{client.AttrPlacement}
+				to.Unset = []string{client.AttrPlacement}
 			case rules != "":
-				t.Attributes = map[string]string{client.AttrPlacement: rules}
+				to.Attributes = map[string]string{client.AttrPlacement: rules}
 			default:
 				return printRules(g.output, t.Attributes[client.AttrPlacement])
 			}
 			if strings.ContainsRune(rules, ',') {
 				return exitError{exitUsage, fmt.Errorf("rules %q: a comma cannot be in a rule", rules)}
 			}
-			if err := a.UpdateTopic(ctx, t); err != nil {
+			if err := a.AlterTopic(ctx, to); err != nil {
 				return err
 			}
 			n := fmt.Sprintf("%d rules", len(set))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/client"
 	"raftmq/remoting"
 )
 
@@ -50,4 +51,37 @@ func TestACatalogueLeaderThatIsCutOffDoesNotSayWhatIsThere(t *testing.T) {
 		r := w.Reply(asked)
 		require.Equal(t, remoting.ServiceNotAvailable, r.Code, r.Remark)
 	}
+}
+
+// Two operators alter a topic at once: what one has not named is not set back to what it was when he
+// looked. Nor are settings that only other clients set.
+func TestAnAlterationLeavesWhatItDoesNotName(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	made := with(topicOf("t", 2), "perm", "4", "order", "true", "topicSysFlag", "2", "rmq", "1")
+	w.sure(remoting.UpdateAndCreateTopic, made, nil)
+	get := func() (got remoting.TopicConfig) {
+		t.Helper()
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetTopicConfig, fields{"topic": "t"}, nil).Body, &got))
+		return got
+	}
+	looked := with(topicOf("t", 2), "rmq", "1")
+	w.sure(remoting.UpdateAndCreateTopic, with(made, "readQueueNums", "4", "writeQueueNums", "4"), nil)
+	w.sure(remoting.UpdateAndCreateTopic, with(looked, "alters", "", "attributes", "+retention=48h"), nil)
+	got := get()
+	require.Equal(t, "48h", got.Attributes["retention"])
+	require.EqualValues(t, []int32{4, 4, 4, 2}, []int32{got.ReadQueueNums, got.WriteQueueNums, got.Perm, got.TopicSysFlag})
+	require.True(t, got.Order)
+
+	admin := c.Client().Admin()
+	require.NoError(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "t", WriteQueues: 1, Unset: []string{"retention"}}))
+	got = get()
+	require.Empty(t, got.Attributes["retention"])
+	require.EqualValues(t, []int32{4, 1, 4, 2}, []int32{got.ReadQueueNums, got.WriteQueueNums, got.Perm, got.TopicSysFlag})
+	require.ErrorIs(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "t", WriteQueues: 3, ReadQueues: 2}), client.ErrInvalid)
+	require.NoError(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "t", ReadQueues: 2}))
+	got = get()
+	require.EqualValues(t, []int32{2, 1}, []int32{got.ReadQueueNums, got.WriteQueueNums})
+	require.ErrorIs(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "none", ReadQueues: 2}), client.ErrTopicNotFound)
 }

@@ -2,6 +2,7 @@ package mqtest
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -232,4 +233,40 @@ func TestADisputeIsSettledByAnOperator(t *testing.T) {
 	}
 	s.awaitSame(s.ctx, "t")
 	require.Zero(t, s.metric(0, "raftmq_partitions_quarantined")+s.metric(1, "raftmq_partitions_quarantined")+s.metric(2, "raftmq_partitions_quarantined"))
+}
+
+// A node that was away when an operator settled a dispute is told when that is said again, though
+// the others have copied the replica that counts by then.
+func TestADisputeIsSettledForANodeThatWasAway(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, func(cfg *broker.Config) { cfg.DigestInterval = 200 * time.Millisecond })
+	id := s.replicaID()
+	s.divergent(0, time.Hour, 2*time.Hour)
+	for i := range 3 {
+		s.awaitDamage(i, "disputed")
+	}
+	const away = 2
+	s.Stop(away)
+	_, err := s.Client().Admin().SettleDispute(s.ctx, id, "n2")
+	require.NoError(t, err)
+	for i := range 2 {
+		s.awaitSound(i, 1)
+	}
+	s.Run(away)
+	for len(s.Nodes[away].Partitions()) == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.awaitDamage(away, "disputed")
+	for {
+		if _, err = s.Client().Admin().SettleDispute(s.ctx, id, "n2"); err == nil || !errors.Is(err, client.ErrUnavailable) {
+			break
+		}
+	}
+	require.NoError(t, err)
+	s.awaitSound(away, 1)
+	s.p = s.producer()
+	s.send(2)
+	for i := range 3 {
+		s.pullAll(i)
+	}
 }

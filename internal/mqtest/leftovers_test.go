@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/internal/vfs"
 	"raftmq/remoting"
 )
 
@@ -39,5 +41,34 @@ func TestATopicThatWasDeletedWhileANodeWasDownIsGoneThere(t *testing.T) {
 			}
 		}
 		return len(there) == 3
+	})
+}
+
+// A topic is deleted while a node has no room to open its partitions: what they left goes
+// without another start.
+func TestATopicThatWasDeletedWhileItCouldNotBeOpenedIsGone(t *testing.T) {
+	t.Parallel()
+	c, mems := onMems(t, 1, nil)
+	c.createTopic(t, topicOf("t", 1))
+	dir := filepath.Join(c.dirs[0], "partitions")
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	c.Stop(0)
+	fault := mems[0].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpCreate, vfs.OpOpen}, Name: "*.log", Err: vfs.ErrNoFiles})
+	c.Run(0)
+	c.until("it knows the topic", func() bool {
+		_, why := c.Nodes[0].Ready()
+		return strings.Contains(why, "0 of 3 partitions are open")
+	})
+	w = DialWire(t, c.listener(0, 0), remoting.JSON)
+	c.until("deleted", func() bool {
+		return w.ask(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil).Code == remoting.OK
+	})
+	fault.Release()
+	c.Await(0)
+	c.until("nothing of it is there", func() bool {
+		there, err := mems[0].List(dir)
+		require.NoError(t, err)
+		return len(there) == 0
 	})
 }

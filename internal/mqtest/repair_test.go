@@ -351,6 +351,18 @@ func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
 	}
 }
 
+// A node that is down is named among those that do not say whether they have damaged replicas.
+func TestANodeThatIsDownDoesNotSayWhatIsDamaged(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.Stop(2)
+	c.until("its end is known", func() bool { return c.metric(0, "raftmq_nodes_alive") == 2 && c.metric(1, "raftmq_nodes_alive") == 2 })
+	list, silent, err := c.Client().Admin().DamagedReplicas(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, list)
+	require.Equal(t, []string{"n3"}, silent)
+}
+
 // Whoever is asked tells of a replica that is damaged anywhere, until it is repaired,
 // and the node's event file tells of both.
 func TestADamagedReplicaIsListedAndNoted(t *testing.T) {

@@ -82,3 +82,28 @@ func TestANodeWhoseReplicasAllWaitStops(t *testing.T) {
 	c.Stop(0)
 	require.Less(t, time.Since(begun), 40*time.Second, "each waits for 4 s")
 }
+
+// Whoever waits for a replica that waits for room keeps the node from stopping for no longer than
+// its replicas take to close: what becomes of the message is not known.
+func TestSendsToReplicasWithoutRoomDoNotKeepANode(t *testing.T) {
+	t.Parallel()
+	c, mems := onMems(t, 1, smallSegments)
+	c.createTopic(t, topicOf("t", 1))
+	mems[0].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpCreate, vfs.OpOpen}, Err: vfs.ErrNoFiles})
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	c.until("a replica waits", func() bool {
+		w.Send(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 16<<10))
+		for _, p := range c.Nodes[0].Partitions() {
+			if p.Waits != "" {
+				return true
+			}
+		}
+		return false
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	begun := time.Now()
+	c.Nodes[0].Shutdown(ctx)
+	c.Nodes[0] = nil
+	require.Less(t, time.Since(begun), patience)
+}

@@ -895,6 +895,8 @@ func wireReset(t *testing.T, c *Cluster) {
 		require.EqualValues(t, 1, offset())
 		require.Equal(t, map[remoting.MessageQueue]int64{mq: 5}, reset(with(move, "queueId", "0")), "one queue, to its end")
 		require.Equal(t, map[remoting.MessageQueue]int64{mq: 3}, reset(with(move, "queueId", "0", "offset", "3")))
+		noSlot := DialWire(t, c.Nodes[0].Addresses().NameServer, 0)
+		require.Equal(t, remoting.InvalidParameter, noSlot.Led(remoting.InvokeBrokerToResetOffset, with(move, "queueId", "0", "offset", "1"), nil).Code, "a queue of which slot?")
 		require.EqualValues(t, 3, offset())
 	})
 }
