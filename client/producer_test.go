@@ -662,3 +662,30 @@ func TestALaterMessageProlongsNoSend(t *testing.T) {
 		require.Less(t, took[i], timeout+timeout/4, "message %d", i)
 	}
 }
+
+// A request that ends with its client says whether it is stored, too.
+func TestARequestOfAClosedClientSaysWhetherItIsStored(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	p := producer(t, c, client.WithRetries(client.RetryPolicy{}))
+	var asked atomic.Bool
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) {
+			asked.Store(true)
+			return unknown
+		}
+		return healthy
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.Request(bg, msg("t", "x"))
+		ended <- err
+	}()
+	eventually(t, func() bool { return asked.Load() && p.Waiting() == 0 })
+	require.NoError(t, c.Close(bg))
+	err := <-ended
+	require.ErrorIs(t, err, client.ErrNoReply)
+	require.ErrorIs(t, err, client.ErrClosed)
+	require.ErrorIs(t, err, client.ErrUncertain)
+}
