@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -399,15 +400,17 @@ func (l *lane) try(ctx context.Context, addrs *[]string, batch []*unit, number i
 	return never, nil, err
 }
 
-// request is a batch of one lane, or a single message, without its identity.
+// request is a batch of one lane, or a single message, without its identity. It has copies of
+// the bodies: it may still be written when its messages' senders were answered.
 func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Command {
-	first := batch[0].msgs[0]
 	h := remoting.SendHeader{ProducerGroup: p.group, Topic: topic, DefaultTopic: template, DefaultTopicQueueNums: 4, QueueID: q.id,
 		SysFlag: batch[0].sysFlag, BornTimestamp: time.Now().UnixMilli(), MaxReconsumeTimes: -1, BrokerName: q.broker}
 	if len(batch) == 1 && len(batch[0].msgs) == 1 {
-		h.Properties = first.props
+		h.Properties = batch[0].msgs[0].props
 		req := remoting.NewRequest(remoting.SendMessageV2, h)
-		req.Body = first.body
+		batch[0].given.Lock()
+		req.Body = bytes.Clone(batch[0].msgs[0].body)
+		batch[0].given.Unlock()
 		return req
 	}
 	h.Batch = true
@@ -417,9 +420,11 @@ func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Co
 	}
 	body := make([]byte, 0, size)
 	for _, u := range batch {
+		u.given.Lock()
 		for _, m := range u.msgs {
 			body = message.AppendBatchMessage(body, message.BatchMessage{Body: m.body, Properties: m.props})
 		}
+		u.given.Unlock()
 	}
 	req := remoting.NewRequest(remoting.SendBatchMessage, h)
 	req.Body = body

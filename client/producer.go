@@ -293,6 +293,7 @@ func (p *Producer) sendUnit(ctx context.Context, u *unit) ([]Receipt, error) {
 	case <-ended:
 		return u.rs, u.err
 	default:
+		u.keep()
 		return nil, fmt.Errorf("send to %s: %w: %w", u.topic, ErrUncertain, ctx.Err())
 	}
 }

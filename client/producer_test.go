@@ -689,3 +689,36 @@ func TestARequestOfAClosedClientSaysWhetherItIsStored(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrClosed)
 	require.ErrorIs(t, err, client.ErrUncertain)
 }
+
+// Who was told that a send is uncertain has its message back: what is still tried is as it was
+// sent.
+func TestWhatIsStillTriedIsAsItWasSent(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	var away atomic.Bool
+	away.Store(true)
+	asked := make(chan struct{})
+	var once sync.Once
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) && away.Load() {
+			once.Do(func() { close(asked) })
+			return unavailable
+		}
+		return healthy
+	})
+	ctx, cancel := context.WithCancel(bg)
+	m := msg("t", "as sent")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.Send(ctx, m)
+		ended <- err
+	}()
+	<-asked
+	cancel()
+	require.ErrorIs(t, <-ended, client.ErrUncertain)
+	copy(m.Body, "changed")
+	away.Store(false)
+	require.NoError(t, p.Close(bg))
+	require.Equal(t, []string{"as sent"}, f.bodies("t"))
+}

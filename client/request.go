@@ -103,7 +103,13 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 	if err := p.start(ctx, u); err != nil {
 		return nil, err
 	}
-	for waits := sent; ; {
+	waits := sent // nil: the outcome of the send is known
+	defer func() {
+		if waits != nil {
+			u.keep()
+		}
+	}()
+	for {
 		var over error // why no longer is waited
 		select {
 		case d := <-got:
