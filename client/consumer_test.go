@@ -905,3 +905,57 @@ func TestPauseHoldsRetriesToo(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 }
+
+// A topic was deleted and made again under its name, and has less than the consumer had come
+// to: its messages are others, and are all handled.
+func TestATopicThatCameBackIsConsumedFromItsBegin(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	var y tally
+	r := consume(t, c, "t", y.handle)
+	eventually(t, func() bool { return f.committed("g", "t") == 10 })
+	f.mu.Lock()
+	q := fakeQueue{"t", "raftmq-0", 0}
+	records := f.queues[q].records
+	f.deleteLocked("t")
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.queues[q] = &fakeLog{records[:3]}
+	f.mu.Unlock()
+	eventually(t, func() bool { return y.times("0") == 2 && y.times("1") == 2 && y.times("2") == 2 })
+	eventually(t, func() bool { return f.committed("g", "t") == 3 })
+	require.NoError(t, r.stop())
+	require.Equal(t, 1, y.times("3"))
+}
+
+// A consumer whose topic is gone keeps no place in it: one that comes later under its name, and has
+// more, is consumed from its begin.
+func TestNoPlaceInADeletedTopicIsKept(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	var y tally
+	r := consume(t, c, "t", y.handle)
+	eventually(t, func() bool { return f.committed("g", "t") == 10 })
+	q := fakeQueue{"t", "raftmq-0", 0}
+	f.mu.Lock()
+	records := f.queues[q].records
+	f.deleteLocked("t")
+	f.mu.Unlock()
+	eventually(t, func() bool { return r.Stats().Queues == 0 })
+	f.mu.Lock()
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.queues[q] = &fakeLog{records}
+	f.mu.Unlock()
+	sendAll(t, producer(t, c), "t", 10, 12)
+	eventually(t, func() bool { return y.times("0") == 2 && y.times("9") == 2 && y.times("11") == 1 })
+	require.NoError(t, r.stop())
+}
+
+func (y *tally) times(body string) int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.seen[body]
+}
