@@ -37,8 +37,9 @@ type claim struct {
 	limit    int
 	maxBytes int64
 	order    inOrder
-	commits  int // on their way, of this version
-	stale    int // and of versions before
+	until    time.Time // the queue's lock counts here, if there is one
+	commits  int       // on their way, of this version
+	stale    int       // and of versions before
 }
 
 // job is a message on its way to a handler and back.

@@ -959,3 +959,32 @@ func (y *tally) times(body string) int {
 	defer y.mu.Unlock()
 	return y.seen[body]
 }
+
+// A member that could not ask for a queue's lock for so long that another may have it handles
+// nothing more, until it has asked.
+func TestNothingIsHandledUnderALockThatMayHavePassedOn(t *testing.T) {
+	const held = 2 * time.Second
+	t.Cleanup(client.SetLockHeld(held))
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	var cut atomic.Bool
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.LockBatchMQ && cut.Load() {
+			return unavailable
+		}
+		return healthy
+	})
+	var y tally
+	consume(t, c, "t", y.handle, client.WithOrder())
+	p := producer(t, c)
+	sendAll(t, p, "t", 0, 1)
+	eventually(t, func() bool { return y.len() == 1 })
+	cut.Store(true)
+	time.Sleep(held)
+	sendAll(t, p, "t", 1, 3)
+	time.Sleep(500 * time.Millisecond)
+	require.Equal(t, 1, y.len())
+	cut.Store(false)
+	eventually(t, func() bool { return y.len() == 3 })
+}
