@@ -369,7 +369,7 @@ func (s *Consumer) leave() {
 	defer cancel()
 	s.commit(ctx, claims)
 	if s.ordered {
-		s.unlock(ctx, claims)
+		s.unlock(ctx, slices.DeleteFunc(slices.Clone(claims), (*claim).busy)) // the others' locks expire
 	}
 	s.mu.Lock()
 	for _, cl := range claims {

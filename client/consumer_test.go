@@ -988,3 +988,24 @@ func TestNothingIsHandledUnderALockThatMayHavePassedOn(t *testing.T) {
 	cut.Store(false)
 	eventually(t, func() bool { return y.len() == 3 })
 }
+
+// A queue whose handler has not ended is not given to another member: its lock is not given
+// back, and expires.
+func TestALockIsNotGivenBackWhileAHandlerIsAtWork(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 1)
+	begun, finish := make(chan struct{}), make(chan struct{})
+	defer close(finish)
+	r := consume(t, c, "t", func(context.Context, *client.Delivery) error {
+		close(begun)
+		<-finish
+		return nil
+	}, client.WithOrder(), client.WithDrainTimeout(10*time.Millisecond))
+	<-begun
+	require.Error(t, r.stop(), "a handler still runs")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.Len(t, f.locks, 1)
+}

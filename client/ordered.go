@@ -88,6 +88,13 @@ func (cl *claim) end(again *job) (next []*job, turn bool) {
 	return cl.headLocked(), false
 }
 
+// busy reports whether a handler is at work.
+func (cl *claim) busy() bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.order.idle != nil
+}
+
 // atWork is closed when no handler is.
 func (cl *claim) atWork() <-chan struct{} {
 	cl.mu.Lock()
@@ -200,9 +207,11 @@ func (s *Consumer) giveBack(handling context.Context, lost []*claim, loops *sync
 			case <-handling.Done():
 			}
 			s.commit(handling, []*claim{cl})
-			ctx, cancel := context.WithTimeout(handling, 3*time.Second)
-			s.unlock(ctx, []*claim{cl})
-			cancel()
+			if !cl.busy() { // else the lock expires
+				ctx, cancel := context.WithTimeout(handling, 3*time.Second)
+				s.unlock(ctx, []*claim{cl})
+				cancel()
+			}
 			s.mu.Lock()
 			delete(s.leaving, cl.key)
 			s.mu.Unlock()
