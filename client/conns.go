@@ -208,6 +208,8 @@ func (c *Client) asking(ctx context.Context, op string, addrs func() []string, r
 				c.conns.avoid(addr)
 			}
 			switch {
+			case err != nil && !twice && c.isClosed() && !errors.Is(err, remoting.ErrNotSent):
+				return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrUncertain, ErrClosed)
 			case err != nil && (c.isClosed() || errors.Is(err, ErrClosed)):
 				return nil, addr, fmt.Errorf("%s: %w", op, ErrClosed)
 			case err != nil && errors.Is(err, remoting.ErrTooLarge):

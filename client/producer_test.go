@@ -722,3 +722,29 @@ func TestWhatIsStillTriedIsAsItWasSent(t *testing.T) {
 	require.NoError(t, p.Close(bg))
 	require.Equal(t, []string{"as sent"}, f.bodies("t"))
 }
+
+// A client that is closed while something is under way that is not to be done twice says that
+// it may be done.
+func TestWhatAClosedClientHadUnderWayMayBeDone(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.letters = 1
+	c := f.dial()
+	asked := make(chan struct{})
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.DeadLetters {
+			close(asked)
+			return silent
+		}
+		return healthy
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Admin().Redrive(bg, "g", "", 0)
+		ended <- err
+	}()
+	<-asked
+	require.NoError(t, c.Close(bg))
+	err := <-ended
+	require.ErrorIs(t, err, client.ErrClosed)
+	require.ErrorIs(t, err, client.ErrUncertain)
+}

@@ -189,9 +189,10 @@ func (c *Client) Reply(ctx context.Context, request *Delivery, m *Message) error
 		BornTimestamp: time.Now().UnixMilli(), Properties: props, MaxReconsumeTimes: -1})
 	req.Body = m.Body
 	const op = "reply"
+	closed := c.isClosed()
 	r, addr, err := c.askBroker(ctx, op, "", req)
 	switch {
-	case errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrTooLarge) || closed && errors.Is(err, ErrClosed):
 		return err
 	case err != nil: // some try may have arrived
 		return fmt.Errorf("%w: %w", ErrUncertain, err)
