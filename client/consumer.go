@@ -380,7 +380,7 @@ func (s *Consumer) leave() {
 	s.c.mu.Lock()
 	delete(s.c.consumers, s)
 	s.c.mu.Unlock()
-	s.c.unregister(remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group, Joined: s.joined.Load()})
+	s.c.unregister(s.c.ctx, remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group, Joined: s.joined.Load()})
 }
 
 func (s *Consumer) owned() []*claim {

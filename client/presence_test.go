@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -186,4 +187,26 @@ func TestTheEndIsToldForSoLong(t *testing.T) {
 	begun := time.Now()
 	require.NoError(t, p.Close(t.Context()))
 	require.Less(t, time.Since(begun), 4*time.Second)
+}
+
+// However many producers a client has, it is closed soon after its time is over.
+func TestAClientWithManyProducersIsClosedInTime(t *testing.T) {
+	f := newFake(t, 3, 1)
+	cl := f.dial()
+	for i := range 10 {
+		_, err := cl.NewProducer(fmt.Sprint("g", i))
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return f.namedBy("g9") > 0 }, 10*time.Second, time.Millisecond)
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.UnregisterClient {
+			return silent
+		}
+		return healthy
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	_ = cl.Close(ctx) // of a producer that could not be flushed in time or not
+	require.Less(t, time.Since(begun), 10*time.Second)
 }

@@ -255,6 +255,13 @@ func (p *Producer) Flush(ctx context.Context) error {
 // When ctx ends first, their tries are cut short, with their true outcomes,
 // and ctx's error is returned. No goroutine of p is left.
 func (p *Producer) Close(ctx context.Context) error {
+	tell, done := p.c.endsSoonAfter(ctx)
+	defer done()
+	return p.close(ctx, tell)
+}
+
+// close is Close; the nodes are told within tell.
+func (p *Producer) close(ctx, tell context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -269,7 +276,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	delete(p.c.producers, p)
 	p.c.mu.Unlock()
 	if was {
-		p.c.unregister(remoting.UnregisterHeader{ClientID: p.c.id, ProducerGroup: p.group})
+		p.c.unregister(tell, remoting.UnregisterHeader{ClientID: p.c.id, ProducerGroup: p.group})
 	}
 	return err
 }
