@@ -69,11 +69,11 @@ type laneKey struct {
 // at sequence 0: then a straggler of the old epoch is refused wherever it
 // arrives after messages of the new one.
 type lane struct {
-	p      *Producer
-	topic  string
-	queue  queueKey
-	number int
+	p     *Producer
+	topic string
+	queue queueKey
 
+	number     atomic.Int64 // among the topic's queues, which may be others when it was made again
 	sickUntil  atomic.Int64 // unix ns
 	struggling atomic.Bool  // a batch is being tried again
 
@@ -453,7 +453,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	for n, u := range batch {
 		rs := u.receipts()
 		for i, m := range u.msgs {
-			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: int(l.number.Load()), Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
 			at++
 		}
 		if halves != nil {
@@ -468,7 +468,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 func (l *lane) succeedDelayed(batch []*unit, r *remoting.Command, h *remoting.SendReply) {
 	offsets, handles := strings.Split(r.Ext["offsets"], ","), strings.Split(strings.Clone(r.Ext["recallHandle"]), ",")
 	for i, u := range batch {
-		rc := Receipt{ID: u.msgs[0].id, Topic: l.topic, Queue: l.number, Offset: h.QueueOffset + int64(i), Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+		rc := Receipt{ID: u.msgs[0].id, Topic: l.topic, Queue: int(l.number.Load()), Offset: h.QueueOffset + int64(i), Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
 		if len(offsets) == len(batch) && len(handles) == len(batch) { // else none of them waits
 			rc.Recall = handles[i]
 			if n, err := strconv.ParseInt(offsets[i], 10, 64); err == nil {

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // choose is the queue that a message with an order key or a selector has.
@@ -102,7 +101,7 @@ func (p *Producer) gathering(r *route) *lane {
 		l = j.lane
 	}
 	p.mu.Unlock()
-	if l == nil || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
+	if l == nil || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !r.writes(l.queue) {
 		return nil
 	}
 	return l
@@ -124,9 +123,10 @@ func (p *Producer) lane(r *route, number int) (*lane, error) {
 			p.dropLanesLocked()
 			p.most = 2 * len(p.lanes)
 		}
-		l = &lane{p: p, topic: r.topic, queue: r.key(number), number: number, epoch: p.epoch}
+		l = &lane{p: p, topic: r.topic, queue: r.key(number), epoch: p.epoch}
 		p.lanes[k] = l
 	}
+	l.number.Store(int64(number))
 	return l, nil
 }
 

@@ -748,3 +748,19 @@ func TestWhatAClosedClientHadUnderWayMayBeDone(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrClosed)
 	require.ErrorIs(t, err, client.ErrUncertain)
 }
+
+// A topic that is made again with fewer partitions has its queues under other numbers.
+func TestReceiptsNumberQueuesAsTheTopicHasThem(t *testing.T) {
+	f := newFake(t, 1, 3)
+	c := f.dial()
+	p := producer(t, c)
+	for _, slots := range []int{3, 1} {
+		require.NoError(t, c.Admin().CreateTopic(bg, client.TopicConfig{Name: "t", Queues: 2, Partitions: slots}))
+		for n := range 2 * slots {
+			r, err := p.SendTo(bg, n, msg("t", "x"))
+			require.NoError(t, err)
+			require.Equal(t, n, r.Queue, "of %d partitions", slots)
+		}
+		require.NoError(t, c.Admin().DeleteTopic(bg, "t"))
+	}
+}
