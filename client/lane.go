@@ -103,14 +103,15 @@ func (l *lane) gathers() bool {
 	return (len(l.waiting) > 0 || l.flying >= worthWaiting) && l.flying+len(l.waiting) < stickyMessages && l.size < stickyBytes
 }
 
-// add queues u and makes sure that someone sends it.
-func (l *lane) add(u *unit) error {
+// add queues u, which route by put here, and makes sure that someone sends it.
+func (l *lane) add(u *unit, by *route) error {
 	l.p.mu.Lock()
 	if l.p.closed && u.tries == 0 {
 		l.p.mu.Unlock()
 		return ErrClosed
 	}
-	l = l.p.keptLocked(l)
+	l = l.p.keptLocked(l.p.behindLocked(l, u, by))
+	u.lane = l
 	l.mu.Lock()
 	l.waiting = append(l.waiting, u)
 	l.size += u.size
@@ -129,7 +130,10 @@ func (l *lane) run() {
 	}
 	for {
 		l.gather()
-		batch, late, ok := l.take()
+		batch, late, gone, ok := l.take()
+		for _, u := range gone {
+			l.p.passed(u)
+		}
 		if !ok {
 			return
 		}
@@ -165,9 +169,9 @@ func (l *lane) gather() {
 	}
 }
 
-// take is what goes into the next request, and what has waited too long; ok is
-// false when nothing waits, and then the lane has stopped.
-func (l *lane) take() (batch, late []*unit, ok bool) {
+// take is what goes into the next request, what has waited too long, and what nobody wants sent any
+// more; ok is false when nothing waits, and then the lane has stopped.
+func (l *lane) take() (batch, late, gone []*unit, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var size int64
@@ -177,6 +181,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 		if u.state.Load() == unitCancelled {
 			n++
 			l.size -= u.size
+			gone = append(gone, u)
 			continue
 		}
 		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed ||
@@ -186,6 +191,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 		n++
 		l.size -= u.size
 		if !u.state.CompareAndSwap(unitWaiting, unitTaken) {
+			gone = append(gone, u)
 			continue
 		}
 		if now.After(u.deadline) {
@@ -201,10 +207,10 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 	l.waiting = l.waiting[:rest]
 	if len(batch)+len(late)+rest == 0 {
 		l.running = false
-		return nil, nil, false
+		return nil, nil, gone, false
 	}
 	l.flying = len(batch)
-	return batch, late, true
+	return batch, late, gone, true
 }
 
 // verdict is what one try tells.
@@ -552,7 +558,7 @@ func (l *lane) move(batch []*unit) (rest []*unit) {
 		}
 		u.tries++
 		u.state.Store(unitWaiting)
-		to.add(u)
+		to.add(u, nil)
 	}
 	return rest
 }
@@ -582,7 +588,7 @@ func (l *lane) evacuate() {
 			}
 		}
 		u.tries++
-		to.add(u)
+		to.add(u, nil)
 	}
 }
 

@@ -154,6 +154,40 @@ func (p *Producer) dropLanesLocked() {
 	}
 }
 
+// orderKey is an order key in its topic.
+type orderKey struct{ topic, key string }
+
+// behindLocked is the lane for u, which by put into l: that of the message of its key before
+// it, if that is on its way to where a route put it that has changed since, and would be
+// overtaken. It is refused there like that one, and comes behind it. p.mu is held.
+func (p *Producer) behindLocked(l *lane, u *unit, by *route) *lane {
+	if u.key == "" {
+		return l
+	}
+	u.by = by
+	if u.tries > 0 { // refused, as those before it were
+		return l
+	}
+	k := orderKey{u.topic, u.key}
+	if before := p.keyed[k]; before != nil && !before.by.placesAs(by) {
+		l, u.by = before.lane, before.by
+	}
+	p.keyed[k] = u
+	return l
+}
+
+// passed is when a unit is on its way no more.
+func (p *Producer) passed(u *unit) {
+	if u.key == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k := (orderKey{u.topic, u.key}); p.keyed[k] == u {
+		delete(p.keyed, k)
+	}
+}
+
 // keptLocked is the lane of l's queue: l, which may have been forgotten, unless another was
 // made since. p.mu is held.
 func (p *Producer) keptLocked(l *lane) *lane {

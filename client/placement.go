@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,20 @@ func (r *route) placed(m *Message) int {
 		return -1
 	}
 	return r.writable[n]
+}
+
+// placesAs reports whether by both routes a message goes to the same queue.
+func (r *route) placesAs(o *route) bool {
+	if r == o {
+		return true
+	}
+	text := func(p *message.Placement) string {
+		if p == nil {
+			return ""
+		}
+		return p.String()
+	}
+	return text(r.rules) == text(o.rules) && slices.Equal(r.writable, o.writable) && slices.Equal(r.all, o.all)
 }
 
 // property is a property as it is sent.

@@ -764,3 +764,58 @@ func TestReceiptsNumberQueuesAsTheTopicHasThem(t *testing.T) {
 		require.NoError(t, c.Admin().DeleteTopic(bg, "t"))
 	}
 }
+
+// A message is not overtaken by a later one with its key that goes by newer rules already.
+func TestOneKeyIsNotOvertakenWhenRulesChange(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 2)
+	f.rules = map[string]string{"t": "key : 0"}
+	c := f.dial()
+	p := producer(t, c)
+	begun, hold := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if !isSend(req) || req.Ext["e"] != "0" {
+			return healthy
+		}
+		once.Do(func() {
+			close(begun)
+			f.mu.Unlock()
+			<-hold
+			f.mu.Lock()
+		})
+		return elsewhere
+	})
+	var mu sync.Mutex
+	var offsets [6]int64
+	stored := 0
+	send := func(i int) {
+		m := &client.Message{Topic: "t", Body: []byte("x"), Keys: []string{"k"}, OrderKey: "k"}
+		require.NoError(t, p.SendAsync(bg, m, func(r client.Receipt, err error) {
+			require.NoError(t, err)
+			mu.Lock()
+			offsets[i] = r.Offset
+			stored++
+			mu.Unlock()
+		}))
+	}
+	send(0)
+	<-begun
+	send(1)
+	send(2)
+	f.mu.Lock()
+	f.rules["t"] = "key : 1"
+	f.mu.Unlock()
+	eventually(t, func() bool { // the client has heard of them
+		queue, _, err := c.Admin().TryRules(bg, &client.Message{Topic: "t", Keys: []string{"k"}})
+		return err == nil && queue == 1
+	})
+	for i := 3; i < len(offsets); i++ {
+		send(i)
+	}
+	time.Sleep(200 * time.Millisecond) // in which the last would be stored
+	close(hold)
+	require.NoError(t, p.Flush(bg))
+	require.Equal(t, len(offsets), stored)
+	require.True(t, slices.IsSorted(offsets[:]), "%v", offsets)
+}

@@ -34,6 +34,11 @@ type unit struct {
 	state    atomic.Int32
 	given    sync.Mutex // held while what is the caller's is read: bodies, and ms
 
+	// Of one message whose queue its order key chose; p.mu is held.
+	key  string // "" of others
+	by   *route // that was gone by
+	lane *lane  // where it is
+
 	done  func(Receipt, error) // for whom it ends; nil: for who waits for ended
 	ended chan struct{}        // room for one
 	rs    []Receipt            // with err, the outcome: written before ended or done is told
@@ -95,6 +100,7 @@ func (u *unit) receipts() []Receipt {
 func (u *unit) end(rs []Receipt, err error) {
 	u.rs, u.err = rs, err
 	p, messages, size := u.p, len(u.msgs), u.size
+	p.passed(u)
 	if u.done != nil {
 		p.callback(u)
 	} else {
@@ -114,7 +120,7 @@ func (u *unit) again(r *route) {
 	if err == nil {
 		u.movable = free
 		u.state.Store(unitWaiting)
-		err = l.add(u)
+		err = l.add(u, r)
 	}
 	if err != nil {
 		u.end(nil, err)
