@@ -48,10 +48,11 @@ func groupCommand(g *globals) *cobra.Command {
 				return err
 			}
 			ms, err := cl.Admin().Members(cmd.Context(), args[0])
-			if err == nil {
-				for _, m := range ms {
-					fmt.Fprintf(os.Stderr, "member %s at %s (%s)\n", m.ID, m.Addr, m.Language)
-				}
+			if err != nil {
+				return err
+			}
+			for _, m := range ms {
+				fmt.Fprintf(os.Stderr, "member %s at %s (%s)\n", m.ID, m.Addr, m.Language)
 			}
 			fmt.Fprintf(os.Stderr, "lag %d, %d members\n", total, len(ms))
 			return nil
