@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,4 +51,26 @@ func TestGroupShowSaysThatMembersAreNotKnown(t *testing.T) {
 	code, _, errs := raftmq(t, "group", "show", "g", "--endpoint", at)
 	require.NotZero(t, code)
 	require.NotContains(t, errs, "0 members")
+}
+
+func TestAMisspeltGroupIsNotMoved(t *testing.T) {
+	var moved atomic.Int64
+	at := answering(t, func(req *remoting.Command) *remoting.Command {
+		if req.Code == remoting.InvokeBrokerToResetOffset {
+			moved.Add(1)
+		}
+		return nil
+	})
+	reset := func(args ...string) (code int, errs string) {
+		code, _, errs = raftmq(t, append([]string{"group", "reset", "--topic", "t", "--to", "latest", "--endpoint", at}, args...)...)
+		return code, errs
+	}
+	code, errs := reset("gg")
+	require.Equal(t, exitNotFound, code, errs)
+	require.Zero(t, moved.Load())
+	code, errs = reset("g")
+	require.Zero(t, code, errs)
+	code, errs = reset("gg", "--new")
+	require.Zero(t, code, errs)
+	require.EqualValues(t, 2, moved.Load())
 }
