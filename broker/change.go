@@ -221,6 +221,8 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 				return nil, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
 			}
 			switch t, ok := b.catalogue.Topic(h.Topic); {
+			case !ok && r.Ext[extAttrs] == "1":
+				return nil, r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
 			case !ok:
 				spec.Slots = b.chooseSlots(int(h.Partitions))
 				spec.Attributes = set
@@ -234,12 +236,15 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 				return nil, r.refuse(remoting.TopicExistAlready, "topic %s exists, with %d partitions", h.Topic, len(t.Partitions))
 			}
 			t, _ := b.catalogue.Topic(h.Topic)
+			if r.Ext[extAttrs] == "1" {
+				spec.ReadQueues, spec.WriteQueues, spec.Perm, spec.Order, spec.SysFlag = t.ReadQueues, t.WriteQueues, t.Perm, t.Order, t.SysFlag
+			}
 			spec.Attributes = altered(t.Attributes, set, unset)
 			now := spec.Attributes
 			if now == nil {
 				now = t.Attributes
 			}
-			if err := checkPlacement(now, h.WriteQueueNums, len(t.Partitions)); err != nil {
+			if err := checkPlacement(now, spec.WriteQueues, len(t.Partitions)); err != nil {
 				return nil, r.refuse(remoting.InvalidParameter, "topic %s: %v", h.Topic, err)
 			}
 			return fsm.EncodeUpdateTopic(nil, spec), nil

@@ -46,6 +46,7 @@ const (
 	extOrder  = "ord"    // "1": refuse gaps
 	extLeader = "leader" // in replies: where the leader of the slot listens
 	extIfNone = "_new"   // "1": make the topic if there is none, else change nothing
+	extAttrs  = "_attrs" // "1": change the attributes only, of a topic that is there
 	extAbsent = "_absent"
 	// extOffsets is in replies to clients of ours about messages of which one is to
 	// come later: the offset of each, -1 of one that waits, joined by commas.

@@ -40,6 +40,8 @@ type TopicConfig struct {
 	// update leaves those as they are that it does not name.
 	Attributes map[string]string
 	Unset      []string // attributes that an update removes: the nodes' settings count again
+	// OnlyAttributes: an update leaves the rest as it is then, whatever else is here.
+	OnlyAttributes bool
 }
 
 // GroupConfig is a consumer group's settings.
@@ -143,7 +145,11 @@ func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig) error {
 		attrs = append(attrs, "-"+k)
 	}
 	h.Attributes = strings.Join(attrs, ",")
-	if err := a.do(ctx, op, t.Name, "", remoting.NewRequest(remoting.UpdateAndCreateTopic, h)); err != nil {
+	req := remoting.NewRequest(remoting.UpdateAndCreateTopic, h)
+	if t.OnlyAttributes {
+		req.SetExt("_attrs", "1")
+	}
+	if err := a.do(ctx, op, t.Name, "", req); err != nil {
 		return err
 	}
 	for wait := newBackoff(5*time.Millisecond, 200*time.Millisecond); ; {

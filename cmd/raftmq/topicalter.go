@@ -43,6 +43,7 @@ func topicAlter(g *globals) *cobra.Command {
 			}
 			t.Attributes = nil // those that are not named stay
 			keep.into(&t)
+			t.OnlyAttributes = queues == 0 && read == 0
 			if queues > 0 {
 				t.WriteQueues, t.ReadQueues = queues, max(t.ReadQueues, queues)
 			}

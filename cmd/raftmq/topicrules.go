@@ -90,6 +90,7 @@ chooses. A batch of a stock client whose messages would go to several queues is 
 			if strings.ContainsRune(rules, ',') {
 				return exitError{exitUsage, fmt.Errorf("rules %q: a comma cannot be in a rule", rules)}
 			}
+			t.OnlyAttributes = true
 			if err := a.UpdateTopic(ctx, t); err != nil {
 				return err
 			}

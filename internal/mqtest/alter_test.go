@@ -51,3 +51,22 @@ func TestACatalogueLeaderThatIsCutOffDoesNotSayWhatIsThere(t *testing.T) {
 		require.Equal(t, remoting.ServiceNotAvailable, r.Code, r.Remark)
 	}
 }
+
+// Who sets an attribute leaves the queues as they are by then, and makes no topic that another
+// deletes.
+func TestAnAttributeIsSetBesideOtherSettings(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	c.createTopic(t, topicOf("t", 1))
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	only := with(topicOf("t", 1), "attributes", "+retention=1h", "_attrs", "1")
+	w.OK(remoting.UpdateAndCreateTopic, topicOf("t", 3), nil)
+	w.OK(remoting.UpdateAndCreateTopic, only, nil)
+	var got remoting.TopicConfig
+	require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetTopicConfig, fields{"topic": "t"}, nil).Body, &got))
+	require.EqualValues(t, 3, got.ReadQueueNums)
+	require.EqualValues(t, 3, got.WriteQueueNums)
+	require.Equal(t, "1h", got.Attributes["retention"])
+	w.OK(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil)
+	require.Equal(t, remoting.TopicNotExist, w.ask(remoting.UpdateAndCreateTopic, only, nil).Code)
+}
