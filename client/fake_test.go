@@ -44,6 +44,7 @@ type fake struct {
 	locks    map[string]string                 // group@topic@broker@queue -> client id
 	rules    map[string]string                 // of placement, by topic
 	fault    func(n *fakeNode, req *remoting.Command) fault
+	answer   func(req *remoting.Command) *remoting.Command // in place of the node's own; nil: that
 }
 
 type fault int
@@ -294,6 +295,11 @@ func (n *fakeNode) serve(ctx context.Context, c *remoting.ServerConn, req *remot
 
 func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, slot int) *remoting.Command {
 	f := n.f
+	if f.answer != nil {
+		if r := f.answer(req); r != nil {
+			return r
+		}
+	}
 	broker := ""
 	if slot >= 0 {
 		broker = f.slots[slot]
@@ -535,6 +541,9 @@ func (n *fakeNode) sendLocked(req *remoting.Command, broker string) *remoting.Co
 		}
 		c := *t
 		f.topics[strings.Clone(h.Topic)] = &c
+	}
+	if t := f.topics[h.Topic]; slices.Index(f.slots, broker) >= int(t.slots) || h.QueueID >= t.write {
+		return req.Reply(remoting.InvalidParameter, "no such queue")
 	}
 	batch := []message.BatchMessage{{Body: req.Body, Properties: h.Properties}}
 	if req.Code == remoting.SendBatchMessage {

@@ -78,11 +78,11 @@ func (m *Message) property(name string) string {
 	return m.Properties[name]
 }
 
-// misplaced reports whether a send is certainly not stored, since rules say otherwise: a
-// try before the one that was told so may have gone by the rules of then.
+// misplaced reports whether a send is certainly not stored, since rules say otherwise, or the
+// topic has that queue no more: a try before the one that was told so may have gone by what was so then.
 func misplaced(err error) bool {
 	e, ok := errors.AsType[*BrokerError](err)
-	return ok && e.Code == int(remoting.WrongQueue) && !errors.Is(err, ErrUncertain)
+	return ok && (e.Code == int(remoting.WrongQueue) || e.Code == int(remoting.InvalidParameter)) && !errors.Is(err, ErrUncertain)
 }
 
 // maxPlaced is how often a message is placed anew, because rules change as it is sent;

@@ -819,3 +819,23 @@ func TestOneKeyIsNotOvertakenWhenRulesChange(t *testing.T) {
 	require.Equal(t, len(offsets), stored)
 	require.True(t, slices.IsSorted(offsets[:]), "%v", offsets)
 }
+
+// A producer that has not heard yet that a topic was made again with fewer queues sends to those
+// that are there.
+func TestASendToAQueueThatIsGoneGoesToAnother(t *testing.T) {
+	f := newFake(t, 1, 3)
+	f.topic("t", 2)
+	c := f.dial()
+	p := producer(t, c, client.WithTopics("t"))
+	f.mu.Lock()
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.mu.Unlock()
+	for i := range 6 {
+		r, err := p.Send(bg, msg("t", strconv.Itoa(i)))
+		require.NoError(t, err)
+		require.Zero(t, r.Queue)
+	}
+	require.Len(t, f.bodies("t"), 6)
+	_, err := p.SendTo(bg, 1, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrInvalid)
+}
