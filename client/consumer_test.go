@@ -1009,3 +1009,25 @@ func TestALockIsNotGivenBackWhileAHandlerIsAtWork(t *testing.T) {
 	defer f.mu.Unlock()
 	require.Len(t, f.locks, 1)
 }
+
+// A node that cannot read a message does not say that it is not there.
+func TestAMessageThatCannotBeReadIsNotCalledAbsent(t *testing.T) {
+	f := newFake(t, 1, 1)
+	says := "store: damaged: segment 3"
+	f.answer = func(req *remoting.Command) *remoting.Command {
+		if req.Code == remoting.ViewMessageByID {
+			return req.Reply(remoting.SystemError, says)
+		}
+		return nil
+	}
+	a := f.dial().Admin()
+	step := client.LifeStep{Broker: "raftmq-0", OffsetID: message.OffsetID(netip.MustParseAddrPort("127.0.0.1:2"), 64)}
+	_, err := a.At(bg, step)
+	require.ErrorIs(t, err, client.ErrUnavailable)
+	require.NotErrorIs(t, err, client.ErrMessageNotFound)
+	f.mu.Lock()
+	says = "no message at physical offset 64"
+	f.mu.Unlock()
+	_, err = a.At(bg, step)
+	require.ErrorIs(t, err, client.ErrMessageNotFound)
+}
