@@ -122,6 +122,12 @@ func (cl *claim) pullOn(ctx context.Context, log *slog.Logger) {
 			cl.s.told.Store(true)
 			cl.s.rebalanceSoon()
 			return
+		case cl.epoch != 0 && fenced(err): // what is held, and the place, may be another's by now
+			log.Warn("the queue's lock is not held", "error", err)
+			cl.forget()
+			cl.s.rebalanceSoon()
+			sleep(ctx, time.Second)
+			return
 		case err == nil && got.moved && from > got.max:
 			log.Warn("the queue ends below: the topic was deleted and made again", "from", from, "end", got.max)
 			cl.forget()

@@ -1031,3 +1031,27 @@ func TestAMessageThatCannotBeReadIsNotCalledAbsent(t *testing.T) {
 	_, err = a.At(bg, step)
 	require.ErrorIs(t, err, client.ErrMessageNotFound)
 }
+
+// A topic was made again, and its queue is locked under the same number as before: by that a
+// member does not take it for the old one.
+func TestALockOfTheSameNumberIsNotTheSameQueue(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	var y tally
+	r := consume(t, c, "t", y.handle, client.WithOrder())
+	eventually(t, func() bool { return f.committed("g", "t") == 10 })
+	f.mu.Lock()
+	q := fakeQueue{"t", "raftmq-0", 0}
+	records := f.queues[q].records
+	f.deleteLocked("t")
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.queues[q] = &fakeLog{records}
+	f.mu.Unlock()
+	sendAll(t, producer(t, c), "t", 10, 12)
+	eventually(t, func() bool { return y.times("11") == 1 })
+	require.Equal(t, 2, y.times("0"))
+	require.Equal(t, 2, y.times("9"))
+	require.NoError(t, r.stop())
+}

@@ -189,6 +189,11 @@ func (f *fake) deleteLocked(name string) {
 			delete(f.offsets, k)
 		}
 	}
+	for k := range f.locks {
+		if strings.Split(k, "@")[1] == name {
+			delete(f.locks, k)
+		}
+	}
 	close(f.grown)
 	f.grown = make(chan struct{})
 }
@@ -626,9 +631,13 @@ func (n *fakeNode) pull(ctx context.Context, req *remoting.Command, slot int) *r
 		}
 		grown := f.grown
 		there := f.topics[k.topic] != nil
+		holder := f.locks[offsetKey(h.ConsumerGroup, k.topic, k.broker, k.id)]
 		f.mu.Unlock()
 		if !there {
 			return req.Reply(remoting.TopicNotExist, "no such topic")
+		}
+		if h.Epoch != 0 && holder != h.Owner {
+			return req.Reply(remoting.IllegalOperation, "another client holds the queue's lock, or held it since")
 		}
 		end := int64(len(records))
 		reply := remoting.PullReply{NextBeginOffset: h.QueueOffset, MaxOffset: end}

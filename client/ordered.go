@@ -68,6 +68,13 @@ func (cl *claim) begin(j *job) (now, later bool) {
 	return true, false
 }
 
+// fenced says that a pull was refused, since another holds the lock, or has held it since, or
+// the queue is of another topic by its name.
+func fenced(err error) bool {
+	e, ok := errors.AsType[*BrokerError](err)
+	return ok && e.Code == int(remoting.IllegalOperation)
+}
+
 // prolong says that the lock was given again.
 func (cl *claim) prolong(until time.Time) {
 	cl.mu.Lock()
