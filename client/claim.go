@@ -307,7 +307,7 @@ func (cl *claim) committed(offset int64, version int, err error) {
 		return
 	}
 	cl.commits--
-	if err == nil {
+	if e, ok := errors.AsType[*BrokerError](err); err == nil || ok && e.Code == int(remoting.InvalidParameter) { // the queue is gone: never again
 		cl.saved = max(cl.saved, offset)
 	}
 }

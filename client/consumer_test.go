@@ -1055,3 +1055,26 @@ func TestALockOfTheSameNumberIsNotTheSameQueue(t *testing.T) {
 	require.Equal(t, 2, y.times("9"))
 	require.NoError(t, r.stop())
 }
+
+// What a node refuses to commit for good, since the queue is gone, is not asked for every second.
+func TestACommitThatIsRefusedIsNotRepeated(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	commits := 0
+	f.answer = func(req *remoting.Command) *remoting.Command {
+		if req.Code != remoting.UpdateConsumerOffset {
+			return nil
+		}
+		commits++
+		return req.Reply(remoting.InvalidParameter, "the topic of this retry queue was deleted")
+	}
+	asked := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return commits
+	}
+	consume(t, f.dial(), "t", func(context.Context, *client.Delivery) error { return nil })
+	eventually(t, func() bool { return asked() > 0 })
+	time.Sleep(2500 * time.Millisecond)
+	require.Equal(t, 1, asked())
+}
