@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime"
 	"strconv"
@@ -1077,4 +1078,34 @@ func TestACommitThatIsRefusedIsNotRepeated(t *testing.T) {
 	eventually(t, func() bool { return asked() > 0 })
 	time.Sleep(2500 * time.Millisecond)
 	require.Equal(t, 1, asked())
+}
+
+// A handler may do with a delivery what it likes: what comes again, and how far the group is, is
+// not what it made of it.
+func TestADeliveryBelongsToItsHandler(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	_, err := producer(t, c).Send(bg, &client.Message{Topic: "t", Body: []byte("x"), Properties: map[string]string{"a": "b"}})
+	require.NoError(t, err)
+	var got []client.Delivery
+	r := consume(t, c, "t", func(_ context.Context, d *client.Delivery) error {
+		own := *d
+		own.Properties = maps.Clone(d.Properties)
+		got = append(got, own)
+		d.Topic, d.Offset, d.Attempt, d.Properties["a"] = "elsewhere", 17, 40, "c"
+		if len(got) < 3 {
+			return client.RetryAfter(time.Millisecond, errors.New("again"))
+		}
+		return nil
+	}, client.WithLocalRetry())
+	eventually(t, func() bool { return f.committed("g", "t") == 1 })
+	require.NoError(t, r.stop())
+	require.Len(t, got, 3)
+	for i, d := range got {
+		require.Equal(t, "t", d.Topic)
+		require.Zero(t, d.Offset)
+		require.Equal(t, i+1, d.Attempt)
+		require.Equal(t, "b", d.Properties["a"])
+	}
 }

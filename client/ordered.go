@@ -125,11 +125,7 @@ func (s *Consumer) handleInOrder(jobs *jobs, batch []*job, h BatchHandler) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(cl.ctx, s.limit)
-	ds := make([]*Delivery, len(batch))
-	for i, j := range batch {
-		ds[i] = j.d
-	}
-	errs := s.handle(ctx, h, ds)
+	errs := s.handle(ctx, h, s.handed(batch))
 	cancel()
 	var failed *job
 	var err error
