@@ -220,7 +220,10 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 			if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
 				return nil, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
 			}
+			alters, alter := r.Ext[extAlters]
 			switch t, ok := b.catalogue.Topic(h.Topic); {
+			case !ok && alter:
+				return nil, r.refuse(remoting.TopicNotExist, "topic %s does not exist", h.Topic)
 			case !ok:
 				spec.Slots = b.chooseSlots(int(h.Partitions))
 				spec.Attributes = set
@@ -235,7 +238,7 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 			}
 			t, _ := b.catalogue.Topic(h.Topic)
 			spec := spec
-			if alters, ok := r.Ext[extAlters]; ok { // the rest is as it was when the client looked, and may have been changed since
+			if alter { // the rest is as it was when the client looked, and may have been changed since
 				spec = queuesAltered(t, spec, alters)
 				if spec.ReadQueues < spec.WriteQueues && spec.ReadQueues != t.ReadQueues {
 					return nil, r.refuse(remoting.InvalidParameter, "topic %s: %d queues to read, and %d to write: nobody would read the others", h.Topic, spec.ReadQueues, spec.WriteQueues)

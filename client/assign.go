@@ -64,14 +64,14 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 			numbers[laneKey{t, q}] = r.numbers[q]
 		}
 	}
-	var epochs map[laneKey]uint64
+	var holds map[laneKey]hold
 	if s.ordered {
-		epochs = s.lock(pulling, want)
+		holds = s.lock(pulling, want)
 	}
 	var lost []*claim
 	s.mu.Lock()
 	for k, cl := range s.claims {
-		if sub, ok := want[k]; !ok || sub.version != cl.sub.version || s.ordered && epochs[k] != cl.epoch {
+		if sub, ok := want[k]; !ok || sub.version != cl.sub.version || s.ordered && holds[k].epoch != cl.epoch {
 			cl.cancel()
 			lost = append(lost, cl)
 			delete(s.claims, k)
@@ -90,7 +90,7 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 			continue
 		}
 		cl := newClaim(s, k, numbers[k], sub, handling, jobs)
-		cl.epoch = epochs[k]
+		cl.epoch, cl.until = holds[k].epoch, holds[k].until
 		s.claims[k] = cl
 		loops.Go(func() { cl.pull(pulling) })
 	}

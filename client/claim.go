@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -35,8 +37,9 @@ type claim struct {
 	limit    int
 	maxBytes int64
 	order    inOrder
-	commits  int // on their way, of this version
-	stale    int // and of versions before
+	until    time.Time // the queue's lock counts here, if there is one
+	commits  int       // on their way, of this version
+	stale    int       // and of versions before
 }
 
 // job is a message on its way to a handler and back.
@@ -78,22 +81,31 @@ func (cl *claim) pull(pulling context.Context) {
 	defer cancel()
 	defer context.AfterFunc(cl.ctx, cancel)()
 	log := cl.s.c.log.With("group", cl.s.group, "topic", cl.key.topic, "queue", cl.number)
-	wait := newBackoff(100*time.Millisecond, 2*time.Second)
-	for {
-		offset, saved, err := cl.initial(ctx)
+	for again := false; cl.find(ctx, again, log); again = true {
+		cl.pullOn(ctx, log)
+	}
+}
+
+// find finds where to start, and tries until it has; again as in initial. false: ctx ended.
+func (cl *claim) find(ctx context.Context, again bool, log *slog.Logger) bool {
+	for wait := newBackoff(100*time.Millisecond, 2*time.Second); ctx.Err() == nil; wait.sleep(ctx) {
+		offset, saved, err := cl.initial(ctx, again)
 		if err == nil {
 			cl.mu.Lock()
 			if !cl.started {
 				cl.next, cl.saved, cl.started = offset, saved, true
 			}
 			cl.mu.Unlock()
-			break
+			return true
 		}
 		log.Warn("start of queue not found", "error", err)
-		if wait.sleep(ctx) != nil {
-			return
-		}
 	}
+	return false
+}
+
+// pullOn pulls on until ctx ends, or the topic was deleted: there may be another by its name,
+// in which the place means nothing.
+func (cl *claim) pullOn(ctx context.Context, log *slog.Logger) {
 	puller := puller{c: cl.s.c, group: cl.s.group, key: cl.key, filter: cl.sub.filter, subVersion: cl.sub.version, epoch: cl.epoch}
 	for {
 		from, version, n := cl.waitRoom(ctx)
@@ -103,6 +115,22 @@ func (cl *claim) pull(pulling context.Context) {
 		got, err := puller.pull(ctx, from, n)
 		switch {
 		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrTopicNotFound):
+			log.Warn("the topic was deleted", "error", err)
+			cl.forget()
+			cl.s.told.Store(true)
+			cl.s.rebalanceSoon()
+			return
+		case cl.epoch != 0 && fenced(err): // what is held, and the place, may be another's by now
+			log.Warn("the queue's lock is not held", "error", err)
+			cl.forget()
+			cl.s.rebalanceSoon()
+			sleep(ctx, time.Second)
+			return
+		case err == nil && got.moved && from > got.max:
+			log.Warn("the queue ends below: the topic was deleted and made again", "from", from, "end", got.max)
+			cl.forget()
 			return
 		case err != nil:
 			log.Warn("pull", "offset", from, "error", err)
@@ -121,13 +149,14 @@ func (cl *claim) pull(pulling context.Context) {
 	}
 }
 
-// initial is where to start, and what is committed (-1: nothing).
-func (cl *claim) initial(ctx context.Context) (offset, saved int64, err error) {
+// initial is where to start, and what is committed (-1: nothing); again: in a topic that came
+// back under its name.
+func (cl *claim) initial(ctx context.Context, again bool) (offset, saved int64, err error) {
 	var found bool
 	switch {
 	case !cl.s.broadcast:
 		offset, found, err = cl.s.c.committedOffset(ctx, cl.s.group, cl.key)
-	case cl.s.store != nil:
+	case cl.s.store != nil && !again: // what it has is of the topic before
 		offset, found, err = cl.s.store.Load(ctx, cl.key.topic, cl.number)
 	}
 	if err != nil || found {
@@ -135,6 +164,9 @@ func (cl *claim) initial(ctx context.Context) (offset, saved int64, err error) {
 	}
 	start := cl.s.start
 	if _, ok := message.RetryGroup(cl.key.topic); ok { // whatever is there is the group's
+		start = Earliest()
+	}
+	if again && start.kind == atLatest { // all that is in it came since
 		start = Earliest()
 	}
 	// Committed soon, so that a group that starts at the end stays there.
@@ -208,11 +240,16 @@ func (cl *claim) done(j *job) {
 }
 
 // moveTo continues at another place and forgets what is held.
-func (cl *claim) moveTo(offset int64) {
+func (cl *claim) moveTo(offset int64) { cl.leave(offset, true) }
+
+// forget is before the queue is begun anew: nothing is held, and nothing to be committed.
+func (cl *claim) forget() { cl.leave(0, false) }
+
+func (cl *claim) leave(next int64, started bool) {
 	cl.mu.Lock()
 	cl.version++
 	cl.stale, cl.commits = cl.stale+cl.commits, 0
-	cl.next, cl.saved, cl.started = offset, -1, true
+	cl.next, cl.saved, cl.started = next, -1, started
 	cl.held, cl.bytes = nil, 0
 	cl.order.out = cl.order.idle != nil
 	cl.mu.Unlock()
@@ -270,7 +307,7 @@ func (cl *claim) committed(offset int64, version int, err error) {
 		return
 	}
 	cl.commits--
-	if err == nil {
+	if e, ok := errors.AsType[*BrokerError](err); err == nil || ok && e.Code == int(remoting.InvalidParameter) { // the queue is gone: never again
 		cl.saved = max(cl.saved, offset)
 	}
 }

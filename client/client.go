@@ -109,7 +109,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// Close closes the producers that are open, each within ctx, then the
+// Close closes the producers that are open, all within ctx, then the
 // connections, and returns when no goroutine is left. Consumers' Runs and
 // readers should have ended; those that have not, fail with ErrClosed.
 func (c *Client) Close(ctx context.Context) error {
@@ -120,8 +120,10 @@ func (c *Client) Close(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 	var errs []error
+	tell, done := c.endsSoonAfter(ctx)
+	defer done()
 	for _, p := range open {
-		errs = append(errs, p.Close(ctx))
+		errs = append(errs, p.close(ctx, tell))
 	}
 	c.mu.Lock()
 	c.closed = true

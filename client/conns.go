@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftmq/remoting"
@@ -25,7 +26,12 @@ type connection struct {
 	conn  *remoting.Conn
 	clock remoting.PeerClock // of the node
 	err   error
+	deaf  atomic.Pointer[time.Time] // since when nothing was heard though something was asked; nil: never
 }
+
+// deafFor is how long nothing at all may be heard on a connection on which something was asked:
+// it may be dead, and the network say so after many minutes only.
+const deafFor = 6 * time.Second
 
 // clockFresh is how old what is known of a node's clock may be for a deadline: heartbeats
 // tell it every 30 s. A deadline is early by a fiftieth of it at most.
@@ -49,11 +55,29 @@ func (s *conns) call(ctx context.Context, addr string, req *remoting.Command) (*
 	if by, ok := ctx.Deadline(); ok {
 		e.clock.Bound(req, by, clockFresh)
 	}
+	begun := time.Now()
 	reply, err := e.conn.Call(ctx, req)
 	if err == nil {
 		e.clock.Heard(reply)
+	} else if errors.Is(err, remoting.ErrNoReply) && e.dead(begun) {
+		s.c.log.Info("nothing is heard on a connection: it is made anew", "addr", addr)
+		s.c.spawn(func() { e.conn.Close() })
 	}
 	return reply, err
+}
+
+// dead reports whether nothing was heard for too long; what was asked at begun was not answered.
+func (e *connection) dead(begun time.Time) bool {
+	heard := e.conn.Heard()
+	if !heard.Before(begun) {
+		return false
+	}
+	since := e.deaf.Load()
+	if since == nil || !since.After(heard) {
+		since = &begun
+		e.deaf.Store(since)
+	}
+	return time.Since(*since) > deafFor
 }
 
 // get returns the live connection to addr, dialling it once for all who ask.
@@ -208,6 +232,8 @@ func (c *Client) asking(ctx context.Context, op string, addrs func() []string, r
 				c.conns.avoid(addr)
 			}
 			switch {
+			case err != nil && !twice && c.isClosed() && !errors.Is(err, remoting.ErrNotSent):
+				return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrUncertain, ErrClosed)
 			case err != nil && (c.isClosed() || errors.Is(err, ErrClosed)):
 				return nil, addr, fmt.Errorf("%s: %w", op, ErrClosed)
 			case err != nil && errors.Is(err, remoting.ErrTooLarge):

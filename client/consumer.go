@@ -369,7 +369,7 @@ func (s *Consumer) leave() {
 	defer cancel()
 	s.commit(ctx, claims)
 	if s.ordered {
-		s.unlock(ctx, claims)
+		s.unlock(ctx, slices.DeleteFunc(slices.Clone(claims), (*claim).busy)) // the others' locks expire
 	}
 	s.mu.Lock()
 	for _, cl := range claims {
@@ -380,7 +380,7 @@ func (s *Consumer) leave() {
 	s.c.mu.Lock()
 	delete(s.c.consumers, s)
 	s.c.mu.Unlock()
-	s.c.unregister(remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group, Joined: s.joined.Load()})
+	s.c.unregister(s.c.ctx, remoting.UnregisterHeader{ClientID: s.c.id, ConsumerGroup: s.group, Joined: s.joined.Load()})
 }
 
 func (s *Consumer) owned() []*claim {
@@ -426,11 +426,7 @@ func (s *Consumer) handleBatch(jobs *jobs, batch []*job, h BatchHandler) {
 		})
 	})
 	defer t.Stop()
-	ds := make([]*Delivery, len(batch))
-	for i, j := range batch {
-		ds[i] = j.d
-	}
-	errs := s.handle(ctx, h, ds)
+	errs := s.handle(ctx, h, s.handed(batch))
 	once.Do(func() {
 		for i, j := range batch {
 			if i < len(errs) && errs[i] != nil {
@@ -440,6 +436,19 @@ func (s *Consumer) handleBatch(jobs *jobs, batch []*job, h BatchHandler) {
 			}
 		}
 	})
+}
+
+// handed are deliveries for a handler, which may change them: the messages may come again.
+func (s *Consumer) handed(batch []*job) []*Delivery {
+	own, ds := make([]Delivery, len(batch)), make([]*Delivery, len(batch))
+	for i, j := range batch {
+		own[i] = *j.d
+		if s.here {
+			own[i].Keys, own[i].Properties = slices.Clone(j.d.Keys), maps.Clone(j.d.Properties)
+		}
+		ds[i] = &own[i]
+	}
+	return ds
 }
 
 func (s *Consumer) handle(ctx context.Context, h BatchHandler, ds []*Delivery) (errs []error) {

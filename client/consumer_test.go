@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime"
 	"strconv"
@@ -904,4 +905,207 @@ func TestPauseHoldsRetriesToo(t *testing.T) {
 	eventually(t, func() bool { return y.len() == 1 })
 	cancel()
 	require.NoError(t, <-ended)
+}
+
+// A topic was deleted and made again under its name, and has less than the consumer had come
+// to: its messages are others, and are all handled.
+func TestATopicThatCameBackIsConsumedFromItsBegin(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	var y tally
+	r := consume(t, c, "t", y.handle)
+	eventually(t, func() bool { return f.committed("g", "t") == 10 })
+	f.mu.Lock()
+	q := fakeQueue{"t", "raftmq-0", 0}
+	records := f.queues[q].records
+	f.deleteLocked("t")
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.queues[q] = &fakeLog{records[:3]}
+	f.mu.Unlock()
+	eventually(t, func() bool { return y.times("0") == 2 && y.times("1") == 2 && y.times("2") == 2 })
+	eventually(t, func() bool { return f.committed("g", "t") == 3 })
+	require.NoError(t, r.stop())
+	require.Equal(t, 1, y.times("3"))
+}
+
+// A consumer whose topic is gone keeps no place in it: one that comes later under its name, and has
+// more, is consumed from its begin.
+func TestNoPlaceInADeletedTopicIsKept(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	var y tally
+	r := consume(t, c, "t", y.handle)
+	eventually(t, func() bool { return f.committed("g", "t") == 10 })
+	q := fakeQueue{"t", "raftmq-0", 0}
+	f.mu.Lock()
+	records := f.queues[q].records
+	f.deleteLocked("t")
+	f.mu.Unlock()
+	eventually(t, func() bool { return r.Stats().Queues == 0 })
+	f.mu.Lock()
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.queues[q] = &fakeLog{records}
+	f.mu.Unlock()
+	sendAll(t, producer(t, c), "t", 10, 12)
+	eventually(t, func() bool { return y.times("0") == 2 && y.times("9") == 2 && y.times("11") == 1 })
+	require.NoError(t, r.stop())
+}
+
+func (y *tally) times(body string) int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.seen[body]
+}
+
+// A member that could not ask for a queue's lock for so long that another may have it handles
+// nothing more, until it has asked.
+func TestNothingIsHandledUnderALockThatMayHavePassedOn(t *testing.T) {
+	const held = 2 * time.Second
+	t.Cleanup(client.SetLockHeld(held))
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	var cut atomic.Bool
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.LockBatchMQ && cut.Load() {
+			return unavailable
+		}
+		return healthy
+	})
+	var y tally
+	consume(t, c, "t", y.handle, client.WithOrder())
+	p := producer(t, c)
+	sendAll(t, p, "t", 0, 1)
+	eventually(t, func() bool { return y.len() == 1 })
+	cut.Store(true)
+	time.Sleep(held)
+	sendAll(t, p, "t", 1, 3)
+	time.Sleep(500 * time.Millisecond)
+	require.Equal(t, 1, y.len())
+	cut.Store(false)
+	eventually(t, func() bool { return y.len() == 3 })
+}
+
+// A queue whose handler has not ended is not given to another member: its lock is not given
+// back, and expires.
+func TestALockIsNotGivenBackWhileAHandlerIsAtWork(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 1)
+	begun, finish := make(chan struct{}), make(chan struct{})
+	defer close(finish)
+	r := consume(t, c, "t", func(context.Context, *client.Delivery) error {
+		close(begun)
+		<-finish
+		return nil
+	}, client.WithOrder(), client.WithDrainTimeout(10*time.Millisecond))
+	<-begun
+	require.Error(t, r.stop(), "a handler still runs")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.Len(t, f.locks, 1)
+}
+
+// A node that cannot read a message does not say that it is not there.
+func TestAMessageThatCannotBeReadIsNotCalledAbsent(t *testing.T) {
+	f := newFake(t, 1, 1)
+	says := "store: damaged: segment 3"
+	f.answer = func(req *remoting.Command) *remoting.Command {
+		if req.Code == remoting.ViewMessageByID {
+			return req.Reply(remoting.SystemError, says)
+		}
+		return nil
+	}
+	a := f.dial().Admin()
+	step := client.LifeStep{Broker: "raftmq-0", OffsetID: message.OffsetID(netip.MustParseAddrPort("127.0.0.1:2"), 64)}
+	_, err := a.At(bg, step)
+	require.ErrorIs(t, err, client.ErrUnavailable)
+	require.NotErrorIs(t, err, client.ErrMessageNotFound)
+	f.mu.Lock()
+	says = "no message at physical offset 64"
+	f.mu.Unlock()
+	_, err = a.At(bg, step)
+	require.ErrorIs(t, err, client.ErrMessageNotFound)
+}
+
+// A topic was made again, and its queue is locked under the same number as before: by that a
+// member does not take it for the old one.
+func TestALockOfTheSameNumberIsNotTheSameQueue(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	sendAll(t, producer(t, c), "t", 0, 10)
+	var y tally
+	r := consume(t, c, "t", y.handle, client.WithOrder())
+	eventually(t, func() bool { return f.committed("g", "t") == 10 })
+	f.mu.Lock()
+	q := fakeQueue{"t", "raftmq-0", 0}
+	records := f.queues[q].records
+	f.deleteLocked("t")
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.queues[q] = &fakeLog{records}
+	f.mu.Unlock()
+	sendAll(t, producer(t, c), "t", 10, 12)
+	eventually(t, func() bool { return y.times("11") == 1 })
+	require.Equal(t, 2, y.times("0"))
+	require.Equal(t, 2, y.times("9"))
+	require.NoError(t, r.stop())
+}
+
+// What a node refuses to commit for good, since the queue is gone, is not asked for every second.
+func TestACommitThatIsRefusedIsNotRepeated(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	commits := 0
+	f.answer = func(req *remoting.Command) *remoting.Command {
+		if req.Code != remoting.UpdateConsumerOffset {
+			return nil
+		}
+		commits++
+		return req.Reply(remoting.InvalidParameter, "the topic of this retry queue was deleted")
+	}
+	asked := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return commits
+	}
+	consume(t, f.dial(), "t", func(context.Context, *client.Delivery) error { return nil })
+	eventually(t, func() bool { return asked() > 0 })
+	time.Sleep(2500 * time.Millisecond)
+	require.Equal(t, 1, asked())
+}
+
+// A handler may do with a delivery what it likes: what comes again, and how far the group is, is
+// not what it made of it.
+func TestADeliveryBelongsToItsHandler(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	_, err := producer(t, c).Send(bg, &client.Message{Topic: "t", Body: []byte("x"), Properties: map[string]string{"a": "b"}})
+	require.NoError(t, err)
+	var got []client.Delivery
+	r := consume(t, c, "t", func(_ context.Context, d *client.Delivery) error {
+		own := *d
+		own.Properties = maps.Clone(d.Properties)
+		got = append(got, own)
+		d.Topic, d.Offset, d.Attempt, d.Properties["a"] = "elsewhere", 17, 40, "c"
+		if len(got) < 3 {
+			return client.RetryAfter(time.Millisecond, errors.New("again"))
+		}
+		return nil
+	}, client.WithLocalRetry())
+	eventually(t, func() bool { return f.committed("g", "t") == 1 })
+	require.NoError(t, r.stop())
+	require.Len(t, got, 3)
+	for i, d := range got {
+		require.Equal(t, "t", d.Topic)
+		require.Zero(t, d.Offset)
+		require.Equal(t, i+1, d.Attempt)
+		require.Equal(t, "b", d.Properties["a"])
+	}
 }

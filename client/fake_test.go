@@ -41,7 +41,10 @@ type fake struct {
 	leader   map[string]int                    // broker -> node; others say so
 	young    int                               // so many questions for brokers are answered by nodes that have heard of none yet
 	letters  int                               // dead letters
+	locks    map[string]string                 // group@topic@broker@queue -> client id
+	rules    map[string]string                 // of placement, by topic
 	fault    func(n *fakeNode, req *remoting.Command) fault
+	answer   func(req *remoting.Command) *remoting.Command // in place of the node's own; nil: that
 }
 
 type fault int
@@ -86,7 +89,7 @@ type fakeNode struct {
 func newFake(t testing.TB, nodes, slots int) *fake {
 	f := &fake{t: t, topics: make(map[string]*fakeTopic), queues: make(map[fakeQueue]*fakeLog), offsets: make(map[string]int64),
 		resets: make(map[string]int64), members: make(map[string]map[string]*remoting.ServerConn), groups: make(map[string]remoting.SubscriptionGroupConfig),
-		dedup: make(map[string]*fakeProducer), grown: make(chan struct{}), later: make(chan struct{}), named: make(map[*remoting.ServerConn][]string)}
+		dedup: make(map[string]*fakeProducer), grown: make(chan struct{}), later: make(chan struct{}), named: make(map[*remoting.ServerConn][]string), locks: make(map[string]string)}
 	for s := range slots {
 		f.slots = append(f.slots, fmt.Sprintf("raftmq-%d", s))
 	}
@@ -171,6 +174,28 @@ func (f *fake) topic(name string, queues int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.topics[name] = &fakeTopic{int32(queues), int32(queues), 6, int32(len(f.slots))}
+}
+
+// deleteLocked deletes a topic, with all that is of its queues.
+func (f *fake) deleteLocked(name string) {
+	delete(f.topics, name)
+	for q := range f.queues {
+		if q.topic == name {
+			delete(f.queues, q)
+		}
+	}
+	for k := range f.offsets {
+		if strings.Split(k, "@")[1] == name {
+			delete(f.offsets, k)
+		}
+	}
+	for k := range f.locks {
+		if strings.Split(k, "@")[1] == name {
+			delete(f.locks, k)
+		}
+	}
+	close(f.grown)
+	f.grown = make(chan struct{})
 }
 
 // bodies are those stored in a topic, by queue.
@@ -275,6 +300,11 @@ func (n *fakeNode) serve(ctx context.Context, c *remoting.ServerConn, req *remot
 
 func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, slot int) *remoting.Command {
 	f := n.f
+	if f.answer != nil {
+		if r := f.answer(req); r != nil {
+			return r
+		}
+	}
 	broker := ""
 	if slot >= 0 {
 		broker = f.slots[slot]
@@ -293,7 +323,7 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 		if t == nil {
 			return req.Reply(remoting.TopicNotExist, "no such topic")
 		}
-		var d remoting.TopicRouteData
+		d := remoting.TopicRouteData{Placement: f.rules[req.Ext["topic"]]}
 		for s := range t.slots {
 			d.BrokerDatas = append(d.BrokerDatas, remoting.BrokerData{BrokerName: f.slots[s], Cluster: "c", BrokerAddrs: f.addrs(int(s))})
 			d.QueueDatas = append(d.QueueDatas, remoting.QueueData{BrokerName: f.slots[s], Perm: t.perm, ReadQueueNums: t.read, WriteQueueNums: t.write})
@@ -327,7 +357,7 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 		f.topics[strings.Clone(h.Topic)] = &fakeTopic{h.ReadQueueNums, h.WriteQueueNums, h.Perm, slots}
 		return req.Reply(remoting.OK, "")
 	case remoting.DeleteTopicInBroker:
-		delete(f.topics, req.Ext["topic"])
+		f.deleteLocked(req.Ext["topic"])
 		return req.Reply(remoting.OK, "")
 	case remoting.GetTopicConfig:
 		t := f.topics[req.Ext["topic"]]
@@ -454,6 +484,23 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 			}
 		}
 		return req.Reply(remoting.OK, "")
+	case remoting.LockBatchMQ, remoting.UnlockBatchMQ:
+		var b remoting.LockBatch
+		if err := remoting.DecodeBody(req.Body, &b); err != nil {
+			return req.Reply(remoting.InvalidParameter, err.Error())
+		}
+		var r remoting.LockReply
+		for _, q := range b.MQSet {
+			k := offsetKey(b.ConsumerGroup, q.Topic, q.BrokerName, q.QueueID)
+			switch holder := f.locks[k]; {
+			case req.Code == remoting.UnlockBatchMQ && holder == b.ClientID:
+				delete(f.locks, k)
+			case req.Code == remoting.LockBatchMQ && (holder == "" || holder == b.ClientID):
+				f.locks[k] = b.ClientID
+				r.LockOKMQSet, r.Epochs = append(r.LockOKMQSet, q), append(r.Epochs, 1)
+			}
+		}
+		return req.ReplyWith(nil, remoting.EncodeBody(r))
 	case remoting.DeadLetters:
 		var h remoting.DeadLettersHeader
 		if err := h.Decode(req.Ext); err != nil {
@@ -499,6 +546,9 @@ func (n *fakeNode) sendLocked(req *remoting.Command, broker string) *remoting.Co
 		}
 		c := *t
 		f.topics[strings.Clone(h.Topic)] = &c
+	}
+	if t := f.topics[h.Topic]; slices.Index(f.slots, broker) >= int(t.slots) || h.QueueID >= t.write {
+		return req.Reply(remoting.InvalidParameter, "no such queue")
 	}
 	batch := []message.BatchMessage{{Body: req.Body, Properties: h.Properties}}
 	if req.Code == remoting.SendBatchMessage {
@@ -580,7 +630,15 @@ func (n *fakeNode) pull(ctx context.Context, req *remoting.Command, slot int) *r
 			records = l.records
 		}
 		grown := f.grown
+		there := f.topics[k.topic] != nil
+		holder := f.locks[offsetKey(h.ConsumerGroup, k.topic, k.broker, k.id)]
 		f.mu.Unlock()
+		if !there {
+			return req.Reply(remoting.TopicNotExist, "no such topic")
+		}
+		if h.Epoch != 0 && holder != h.Owner {
+			return req.Reply(remoting.IllegalOperation, "another client holds the queue's lock, or held it since")
+		}
 		end := int64(len(records))
 		reply := remoting.PullReply{NextBeginOffset: h.QueueOffset, MaxOffset: end}
 		switch {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,11 +69,11 @@ type laneKey struct {
 // at sequence 0: then a straggler of the old epoch is refused wherever it
 // arrives after messages of the new one.
 type lane struct {
-	p      *Producer
-	topic  string
-	queue  queueKey
-	number int
+	p     *Producer
+	topic string
+	queue queueKey
 
+	number     atomic.Int64 // among the topic's queues, which may be others when it was made again
 	sickUntil  atomic.Int64 // unix ns
 	struggling atomic.Bool  // a batch is being tried again
 
@@ -102,14 +103,15 @@ func (l *lane) gathers() bool {
 	return (len(l.waiting) > 0 || l.flying >= worthWaiting) && l.flying+len(l.waiting) < stickyMessages && l.size < stickyBytes
 }
 
-// add queues u and makes sure that someone sends it.
-func (l *lane) add(u *unit) error {
+// add queues u, which route by put here, and makes sure that someone sends it.
+func (l *lane) add(u *unit, by *route) error {
 	l.p.mu.Lock()
 	if l.p.closed && u.tries == 0 {
 		l.p.mu.Unlock()
 		return ErrClosed
 	}
-	l = l.p.keptLocked(l)
+	l = l.p.keptLocked(l.p.behindLocked(l, u, by))
+	u.lane = l
 	l.mu.Lock()
 	l.waiting = append(l.waiting, u)
 	l.size += u.size
@@ -128,7 +130,10 @@ func (l *lane) run() {
 	}
 	for {
 		l.gather()
-		batch, late, ok := l.take()
+		batch, late, gone, ok := l.take()
+		for _, u := range gone {
+			l.p.passed(u)
+		}
 		if !ok {
 			return
 		}
@@ -164,9 +169,9 @@ func (l *lane) gather() {
 	}
 }
 
-// take is what goes into the next request, and what has waited too long; ok is
-// false when nothing waits, and then the lane has stopped.
-func (l *lane) take() (batch, late []*unit, ok bool) {
+// take is what goes into the next request, what has waited too long, and what nobody wants sent any
+// more; ok is false when nothing waits, and then the lane has stopped.
+func (l *lane) take() (batch, late, gone []*unit, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var size int64
@@ -176,6 +181,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 		if u.state.Load() == unitCancelled {
 			n++
 			l.size -= u.size
+			gone = append(gone, u)
 			continue
 		}
 		if len(batch) > 0 && (size+u.size > gatherBytes || messages+len(u.msgs) > gatherMessages || u.sysFlag != batch[0].sysFlag || u.delayed != batch[0].delayed ||
@@ -185,6 +191,7 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 		n++
 		l.size -= u.size
 		if !u.state.CompareAndSwap(unitWaiting, unitTaken) {
+			gone = append(gone, u)
 			continue
 		}
 		if now.After(u.deadline) {
@@ -200,10 +207,10 @@ func (l *lane) take() (batch, late []*unit, ok bool) {
 	l.waiting = l.waiting[:rest]
 	if len(batch)+len(late)+rest == 0 {
 		l.running = false
-		return nil, nil, false
+		return nil, nil, gone, false
 	}
 	l.flying = len(batch)
-	return batch, late, true
+	return batch, late, gone, true
 }
 
 // verdict is what one try tells.
@@ -399,15 +406,17 @@ func (l *lane) try(ctx context.Context, addrs *[]string, batch []*unit, number i
 	return never, nil, err
 }
 
-// request is a batch of one lane, or a single message, without its identity.
+// request is a batch of one lane, or a single message, without its identity. It has copies of
+// the bodies: it may still be written when its messages' senders were answered.
 func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Command {
-	first := batch[0].msgs[0]
 	h := remoting.SendHeader{ProducerGroup: p.group, Topic: topic, DefaultTopic: template, DefaultTopicQueueNums: 4, QueueID: q.id,
 		SysFlag: batch[0].sysFlag, BornTimestamp: time.Now().UnixMilli(), MaxReconsumeTimes: -1, BrokerName: q.broker}
 	if len(batch) == 1 && len(batch[0].msgs) == 1 {
-		h.Properties = first.props
+		h.Properties = batch[0].msgs[0].props
 		req := remoting.NewRequest(remoting.SendMessageV2, h)
-		req.Body = first.body
+		batch[0].given.Lock()
+		req.Body = bytes.Clone(batch[0].msgs[0].body)
+		batch[0].given.Unlock()
 		return req
 	}
 	h.Batch = true
@@ -417,9 +426,11 @@ func (p *Producer) request(q queueKey, topic string, batch []*unit) *remoting.Co
 	}
 	body := make([]byte, 0, size)
 	for _, u := range batch {
+		u.given.Lock()
 		for _, m := range u.msgs {
 			body = message.AppendBatchMessage(body, message.BatchMessage{Body: m.body, Properties: m.props})
 		}
+		u.given.Unlock()
 	}
 	req := remoting.NewRequest(remoting.SendBatchMessage, h)
 	req.Body = body
@@ -448,7 +459,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	for n, u := range batch {
 		rs := u.receipts()
 		for i, m := range u.msgs {
-			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: l.number, Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: int(l.number.Load()), Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
 			at++
 		}
 		if halves != nil {
@@ -463,7 +474,7 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 func (l *lane) succeedDelayed(batch []*unit, r *remoting.Command, h *remoting.SendReply) {
 	offsets, handles := strings.Split(r.Ext["offsets"], ","), strings.Split(strings.Clone(r.Ext["recallHandle"]), ",")
 	for i, u := range batch {
-		rc := Receipt{ID: u.msgs[0].id, Topic: l.topic, Queue: l.number, Offset: h.QueueOffset + int64(i), Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+		rc := Receipt{ID: u.msgs[0].id, Topic: l.topic, Queue: int(l.number.Load()), Offset: h.QueueOffset + int64(i), Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
 		if len(offsets) == len(batch) && len(handles) == len(batch) { // else none of them waits
 			rc.Recall = handles[i]
 			if n, err := strconv.ParseInt(offsets[i], 10, 64); err == nil {
@@ -547,7 +558,7 @@ func (l *lane) move(batch []*unit) (rest []*unit) {
 		}
 		u.tries++
 		u.state.Store(unitWaiting)
-		to.add(u)
+		to.add(u, nil)
 	}
 	return rest
 }
@@ -577,7 +588,7 @@ func (l *lane) evacuate() {
 			}
 		}
 		u.tries++
-		to.add(u)
+		to.add(u, nil)
 	}
 }
 

@@ -201,8 +201,11 @@ func (a *Admin) At(ctx context.Context, s LifeStep) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Code != remoting.OK {
+	if r.Code == remoting.SystemError && (strings.HasPrefix(r.Remark, "no message at ") || strings.HasPrefix(r.Remark, "no partition with ")) {
 		return nil, fmt.Errorf("%w: %w", ErrMessageNotFound, refusal(op, s.Topic, "", addr, r))
+	}
+	if r.Code != remoting.OK {
+		return nil, refusal(op, s.Topic, "", addr, r)
 	}
 	d, _, err := decodeRecord(r.Body, &a.c.codecs)
 	if err != nil {

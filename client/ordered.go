@@ -17,7 +17,8 @@ import (
 //
 // A member that stopped for so long that another has its queue may still be at work, as
 // in every system; what it does then to the group is refused: its pulls and its commits
-// count under its own hold of the lock only. Handlers should end when their context does.
+// count under its own hold of the lock only. Handlers should end when their context does. Nothing
+// more is handled by a member that could not ask for its lock for so long that another may have it.
 func WithOrder() ConsumerOption { return func(s *Consumer) { s.ordered = true } }
 
 const (
@@ -26,6 +27,16 @@ const (
 	// lockAgain is when a queue is asked for again that another holds.
 	lockAgain = time.Second
 )
+
+// lockHeld is how long a lock counts here from when it was asked for: less than nodes keep
+// it, 60 s, also if their clocks are a little faster.
+var lockHeld = 50 * time.Second
+
+// hold is what a member has of a queue.
+type hold struct {
+	epoch uint64 // of the lock; 0: none
+	until time.Time
+}
 
 // inOrder is what a claim keeps that is handled in order. The claim's lock is held.
 type inOrder struct {
@@ -42,15 +53,33 @@ func (cl *claim) headLocked() []*job {
 	return append([]*job(nil), cl.held[:min(cl.s.batch, len(cl.held))]...)
 }
 
-// begin is before a handler; false: j is not its turn any more.
-func (cl *claim) begin(j *job) bool {
+// begin is before a handler. now is false if it is not j's turn any more, or, with later, if the
+// lock may have passed to another: it is asked for again first.
+func (cl *claim) begin(j *job) (now, later bool) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.ctx.Err() != nil || j.version != cl.version || cl.order.idle != nil {
-		return false
+		return false, false
+	}
+	if !time.Now().Before(cl.until) {
+		return false, true
 	}
 	cl.order.idle = make(chan struct{})
-	return true
+	return true, false
+}
+
+// fenced says that a pull was refused, since another holds the lock, or has held it since, or
+// the queue is of another topic by its name.
+func fenced(err error) bool {
+	e, ok := errors.AsType[*BrokerError](err)
+	return ok && e.Code == int(remoting.IllegalOperation)
+}
+
+// prolong says that the lock was given again.
+func (cl *claim) prolong(until time.Time) {
+	cl.mu.Lock()
+	cl.until = until
+	cl.mu.Unlock()
 }
 
 // end is after it. next is to be handled now; nothing if again waits for its turn.
@@ -64,6 +93,13 @@ func (cl *claim) end(again *job) (next []*job, turn bool) {
 	}
 	cl.order.out = false
 	return cl.headLocked(), false
+}
+
+// busy reports whether a handler is at work.
+func (cl *claim) busy() bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.order.idle != nil
 }
 
 // atWork is closed when no handler is.
@@ -81,15 +117,15 @@ func (cl *claim) atWork() <-chan struct{} {
 // handleInOrder has the first messages of a queue handled, and then those behind them.
 func (s *Consumer) handleInOrder(jobs *jobs, batch []*job, h BatchHandler) {
 	cl := batch[0].claim
-	if !cl.begin(batch[0]) {
+	if now, later := cl.begin(batch[0]); later {
+		s.rebalanceSoon()
+		jobs.addLater(batch[0], lockAgain) // the others follow it
+		return
+	} else if !now {
 		return
 	}
 	ctx, cancel := context.WithTimeout(cl.ctx, s.limit)
-	ds := make([]*Delivery, len(batch))
-	for i, j := range batch {
-		ds[i] = j.d
-	}
-	errs := s.handle(ctx, h, ds)
+	errs := s.handle(ctx, h, s.handed(batch))
 	cancel()
 	var failed *job
 	var err error
@@ -131,18 +167,22 @@ func (s *Consumer) buried(j *job, err error) bool {
 
 // lock asks for the queues' locks, or prolongs them, and takes those from want that
 // another holds. Of queues of which nothing is known claims keep what they have. It
-// returns the epochs of the locks.
-func (s *Consumer) lock(ctx context.Context, want map[laneKey]subscription) map[laneKey]uint64 {
-	epochs := make(map[laneKey]uint64)
+// returns the locks.
+func (s *Consumer) lock(ctx context.Context, want map[laneKey]subscription) map[laneKey]hold {
+	holds := make(map[laneKey]hold)
 	for broker, keys := range byBroker(want) {
+		until := time.Now().Add(lockHeld)
 		got, err := s.askLocks(ctx, remoting.LockBatchMQ, broker, keys)
 		s.mu.Lock()
 		for _, k := range keys {
 			switch cl := s.claims[k]; {
 			case err == nil && got[k] != 0:
-				epochs[k] = got[k]
+				holds[k] = hold{got[k], until}
+				if cl != nil && cl.epoch == got[k] {
+					cl.prolong(until)
+				}
 			case err != nil && cl != nil:
-				epochs[k] = cl.epoch
+				holds[k] = hold{epoch: cl.epoch}
 			default:
 				delete(want, k)
 			}
@@ -155,7 +195,7 @@ func (s *Consumer) lock(ctx context.Context, want map[laneKey]subscription) map[
 			time.AfterFunc(lockAgain, s.rebalanceSoon)
 		}
 	}
-	return epochs
+	return holds
 }
 
 // giveBack commits and unlocks what is lost, once no handler is at work on it.
@@ -170,9 +210,11 @@ func (s *Consumer) giveBack(handling context.Context, lost []*claim, loops *sync
 			case <-handling.Done():
 			}
 			s.commit(handling, []*claim{cl})
-			ctx, cancel := context.WithTimeout(handling, 3*time.Second)
-			s.unlock(ctx, []*claim{cl})
-			cancel()
+			if !cl.busy() { // else the lock expires
+				ctx, cancel := context.WithTimeout(handling, 3*time.Second)
+				s.unlock(ctx, []*claim{cl})
+				cancel()
+			}
 			s.mu.Lock()
 			delete(s.leaving, cl.key)
 			s.mu.Unlock()

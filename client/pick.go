@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // choose is the queue that a message with an order key or a selector has.
@@ -102,7 +101,7 @@ func (p *Producer) gathering(r *route) *lane {
 		l = j.lane
 	}
 	p.mu.Unlock()
-	if l == nil || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !slices.Contains(r.writable, l.number) {
+	if l == nil || !l.gathers() || !l.well() || !p.tolerance.available(l.queue.broker) || !r.writes(l.queue) {
 		return nil
 	}
 	return l
@@ -124,9 +123,10 @@ func (p *Producer) lane(r *route, number int) (*lane, error) {
 			p.dropLanesLocked()
 			p.most = 2 * len(p.lanes)
 		}
-		l = &lane{p: p, topic: r.topic, queue: r.key(number), number: number, epoch: p.epoch}
+		l = &lane{p: p, topic: r.topic, queue: r.key(number), epoch: p.epoch}
 		p.lanes[k] = l
 	}
+	l.number.Store(int64(number))
 	return l, nil
 }
 
@@ -151,6 +151,40 @@ func (p *Producer) dropLanesLocked() {
 			delete(p.joined, k.topic)
 		}
 		l.mu.Unlock()
+	}
+}
+
+// orderKey is an order key in its topic.
+type orderKey struct{ topic, key string }
+
+// behindLocked is the lane for u, which by put into l: that of the message of its key before
+// it, if that is on its way to where a route put it that has changed since, and would be
+// overtaken. It is refused there like that one, and comes behind it. p.mu is held.
+func (p *Producer) behindLocked(l *lane, u *unit, by *route) *lane {
+	if u.key == "" {
+		return l
+	}
+	u.by = by
+	if u.tries > 0 { // refused, as those before it were
+		return l
+	}
+	k := orderKey{u.topic, u.key}
+	if before := p.keyed[k]; before != nil && !before.by.placesAs(by) {
+		l, u.by = before.lane, before.by
+	}
+	p.keyed[k] = u
+	return l
+}
+
+// passed is when a unit is on its way no more.
+func (p *Producer) passed(u *unit) {
+	if u.key == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k := (orderKey{u.topic, u.key}); p.keyed[k] == u {
+		delete(p.keyed, k)
 	}
 }
 

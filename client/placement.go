@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,20 @@ func (r *route) placed(m *Message) int {
 	return r.writable[n]
 }
 
+// placesAs reports whether by both routes a message goes to the same queue.
+func (r *route) placesAs(o *route) bool {
+	if r == o {
+		return true
+	}
+	text := func(p *message.Placement) string {
+		if p == nil {
+			return ""
+		}
+		return p.String()
+	}
+	return text(r.rules) == text(o.rules) && slices.Equal(r.writable, o.writable) && slices.Equal(r.all, o.all)
+}
+
 // property is a property as it is sent.
 func (m *Message) property(name string) string {
 	switch name {
@@ -63,11 +78,11 @@ func (m *Message) property(name string) string {
 	return m.Properties[name]
 }
 
-// misplaced reports whether a send is certainly not stored, since rules say otherwise: a
-// try before the one that was told so may have gone by the rules of then.
+// misplaced reports whether a send is certainly not stored, since rules say otherwise, or the
+// topic has that queue no more: a try before the one that was told so may have gone by what was so then.
 func misplaced(err error) bool {
 	e, ok := errors.AsType[*BrokerError](err)
-	return ok && e.Code == int(remoting.WrongQueue) && !errors.Is(err, ErrUncertain)
+	return ok && (e.Code == int(remoting.WrongQueue) || e.Code == int(remoting.InvalidParameter)) && !errors.Is(err, ErrUncertain)
 }
 
 // maxPlaced is how often a message is placed anew, because rules change as it is sent;

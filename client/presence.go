@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftmq/remoting"
@@ -131,14 +132,14 @@ func (c *Client) heartbeat(ctx context.Context) (ok bool) {
 // unregister tells the nodes that a group has left this client, unless another of its
 // producers is of that group. Those that are alive would find out from the connections' end;
 // for one that has just died another must know, so one is told in any case, if there is one
-// that answers in time.
-func (c *Client) unregister(h remoting.UnregisterHeader) {
+// that answers in time, and before ctx ends.
+func (c *Client) unregister(ctx context.Context, h remoting.UnregisterHeader) {
 	c.presence.telling.Lock()
 	defer c.presence.telling.Unlock()
 	if h.ProducerGroup != "" && c.produces(h.ProducerGroup) {
 		return
 	}
-	end, cancel := context.WithTimeout(c.ctx, endTime)
+	end, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	tell := func(addr string) bool {
 		ctx, cancel := context.WithTimeout(end, endTry)
@@ -157,6 +158,21 @@ func (c *Client) unregister(h remoting.UnregisterHeader) {
 		}
 		if !slices.Contains(to, addr) && tell(addr) {
 			took = append(took, addr)
+		}
+	}
+}
+
+// endsSoonAfter is a context for telling nodes of what ends: it ends with the client, and
+// endTime after ctx, however much there is to tell.
+func (c *Client) endsSoonAfter(ctx context.Context) (tell context.Context, done func()) {
+	tell, cancel := context.WithCancel(c.ctx)
+	var late atomic.Pointer[time.Timer]
+	stop := context.AfterFunc(ctx, func() { late.Store(time.AfterFunc(endTime, cancel)) })
+	return tell, func() {
+		stop()
+		cancel()
+		if t := late.Load(); t != nil {
+			t.Stop()
 		}
 	}
 }

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -186,4 +187,80 @@ func TestTheEndIsToldForSoLong(t *testing.T) {
 	begun := time.Now()
 	require.NoError(t, p.Close(t.Context()))
 	require.Less(t, time.Since(begun), 4*time.Second)
+}
+
+// However many producers a client has, it is closed soon after its time is over.
+func TestAClientWithManyProducersIsClosedInTime(t *testing.T) {
+	f := newFake(t, 3, 1)
+	cl := f.dial()
+	for i := range 10 {
+		_, err := cl.NewProducer(fmt.Sprint("g", i))
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return f.namedBy("g9") > 0 }, 10*time.Second, time.Millisecond)
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.UnregisterClient {
+			return silent
+		}
+		return healthy
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	_ = cl.Close(ctx) // of a producer that could not be flushed in time or not
+	require.Less(t, time.Since(begun), 10*time.Second)
+}
+
+// frozen is a connection on which nothing comes through any more, in either direction, though
+// nobody says so.
+type frozen struct {
+	net.Conn
+	now <-chan struct{}
+}
+
+func (c frozen) Write(b []byte) (int, error) {
+	select {
+	case <-c.now:
+		return len(b), nil
+	default:
+		return c.Conn.Write(b)
+	}
+}
+
+func (c frozen) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	select {
+	case <-c.now:
+		if err == nil {
+			return c.Read(b)
+		}
+	default:
+	}
+	return n, err
+}
+
+// A connection that is dead, though the network does not say so, is replaced.
+func TestADeadConnectionIsReplaced(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	freeze := make(chan struct{})
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-freeze:
+			return nc, nil
+		default:
+			return frozen{nc, freeze}, nil
+		}
+	}
+	p := producer(t, f.dial(client.WithDialer(dial)), client.WithSendTimeout(time.Minute))
+	_, err := p.Send(bg, msg("t", "before"))
+	require.NoError(t, err)
+	close(freeze)
+	_, err = p.Send(bg, msg("t", "after"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"after", "before"}, f.bodies("t"))
 }

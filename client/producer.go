@@ -46,6 +46,7 @@ type Producer struct {
 	most   int                // lanes before some are forgotten; lanesKept if it is less
 	epoch  uint32             // of a lane that is made: above those of all that were forgotten
 	joined map[string]*joined // by topic
+	keyed  map[orderKey]*unit // the last of each key that is on its way
 
 	callbackMu sync.Mutex
 	callbacks  []*unit       // whose done is to run
@@ -61,7 +62,7 @@ func (c *Client) newProducer(group string, t *TransactionProducer, opts ...Produ
 	if err := invalid(message.CheckGroup(group)); err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, group: group, transactions: t, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]*joined), pid: randomHex(16)}
+	p := &Producer{c: c, group: group, transactions: t, timeout: 10 * time.Second, retry: RetryPolicy{RetryUncertain: true}, lanes: make(map[laneKey]*lane), joined: make(map[string]*joined), keyed: make(map[orderKey]*unit), pid: randomHex(16)}
 	p.buffer = budget{maxMessages: 65536, maxBytes: 64 << 20}
 	rand.Read(p.idPrefix[:])
 	for _, o := range opts {
@@ -255,6 +256,13 @@ func (p *Producer) Flush(ctx context.Context) error {
 // When ctx ends first, their tries are cut short, with their true outcomes,
 // and ctx's error is returned. No goroutine of p is left.
 func (p *Producer) Close(ctx context.Context) error {
+	tell, done := p.c.endsSoonAfter(ctx)
+	defer done()
+	return p.close(ctx, tell)
+}
+
+// close is Close; the nodes are told within tell.
+func (p *Producer) close(ctx, tell context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -269,7 +277,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	delete(p.c.producers, p)
 	p.c.mu.Unlock()
 	if was {
-		p.c.unregister(remoting.UnregisterHeader{ClientID: p.c.id, ProducerGroup: p.group})
+		p.c.unregister(tell, remoting.UnregisterHeader{ClientID: p.c.id, ProducerGroup: p.group})
 	}
 	return err
 }
@@ -293,6 +301,7 @@ func (p *Producer) sendUnit(ctx context.Context, u *unit) ([]Receipt, error) {
 	case <-ended:
 		return u.rs, u.err
 	default:
+		u.keep()
 		return nil, fmt.Errorf("send to %s: %w: %w", u.topic, ErrUncertain, ctx.Err())
 	}
 }
@@ -317,7 +326,7 @@ func (p *Producer) start(ctx context.Context, u *unit) error {
 	l, free, err := p.pick(r, u.ms[0], u.queue)
 	if err == nil {
 		u.movable = free
-		err = l.add(u)
+		err = l.add(u, r)
 	}
 	if err != nil {
 		p.buffer.give(messages, size)
@@ -359,6 +368,9 @@ func (p *Producer) encode(u *unit) error {
 		}
 		u.msgs[i] = outgoing{id: own, body: m.Body, props: props}
 		u.ordered = u.ordered || m.OrderKey != ""
+		if len(ms) == 1 && u.queue < 0 && p.selector == nil {
+			u.key = m.OrderKey
+		}
 		if u.delayed = m.delayed(); u.delayed && len(ms) > 1 {
 			return fmt.Errorf("%w: messages of a batch cannot be delayed", ErrInvalid)
 		}

@@ -662,3 +662,180 @@ func TestALaterMessageProlongsNoSend(t *testing.T) {
 		require.Less(t, took[i], timeout+timeout/4, "message %d", i)
 	}
 }
+
+// A request that ends with its client says whether it is stored, too.
+func TestARequestOfAClosedClientSaysWhetherItIsStored(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	c := f.dial()
+	p := producer(t, c, client.WithRetries(client.RetryPolicy{}))
+	var asked atomic.Bool
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) {
+			asked.Store(true)
+			return unknown
+		}
+		return healthy
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.Request(bg, msg("t", "x"))
+		ended <- err
+	}()
+	eventually(t, func() bool { return asked.Load() && p.Waiting() == 0 })
+	require.NoError(t, c.Close(bg))
+	err := <-ended
+	require.ErrorIs(t, err, client.ErrNoReply)
+	require.ErrorIs(t, err, client.ErrClosed)
+	require.ErrorIs(t, err, client.ErrUncertain)
+}
+
+// Who was told that a send is uncertain has its message back: what is still tried is as it was
+// sent.
+func TestWhatIsStillTriedIsAsItWasSent(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	p := producer(t, f.dial())
+	var away atomic.Bool
+	away.Store(true)
+	asked := make(chan struct{})
+	var once sync.Once
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if isSend(req) && away.Load() {
+			once.Do(func() { close(asked) })
+			return unavailable
+		}
+		return healthy
+	})
+	ctx, cancel := context.WithCancel(bg)
+	m := msg("t", "as sent")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.Send(ctx, m)
+		ended <- err
+	}()
+	<-asked
+	cancel()
+	require.ErrorIs(t, <-ended, client.ErrUncertain)
+	copy(m.Body, "changed")
+	away.Store(false)
+	require.NoError(t, p.Close(bg))
+	require.Equal(t, []string{"as sent"}, f.bodies("t"))
+}
+
+// A client that is closed while something is under way that is not to be done twice says that
+// it may be done.
+func TestWhatAClosedClientHadUnderWayMayBeDone(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.letters = 1
+	c := f.dial()
+	asked := make(chan struct{})
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if req.Code == remoting.DeadLetters {
+			close(asked)
+			return silent
+		}
+		return healthy
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Admin().Redrive(bg, "g", "", 0)
+		ended <- err
+	}()
+	<-asked
+	require.NoError(t, c.Close(bg))
+	err := <-ended
+	require.ErrorIs(t, err, client.ErrClosed)
+	require.ErrorIs(t, err, client.ErrUncertain)
+}
+
+// A topic that is made again with fewer partitions has its queues under other numbers.
+func TestReceiptsNumberQueuesAsTheTopicHasThem(t *testing.T) {
+	f := newFake(t, 1, 3)
+	c := f.dial()
+	p := producer(t, c)
+	for _, slots := range []int{3, 1} {
+		require.NoError(t, c.Admin().CreateTopic(bg, client.TopicConfig{Name: "t", Queues: 2, Partitions: slots}))
+		for n := range 2 * slots {
+			r, err := p.SendTo(bg, n, msg("t", "x"))
+			require.NoError(t, err)
+			require.Equal(t, n, r.Queue, "of %d partitions", slots)
+		}
+		require.NoError(t, c.Admin().DeleteTopic(bg, "t"))
+	}
+}
+
+// A message is not overtaken by a later one with its key that goes by newer rules already.
+func TestOneKeyIsNotOvertakenWhenRulesChange(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 2)
+	f.rules = map[string]string{"t": "key : 0"}
+	c := f.dial()
+	p := producer(t, c)
+	begun, hold := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.setFault(func(_ *fakeNode, req *remoting.Command) fault {
+		if !isSend(req) || req.Ext["e"] != "0" {
+			return healthy
+		}
+		once.Do(func() {
+			close(begun)
+			f.mu.Unlock()
+			<-hold
+			f.mu.Lock()
+		})
+		return elsewhere
+	})
+	var mu sync.Mutex
+	var offsets [6]int64
+	stored := 0
+	send := func(i int) {
+		m := &client.Message{Topic: "t", Body: []byte("x"), Keys: []string{"k"}, OrderKey: "k"}
+		require.NoError(t, p.SendAsync(bg, m, func(r client.Receipt, err error) {
+			require.NoError(t, err)
+			mu.Lock()
+			offsets[i] = r.Offset
+			stored++
+			mu.Unlock()
+		}))
+	}
+	send(0)
+	<-begun
+	send(1)
+	send(2)
+	f.mu.Lock()
+	f.rules["t"] = "key : 1"
+	f.mu.Unlock()
+	eventually(t, func() bool { // the client has heard of them
+		queue, _, err := c.Admin().TryRules(bg, &client.Message{Topic: "t", Keys: []string{"k"}})
+		return err == nil && queue == 1
+	})
+	for i := 3; i < len(offsets); i++ {
+		send(i)
+	}
+	time.Sleep(200 * time.Millisecond) // in which the last would be stored
+	close(hold)
+	require.NoError(t, p.Flush(bg))
+	require.Equal(t, len(offsets), stored)
+	require.True(t, slices.IsSorted(offsets[:]), "%v", offsets)
+}
+
+// A producer that has not heard yet that a topic was made again with fewer queues sends to those
+// that are there.
+func TestASendToAQueueThatIsGoneGoesToAnother(t *testing.T) {
+	f := newFake(t, 1, 3)
+	f.topic("t", 2)
+	c := f.dial()
+	p := producer(t, c, client.WithTopics("t"))
+	f.mu.Lock()
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.mu.Unlock()
+	for i := range 6 {
+		r, err := p.Send(bg, msg("t", strconv.Itoa(i)))
+		require.NoError(t, err)
+		require.Zero(t, r.Queue)
+	}
+	require.Len(t, f.bodies("t"), 6)
+	_, err := p.SendTo(bg, 1, msg("t", "x"))
+	require.ErrorIs(t, err, client.ErrInvalid)
+}

@@ -380,7 +380,10 @@ func (r *Reader) pull(ctx context.Context, pl *place, untilEnd bool, out chan<- 
 			return
 		}
 		if res.moved {
-			// Trimmed, or read beyond the end.
+			// Trimmed, or the topic is another by that name, whose queue ends before the place.
+			if next > res.max {
+				res.next = res.min
+			}
 			next = res.next
 		} else {
 			next = max(next, res.next)

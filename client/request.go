@@ -103,7 +103,14 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 	if err := p.start(ctx, u); err != nil {
 		return nil, err
 	}
-	for waits := sent; ; {
+	waits := sent // nil: the outcome of the send is known
+	defer func() {
+		if waits != nil {
+			u.keep()
+		}
+	}()
+	for {
+		var over error // why no longer is waited
 		select {
 		case d := <-got:
 			return d, nil
@@ -114,12 +121,13 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 			waits = nil
 			continue
 		case <-ctx.Done():
+			over = ctx.Err()
 		case <-p.c.ctx.Done():
-			return nil, fmt.Errorf("request to %s: %w: %w", m.Topic, ErrNoReply, ErrClosed)
+			over = ErrClosed
 		}
 		if waits != nil && u.cancel() {
 			p.buffer.give(len(u.msgs), u.size)
-			return nil, fmt.Errorf("request to %s: %w", m.Topic, ctx.Err())
+			return nil, fmt.Errorf("request to %s: %w", m.Topic, over)
 		}
 		select {
 		case d := <-got:
@@ -130,14 +138,14 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 		}
 		switch {
 		case waits != nil:
-			return nil, fmt.Errorf("request to %s: %w: %w: it may be stored: %w", m.Topic, ErrNoReply, ErrUncertain, ctx.Err())
+			return nil, fmt.Errorf("request to %s: %w: %w: it may be stored: %w", m.Topic, ErrNoReply, ErrUncertain, over)
 		case errors.Is(u.err, ErrUncertain):
-			return nil, fmt.Errorf("request to %s: %w: %w", m.Topic, ErrNoReply, u.err)
+			return nil, fmt.Errorf("request to %s: %w: %w: %w", m.Topic, ErrNoReply, u.err, over)
 		case u.err != nil:
 			return nil, u.err
 		}
 		r := u.rs[0]
-		return nil, fmt.Errorf("request to %s: %w: it is stored as %s, queue %d offset %d: %w", m.Topic, ErrNoReply, r.ID, r.Queue, r.Offset, ctx.Err())
+		return nil, fmt.Errorf("request to %s: %w: it is stored as %s, queue %d offset %d: %w", m.Topic, ErrNoReply, r.ID, r.Queue, r.Offset, over)
 	}
 }
 
@@ -181,9 +189,10 @@ func (c *Client) Reply(ctx context.Context, request *Delivery, m *Message) error
 		BornTimestamp: time.Now().UnixMilli(), Properties: props, MaxReconsumeTimes: -1})
 	req.Body = m.Body
 	const op = "reply"
+	closed := c.isClosed()
 	r, addr, err := c.askBroker(ctx, op, "", req)
 	switch {
-	case errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrTooLarge) || closed && errors.Is(err, ErrClosed):
 		return err
 	case err != nil: // some try may have arrived
 		return fmt.Errorf("%w: %w", ErrUncertain, err)

@@ -34,6 +34,12 @@ type route struct {
 
 func (r *route) key(number int) queueKey { return r.all[number] }
 
+// writes reports whether a queue is one of those that are written.
+func (r *route) writes(q queueKey) bool {
+	n, ok := r.numbers[q]
+	return ok && slices.Contains(r.writable, n)
+}
+
 // compareBrokers orders raftmq-2 before raftmq-10.
 func compareBrokers(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 

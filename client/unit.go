@@ -1,6 +1,10 @@
 package client
 
 import (
+	"bytes"
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,6 +32,12 @@ type unit struct {
 	tries    int
 	placed   int // how often rules put it elsewhere
 	state    atomic.Int32
+	given    sync.Mutex // held while what is the caller's is read: bodies, and ms
+
+	// Of one message whose queue its order key chose; p.mu is held.
+	key  string // "" of others
+	by   *route // that was gone by
+	lane *lane  // where it is
 
 	done  func(Receipt, error) // for whom it ends; nil: for who waits for ended
 	ended chan struct{}        // room for one
@@ -61,6 +71,23 @@ func several(ms []*Message, queue int) *unit { return &unit{ms: ms, queue: queue
 // cancel gives the unit up unless it was taken.
 func (u *unit) cancel() bool { return u.state.CompareAndSwap(unitWaiting, unitCancelled) }
 
+// keep is for a caller that does not wait for the outcome of a unit that was taken: its
+// messages are its own again, so what is still tried has copies.
+func (u *unit) keep() {
+	u.given.Lock()
+	defer u.given.Unlock()
+	ms := make([]*Message, len(u.ms))
+	for i, m := range u.ms {
+		c := *m
+		c.Body, c.Keys, c.Properties = nil, slices.Clone(m.Keys), maps.Clone(m.Properties)
+		ms[i] = &c
+	}
+	u.ms = ms
+	for i := range u.msgs {
+		u.msgs[i].body = bytes.Clone(u.msgs[i].body)
+	}
+}
+
 // receipts has room for the outcome.
 func (u *unit) receipts() []Receipt {
 	if len(u.msgs) == 1 {
@@ -73,6 +100,7 @@ func (u *unit) receipts() []Receipt {
 func (u *unit) end(rs []Receipt, err error) {
 	u.rs, u.err = rs, err
 	p, messages, size := u.p, len(u.msgs), u.size
+	p.passed(u)
 	if u.done != nil {
 		p.callback(u)
 	} else {
@@ -86,11 +114,13 @@ func (u *unit) mayBePlaced() bool { return u.placed < maxPlaced && time.Now().Be
 
 // again sends u by a route's rules.
 func (u *unit) again(r *route) {
+	u.given.Lock()
 	l, free, err := u.p.pick(r, u.ms[0], u.queue)
+	u.given.Unlock()
 	if err == nil {
 		u.movable = free
 		u.state.Store(unitWaiting)
-		err = l.add(u)
+		err = l.add(u, r)
 	}
 	if err != nil {
 		u.end(nil, err)

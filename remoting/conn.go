@@ -180,6 +180,9 @@ func (c *Conn) Err() error {
 	return c.link.err
 }
 
+// Heard is when the peer was last heard of: it sent something, or the connection was made.
+func (c *Conn) Heard() time.Time { return c.link.began.Add(time.Duration(c.link.heard.Load())) }
+
 func (c *Conn) RemoteAddr() net.Addr { return c.link.nc.RemoteAddr() }
 func (c *Conn) LocalAddr() net.Addr  { return c.link.nc.LocalAddr() }
 

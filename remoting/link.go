@@ -54,6 +54,8 @@ type link struct {
 	cancel   context.CancelFunc
 
 	opaque  atomic.Int32
+	began   time.Time
+	heard   atomic.Int64  // when something was read last, in ns since it began
 	writing atomic.Int64  // since when a write has been under way, Unix ns; 0: none is
 	ready   chan struct{} // one token: out is not empty, or the link has ended
 	room    chan struct{} // one token: out has room
@@ -100,7 +102,7 @@ var heads = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
 func newLink(nc net.Conn, maxFrame, maxQueue int, log hclog.Logger) *link {
 	l := &link{nc: nc, maxFrame: maxFrame, maxQueue: maxQueue, log: log, ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		idle: true, calls: make(map[int32]*call), done: make(chan struct{})}
+		idle: true, calls: make(map[int32]*call), done: make(chan struct{}), began: time.Now()}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if s, ok := nc.(syscall.Conn); ok {
 		l.raw, _ = s.SyscallConn()
@@ -448,13 +450,24 @@ func (l *link) flush(ctx context.Context) {
 	}
 }
 
+// listening is a link's connection, which notes when something was heard.
+type listening link
+
+func (l *listening) Read(b []byte) (int, error) {
+	n, err := l.nc.Read(b)
+	if n > 0 {
+		l.heard.Store(int64(time.Since(l.began)))
+	}
+	return n, err
+}
+
 // read is the reader's loop; it returns why it ended. before runs when the
 // next bytes must come from the network, of a frame that has begun or of another;
 // admit before a frame is read (it may
 // wait), request for each frame: with nil when it was a reply, with
 // errNoBudget when its body was dropped, or all of it, so that nobody can be answered.
 func (l *link) read(before func(begun bool) error, admit func(size int) error, request func(req *Command, size int, err error)) error {
-	r := bufio.NewReaderSize(l.nc, readBuffer)
+	r := bufio.NewReaderSize((*listening)(l), readBuffer)
 	for {
 		if r.Buffered() == 0 {
 			if err := before(false); err != nil {

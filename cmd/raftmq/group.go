@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -48,17 +49,18 @@ func groupCommand(g *globals) *cobra.Command {
 				return err
 			}
 			ms, err := cl.Admin().Members(cmd.Context(), args[0])
-			if err == nil {
-				for _, m := range ms {
-					fmt.Fprintf(os.Stderr, "member %s at %s (%s)\n", m.ID, m.Addr, m.Language)
-				}
+			if err != nil {
+				return err
+			}
+			for _, m := range ms {
+				fmt.Fprintf(os.Stderr, "member %s at %s (%s)\n", m.ID, m.Addr, m.Language)
 			}
 			fmt.Fprintf(os.Stderr, "lag %d, %d members\n", total, len(ms))
 			return nil
 		}}
 	}
 	var topic, to string
-	var dry bool
+	var dry, fresh bool
 	reset := &cobra.Command{Use: "reset GROUP --topic TOPIC --to earliest|latest|OFFSET|TIME", Short: "Move a group", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeGroup(), RunE: func(cmd *cobra.Command, args []string) error {
 		pos, err := position(to)
 		if err != nil {
@@ -69,6 +71,11 @@ func groupCommand(g *globals) *cobra.Command {
 			return err
 		}
 		defer cl.Close(cmd.Context())
+		if !fresh {
+			if err := groupIsThere(cmd.Context(), cl, args[0]); err != nil {
+				return err
+			}
+		}
 		moved, err := cl.Admin().ResetOffsets(cmd.Context(), args[0], topic, pos, dry)
 		if err != nil {
 			return err
@@ -82,10 +89,24 @@ func groupCommand(g *globals) *cobra.Command {
 	reset.Flags().StringVar(&topic, "topic", "", "of which topic (required)")
 	reset.Flags().StringVar(&to, "to", "", "earliest, latest, an offset, or a time (RFC 3339)")
 	reset.Flags().BoolVar(&dry, "dry-run", false, "only show")
+	reset.Flags().BoolVar(&fresh, "new", false, "also a group that nobody has consumed with yet")
 	reset.MarkFlagRequired("topic")
 	reset.MarkFlagRequired("to")
 	c.AddCommand(list, lag("show GROUP", "Show a group's offsets and members"), lag("lag GROUP", "Show how far a group lags"), reset)
 	return c
+}
+
+// groupIsThere refuses a group that is not: its name may be misspelt.
+func groupIsThere(ctx context.Context, cl *client.Client, name string) error {
+	for x, err := range cl.Admin().Groups(ctx) {
+		if err != nil {
+			return err
+		}
+		if x.Name == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s; --new places one that nobody has consumed with yet", client.ErrGroupNotFound, name)
 }
 
 // position reads earliest, latest, an offset or a time.

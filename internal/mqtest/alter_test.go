@@ -84,4 +84,6 @@ func TestAnAlterationLeavesWhatItDoesNotName(t *testing.T) {
 	got = get()
 	require.EqualValues(t, []int32{2, 1}, []int32{got.ReadQueueNums, got.WriteQueueNums})
 	require.ErrorIs(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "none", ReadQueues: 2}), client.ErrTopicNotFound)
+	w.OK(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil)
+	require.Equal(t, remoting.TopicNotExist, w.ask(remoting.UpdateAndCreateTopic, with(looked, "alters", "", "attributes", "+retention=1h"), nil).Code, "it is not made again")
 }
