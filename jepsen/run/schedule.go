@@ -93,14 +93,17 @@ func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([
 	return out, nil
 }
 
-// rounds are the faults of a plan, each with those beside it.
+// rounds are the faults of a plan, each with those beside it. One that has lost the other, since
+// that was left out of the plan, is a fault like any.
 func rounds(plan []Planned) (out [][]Planned) {
+	var end time.Duration // of the last one that others may be beside
 	for _, p := range plan {
-		if p.Beside {
+		if p.Beside && p.At < end {
 			out[len(out)-1] = append(out[len(out)-1], p)
-		} else {
-			out = append(out, []Planned{p})
+			continue
 		}
+		p.Beside, end = false, p.At+p.For
+		out = append(out, []Planned{p})
 	}
 	return out
 }
