@@ -56,6 +56,7 @@ func TestEachFaultHasItsTurn(t *testing.T) {
 			beside++
 			require.Equal(t, "network", kindOf(p.Kind).area)
 			require.Less(t, p.At, round[0].At+round[0].For)
+			require.False(t, kindOf(round[0].Kind).links, "%s has rules of its own on the links", round[0].Kind)
 		}
 		seen[round[0].Kind]++
 	}
