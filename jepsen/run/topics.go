@@ -33,7 +33,11 @@ var topicsLoad = Workload{
 		defer w.close()
 		for i := range comingTopics {
 			for _, n := range r.cluster.Nodes {
-				if count, ok := w.getTopic(ctx, "topics-end", comingTopic(i).Name, n); ok && count > 0 {
+				count, ok := w.getTopic(ctx, "topics-end", comingTopic(i).Name, n)
+				for try := 1; !ok && try < endTries && sleep(ctx, endPause); try++ {
+					count, ok = w.getTopic(ctx, "topics-end", comingTopic(i).Name, n)
+				}
+				if count > 0 {
 					w.notes(ctx, "topics-end", comingTopic(i), n)
 				}
 			}
