@@ -142,6 +142,7 @@ func memory(_ context.Context, h *hit) error {
 	}
 	h.undone = "heal"
 	h.undo = func(ctx context.Context) error {
+		h.node.MayEnd(false)
 		err := m.Free()
 		if h.node.Running() {
 			h.node.MayEnd(false)
