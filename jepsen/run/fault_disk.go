@@ -189,8 +189,11 @@ func (h *hit) readAll(ctx context.Context) {
 // and to hand leadership on.
 const endsWithin = 30 * time.Second
 
-// exitDisk is the exit code of a node whose disk failed.
-const exitDisk = 70
+// Exit codes of a node whose disk failed, and of one that was killed.
+const (
+	exitDisk   = 70
+	exitKilled = -1
+)
 
 // mustEnd puts a rule in force by which the node must end.
 func (h *hit) mustEnd(r faultfs.Rule) error {
@@ -200,8 +203,8 @@ func (h *hit) mustEnd(r faultfs.Rule) error {
 	}
 	h.proof = func(ctx context.Context) error {
 		code, err := h.node.AwaitEnd(ctx, endsWithin)
-		if err == nil && code != exitDisk {
-			err = fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDisk)
+		if err == nil {
+			err = h.endedWith(code, exitDisk)
 		}
 		h.count = 1
 		return err
@@ -335,8 +338,11 @@ func (h *hit) startOrReplace(ctx context.Context) error {
 		return nil
 	}
 	code, ended := h.node.AwaitEnd(ctx, endsWithin)
-	if ended != nil || code != exitDamaged {
-		return errors.Join(err, ended, fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDamaged))
+	if ended == nil {
+		ended = h.endedWith(code, exitDamaged)
+	}
+	if ended != nil {
+		return errors.Join(err, ended)
 	}
 	return errors.Join(h.node.Wipe(), h.node.Start(), h.node.AwaitReady(ctx))
 }

@@ -181,6 +181,27 @@ func TestPowerGoesThoughANodeTakesNoOrders(t *testing.T) {
 	}
 }
 
+// A node that must end, since its disk failed, and ends otherwise is told to have ended by itself.
+func TestANodeThatMayEndMayNotPanic(t *testing.T) {
+	for _, kind := range []string{"fsync-error", "write-error", "fsync-hang"} {
+		for _, code := range []int{exitDisk, 2} {
+			r, w := toyRun(t, nil)
+			h := r.hit(1)
+			require.NoError(t, kindOf(kind).begin(t.Context(), h))
+			w.lives[0].end(code)
+			err := h.proof(t.Context())
+			if code == exitDisk {
+				require.NoError(t, err)
+				require.Empty(t, w.exits)
+			} else {
+				require.ErrorContains(t, err, "ended with 2")
+				require.Len(t, w.exits, 1)
+				require.Contains(t, w.exits[0], "n1 exit status 2")
+			}
+		}
+	}
+}
+
 // A sync that did not fail in time does not fail later.
 func TestASyncThatIsToFailDoesSoInTimeOrNot(t *testing.T) {
 	r, w := toyRun(t, nil)

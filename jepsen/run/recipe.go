@@ -385,8 +385,8 @@ func failedSyncPower(ctx context.Context, h *hit) error {
 		h.node.MayEnd(false)
 		return errors.Join(err, e)
 	}
-	if code != exitDisk {
-		return fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDisk)
+	if err := h.endedWith(code, exitDisk); err != nil {
+		return err
 	}
 	if err := errors.Join(h.node.Start(), h.node.AwaitReady(ctx)); err != nil {
 		return err
