@@ -77,6 +77,7 @@ func (r *run) strike(ctx context.Context, p Planned, beside bool) {
 	undone := context.WithoutCancel(ctx)
 	struck := time.Now()
 	err := kindOf(p.Kind).begin(ctx, h)
+	n, op.Node = h.node, h.node.Name // it may have chosen another
 	if err == nil {
 		var lasting sync.WaitGroup
 		if h.lasts != nil {
@@ -131,11 +132,11 @@ func (r *run) mend() (err error) {
 			_, e := n.Resume()
 			err = errors.Join(err, e)
 		}
-	}
 		if r.breaks { // whether that was of use shows when they are to be alike
 			n.Order(faults.Order{Disk: &[]faultfs.Rule{}})
 			n.SetClock(vclock.Change{Right: true})
 		}
+	}
 	return err
 }
 

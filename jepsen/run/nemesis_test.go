@@ -212,3 +212,36 @@ func TestASyncThatIsToFailDoesSoInTimeOrNot(t *testing.T) {
 	w.lives[0].end(exitDisk)
 	require.Eventually(t, func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.exits) == 1 }, 10*time.Second, time.Millisecond, "it may not end any more")
 }
+
+// The history names the node that was struck, also if the fault has chosen it itself.
+func TestAHalfIsKilledWhereItLies(t *testing.T) {
+	r, _ := toyRun(t, func(node int) (rs []cluster.Replica) {
+		rs = append(rs, cluster.Replica{ID: 1, Topic: topic, State: []string{"Leader", "Follower", "Follower"}[node], Term: 2})
+		for i := range transactionsTopic.Partitions {
+			rs = append(rs, cluster.Replica{ID: uint64(4 + i), Topic: transactionsTopic.Name, State: []string{"Follower", "Leader", "Follower"}[node], Term: 2})
+		}
+		return rs
+	})
+	r.ledger = &ledger{}
+	struck := make(chan struct{})
+	go func() {
+		defer close(struck)
+		for {
+			if f := r.ledger.between.Swap(nil); f != nil {
+				(*f)(0)
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	r.strike(t.Context(), Planned{Kind: "half-kill", Target: "leader", For: 10 * time.Millisecond}, false)
+	<-struck
+	require.NoError(t, r.history.Close())
+	ops, err := history.Load(filepath.Join(r.o.Store, "history.jsonl"))
+	require.NoError(t, err)
+	require.Len(t, ops, 2)
+	for _, op := range ops {
+		require.Equal(t, "n2", op.Node, op.Fault.Kind)
+		require.True(t, op.Fault.Verified, op.Error)
+	}
+}
