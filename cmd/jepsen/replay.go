@@ -101,7 +101,12 @@ func once(ctx context.Context, out, say io.Writer, store string, s setting, p pr
 	return dir, rep, err
 }
 
-const historyFile = "history.jsonl" // in a run's folder
+// Files of a run's folder.
+const (
+	historyFile  = "history.jsonl"
+	scheduleFile = "schedule.json"
+	resultsFile  = "results.json"
+)
 
 // perform makes a run in a new folder of store. A simulated one says how much processor
 // time it took.
@@ -207,7 +212,7 @@ func recorded(dir string) (s setting, plan []run.Planned, broken string, err err
 	for _, x := range []struct {
 		name string
 		to   any
-	}{{"run.json", &s}, {"schedule.json", &plan}, {"results.json", &rep}} {
+	}{{"run.json", &s}, {scheduleFile, &plan}, {resultsFile, &rep}} {
 		b, err := os.ReadFile(filepath.Join(dir, x.name))
 		if err == nil {
 			err = json.Unmarshal(b, x.to)

@@ -42,7 +42,7 @@ func simulate(ctx context.Context, o run.Options) (took time.Duration, err error
 	if o.Schedule != nil {
 		b, err := json.Marshal(o.Schedule)
 		if err == nil {
-			err = writeWhole(filepath.Join(o.Store, "schedule.json"), b)
+			err = writeWhole(filepath.Join(o.Store, scheduleFile), b)
 		}
 		if err != nil {
 			return 0, err
@@ -98,7 +98,7 @@ func simulateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if b, err := os.ReadFile(filepath.Join(dir, "schedule.json")); err == nil {
+			if b, err := os.ReadFile(filepath.Join(dir, scheduleFile)); err == nil {
 				if err := json.Unmarshal(b, &o.Schedule); err != nil {
 					return err
 				}
