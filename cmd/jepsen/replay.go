@@ -173,12 +173,15 @@ folder with the fewest. New folders are made beside the given one.`,
 			}
 			if shrinks {
 				if broken == "" {
+				if _, judged := errors.AsType[verdictError](err); judged || errors.Is(err, errBroke) {
+					err = nil
+				}
 					return fmt.Errorf("%s has no property that does not hold", args[0])
 				}
 				fewest, err := shrink(plan, budget, func(less []run.Planned) (bool, error) {
 					for range times {
 						rep, dir, err := again(less)
-						if rep == nil {
+						if err != nil {
 							return false, err
 						}
 						fmt.Fprintf(out, "%d faults: %s, %s\n", len(less), describe(rep), dir)
@@ -194,6 +197,9 @@ folder with the fewest. New folders are made beside the given one.`,
 			}
 			return replayed(out, times, broken, func() (*check.Report, string, error) { return again(plan) })
 		},
+				if err == nil {
+					err = verdictError{check.Invalid}
+				}
 	}
 	p.flags(c)
 	f := c.Flags()
@@ -204,7 +210,7 @@ folder with the fewest. New folders are made beside the given one.`,
 }
 
 // recorded is what a run's folder says: how it was started, its faults, and the first
-// property that did not hold; empty: all did.
+// property that did not hold; empty: all did. A simulated one that broke off has no results.
 func recorded(dir string) (s setting, plan []run.Planned, broken string, err error) {
 	var rep struct {
 		Results []struct{ ID, Verdict string }
@@ -218,6 +224,10 @@ func recorded(dir string) (s setting, plan []run.Planned, broken string, err err
 			err = json.Unmarshal(b, x.to)
 		}
 		if err != nil {
+		if x.name == resultsFile && s.Backend == sim.Backend && errors.Is(err, os.ErrNotExist) {
+			broken = broke
+			continue
+		}
 			return s, nil, "", fmt.Errorf("%s of %s: %w", x.name, dir, err)
 		}
 	}
@@ -232,42 +242,55 @@ func recorded(dir string) (s setting, plan []run.Planned, broken string, err err
 	return s, plan, broken, nil
 }
 
-// breaks reports whether a property does not hold; "": any.
+// breaks reports whether a property does not hold; "": any. Without a report, the run broke off.
 func breaks(rep *check.Report, id string) bool {
 	return slices.ContainsFunc(rep.Results, func(r check.Result) bool { return r.Verdict == check.Invalid && (id == "" || r.ID == id) })
 }
 
 // describe is a report's verdict and what is not valid.
+	if rep == nil {
+		return id == "" || id == broke
+	}
 func describe(rep *check.Report) string {
 	s := rep.Verdict.String()
 	for _, r := range rep.Results {
 		if r.Verdict > check.Absent {
 			s += " " + r.ID
+	if rep == nil {
+		return broke
+	}
 		}
 	}
 	return s
 }
 
 // replayed makes so many runs and says how often they broke what is broken. The error
-// has the worst verdict.
+// has the worst verdict; that of a run that broke off is invalid.
 func replayed(out io.Writer, times int, broken string, again func() (*check.Report, string, error)) error {
 	hits, worst := 0, check.Valid
 	for range times {
 		rep, dir, err := again()
-		if rep == nil {
+		if err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s, %s\n", describe(rep), dir)
 		if breaks(rep, broken) {
 			hits++
 		}
-		worst = max(worst, rep.Verdict)
+		if rep == nil {
+			worst = check.Invalid
+		} else {
+			worst = max(worst, rep.Verdict)
+		}
 	}
-	what := broken
-	if what == "" {
-		what = "some property"
+	switch broken {
+	case "":
+		fmt.Fprintf(out, "some property was broken in %d of %d runs\n", hits, times)
+	case broke:
+		fmt.Fprintf(out, "%d of %d runs broke off\n", hits, times)
+	default:
+		fmt.Fprintf(out, "%s was broken in %d of %d runs\n", broken, hits, times)
 	}
-	fmt.Fprintf(out, "%s was broken in %d of %d runs\n", what, hits, times)
 	if worst > check.Absent {
 		return verdictError{worst}
 	}

@@ -69,11 +69,14 @@ func simulate(ctx context.Context, o run.Options) (took time.Duration, err error
 	if p := c.ProcessState; p != nil {
 		took = p.UserTime() + p.SystemTime()
 	}
+	_, none := os.Stat(filepath.Join(o.Store, historyFile))
 	switch {
 	case ctx.Err() != nil:
 		return took, context.Cause(ctx)
 	case within.Err() != nil:
 		return took, fmt.Errorf("%w: not over after %v; see %s", errBroke, simulatedWithin, log.Name())
+	case err != nil && none != nil: // it has not begun
+		return took, fmt.Errorf("%w; see %s", err, log.Name())
 	case err != nil:
 		return took, fmt.Errorf("%w: %w; see %s", errBroke, err, log.Name())
 	}
