@@ -42,11 +42,14 @@ func (s setting) options() (o run.Options, err error) {
 		if s.Backend == sim.Backend {
 			expand = run.ExpandSimulated
 		}
-		if o.Faults, err = expand(strings.Split(s.Nemesis, ",")); err != nil {
+		names := strings.Split(s.Nemesis, ",")
+		if o.Faults, err = expand(names); err != nil {
 			return o, fmt.Errorf("%w; see jepsen doctor", err)
 		}
-		if len(o.Faults) == 0 { // a run without a fault must be asked for
-			return o, fmt.Errorf("no fault of %s can be had here; see jepsen doctor", s.Nemesis)
+		for _, name := range names { // a run without a fault that is asked for is another
+			if some, err := expand([]string{name}); err != nil || len(some) == 0 {
+				return o, errors.Join(err, fmt.Errorf("no fault of %s can be had here; see jepsen doctor", name))
+			}
 		}
 	}
 	return o, nil
@@ -156,7 +159,8 @@ interleaves differs.
 
 With --shrink it leaves out faults, half of them, a quarter, one, as long as the
 property that did not hold does not hold in one of so many runs, and names the
-folder with the fewest. New folders are made beside the given one.`,
+folder with the fewest. New folders are made beside the given one. The exit
+code is that of the worst run; with --shrink it is 1.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, plan, broken, err := recorded(args[0])
 			if err != nil {
@@ -169,13 +173,13 @@ folder with the fewest. New folders are made beside the given one.`,
 			at := args[0]
 			again := func(plan []run.Planned) (*check.Report, string, error) {
 				dir, rep, err := once(cmd.Context(), io.Discard, cmd.ErrOrStderr(), store, s, p, plan)
+				if _, judged := errors.AsType[verdictError](err); judged || errors.Is(err, errBroke) {
+					err = nil
+				}
 				return rep, dir, err
 			}
 			if shrinks {
 				if broken == "" {
-				if _, judged := errors.AsType[verdictError](err); judged || errors.Is(err, errBroke) {
-					err = nil
-				}
 					return fmt.Errorf("%s has no property that does not hold", args[0])
 				}
 				fewest, err := shrink(plan, budget, func(less []run.Planned) (bool, error) {
@@ -193,13 +197,13 @@ folder with the fewest. New folders are made beside the given one.`,
 					return false, nil
 				})
 				fmt.Fprintf(out, "%s is broken with %d of %d faults: %s\n", broken, len(fewest), len(plan), at)
+				if err == nil {
+					err = verdictError{check.Invalid}
+				}
 				return err
 			}
 			return replayed(out, times, broken, func() (*check.Report, string, error) { return again(plan) })
 		},
-				if err == nil {
-					err = verdictError{check.Invalid}
-				}
 	}
 	p.flags(c)
 	f := c.Flags()
@@ -220,14 +224,14 @@ func recorded(dir string) (s setting, plan []run.Planned, broken string, err err
 		to   any
 	}{{"run.json", &s}, {scheduleFile, &plan}, {resultsFile, &rep}} {
 		b, err := os.ReadFile(filepath.Join(dir, x.name))
-		if err == nil {
-			err = json.Unmarshal(b, x.to)
-		}
-		if err != nil {
 		if x.name == resultsFile && s.Backend == sim.Backend && errors.Is(err, os.ErrNotExist) {
 			broken = broke
 			continue
 		}
+		if err == nil {
+			err = json.Unmarshal(b, x.to)
+		}
+		if err != nil {
 			return s, nil, "", fmt.Errorf("%s of %s: %w", x.name, dir, err)
 		}
 	}
@@ -244,21 +248,21 @@ func recorded(dir string) (s setting, plan []run.Planned, broken string, err err
 
 // breaks reports whether a property does not hold; "": any. Without a report, the run broke off.
 func breaks(rep *check.Report, id string) bool {
+	if rep == nil {
+		return id == "" || id == broke
+	}
 	return slices.ContainsFunc(rep.Results, func(r check.Result) bool { return r.Verdict == check.Invalid && (id == "" || r.ID == id) })
 }
 
 // describe is a report's verdict and what is not valid.
-	if rep == nil {
-		return id == "" || id == broke
-	}
 func describe(rep *check.Report) string {
+	if rep == nil {
+		return broke
+	}
 	s := rep.Verdict.String()
 	for _, r := range rep.Results {
 		if r.Verdict > check.Absent {
 			s += " " + r.ID
-	if rep == nil {
-		return broke
-	}
 		}
 	}
 	return s

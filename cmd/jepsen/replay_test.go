@@ -130,7 +130,7 @@ func TestOnlyARunsFolderIsReplayed(t *testing.T) {
 }
 
 func TestARunWithoutItsFaultsIsNotMade(t *testing.T) {
-	for _, nemesis := range []string{"resource"} { // not simulated
+	for _, nemesis := range []string{"resource", "kill,resource", "resource,kill"} { // not simulated
 		s := setting{Workload: "log", Nemesis: nemesis, Backend: sim.Backend, Limit: time.Minute, Rate: 100}
 		_, err := s.options()
 		require.Error(t, err, nemesis)
