@@ -53,8 +53,9 @@ func (r *Replica) committed() *raft.AppendEntriesRequest {
 		return nil
 	}
 	var last raft.Log
-	// Not by r.logs, which takes what cannot be read for a fault of the disk: this may run while the replica is closed.
-	if err := r.cfg.Logs.GetLog(commit, &last); err != nil {
+	// Not by r.logs, which ends the node for an entry that Raft must apply: nobody waits for who asks here, and a replica that
+	// is closed meanwhile has nothing left to read.
+	if err := r.logs.LogStore.GetLog(commit, &last); err != nil {
 		return nil
 	}
 	if now, leads := r.Leads(); !leads || now != term {

@@ -44,6 +44,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitValid
+	case errors.Is(err, errBroke):
+		return exitInvalid
 	case !judged:
 		return exitSetup
 	case v.verdict == check.Invalid:
@@ -59,7 +61,7 @@ func root() *cobra.Command {
 
 Exit codes:
   0  valid: every property was checked and held
-  1  invalid: one did not hold
+  1  invalid: one did not hold, or a simulated run broke off
   2  unknown: too little was done, a fault had no effect, or evidence is missing
   3  the run could not be set up, or the history not read`,
 		SilenceUsage: true, SilenceErrors: true,

@@ -181,8 +181,8 @@ func (s *score) judge(m mutant.Mutant, results []byte) error {
 		if r.ID != m.Property {
 			continue
 		}
-		s.Verdict, s.Killed = r.Verdict, r.Verdict == want.String()
 		s.Said = strings.Join(r.Notes, "; ")
+		s.Verdict, s.Killed = r.Verdict, r.Verdict == want.String() && (!m.Unknown || strings.Contains(s.Said, m.Says))
 		if len(r.Violations) > 0 {
 			s.Said = r.Violations[0].Text
 		}

@@ -23,23 +23,25 @@ func TestAMutantIsKilledByItsOwnPropertyOnly(t *testing.T) {
 		name    string
 		unknown bool
 		verdict check.Verdict
+		note    string
 		killed  bool
 	}{
-		{"found", false, check.Invalid, true},
-		{"not found", false, check.Valid, false},
-		{"not known", false, check.Unknown, false},
-		{"blind suite noticed", true, check.Unknown, true},
-		{"blind suite took for a bug", true, check.Invalid, false},
-		{"blind suite believed", true, check.Valid, false},
+		{"found", false, check.Invalid, "why", true},
+		{"not found", false, check.Valid, "why", false},
+		{"not known", false, check.Unknown, "why", false},
+		{"blind suite noticed", true, check.Unknown, "it is blind", true},
+		{"not known for another reason", true, check.Unknown, "too few sends", false},
+		{"blind suite took for a bug", true, check.Invalid, "it is blind", false},
+		{"blind suite believed", true, check.Valid, "it is blind", false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			b, err := json.Marshal(check.Report{Verdict: check.Invalid, Results: []check.Result{
 				{ID: "P1", Verdict: check.Invalid, Violations: []check.Violation{{Text: "another"}}},
-				{ID: "P6", Verdict: x.verdict, Violations: []check.Violation{{Text: "ours"}}, Notes: []string{"why"}},
+				{ID: "P6", Verdict: x.verdict, Violations: []check.Violation{{Text: "ours"}}, Notes: []string{"a note", x.note}},
 			}})
 			require.NoError(t, err)
 			var s score
-			require.NoError(t, s.judge(mutant.Mutant{Property: "P6", Unknown: x.unknown}, b))
+			require.NoError(t, s.judge(mutant.Mutant{Property: "P6", Unknown: x.unknown, Says: "is blind"}, b))
 			require.Equal(t, x.killed, s.Killed)
 			require.Equal(t, "ours", s.Said)
 			require.Error(t, s.judge(mutant.Mutant{Property: "P99"}, b))

@@ -42,11 +42,14 @@ func (s setting) options() (o run.Options, err error) {
 		if s.Backend == sim.Backend {
 			expand = run.ExpandSimulated
 		}
-		if o.Faults, err = expand(strings.Split(s.Nemesis, ",")); err != nil {
+		names := strings.Split(s.Nemesis, ",")
+		if o.Faults, err = expand(names); err != nil {
 			return o, fmt.Errorf("%w; see jepsen doctor", err)
 		}
-		if len(o.Faults) == 0 { // a run without a fault must be asked for
-			return o, fmt.Errorf("no fault of %s can be had here; see jepsen doctor", s.Nemesis)
+		for _, name := range names { // a run without a fault that is asked for is another
+			if some, err := expand([]string{name}); err != nil || len(some) == 0 {
+				return o, errors.Join(err, fmt.Errorf("no fault of %s can be had here; see jepsen doctor", name))
+			}
 		}
 	}
 	return o, nil
@@ -101,7 +104,12 @@ func once(ctx context.Context, out, say io.Writer, store string, s setting, p pr
 	return dir, rep, err
 }
 
-const historyFile = "history.jsonl" // in a run's folder
+// Files of a run's folder.
+const (
+	historyFile  = "history.jsonl"
+	scheduleFile = "schedule.json"
+	resultsFile  = "results.json"
+)
 
 // perform makes a run in a new folder of store. A simulated one says how much processor
 // time it took.
@@ -151,7 +159,8 @@ interleaves differs.
 
 With --shrink it leaves out faults, half of them, a quarter, one, as long as the
 property that did not hold does not hold in one of so many runs, and names the
-folder with the fewest. New folders are made beside the given one.`,
+folder with the fewest. New folders are made beside the given one. The exit
+code is that of the worst run; with --shrink it is 1.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, plan, broken, err := recorded(args[0])
 			if err != nil {
@@ -164,6 +173,9 @@ folder with the fewest. New folders are made beside the given one.`,
 			at := args[0]
 			again := func(plan []run.Planned) (*check.Report, string, error) {
 				dir, rep, err := once(cmd.Context(), io.Discard, cmd.ErrOrStderr(), store, s, p, plan)
+				if _, judged := errors.AsType[verdictError](err); judged || errors.Is(err, errBroke) {
+					err = nil
+				}
 				return rep, dir, err
 			}
 			if shrinks {
@@ -173,7 +185,7 @@ folder with the fewest. New folders are made beside the given one.`,
 				fewest, err := shrink(plan, budget, func(less []run.Planned) (bool, error) {
 					for range times {
 						rep, dir, err := again(less)
-						if rep == nil {
+						if err != nil {
 							return false, err
 						}
 						fmt.Fprintf(out, "%d faults: %s, %s\n", len(less), describe(rep), dir)
@@ -185,6 +197,9 @@ folder with the fewest. New folders are made beside the given one.`,
 					return false, nil
 				})
 				fmt.Fprintf(out, "%s is broken with %d of %d faults: %s\n", broken, len(fewest), len(plan), at)
+				if err == nil {
+					err = verdictError{check.Invalid}
+				}
 				return err
 			}
 			return replayed(out, times, broken, func() (*check.Report, string, error) { return again(plan) })
@@ -199,7 +214,7 @@ folder with the fewest. New folders are made beside the given one.`,
 }
 
 // recorded is what a run's folder says: how it was started, its faults, and the first
-// property that did not hold; empty: all did.
+// property that did not hold; empty: all did. A simulated one that broke off has no results.
 func recorded(dir string) (s setting, plan []run.Planned, broken string, err error) {
 	var rep struct {
 		Results []struct{ ID, Verdict string }
@@ -207,8 +222,12 @@ func recorded(dir string) (s setting, plan []run.Planned, broken string, err err
 	for _, x := range []struct {
 		name string
 		to   any
-	}{{"run.json", &s}, {"schedule.json", &plan}, {"results.json", &rep}} {
+	}{{"run.json", &s}, {scheduleFile, &plan}, {resultsFile, &rep}} {
 		b, err := os.ReadFile(filepath.Join(dir, x.name))
+		if x.name == resultsFile && s.Backend == sim.Backend && errors.Is(err, os.ErrNotExist) {
+			broken = broke
+			continue
+		}
 		if err == nil {
 			err = json.Unmarshal(b, x.to)
 		}
@@ -227,13 +246,19 @@ func recorded(dir string) (s setting, plan []run.Planned, broken string, err err
 	return s, plan, broken, nil
 }
 
-// breaks reports whether a property does not hold; "": any.
+// breaks reports whether a property does not hold; "": any. Without a report, the run broke off.
 func breaks(rep *check.Report, id string) bool {
+	if rep == nil {
+		return id == "" || id == broke
+	}
 	return slices.ContainsFunc(rep.Results, func(r check.Result) bool { return r.Verdict == check.Invalid && (id == "" || r.ID == id) })
 }
 
 // describe is a report's verdict and what is not valid.
 func describe(rep *check.Report) string {
+	if rep == nil {
+		return broke
+	}
 	s := rep.Verdict.String()
 	for _, r := range rep.Results {
 		if r.Verdict > check.Absent {
@@ -244,25 +269,32 @@ func describe(rep *check.Report) string {
 }
 
 // replayed makes so many runs and says how often they broke what is broken. The error
-// has the worst verdict.
+// has the worst verdict; that of a run that broke off is invalid.
 func replayed(out io.Writer, times int, broken string, again func() (*check.Report, string, error)) error {
 	hits, worst := 0, check.Valid
 	for range times {
 		rep, dir, err := again()
-		if rep == nil {
+		if err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s, %s\n", describe(rep), dir)
 		if breaks(rep, broken) {
 			hits++
 		}
-		worst = max(worst, rep.Verdict)
+		if rep == nil {
+			worst = check.Invalid
+		} else {
+			worst = max(worst, rep.Verdict)
+		}
 	}
-	what := broken
-	if what == "" {
-		what = "some property"
+	switch broken {
+	case "":
+		fmt.Fprintf(out, "some property was broken in %d of %d runs\n", hits, times)
+	case broke:
+		fmt.Fprintf(out, "%d of %d runs broke off\n", hits, times)
+	default:
+		fmt.Fprintf(out, "%s was broken in %d of %d runs\n", broken, hits, times)
 	}
-	fmt.Fprintf(out, "%s was broken in %d of %d runs\n", what, hits, times)
 	if worst > check.Absent {
 		return verdictError{worst}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,46 @@ func TestReplayCountsWhatIsBroken(t *testing.T) {
 	require.Contains(t, out.String(), "P6 was broken in 1 of 3 runs")
 	require.Equal(t, exitValid, exitCode(replayed(&out, 2, "", func() (*check.Report, string, error) { return good, "", nil })))
 	require.Equal(t, exitSetup, exitCode(replayed(&out, 2, "", func() (*check.Report, string, error) { return nil, "", errors.New("no cluster") })))
+	require.Equal(t, exitSetup, exitCode(replayed(&out, 2, "", func() (*check.Report, string, error) { return good, "", errors.New("no page") })))
+}
+
+// A simulated run that broke off, since a node has panicked, is no set-up error: neither when it is made
+// again, nor when it is looked for.
+func TestARunThatBrokeOffIsReplayed(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"run.json": `{"workload":"log","nemesis":"kill","backend":"simulated","limitNs":1000000000,"rate":9,"seed":3}`, "schedule.json": `[]`} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	_, _, broken, err := recorded(dir)
+	require.NoError(t, err)
+	require.Equal(t, broke, broken)
+	good := &check.Report{Verdict: check.Valid}
+	all := []*check.Report{good, nil, good}
+	var out bytes.Buffer
+	err = replayed(&out, 3, broken, func() (*check.Report, string, error) {
+		r := all[0]
+		all = all[1:]
+		return r, "folder", nil
+	})
+	require.Equal(t, exitInvalid, exitCode(err))
+	require.Contains(t, out.String(), "1 of 3 runs broke off")
+	require.Equal(t, exitInvalid, exitCode(fmt.Errorf("%w: exit status 2", errBroke)))
+	require.False(t, breaks(nil, "P1"))
+}
+
+// What is shrunk is broken, so that no script takes it for valid.
+func TestAShrunkRunIsInvalid(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"run.json": `{"workload":"log","nemesis":"kill","limitNs":1000000000,"rate":9,"seed":3}`, "schedule.json": `[]`, "results.json": `{"results":[{"id":"P1","verdict":"INVALID"}]}`} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	c := root()
+	var out bytes.Buffer
+	c.SetOut(&out)
+	c.SetErr(&out)
+	c.SetArgs([]string{"replay", dir, "--shrink", "--binary", os.Args[0]})
+	require.Equal(t, exitInvalid, exitCode(c.Execute()))
+	require.Contains(t, out.String(), "P1 is broken with 0 of 0 faults")
 }
 
 func TestOnlyARunsFolderIsReplayed(t *testing.T) {
@@ -89,7 +130,7 @@ func TestOnlyARunsFolderIsReplayed(t *testing.T) {
 }
 
 func TestARunWithoutItsFaultsIsNotMade(t *testing.T) {
-	for _, nemesis := range []string{"resource"} { // not simulated
+	for _, nemesis := range []string{"resource", "kill,resource", "resource,kill"} { // not simulated
 		s := setting{Workload: "log", Nemesis: nemesis, Backend: sim.Backend, Limit: time.Minute, Rate: 100}
 		_, err := s.options()
 		require.Error(t, err, nemesis)

@@ -1,13 +1,14 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -77,6 +78,7 @@ Exits with 2 if more than a tenth of the seeds are unknown.`,
 				return errors.New("at least one seed, one job and one time are needed")
 			}
 			h := &hunter{out: cmd.OutOrStdout(), store: store, keep: keep, times: times, budget: budget}
+			h.try = h.simulate
 			return h.run(cmd.Context(), from, seeds, jobs)
 		},
 	}
@@ -98,6 +100,8 @@ type hunter struct {
 	keep   bool
 	times  int
 	budget time.Duration
+	// try makes a run and says what it came to. An error: it could not be made.
+	try func(ctx context.Context, s setting, plan []run.Planned) (tried, error)
 
 	mu   sync.Mutex
 	file *os.File
@@ -108,8 +112,11 @@ func (h *hunter) run(ctx context.Context, from, seeds uint64, jobs int) (err err
 	if err := os.MkdirAll(h.store, 0o755); err != nil {
 		return err
 	}
+	if seeds-1 > math.MaxUint64-from {
+		return fmt.Errorf("there are no %d seeds from %d on", seeds, from)
+	}
 	name := filepath.Join(h.store, "seeds.jsonl")
-	before, err := readTried(name)
+	before, torn, err := readTried(name)
 	if err != nil {
 		return err
 	}
@@ -117,6 +124,16 @@ func (h *hunter) run(ctx context.Context, from, seeds uint64, jobs int) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, h.file.Close()) }()
+	if torn { // else the next line would be part of it
+		if _, err := h.file.WriteString("\n"); err != nil {
+			return err
+		}
+	}
+	for seed, x := range before {
+		if seed-from < seeds { // of those that are asked for
+			h.all = append(h.all, x)
+		}
+	}
 	todo := make(chan uint64)
 	var wg sync.WaitGroup
 	var failed error
@@ -132,15 +149,15 @@ func (h *hunter) run(ctx context.Context, from, seeds uint64, jobs int) (err err
 		})
 	}
 	began := time.Now()
-	for seed := from; seed < from+seeds && ctx.Err() == nil; seed++ {
-		if x, ok := before[seed]; ok {
-			h.all = append(h.all, x)
+	for i := range seeds {
+		seed := from + i
+		if _, known := before[seed]; known {
 			continue
 		}
 		h.mu.Lock()
 		stop := failed != nil
 		h.mu.Unlock()
-		if stop {
+		if stop || ctx.Err() != nil {
 			break
 		}
 		todo <- seed
@@ -153,23 +170,20 @@ func (h *hunter) run(ctx context.Context, from, seeds uint64, jobs int) (err err
 	return h.sum(time.Since(began))
 }
 
-func readTried(name string) (map[uint64]tried, error) {
-	out := make(map[uint64]tried)
-	f, err := os.Open(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return out, nil
+// readTried reads the lines of an earlier run. A line may be torn, the last one: torn.
+func readTried(name string) (out map[uint64]tried, torn bool, err error) {
+	out = make(map[uint64]tried)
+	b, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, false, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	for in := bufio.NewScanner(f); in.Scan(); {
+	for line := range bytes.Lines(b) {
 		var x tried
-		if json.Unmarshal(in.Bytes(), &x) == nil { // the last line may be torn
+		if json.Unmarshal(line, &x) == nil {
 			out[x.Seed] = x
 		}
 	}
-	return out, nil
+	return out, len(b) > 0 && b[len(b)-1] != '\n', nil
 }
 
 // seed runs one, and looks closer at one that fails.
@@ -206,8 +220,8 @@ func (h *hunter) seed(ctx context.Context, seed uint64) error {
 	return h.closer(ctx, s, x)
 }
 
-// try makes a run and says what it came to. An error: it could not be made.
-func (h *hunter) try(ctx context.Context, s setting, plan []run.Planned) (tried, error) {
+// simulate is try in simulated time.
+func (h *hunter) simulate(ctx context.Context, s setting, plan []run.Planned) (tried, error) {
 	began := time.Now()
 	x := tried{Seed: s.Seed, Workload: s.Workload, Nemesis: s.Nemesis}
 	dir, took, err := perform(ctx, io.Discard, io.Discard, h.store, s, programs{}, plan)
@@ -311,7 +325,7 @@ func (h *hunter) closer(ctx context.Context, s setting, x tried) error {
 		defer h.mu.Unlock()
 		fmt.Fprintf(h.out, "  seed %d: "+format+"\n", append([]any{s.Seed}, args...)...)
 	}
-	b, err := os.ReadFile(filepath.Join(x.Dir, "schedule.json"))
+	b, err := os.ReadFile(filepath.Join(x.Dir, scheduleFile))
 	var plan []run.Planned
 	if err == nil {
 		err = json.Unmarshal(b, &plan)

@@ -42,7 +42,7 @@ func simulate(ctx context.Context, o run.Options) (took time.Duration, err error
 	if o.Schedule != nil {
 		b, err := json.Marshal(o.Schedule)
 		if err == nil {
-			err = writeWhole(filepath.Join(o.Store, "schedule.json"), b)
+			err = writeWhole(filepath.Join(o.Store, scheduleFile), b)
 		}
 		if err != nil {
 			return 0, err
@@ -69,11 +69,14 @@ func simulate(ctx context.Context, o run.Options) (took time.Duration, err error
 	if p := c.ProcessState; p != nil {
 		took = p.UserTime() + p.SystemTime()
 	}
+	_, none := os.Stat(filepath.Join(o.Store, historyFile))
 	switch {
 	case ctx.Err() != nil:
 		return took, context.Cause(ctx)
 	case within.Err() != nil:
 		return took, fmt.Errorf("%w: not over after %v; see %s", errBroke, simulatedWithin, log.Name())
+	case err != nil && none != nil: // it has not begun
+		return took, fmt.Errorf("%w; see %s", err, log.Name())
 	case err != nil:
 		return took, fmt.Errorf("%w: %w; see %s", errBroke, err, log.Name())
 	}
@@ -98,7 +101,7 @@ func simulateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if b, err := os.ReadFile(filepath.Join(dir, "schedule.json")); err == nil {
+			if b, err := os.ReadFile(filepath.Join(dir, scheduleFile)); err == nil {
 				if err := json.Unmarshal(b, &o.Schedule); err != nil {
 					return err
 				}

@@ -20,8 +20,10 @@ func (g *retryGroup) letters(r *Result) {
 		g.list(r, op, is)
 		list = is
 	}
-	if list == nil {
-		r.doubt("the dead letters of group %s were not listed", g.name)
+	for _, n := range g.f.plan.Nodes {
+		if !slices.ContainsFunc(g.listed, func(op *history.Op) bool { return op.Node == n }) {
+			r.doubt("the dead letters of group %s were not listed through %s", g.name, n)
+		}
 	}
 	type span struct {
 		least, most int

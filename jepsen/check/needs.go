@@ -17,7 +17,7 @@ type need struct {
 // say themselves what is missing.
 var needs = map[string][]need{
 	"P6b": {{"nothing was sent again", some(history.Resend, history.OK)}},
-	"P7":  {{"readers were given less than half of what was acknowledged in a queue of a topic that they read", readMuch}},
+	"P7":  {{"readers were given less than half of what was acknowledged in a queue of a topic that they read", readMuch}, {"a reader was given nothing", readersGiven}},
 	"P8":  {{"nobody was told an offset above 0", toldOffset}},
 	"P8r": {{"nothing was committed", some(history.Commit, history.OK)}, {"nobody asked for an offset", some(history.Committed, history.OK)}},
 	"P10": {{"no transaction was committed", decided(history.Committing)}, {"no transaction was rolled back", decided(history.RollingBack)}, {"nobody was asked", asks}, {"nobody read a transaction's message before the end", readTransaction}},
@@ -120,6 +120,22 @@ func noted(f *facts) bool {
 		}
 	}
 	return false
+}
+
+// readersGiven reports whether each reader was given something: of one that was not, nobody knows which topic it read.
+func readersGiven(f *facts) bool {
+	given := make(map[string]bool)
+	for i := range f.ops {
+		if op := &f.ops[i]; op.F == history.Read {
+			given[op.Process] = given[op.Process] || len(op.Messages) > 0
+		}
+	}
+	for _, some := range given {
+		if !some {
+			return false
+		}
+	}
+	return true
 }
 
 // readMuch compares, in each queue of the topics of which readers were given something, what

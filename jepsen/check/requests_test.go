@@ -793,6 +793,30 @@ func TestRequestsAreJudged(t *testing.T) {
 			}
 			s.call(history.Op{Process: "reader", F: history.Read}, history.OK, history.Op{Messages: ms})
 		}},
+		{"a reader that is given nothing at all, beside one that is", "P7", Unknown, "a reader was given nothing", func(s *script) {
+			s.call(history.Op{Process: "batch-reader", F: history.Read}, history.OK, history.Op{})
+			s.send("0", "0-0", 0)
+			s.read(0, "0-0")
+			s.end(0, "0-0")
+		}},
+		{"a node that says nothing of a topic at the end", "P14", Unknown, "n1 did not say whether there is topic t", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.get("n1", 0)
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.GetTopic, Topic: "t", Node: "n1"}, history.Fail, history.Op{})
+		}},
+		{"a node that says something of a topic at last", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.GetTopic, Topic: "t", Node: "n1"}, history.Fail, history.Op{})
+			s.get("n1", 0)
+		}},
 		{"a topic that was deleted is there at the end", "P14", Invalid, "which was changed since", func(s *script) {
 			s.put(2, history.OK)
 			s.dropTopic(history.OK)

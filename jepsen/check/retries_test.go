@@ -330,6 +330,9 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 				}
 			}
 		}},
+		{"the letters were not listed through one node", false, Unknown, "were not listed through n2", func(e *edit) {
+			e.ops = slices.DeleteFunc(e.ops, func(op history.Op) bool { return op.F == history.Letters && op.Node == "n2" })
+		}},
 		{"the letters were not listed", false, Unknown, "were not listed", func(e *edit) {
 			e.ops = slices.DeleteFunc(e.ops, func(op history.Op) bool { return op.F == history.Letters })
 		}},

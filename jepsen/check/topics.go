@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"raftmq/jepsen/history"
@@ -92,10 +93,12 @@ func overruled(puts, drops []*asked, answer *asked) (by *asked) {
 }
 
 // atTheEnd: the answers after the last fault, when nobody changes anything, are one, and
-// are what was asked for last.
+// are what was asked for last; and each node that is asked says something.
 func atTheEnd(f *facts, r *Result, puts, drops map[string][]*asked) {
 	healed := false
 	first := make(map[string]*asked)
+	type question struct{ topic, node string }
+	silent := make(map[question]bool)
 	next := make(map[*history.Op]*asked)
 	for _, a := range f.asked[history.GetTopic] {
 		next[a.invoke] = a
@@ -104,9 +107,17 @@ func atTheEnd(f *facts, r *Result, puts, drops map[string][]*asked) {
 		op := &f.ops[i]
 		healed = healed || op.F == history.Healed
 		a := next[op]
-		if !healed || a == nil || !a.is(history.OK) {
+		if !healed || a == nil {
 			continue
 		}
+		q := question{op.Topic, op.Node}
+		if !a.is(history.OK) { // it may be asked again
+			if _, said := silent[q]; !said {
+				silent[q] = true
+			}
+			continue
+		}
+		silent[q] = false
 		r.Checked++
 		if p := overruled(puts[op.Topic], drops[op.Topic], a); p != nil {
 			r.violate(fmt.Sprintf("at the end %s says that topic %s has %d queues, which was changed since, says %s.", op.Node, op.Topic, a.outcome.Count, at(p.outcome)), p.invoke, p.outcome, a.invoke, a.outcome)
@@ -116,6 +127,13 @@ func atTheEnd(f *facts, r *Result, puts, drops map[string][]*asked) {
 			first[op.Topic] = a
 		} else if o.outcome.Count != a.outcome.Count {
 			r.violate(fmt.Sprintf("at the end %s says that topic %s has %d queues, and %s that it has %d.", o.invoke.Node, op.Topic, o.outcome.Count, op.Node, a.outcome.Count), o.invoke, o.outcome, a.invoke, a.outcome)
+		}
+	}
+	for _, n := range f.plan.Nodes {
+		for _, t := range slices.Sorted(maps.Keys(puts)) {
+			if silent[question{t, n}] {
+				r.doubt("at the end %s did not say whether there is topic %s", n, t)
+			}
 		}
 	}
 }

@@ -298,12 +298,28 @@ func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, er
 		return 0, fmt.Errorf("%s was never started", n.Name)
 	}
 	select {
+	case <-p.over: // also if there is no time to wait
+		return p.Code(), nil
+	default:
+	}
+	select {
 	case <-p.over:
 		return p.Code(), nil
 	case <-time.After(within):
 		return 0, fmt.Errorf("%s still runs after %v", n.Name, within)
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
+	}
+}
+
+// TellEnd tells OnExit how the last process ended, which MayEnd has kept from it: it was not to
+// end so.
+func (n *Node) TellEnd() {
+	n.mu.Lock()
+	p := n.life
+	n.mu.Unlock()
+	if p != nil && n.running() == nil && n.c.o.OnExit != nil {
+		n.c.o.OnExit(n.Name, p.How()+"; its log ends: "+n.lastLines(3))
 	}
 }
 

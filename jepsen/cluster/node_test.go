@@ -109,6 +109,28 @@ func TestANodeThatEndsByItselfIsTold(t *testing.T) {
 	require.NoError(t, c.Stop())
 }
 
+// Whoever let a node end by itself can have it told how that ended.
+func TestAnEndThatWasAllowedCanBeTold(t *testing.T) {
+	told := make(chan string, 1)
+	c := start(t, Options{OnExit: func(node, how string) { told <- node + " " + how }})
+	c.Nodes[1].MayEnd(true)
+	c.Nodes[1].TellEnd() // it runs
+	http.Get("http://" + c.Nodes[1].http + "/end")
+	_, err := c.Nodes[1].AwaitEnd(t.Context(), 10*time.Second)
+	require.NoError(t, err)
+	for range 50 {
+		code, err := c.Nodes[1].AwaitEnd(t.Context(), 0)
+		require.NoError(t, err, "it has ended")
+		require.Equal(t, 9, code)
+	}
+	_, err = c.Nodes[0].AwaitEnd(t.Context(), 0)
+	require.ErrorContains(t, err, "still runs")
+	require.Empty(t, told)
+	c.Nodes[1].TellEnd()
+	require.Contains(t, <-told, "n2 exit status 9")
+	require.NoError(t, c.Stop())
+}
+
 func TestANodeThatCannotStartIsAnError(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)

@@ -20,6 +20,7 @@ func TestEachMutantHasItsPlace(t *testing.T) {
 			require.NotEmpty(t, m.Bug)
 			require.NotEmpty(t, m.Nemesis)
 			require.NotEmpty(t, m.Property)
+			require.Equal(t, m.Unknown, m.Says != "", "what is unknown is so for a reason")
 			b, err := os.ReadFile(filepath.Join("..", "..", m.File))
 			require.NoError(t, err)
 			text, err := m.Mutate(string(b))

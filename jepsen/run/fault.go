@@ -52,6 +52,16 @@ func (h *hit) draw(low, high time.Duration) time.Duration {
 	return low + time.Duration(h.rng.Int64N(int64(high-low))).Round(time.Millisecond)
 }
 
+// endedWith is an error if the node, which may end by itself and has, did so with none of these exit codes. Then that is
+// told like any end by itself: a fault of the disk is no reason to panic.
+func (h *hit) endedWith(code int, may ...int) error {
+	if slices.Contains(may, code) {
+		return nil
+	}
+	h.node.TellEnd()
+	return fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, may[0])
+}
+
 // number is a node's.
 func (h *hit) number(n *cluster.Node) int { return slices.Index(h.cluster.Nodes, n) }
 

@@ -31,23 +31,20 @@ func power(name, says string, keep bool, whom func(h *hit) []*cluster.Node) kind
 			chance = 0.05 + 0.9*h.rng.Float64()
 		}
 		if h.rng.IntN(2) == 0 {
-			if err := h.holdSyncs(ctx, whom(h)...); err != nil {
-				return err
-			}
+			h.holdSyncs(ctx, whom(h)...)
 		}
 		return h.cutPower(chance, whom(h)...)
 	}}
 }
 
 // holdSyncs has what is written to the write-ahead logs of nodes wait for its sync until the
-// power goes: else that is between the two by chance only.
-func (h *hit) holdSyncs(ctx context.Context, nodes ...*cluster.Node) (err error) {
+// power goes: else that is between the two by chance only. Whoever cannot be told loses its power all the same, and those that
+// were told must: they would end later, for no reason that the history has.
+func (h *hit) holdSyncs(ctx context.Context, nodes ...*cluster.Node) {
 	for _, n := range nodes {
-		_, e := n.Order(faults.Order{Disk: &[]faultfs.Rule{{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour}}})
-		err = errors.Join(err, e)
+		n.Order(faults.Order{Disk: &[]faultfs.Rule{{Ops: []string{faultfs.OpSync}, Name: "wal/*", Hang: time.Hour}}})
 	}
 	sleep(ctx, h.draw(50*time.Millisecond, 300*time.Millisecond))
-	return err
 }
 
 func oneOf(h *hit) []*cluster.Node { return []*cluster.Node{h.node} }
@@ -192,8 +189,11 @@ func (h *hit) readAll(ctx context.Context) {
 // and to hand leadership on.
 const endsWithin = 30 * time.Second
 
-// exitDisk is the exit code of a node whose disk failed.
-const exitDisk = 70
+// Exit codes of a node whose disk failed, and of one that was killed.
+const (
+	exitDisk   = 70
+	exitKilled = -1
+)
 
 // mustEnd puts a rule in force by which the node must end.
 func (h *hit) mustEnd(r faultfs.Rule) error {
@@ -203,8 +203,8 @@ func (h *hit) mustEnd(r faultfs.Rule) error {
 	}
 	h.proof = func(ctx context.Context) error {
 		code, err := h.node.AwaitEnd(ctx, endsWithin)
-		if err == nil && code != exitDisk {
-			err = fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDisk)
+		if err == nil {
+			err = h.endedWith(code, exitDisk)
 		}
 		h.count = 1
 		return err
@@ -338,8 +338,11 @@ func (h *hit) startOrReplace(ctx context.Context) error {
 		return nil
 	}
 	code, ended := h.node.AwaitEnd(ctx, endsWithin)
-	if ended != nil || code != exitDamaged {
-		return errors.Join(err, ended, fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDamaged))
+	if ended == nil {
+		ended = h.endedWith(code, exitDamaged)
+	}
+	if ended != nil {
+		return errors.Join(err, ended)
 	}
 	return errors.Join(h.node.Wipe(), h.node.Start(), h.node.AwaitReady(ctx))
 }

@@ -71,7 +71,11 @@ func descriptors(_ context.Context, h *hit) error {
 				h.node.MayEnd(false)
 				return nil
 			}
-			if code, ended := h.node.AwaitEnd(ctx, endsWithin); ended != nil || code != exitDisk { // else it was at it
+			code, ended := h.node.AwaitEnd(ctx, endsWithin)
+			if ended == nil {
+				ended = h.endedWith(code, exitDisk)
+			}
+			if ended != nil { // else it was at it
 				return err
 			}
 		}
@@ -112,8 +116,8 @@ func descriptors(_ context.Context, h *hit) error {
 		if !h.node.Running() {
 			code, err := h.node.AwaitEnd(context.Background(), 0)
 			h.detail += fmt.Sprintf("; it ended with %d", code)
-			if err == nil && code != exitDisk {
-				err = fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDisk)
+			if err == nil {
+				err = h.endedWith(code, exitDisk)
 			}
 			return err
 		}
@@ -138,6 +142,7 @@ func memory(_ context.Context, h *hit) error {
 	h.pid = h.node.PID()
 	m, err := h.node.LimitMemory(limit)
 	if err != nil {
+		h.node.MayEnd(false)
 		return err
 	}
 	h.undone = "heal"
@@ -146,6 +151,9 @@ func memory(_ context.Context, h *hit) error {
 		if h.node.Running() {
 			h.node.MayEnd(false)
 			return errors.Join(err, h.ready(ctx))
+		}
+		if code, ended := h.node.AwaitEnd(ctx, 0); ended == nil {
+			err = errors.Join(err, h.endedWith(code, exitKilled, exitDisk))
 		}
 		return errors.Join(err, h.node.Start(), h.node.AwaitReady(ctx))
 	}

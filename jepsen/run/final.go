@@ -13,6 +13,12 @@ import (
 	"raftmq/jepsen/history"
 )
 
+// Whoever does not answer at the end is asked again, so often and after so long.
+const (
+	endTries = 5
+	endPause = 500 * time.Millisecond
+)
+
 // dumpLine is how many messages a line of a dump has at most.
 const dumpLine = 500
 

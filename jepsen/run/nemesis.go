@@ -8,8 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"raftmq/internal/faults"
+	"raftmq/internal/vfs/faultfs"
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/history"
+	"raftmq/jepsen/vclock"
 )
 
 // nemesis does what the schedule says, each fault with its proof, and undoes the
@@ -74,6 +77,7 @@ func (r *run) strike(ctx context.Context, p Planned, beside bool) {
 	undone := context.WithoutCancel(ctx)
 	struck := time.Now()
 	err := kindOf(p.Kind).begin(ctx, h)
+	n, op.Node = h.node, h.node.Name // it may have chosen another
 	if err == nil {
 		var lasting sync.WaitGroup
 		if h.lasts != nil {
@@ -120,12 +124,17 @@ func (r *run) mend() (err error) {
 		r.links.Heal()
 	}
 	for _, n := range r.cluster.Nodes {
-		switch is, e := n.Paused(); {
-		case !n.Running():
+		if !n.Running() {
 			err = errors.Join(err, n.Start())
-		case e == nil && is:
+			continue
+		}
+		if is, e := n.Paused(); e == nil && is {
 			_, e := n.Resume()
 			err = errors.Join(err, e)
+		}
+		if r.breaks { // whether that was of use shows when they are to be alike
+			n.Order(faults.Order{Disk: &[]faultfs.Rule{}})
+			n.SetClock(vclock.Change{Right: true})
 		}
 	}
 	return err

@@ -23,7 +23,7 @@ const (
 	noticeEvery = 100 * time.Millisecond // how late an event may be in the history
 	lagEvery    = 500 * time.Millisecond
 	lagWithin   = 400 * time.Millisecond // a node that answers later has no lag then
-	mostEvents  = 4000                   // of each node in a run, and as many lines of its log: a history stays small
+	mostEvents  = 4000                   // of each node in a run that no verdict needs, and as many lines of its log: a history stays small
 	eventWords  = 300                    // bytes of one
 	tailBytes   = 256 << 10              // read of a file at once
 )
@@ -44,17 +44,14 @@ func (r *run) observe(ctx context.Context) (stop func()) {
 // notice follows a node's event file and its log.
 func (r *run) notice(ctx context.Context, n *cluster.Node) {
 	events, log := &tail{dir: n.Files, name: "events.jsonl"}, &tail{dir: func() fs.FS { return os.DirFS(filepath.Dir(n.Log)) }, name: filepath.Base(n.Log)}
-	seen := make(map[string]bool) // a file that a power cut took back is read from its beginning
+	told := told{seen: make(map[string]bool)}
 	logged := 0
 	for more := true; more; {
 		more = sleep(ctx, noticeEvery) // once more after the end
 		for _, l := range events.lines() {
-			e := eventOf(l)
-			if e == nil || seen[l] || len(seen) == mostEvents {
-				continue
+			if e := told.next(l); e != nil {
+				r.history.Add(history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: n.Name, Event: e})
 			}
-			seen[l] = true
-			r.history.Add(history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: n.Name, Event: e})
 		}
 		for _, l := range log.lines() {
 			if e := complaintOf(l); e != nil && logged < mostEvents {
@@ -63,6 +60,29 @@ func (r *run) notice(ctx context.Context, n *cluster.Node) {
 			}
 		}
 	}
+}
+
+// told is what a node's event file has told.
+type told struct {
+	seen   map[string]bool // a file that a power cut took back is read from its beginning
+	others int             // that no verdict needs
+}
+
+// next is the event of a line; nil: it is none, was told before, or is one too many. Those of leadership never
+// are: the verdict about terms is from all of them.
+func (t *told) next(line string) *history.Told {
+	e := eventOf(line)
+	if e == nil || t.seen[line] {
+		return nil
+	}
+	if !strings.HasPrefix(e.What, "leadership ") {
+		if t.others == mostEvents {
+			return nil
+		}
+		t.others++
+	}
+	t.seen[line] = true
+	return e
 }
 
 // eventOf reads a line of an event file; nil: a power cut has left part of it.

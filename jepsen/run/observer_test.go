@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,6 +20,26 @@ func TestWhatANodeWritesBecomesAnEvent(t *testing.T) {
 	require.Equal(t, &history.Told{What: "warn: raft: lost: node=n2"}, complaintOf("2026-01-01T00:00:00.000Z [WARN]  raft: lost: node=n2"))
 	require.Equal(t, &history.Told{What: "error: disk: full"}, complaintOf("2026-01-01T00:00:00.000Z [ERROR] disk: full"))
 	require.Nil(t, complaintOf("2026-01-01T00:00:00.000Z [INFO]  started"))
+}
+
+// However long a run is, all that nodes tell of leadership is in its history: two leaders of one term may come at its end.
+func TestEveryLeaderIsNoticed(t *testing.T) {
+	n := told{seen: make(map[string]bool)}
+	led, others := 0, 0
+	for i := range 3 * mostEvents {
+		if n.next(fmt.Sprintf(`{"event":"quarantine","partition":%d,"time":"2026-01-01T00:00:00Z"}`, i)) != nil {
+			others++
+		}
+		for _, lead := range []bool{true, false} {
+			line := fmt.Sprintf(`{"event":"leadership","lead":%v,"partition":7,"term":%d,"time":"2026-01-01T00:00:00Z"}`, lead, i)
+			if n.next(line) != nil {
+				led++
+			}
+			require.Nil(t, n.next(line), "it was told before")
+		}
+	}
+	require.Equal(t, 6*mostEvents, led)
+	require.Equal(t, mostEvents, others)
 }
 
 // Only whole lines come out, each once, and a file that began again is read from its beginning.

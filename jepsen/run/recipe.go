@@ -84,13 +84,7 @@ func amnesia(ctx context.Context, h *hit) (err error) {
 	}
 	sleep(ctx, h.draw(100*time.Millisecond, time.Second))
 	resume()
-	h.undone = "start"
-	h.undo = func(ctx context.Context) (err error) {
-		for _, n := range h.cluster.Nodes {
-			err = errors.Join(err, n.AwaitReady(ctx))
-		}
-		return err
-	}
+	h.startAgain(h.cluster.Nodes...) // it does not run yet if nothing was lost
 	return err
 }
 
@@ -386,11 +380,13 @@ func failedSyncPower(ctx context.Context, h *hit) error {
 	}
 	h.startAgain(h.cluster.Nodes...)
 	code, err := h.node.AwaitEnd(ctx, endsWithin)
-	if err != nil {
-		return err
+	if err != nil { // it must not end later
+		_, e := h.node.Order(faults.Order{Disk: &[]faultfs.Rule{}})
+		h.node.MayEnd(false)
+		return errors.Join(err, e)
 	}
-	if code != exitDisk {
-		return fmt.Errorf("%s ended with %d, not with %d", h.node.Name, code, exitDisk)
+	if err := h.endedWith(code, exitDisk); err != nil {
+		return err
 	}
 	if err := errors.Join(h.node.Start(), h.node.AwaitReady(ctx)); err != nil {
 		return err

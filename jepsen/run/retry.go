@@ -435,6 +435,9 @@ func (r *run) listLetters(ctx context.Context, group string) {
 		op := history.Op{Process: "run", Type: history.OK, F: history.Letters, Group: group, Node: n.Name}
 		for q := range partitions {
 			ms, ok := w.letters(ctx, n, group, q)
+			for try := 1; !ok && try < endTries && sleep(ctx, endPause); try++ {
+				ms, ok = w.letters(ctx, n, group, q)
+			}
 			if !ok {
 				op.Type, op.Error = history.Info, "not all of them are told"
 			}

@@ -61,6 +61,7 @@ type run struct {
 	o       Options
 	cluster *cluster.Cluster
 	links   *link.Net        // nil: they cannot be broken
+	breaks  bool             // so can disks and clocks
 	clients []*client.Client // one per node, each naming all nodes, that one first
 	lossy   []*client.Client // the same, with replies thrown away
 	pinned  []*client.Client // one per node, each speaking to that node alone
@@ -126,6 +127,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, net.Close()) }()
+	r.breaks = backend.Nodes
 	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
 	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Other: o.Other, World: o.world(), Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build && o.World == nil, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})

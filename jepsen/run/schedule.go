@@ -26,7 +26,7 @@ const (
 )
 
 // schedule draws the faults of a run: one at a time, and now and then one of the network
-// beside another. Two thirds are at a leader, the first one and recipes always. Each kind comes once
+// beside another that breaks no link. Two thirds are at a leader, the first one and recipes always. Each kind comes once
 // before any comes again; of the later turns, power losses of all nodes have several places.
 func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([]Planned, error) {
 	var out []Planned
@@ -80,7 +80,7 @@ func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([
 		if len(network) > 0 && slices.Contains(others, p.Kind) && rng.IntN(3) == 0 {
 			b := draw(network[rng.IntN(len(network))], p.At+p.For/4)
 			b.For, b.Beside = min(b.For, p.For), true
-			if b.At+b.For+calm <= limit {
+			if b.At+b.For+calm <= limit && !kindOf(p.Kind).links { // a link has one rule: the one would undo the other
 				out = append(out, b)
 				end = max(end, b.At+b.For)
 			}
@@ -93,14 +93,17 @@ func schedule(rng *rand.Rand, kinds []string, nodes int, limit time.Duration) ([
 	return out, nil
 }
 
-// rounds are the faults of a plan, each with those beside it.
+// rounds are the faults of a plan, each with those beside it. One that has lost the other, since
+// that was left out of the plan, is a fault like any.
 func rounds(plan []Planned) (out [][]Planned) {
+	var end time.Duration // of the last one that others may be beside
 	for _, p := range plan {
-		if p.Beside {
+		if p.Beside && p.At < end {
 			out[len(out)-1] = append(out[len(out)-1], p)
-		} else {
-			out = append(out, []Planned{p})
+			continue
 		}
+		p.Beside, end = false, p.At+p.For
+		out = append(out, []Planned{p})
 	}
 	return out
 }

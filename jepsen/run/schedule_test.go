@@ -1,6 +1,7 @@
 package run
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -55,6 +56,7 @@ func TestEachFaultHasItsTurn(t *testing.T) {
 			beside++
 			require.Equal(t, "network", kindOf(p.Kind).area)
 			require.Less(t, p.At, round[0].At+round[0].For)
+			require.False(t, kindOf(round[0].Kind).links, "%s has rules of its own on the links", round[0].Kind)
 		}
 		seen[round[0].Kind]++
 	}
@@ -107,4 +109,31 @@ func TestAScheduleThatCannotBeIsRefused(t *testing.T) {
 	ps, err := schedule(history.Seed(1).Stream("nemesis"), nil, nodes, time.Second)
 	require.NoError(t, err)
 	require.Empty(t, ps)
+}
+
+// Whatever is left out of a plan, each of the others is struck, and those beside one that is gone prove
+// themselves as any other.
+func TestFaultsAreLeftOutOfAPlan(t *testing.T) {
+	plan, err := schedule(history.Seed(3).Stream("nemesis"), Kinds(), nodes, 20*time.Minute)
+	require.NoError(t, err)
+	alone := 0
+	for i, gone := range plan {
+		less := slices.Concat(plan[:i], plan[i+1:])
+		var struck []Planned
+		for _, round := range rounds(less) {
+			require.False(t, round[0].Beside)
+			for _, p := range round[1:] {
+				require.True(t, p.Beside)
+				require.Less(t, p.At, round[0].At+round[0].For)
+			}
+			struck = append(struck, round...)
+		}
+		require.Len(t, struck, len(less))
+		if !gone.Beside && i+1 < len(plan) && plan[i+1].Beside {
+			alone++
+			require.False(t, struck[i].Beside)
+		}
+	}
+	require.NotZero(t, alone)
+	require.Len(t, rounds([]Planned{{At: time.Second, For: time.Second, Kind: "loss", Beside: true}}), 1, "nothing else is left")
 }

@@ -33,7 +33,11 @@ var topicsLoad = Workload{
 		defer w.close()
 		for i := range comingTopics {
 			for _, n := range r.cluster.Nodes {
-				if count, ok := w.getTopic(ctx, "topics-end", comingTopic(i).Name, n); ok && count > 0 {
+				count, ok := w.getTopic(ctx, "topics-end", comingTopic(i).Name, n)
+				for try := 1; !ok && try < endTries && sleep(ctx, endPause); try++ {
+					count, ok = w.getTopic(ctx, "topics-end", comingTopic(i).Name, n)
+				}
+				if count > 0 {
 					w.notes(ctx, "topics-end", comingTopic(i), n)
 				}
 			}
@@ -134,7 +138,8 @@ func (w *wire) note(ctx context.Context, process string, t Topic, n *cluster.Nod
 	return w.change(ctx, history.Op{Process: process, F: history.Note, Topic: t.Name, Values: []string{value}, Node: n.Name}, n, slot, req)
 }
 
-// notes reads a topic's first queue from its beginning to its end.
+// notes reads a topic's first queue from its beginning to its end. A pull of an empty queue is answered as without a
+// leader: then the leader is asked for the end.
 func (w *wire) notes(ctx context.Context, process string, t Topic, n *cluster.Node) {
 	op := history.Op{Process: process, Type: history.Invoke, F: history.Notes, Topic: t.Name, Node: n.Name}
 	w.r.history.Add(op)
@@ -144,7 +149,14 @@ func (w *wire) notes(ctx context.Context, process string, t Topic, n *cluster.No
 		for next, how := int64(0), pullGiven; how == pullGiven; {
 			var ms []pulled
 			var why string
-			ms, next, how, why = w.pullOf(ctx, n, wireQueue{t.Name, fmt.Sprintf("raftmq-%d", slot), slot, 0}, "jepsen-notes", next)
+			q := wireQueue{t.Name, fmt.Sprintf("raftmq-%d", slot), slot, 0}
+			ms, next, how, why = w.pullOf(ctx, n, q, "jepsen-notes", next)
+			if how == pullFailed && next == 0 {
+				end, typ, _ := w.offset(ctx, n, slot, remoting.NewRequest(remoting.GetMaxOffset, remoting.QueueHeader{Topic: q.topic, QueueID: q.id, BrokerName: q.broker}))
+				if typ == history.OK && end == 0 {
+					how = pullEnd
+				}
+			}
 			for _, m := range ms {
 				op.Values = append(op.Values, m.value())
 			}

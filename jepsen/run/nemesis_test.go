@@ -1,0 +1,247 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/faults"
+	"raftmq/internal/vfs/faultfs"
+	"raftmq/jepsen/cluster"
+	"raftmq/jepsen/history"
+	"raftmq/jepsen/vclock"
+)
+
+// toys is a world of nodes that are ready at once, take orders, and do nothing.
+type toys struct {
+	web    *httptest.Server
+	serves string // where clients are served; "": nowhere
+
+	mu    sync.Mutex
+	lives [nodes]*toy
+	pids  int
+	deaf  int // takes no orders; -1: none
+	rules [nodes][]faultfs.Rule
+	wrong [nodes]bool // its clock
+	cuts  [nodes]int
+	exits []string // that were told
+}
+
+type toy struct {
+	pid   int
+	ended chan struct{}
+	code  int
+}
+
+func (l *toy) PID() int               { return l.pid }
+func (l *toy) Ended() <-chan struct{} { return l.ended }
+func (l *toy) Code() int              { return l.code }
+func (l *toy) How() string            { return fmt.Sprintf("exit status %d", l.code) }
+func (l *toy) Kill() error            { l.end(-1); return nil }
+func (l *toy) End()                   { l.end(0) }
+func (l *toy) end(code int)           { l.code = code; close(l.ended) }
+
+func (w *toys) Begin(p cluster.Place) (cluster.Life, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pids++
+	w.rules[p.Number], w.wrong[p.Number] = nil, false
+	w.lives[p.Number] = &toy{pid: w.pids, ended: make(chan struct{})}
+	return w.lives[p.Number], nil
+}
+
+func (w *toys) Web(ctx context.Context, _ int) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", w.web.Listener.Addr().String())
+}
+
+func (w *toys) Order(node int, o faults.Order) (a faults.Answer, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if node == w.deaf {
+		return a, errors.New("it does not answer")
+	}
+	if o.Disk != nil {
+		w.rules[node] = *o.Disk
+	}
+	if o.Clock != nil {
+		w.wrong[node] = !o.Clock.Back
+	}
+	return a, nil
+}
+
+func (w *toys) CutPower(node int, _ float64, _ *rand.Rand) (faultfs.Lost, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cuts[node]++
+	return faultfs.Lost{Sectors: 1}, nil
+}
+
+func (w *toys) Wipe(int) error                      { return nil }
+func (w *toys) Files(int) fs.FS                     { return fstest.MapFS{} }
+func (w *toys) Flip(int, string, int64, byte) error { return nil }
+
+// toyNet has clients of toys speak to one server.
+type toyNet struct {
+	cluster.Loopback
+	w *toys
+}
+
+func (n toyNet) Dial(ctx context.Context, _ int, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", n.w.serves)
+}
+
+// toyRun is a run of toys.
+func toyRun(t *testing.T, replicas func(node int) []cluster.Replica) (*run, *toys) {
+	w := &toys{deaf: -1}
+	var r *run
+	w.web = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, q *http.Request) {
+		var rs []cluster.Replica
+		if node := slices.Index(hosts(r), q.Host); replicas != nil && node >= 0 {
+			rs = replicas(node)
+		}
+		json.NewEncoder(out).Encode(rs)
+	}))
+	t.Cleanup(w.web.Close)
+	store := t.TempDir()
+	h, err := history.Create(filepath.Join(store, "history.jsonl"))
+	require.NoError(t, err)
+	r = &run{o: Options{Seed: 1, Store: store, Say: t.Logf}, breaks: true, history: h, begun: time.Now()}
+	c, err := cluster.Start(t.Context(), cluster.Options{World: w, Dir: t.TempDir(), Nodes: nodes, Slots: 1, Network: toyNet{w: w}, OnExit: func(node, how string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.exits = append(w.exits, node+" "+how)
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Stop() })
+	r.cluster = c
+	return r, w
+}
+
+// hosts are where the nodes' HTTP is, by node: three ports above the name server's.
+func hosts(r *run) (out []string) {
+	if r == nil || r.cluster == nil {
+		return nil
+	}
+	for _, n := range r.cluster.Nodes {
+		host, port, _ := net.SplitHostPort(n.NameServer)
+		var number int
+		fmt.Sscan(port, &number)
+		out = append(out, net.JoinHostPort(host, fmt.Sprint(number+3)))
+	}
+	return out
+}
+
+func (r *run) hit(seed uint64) *hit {
+	h := &hit{run: r, rng: rand.New(rand.NewPCG(seed, 0)), node: r.cluster.Nodes[0], also: r.cluster.Nodes[1:]}
+	h.p.For = 300 * time.Millisecond
+	return h
+}
+
+// What could not be undone when its time was over is undone before the cluster is judged.
+func TestAfterTheLastFaultNothingIsBroken(t *testing.T) {
+	r, w := toyRun(t, nil)
+	_, err := r.cluster.Nodes[0].Order(faults.Order{Disk: &[]faultfs.Rule{{Full: true, Error: "ENOSPC"}}})
+	require.NoError(t, err)
+	require.NoError(t, r.cluster.Nodes[1].SetClock(vclock.Change{Jump: time.Hour}))
+	_, err = r.cluster.Nodes[2].Kill()
+	require.NoError(t, err)
+	require.NoError(t, r.mend())
+	require.Empty(t, w.rules[0])
+	require.False(t, w.wrong[1])
+	require.True(t, r.cluster.Nodes[2].Running())
+}
+
+// A node that cannot be told to hold its syncs leaves no other behind that holds them.
+func TestPowerGoesThoughANodeTakesNoOrders(t *testing.T) {
+	for seed := range uint64(8) {
+		r, w := toyRun(t, nil)
+		w.deaf = 1
+		h := r.hit(seed)
+		require.NoError(t, kindOf("power-all").begin(t.Context(), h), "seed %d", seed)
+		require.Equal(t, [nodes]int{1, 1, 1}, w.cuts)
+		require.NoError(t, h.undo(t.Context()))
+		for i, n := range r.cluster.Nodes {
+			require.True(t, n.Running())
+			require.Empty(t, w.rules[i])
+		}
+	}
+}
+
+// A node that must end, since its disk failed, and ends otherwise is told to have ended by itself.
+func TestANodeThatMayEndMayNotPanic(t *testing.T) {
+	for _, kind := range []string{"fsync-error", "write-error", "fsync-hang"} {
+		for _, code := range []int{exitDisk, 2} {
+			r, w := toyRun(t, nil)
+			h := r.hit(1)
+			require.NoError(t, kindOf(kind).begin(t.Context(), h))
+			w.lives[0].end(code)
+			err := h.proof(t.Context())
+			if code == exitDisk {
+				require.NoError(t, err)
+				require.Empty(t, w.exits)
+			} else {
+				require.ErrorContains(t, err, "ended with 2")
+				require.Len(t, w.exits, 1)
+				require.Contains(t, w.exits[0], "n1 exit status 2")
+			}
+		}
+	}
+}
+
+// A sync that did not fail in time does not fail later.
+func TestASyncThatIsToFailDoesSoInTimeOrNot(t *testing.T) {
+	r, w := toyRun(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Error(t, kindOf("failed-sync-power").begin(ctx, r.hit(1)))
+	require.Empty(t, w.rules[0])
+	w.lives[0].end(exitDisk)
+	require.Eventually(t, func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.exits) == 1 }, 10*time.Second, time.Millisecond, "it may not end any more")
+}
+
+// The history names the node that was struck, also if the fault has chosen it itself.
+func TestAHalfIsKilledWhereItLies(t *testing.T) {
+	r, _ := toyRun(t, func(node int) (rs []cluster.Replica) {
+		rs = append(rs, cluster.Replica{ID: 1, Topic: topic, State: []string{"Leader", "Follower", "Follower"}[node], Term: 2})
+		for i := range transactionsTopic.Partitions {
+			rs = append(rs, cluster.Replica{ID: uint64(4 + i), Topic: transactionsTopic.Name, State: []string{"Follower", "Leader", "Follower"}[node], Term: 2})
+		}
+		return rs
+	})
+	r.ledger = &ledger{}
+	struck := make(chan struct{})
+	go func() {
+		defer close(struck)
+		for {
+			if f := r.ledger.between.Swap(nil); f != nil {
+				(*f)(0)
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	r.strike(t.Context(), Planned{Kind: "half-kill", Target: "leader", For: 10 * time.Millisecond}, false)
+	<-struck
+	require.NoError(t, r.history.Close())
+	ops, err := history.Load(filepath.Join(r.o.Store, "history.jsonl"))
+	require.NoError(t, err)
+	require.Len(t, ops, 2)
+	for _, op := range ops {
+		require.Equal(t, "n2", op.Node, op.Fault.Kind)
+		require.True(t, op.Fault.Verified, op.Error)
+	}
+}
