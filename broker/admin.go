@@ -37,6 +37,16 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.listQuarantined(ctx, r)
 	case remoting.SettleDispute:
 		return b.settleDispute(ctx, r)
+	case remoting.GetBrokerRuntimeInfo:
+		return b.figures(ctx, r)
+	case remoting.ViewBrokerStats:
+		return b.viewStats(ctx, r)
+	case remoting.GetBrokerConsumeStats:
+		return b.brokerConsumeStats(ctx, r)
+	case remoting.QueryConsumeTimeSpan:
+		return b.timeSpans(ctx, r)
+	case remoting.QueryConsumeQueue:
+		return b.consumeQueue(ctx, r)
 	case remoting.GetKVConfig:
 		return b.value(ctx, r)
 	case remoting.GetKVListByNamespace:

@@ -81,10 +81,17 @@ func (b *Broker) topicStats(ctx context.Context, r *request) *remoting.Command {
 		part := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
 		for i := range max(t.ReadQueues, t.WriteQueues) {
 			lo, hi := p.store().Bounds(message.Queue{Topic: t.Name, ID: i})
-			part.OffsetTable[p.named(i)] = remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
+			o := remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
+			if hi > lo {
+				o.LastUpdateTimestamp = p.storedMs(message.Queue{Topic: t.Name, ID: i}, hi-1)
+			}
+			part.OffsetTable[p.named(i)] = o
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
 	}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]remoting.TopicOffset { return part.OffsetTable }))
+	if err == nil {
+		out.TopicPutTps = b.rateFor(ctx, r, topicPuts, h.Topic)
+	}
 	return r.orReply(err, out)
 }
 
@@ -134,7 +141,18 @@ func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command
 			return r.orReply(err, nil)
 		}
 	}
+	out.ConsumeTps = b.rateFor(ctx, r, groupGets, h.Topic+"@"+g.Name)
 	return r.orReply(nil, out)
+}
+
+// rateFor is a rate of the last minute in the slot that a stock tool asked: it adds those of all broker names
+// together. Clients of ours have no use for it.
+func (b *Broker) rateFor(ctx context.Context, r *request, name, key string) float64 {
+	if r.forwarded || r.ours() || r.slot == noSlot {
+		return 0
+	}
+	s, _ := b.tally(ctx, r, remoting.StatsHeader{Name: name, Key: key})
+	return s.Minute.TPS
 }
 
 // consumeStats is where a group is in p's queues.
@@ -148,7 +166,11 @@ func (p *partition) consumeStats(t fsm.Topic, g fsm.Group, retries string) remot
 		}
 		if ok || hi > 0 || evenUnused {
 			name := remoting.MessageQueue{BrokerName: brokerName(p.desc.Slot), QueueID: q.ID, Topic: q.Topic}
-			out.OffsetTable[name] = remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
+			w := remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
+			if off > lo {
+				w.LastTimestamp = p.storedMs(q, off-1)
+			}
+			out.OffsetTable[name] = w
 		}
 	}
 	if retries != onlyRetries {

@@ -1,0 +1,145 @@
+package mqtest
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftmq/message"
+	"raftmq/remoting"
+)
+
+// What RocketMQ's mqadmin asks, by codes, and the keys and shapes that it reads.
+func TestOperatorsSeeWhatMqadminShows(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("seen", 2))
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *Cluster)
+	}{
+		{"figures", operatorFigures}, {"queues", operatorQueues},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.test(t, c) })
+	}
+}
+
+func statsBody(t *testing.T, w *Wire, name, key string) (s remoting.BrokerStats) {
+	t.Helper()
+	require.NoError(t, remoting.DecodeBody(w.OK(remoting.ViewBrokerStats, fields{"statsName": name, "statsKey": key}, nil).Body, &s))
+	return s
+}
+
+// 28 and 315: what was stored in slot 1 counts at one node, and is found whichever is asked.
+func operatorFigures(t *testing.T, c *Cluster) {
+	w := DialWire(t, c.listener(0, 1), remoting.Binary)
+	for range 7 {
+		w.OK(remoting.SendMessageV2, sendShort("seen", 0), []byte("x"))
+	}
+	read := 0 // a follower may be behind
+	c.until("all are read", func() bool {
+		r := w.ask(remoting.PullMessage, with(pullOf("seen", 0, int64(read)), "consumerGroup", "reads"), nil)
+		read += len(Records(t, r.Body))
+		return read == 7
+	})
+	stored := int64(0)
+	for i := range c.Nodes {
+		for slot := range 3 {
+			w := DialWire(t, c.listener(i, slot), remoting.JSON)
+			var kv remoting.KVTable
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetBrokerRuntimeInfo, nil, nil).Body, &kv))
+			table := fields(kv.Table)
+			for _, key := range strings.Fields("putTps getTransferredTps getTransferedTps getFoundTps getMissTps getTotalTps") {
+				three := strings.Fields(table[key])
+				require.Len(t, three, 3, key)
+				for _, x := range three {
+					_, err := strconv.ParseFloat(x, 64)
+					require.NoError(t, err, key)
+				}
+			}
+			whole := strings.Fields(`sendThreadPoolQueueSize pullThreadPoolQueueSize ackThreadPoolQueueSize sendThreadPoolQueueHeadWaitTimeMills pullThreadPoolQueueHeadWaitTimeMills
+				ackThreadPoolQueueHeadWaitTimeMills pageCacheLockTimeMills msgPutTotalYesterdayMorning msgPutTotalTodayMorning msgPutTotalTodayNow msgGetTotalYesterdayMorning
+				msgGetTotalTodayMorning msgGetTotalTodayNow timerReadBehind timerOffsetBehind timerCongestNum dispatchBehindBytes bootTimestamp`)
+			for _, key := range whole {
+				_, err := strconv.ParseInt(table[key], 10, 64)
+				require.NoError(t, err, "%s %q", key, table[key])
+			}
+			for _, key := range strings.Fields("commitLogDiskRatio consumeQueueDiskRatio timerEnqueueTps timerDequeueTps putMessageAverageSize") {
+				_, err := strconv.ParseFloat(table[key], 64)
+				require.NoError(t, err, key)
+			}
+			require.Equal(t, "true", table["brokerActive"])
+			require.True(t, strings.HasPrefix(table["brokerVersionDesc"], "raftmq-"))
+			require.Contains(t, table["runtime"], "0 days, 0 hours")
+			require.Contains(t, table["commitLogDirCapacity"], "Total : ")
+			n, _ := strconv.ParseInt(table["msgPutTotalTodayNow"], 10, 64)
+			if slot == 1 {
+				oldest, err := strconv.ParseInt(table["earliestMessageTimeStamp"], 10, 64)
+				require.NoError(t, err)
+				require.WithinDuration(t, time.Now(), time.UnixMilli(oldest), time.Hour)
+				stored += n
+			} else {
+				require.Zero(t, n, "nothing was sent to slot %d", slot)
+				require.NotContains(t, table, "earliestMessageTimeStamp", "the tools would show the age of the epoch")
+			}
+		}
+		w := DialWire(t, c.listener(i, 1), remoting.Binary)
+		s := statsBody(t, w, "TOPIC_PUT_NUMS", "seen")
+		require.EqualValues(t, 7, s.Day.Sum)
+		require.EqualValues(t, 7, s.Minute.Sum)
+		require.Positive(t, s.Minute.TPS)
+		require.EqualValues(t, 7, statsBody(t, w, "GROUP_GET_NUMS", "seen@reads").Day.Sum)
+		require.EqualValues(t, 7, statsBody(t, w, "BROKER_PUT_NUMS", c.Name).Day.Sum)
+		require.Zero(t, statsBody(t, DialWire(t, c.listener(i, 0), 0), "TOPIC_PUT_NUMS", "seen").Day.Sum)
+		var ts remoting.TopicStats
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetTopicStats, fields{"topic": "seen"}, nil).Body, &ts))
+		require.Positive(t, ts.TopicPutTps)
+		q := ts.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "seen"}]
+		require.WithinDuration(t, time.Now(), time.UnixMilli(q.LastUpdateTimestamp), time.Hour)
+		require.Zero(t, ts.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "seen", QueueID: 1}].LastUpdateTimestamp)
+	}
+	require.EqualValues(t, 7, stored)
+}
+
+// 303 and 321: when and where the messages of a queue were stored.
+func operatorQueues(t *testing.T, c *Cluster) {
+	commit := fields{"consumerGroup": "timed", "topic": "seen", "queueId": "0", "commitOffset": "4"}
+	DialWire(t, c.listener(0, 1), 0).OK(remoting.UpdateConsumerOffset, commit, nil)
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, 1), byte(i%2))
+		var recs []message.Record
+		c.until("this node has all", func() bool {
+			recs = Records(t, w.ask(remoting.PullMessage, pullOf("seen", 0, 0), nil).Body)
+			return len(recs) == 7
+		})
+		var spans remoting.TimeSpans
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.QueryConsumeTimeSpan, fields{"topic": "seen", "group": "timed"}, nil).Body, &spans))
+		require.Len(t, spans.ConsumeTimeSpanSet, 2)
+		s := spans.ConsumeTimeSpanSet[0]
+		require.Equal(t, remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "seen"}, s.MessageQueue)
+		require.Equal(t, recs[0].StoreTimestamp(), s.MinTimestamp)
+		require.Equal(t, recs[6].StoreTimestamp(), s.MaxTimestamp)
+		require.Equal(t, recs[3].StoreTimestamp(), s.ConsumeTimestamp)
+		require.Positive(t, s.DelayTime)
+		require.Equal(t, remoting.TimeSpan{MessageQueue: remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "seen", QueueID: 1}, MinTimestamp: -1, MaxTimestamp: -1, ConsumeTimestamp: -1}, spans.ConsumeTimeSpanSet[1])
+
+		var cq remoting.ConsumeQueue
+		ask := fields{"topic": "seen", "queueId": "0", "index": "2", "count": "3", "consumerGroup": "offline"}
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.QueryConsumeQueue, ask, nil).Body, &cq))
+		require.EqualValues(t, 0, cq.MinQueueIndex)
+		require.EqualValues(t, 7, cq.MaxQueueIndex)
+		require.Equal(t, "offline@seen is not online!", cq.FilterData)
+		require.Len(t, cq.QueueData, 3)
+		for j, e := range cq.QueueData {
+			require.Equal(t, recs[2+j].PhysicalOffset(), e.PhysicOffset)
+			require.EqualValues(t, len(recs[2+j]), e.PhysicSize)
+			require.NotZero(t, e.TagsCode)
+			require.True(t, e.Eval)
+		}
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.QueryConsumeQueue, with(ask, "index", "7"), nil).Body, &cq))
+		require.Empty(t, cq.QueueData)
+	}
+}
