@@ -39,6 +39,8 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.settleDispute(ctx, r)
 	case remoting.GetBrokerRuntimeInfo:
 		return b.figures(ctx, r)
+	case remoting.GetBrokerConfig:
+		return b.settings(r)
 	case remoting.ViewBrokerStats:
 		return b.viewStats(ctx, r)
 	case remoting.GetBrokerConsumeStats:
@@ -92,7 +94,7 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		}
 		return b.list(ctx, r, func() any { return b.groupsOf(h.Topic) })
 	}
-	return r.refuse(remoting.RequestCodeNotSupported, "request code %d is not supported", r.Code)
+	return r.unsupported()
 }
 
 // topic looks a topic up, as the catalogue's leader knows it.

@@ -80,4 +80,8 @@ func TestReadableFigures(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 5 << 30: "5 GiB"} {
 		require.Equal(t, want, readable(n))
 	}
+	for d, want := range map[time.Duration]string{72 * time.Hour: "72", 90 * time.Minute: "2", -1: "-1"} {
+		require.Equal(t, want, hoursOf(d))
+	}
+	require.Equal(t, `a\\b\nc`, escaped("a\\b\nc"))
 }

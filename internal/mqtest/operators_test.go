@@ -1,6 +1,8 @@
 package mqtest
 
 import (
+	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,7 +23,7 @@ func TestOperatorsSeeWhatMqadminShows(t *testing.T) {
 		name string
 		test func(*testing.T, *Cluster)
 	}{
-		{"figures", operatorFigures}, {"queues", operatorQueues},
+		{"figures", operatorFigures}, {"settings", operatorSettings}, {"queues", operatorQueues},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, c) })
 	}
@@ -102,6 +104,29 @@ func operatorFigures(t *testing.T, c *Cluster) {
 		require.Zero(t, ts.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "seen", QueueID: 1}].LastUpdateTimestamp)
 	}
 	require.EqualValues(t, 7, stored)
+}
+
+// 26: properties, with what the tools read of them.
+func operatorSettings(t *testing.T, c *Cluster) {
+	for i := range c.Nodes {
+		r := DialWire(t, c.listener(i, 2), byte(i%2)).OK(remoting.GetBrokerConfig, nil, nil)
+		require.True(t, json.Valid([]byte(r.Ext["version"])))
+		table := make(fields)
+		for line := range strings.Lines(string(r.Body)) {
+			k, v, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+			require.True(t, ok, line)
+			table[k] = v
+		}
+		for _, k := range strings.Fields(`brokerClusterName brokerId brokerName brokerRole fileReservedTime filterServerNums flushDiskType maxMessageSize messageDelayLevel msgTraceTopicName
+			slaveReadEnable traceOn traceTopicEnable useTLS autoCreateTopicEnable autoCreateSubscriptionGroup`) {
+			require.Contains(t, table, k, "exportConfigs of RocketMQ 4 ends without it")
+		}
+		_, port, _ := strings.Cut(c.listener(i, 2), ":")
+		for k, want := range (fields{"brokerClusterName": c.Name, "brokerName": "raftmq-2", "raftmq.node": fmt.Sprintf("n%d", i+1), "listenPort": port, "flushDiskType": "SYNC_FLUSH",
+			"fileReservedTime": "72", "maxMessageSize": "524288", "autoCreateTopicEnable": "true", "deleteWhen": "04", "transactionCheckMax": "15"}) {
+			require.Equal(t, want, table[k], k)
+		}
+	}
 }
 
 // 303 and 321: when and where the messages of a queue were stored.
