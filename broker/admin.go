@@ -17,6 +17,8 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.UpdateAndCreateTopic, remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS, remoting.UpdateSubscriptionGroup,
 		remoting.DeleteSubscriptionGroup, remoting.PutKVConfig, remoting.DeleteKVConfig:
 		return b.change(ctx, r)
+	case remoting.UpdateAndCreateTopics, remoting.UpdateSubscriptionGroups:
+		return b.several(ctx, r)
 	case codeSubscribe:
 		if r.conn == nil || r.forwarded {
 			return b.change(ctx, r)
@@ -54,11 +56,11 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.GetKVListByNamespace:
 		return b.values(ctx, r)
 	case remoting.GetAllTopicListFromNS, remoting.GetTopicsByCluster:
-		return b.list(ctx, r, b.topicNames)
+		return b.list(ctx, r, func() any { return b.topicNames(!r.ours()) })
 	case remoting.GetSystemTopicListFromNS, remoting.GetSystemTopicList:
 		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: []string{message.DefaultTopic, b.replyTopic()}}))
 	case remoting.GetAllTopicConfig:
-		return b.list(ctx, r, b.topicConfigs)
+		return b.list(ctx, r, func() any { return b.topicConfigs(r) })
 	case remoting.GetTopicConfig:
 		var h remoting.TopicHeader
 		if err := h.Decode(r.Ext); err != nil {
@@ -167,11 +169,19 @@ func (b *Broker) values(ctx context.Context, r *request) *remoting.Command {
 	return r.ReplyWith(nil, remoting.EncodeBody(remoting.KVTable{Table: all}))
 }
 
-// topicNames are the body of 206 and 224.
-func (b *Broker) topicNames() any {
+// topicNames are the body of 206 and 224. With groups it has their retry topics and dead letters
+// too, which is where stock tools find groups.
+func (b *Broker) topicNames(groups bool) any {
 	names := []string{}
 	for _, t := range b.catalogue.Topics() {
 		names = append(names, t.Name)
+	}
+	if groups {
+		for _, g := range b.catalogue.Groups() {
+			if len(g.Retry) > 0 {
+				names = append(names, message.RetryTopic(g.Name), message.DLQTopic(g.Name))
+			}
+		}
 	}
 	if b.cfg.AutoCreateTopics {
 		names = append(names, message.DefaultTopic)
@@ -179,11 +189,14 @@ func (b *Broker) topicNames() any {
 	return remoting.TopicList{TopicList: names}
 }
 
-// topicConfigs are the body of 21.
-func (b *Broker) topicConfigs() any {
+// topicConfigs are the body of 21. A broker name has the topics that have a partition there: stock tools
+// add up the queues of all.
+func (b *Broker) topicConfigs(r *request) any {
 	table := make(map[string]remoting.TopicConfig)
 	for _, t := range b.catalogue.Topics() {
-		table[t.Name] = topicConfig(t)
+		if r.slot == noSlot || slices.ContainsFunc(t.Partitions, func(p fsm.Partition) bool { return p.Slot == r.slot }) {
+			table[t.Name] = topicConfig(t)
+		}
 	}
 	return remoting.TopicConfigTable{TopicConfigTable: table, DataVersion: b.dataVersion()}
 }

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"strconv"
+	"strings"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -72,23 +74,35 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 			add(p.Slot, t.ReadQueues, t.WriteQueues, t.Perm)
 			data.QueueDatas[len(data.QueueDatas)-1].TopicSysFlag = t.SysFlag
 		}
-		if t.Order {
-			data.OrderTopicConf = orderConf(t)
-		}
+		data.OrderTopicConf = orderConf(t, b.catalogue.KV(orderNamespace)[topic])
 	}
 	return data, len(data.QueueDatas) > 0
 }
 
-// orderConf lists the queues of an ordered topic: "raftmq-0:2;raftmq-1:2".
-func orderConf(t fsm.Topic) string {
-	s := ""
-	for i, p := range t.Partitions {
-		if i > 0 {
-			s += ";"
+// orderNamespace has what operators said of the queues of ordered topics.
+const orderNamespace = "ORDER_TOPIC_CONFIG"
+
+// orderConf lists the queues of an ordered topic: "raftmq-0:2;raftmq-1:2". Those that an operator named count, as
+// far as there are such.
+func orderConf(t fsm.Topic, said string) string {
+	var all, named []string
+	for _, p := range t.Partitions {
+		name := brokerName(p.Slot)
+		all = append(all, name+":"+itoa(int64(t.WriteQueues)))
+		for conf := range strings.SplitSeq(said, ";") {
+			broker, queues, _ := strings.Cut(conf, ":")
+			if n, err := strconv.ParseInt(queues, 10, 32); err == nil && broker == name && n > 0 && t.WriteQueues > 0 {
+				named = append(named, name+":"+itoa(min(n, int64(t.WriteQueues))))
+			}
 		}
-		s += brokerName(p.Slot) + ":" + itoa(int64(t.WriteQueues))
 	}
-	return s
+	switch {
+	case len(named) > 0:
+		return strings.Join(named, ";")
+	case t.Order:
+		return strings.Join(all, ";")
+	}
+	return ""
 }
 
 func (b *Broker) brokerData(slot int) remoting.BrokerData {

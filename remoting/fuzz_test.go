@@ -136,7 +136,7 @@ func FuzzBodies(f *testing.F) {
 			new(remoting.ConsumeStats), new(remoting.ResetOffsetBody), new(remoting.TopicRouteData), new(remoting.ClusterInfo), new(remoting.TopicList),
 			new(remoting.ConsumerList), new(remoting.GroupList), new(remoting.LockReply), new(remoting.TopicConfig), new(remoting.TopicConfigTable),
 			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable), new(remoting.TransactionList), new(remoting.MessageLife),
-			new(remoting.BrokerStats), new(remoting.TimeSpans), new(remoting.ConsumeQueue), new(remoting.ProducerTable), new(remoting.GroupSubscription)} {
+			new(remoting.TopicConfigs), new(remoting.GroupConfigs), new(remoting.BrokerStats), new(remoting.TimeSpans), new(remoting.ConsumeQueue), new(remoting.ProducerTable), new(remoting.GroupSubscription)} {
 			if err := remoting.DecodeBody(b, v); err != nil {
 				require.ErrorIs(t, err, remoting.ErrHeader)
 				continue

@@ -23,7 +23,7 @@ func TestOperatorsSeeWhatMqadminShows(t *testing.T) {
 		name string
 		test func(*testing.T, *Cluster)
 	}{
-		{"figures", operatorFigures}, {"settings", operatorSettings}, {"queues", operatorQueues},
+		{"figures", operatorFigures}, {"settings", operatorSettings}, {"queues", operatorQueues}, {"lists", operatorLists}, {"order", operatorOrder},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, c) })
 	}
@@ -167,4 +167,64 @@ func operatorQueues(t *testing.T, c *Cluster) {
 		require.NoError(t, remoting.DecodeBody(w.OK(remoting.QueryConsumeQueue, with(ask, "index", "7"), nil).Body, &cq))
 		require.Empty(t, cq.QueueData)
 	}
+}
+
+// 18, 21, 207, 215, 216 and 225: several at once; a broker name has the topics that have a partition there; and what belonged to a
+// group goes with it, so that its retry topic may be deleted behind it.
+func operatorLists(t *testing.T, c *Cluster) {
+	w := DialWire(t, c.listener(0, 0), 0)
+	topics := `{"topicConfigList":[{"topicName":"many-1","readQueueNums":2,"writeQueueNums":2,"perm":6,"attributes":{"+message.type":"FIFO"}},{"topicName":"many-2","readQueueNums":1,"writeQueueNums":1,"perm":4,"order":true}]}`
+	for range 2 { // the same again is no error
+		w.OK(remoting.UpdateAndCreateTopics, nil, []byte(topics))
+		w.OK(remoting.UpdateSubscriptionGroups, nil, []byte(`{"groupConfigList":[{"groupName":"many-1","retryMaxTimes":3},{"groupName":"many-2"}]}`))
+	}
+	var one remoting.TopicConfig
+	require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetTopicConfig, fields{"topic": "many-1"}, nil).Body, &one))
+	require.EqualValues(t, fields{"message.type": "FIFO"}, one.Attributes)
+	require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetTopicConfig, fields{"topic": "many-2"}, nil).Body, &one))
+	require.EqualValues(t, 4, one.Perm)
+	require.True(t, one.Order)
+	for name, tries := range map[string]int32{"many-1": 3, "many-2": 16} {
+		var g remoting.SubscriptionGroupConfig
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetSubscriptionGroup, fields{"group": name}, nil).Body, &g))
+		require.Equal(t, tries, g.RetryMaxTimes)
+		require.True(t, g.ConsumeEnable)
+	}
+	r := w.ask(remoting.UpdateAndCreateTopics, nil, []byte(`{"topicConfigList":[{"topicName":"many-3","readQueueNums":1,"writeQueueNums":1,"perm":6},{"topicName":"a b"}]}`))
+	require.Equal(t, remoting.InvalidParameter, r.Code)
+	require.Contains(t, r.Remark, "after 1 of 2")
+	w.OK(remoting.GetTopicConfig, fields{"topic": "many-3"}, nil)
+	long := strings.TrimSuffix(strings.Repeat(`{"topicName":"x"},`, 257), ",")
+	require.Equal(t, remoting.InvalidParameter, w.ask(remoting.UpdateAndCreateTopics, nil, []byte(`{"topicConfigList":[`+long+`]}`)).Code)
+
+	DialWire(t, c.listener(1, 0), 0).OK(remoting.Heartbeat, nil, heartbeatOf("m", "goes", "seen"))
+	for _, x := range []struct {
+		code remoting.Code
+		want remoting.Code
+	}{{remoting.DeleteTopicInBroker, remoting.InvalidParameter}, {remoting.DeleteSubscriptionGroup, remoting.OK}, {remoting.DeleteTopicInBroker, remoting.OK}, {remoting.DeleteTopicInNS, remoting.OK}} {
+		for _, topic := range []string{"%RETRY%goes", "%DLQ%goes"} {
+			r := w.Led(x.code, fields{"topic": topic, "groupName": "goes"}, nil)
+			require.Equal(t, x.want, r.Code, "%d %s: %s", x.code, topic, r.Remark)
+		}
+	}
+}
+
+// 100 in the namespace of ordered topics: the queues that an operator named are those of the route, as far as there are such.
+func operatorOrder(t *testing.T, c *Cluster) {
+	w := DialWire(t, c.listener(0, 0), 0)
+	c.createTopic(t, with(topicOf("in-order", 4), "order", "true"))
+	conf := func() string {
+		var d remoting.TopicRouteData
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetRouteByTopic, fields{"topic": "in-order"}, nil).Body, &d))
+		return d.OrderTopicConf
+	}
+	all := "raftmq-0:4;raftmq-1:4;raftmq-2:4"
+	require.Equal(t, all, conf())
+	key := fields{"namespace": "ORDER_TOPIC_CONFIG", "key": "in-order"}
+	for said, want := range map[string]string{"raftmq-2:3;raftmq-0:9": "raftmq-0:4;raftmq-2:3", "raftmq-7:4;x;raftmq-1:-1;raftmq-1:": all, "": all} {
+		w.OK(remoting.PutKVConfig, with(key, "value", said), nil)
+		require.Equal(t, want, conf(), said)
+	}
+	w.OK(remoting.DeleteKVConfig, key, nil)
+	require.Equal(t, all, conf())
 }

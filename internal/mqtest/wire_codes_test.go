@@ -751,10 +751,17 @@ func wireTopics(t *testing.T, c *Cluster) {
 			require.EqualValues(t, 4, tc.Perm)
 			require.True(t, tc.Order)
 			require.Equal(t, fields{"message.type": "FIFO"}, fields(tc.Attributes), "what is not named stays")
-			var all remoting.TopicConfigTable
-			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetAllTopicConfig, nil, nil).Body, &all))
-			require.EqualValues(t, tc, all.TopicConfigTable[name])
-			require.Positive(t, all.DataVersion.Counter)
+			there := 0
+			for slot := range 3 {
+				var all remoting.TopicConfigTable
+				require.NoError(t, remoting.DecodeBody(DialWire(t, c.listener(0, slot), w.serial).OK(remoting.GetAllTopicConfig, nil, nil).Body, &all))
+				if one, ok := all.TopicConfigTable[name]; ok {
+					require.EqualValues(t, tc, one)
+					there++
+				}
+				require.Positive(t, all.DataVersion.Counter)
+			}
+			require.Equal(t, 2, there, "it has two partitions")
 		})
 		code := []remoting.Code{remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS}[n%2]
 		w.OK(code, fields{"topic": name}, nil)
