@@ -51,6 +51,10 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.timeSpans(ctx, r)
 	case remoting.QueryConsumeQueue:
 		return b.consumeQueue(ctx, r)
+	case remoting.GetConsumerRunningInfo, remoting.ConsumeMessageDirectly:
+		return b.askMember(ctx, r)
+	case remoting.GetAllProducerInfo:
+		return b.clients.producerTable(ctx, r)
 	case remoting.GetKVConfig:
 		return b.value(ctx, r)
 	case remoting.GetKVListByNamespace:
@@ -95,6 +99,18 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 			return r.failed(err)
 		}
 		return b.list(ctx, r, func() any { return b.groupsOf(h.Topic) })
+	case remoting.QueryTopicsByConsumer:
+		var h remoting.GroupHeader
+		if err := h.Decode(r.Ext); err != nil {
+			return r.failed(err)
+		}
+		g, refusal := b.group(ctx, r, h.Group)
+		if refusal != nil {
+			return refusal
+		}
+		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: g.Topics}))
+	case remoting.QuerySubscriptionOfGroup:
+		return b.clients.subscriptionOf(ctx, r)
 	}
 	return r.unsupported()
 }

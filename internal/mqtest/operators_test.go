@@ -23,7 +23,7 @@ func TestOperatorsSeeWhatMqadminShows(t *testing.T) {
 		name string
 		test func(*testing.T, *Cluster)
 	}{
-		{"figures", operatorFigures}, {"settings", operatorSettings}, {"queues", operatorQueues}, {"lists", operatorLists}, {"order", operatorOrder},
+		{"figures", operatorFigures}, {"settings", operatorSettings}, {"groups", operatorGroups}, {"queues", operatorQueues}, {"members", operatorMembers}, {"lists", operatorLists}, {"order", operatorOrder},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, c) })
 	}
@@ -129,6 +129,59 @@ func operatorSettings(t *testing.T, c *Cluster) {
 	}
 }
 
+// 206, 208, 300, 317, 343, 345: groups are found by their retry topics, with places, times and rates.
+func operatorGroups(t *testing.T, c *Cluster) {
+	member := DialWire(t, c.listener(0, 0), 0)
+	member.OK(remoting.Heartbeat, nil, heartbeatOf("m", "found", "seen", "%RETRY%found"))
+	retry := DialWire(t, c.Nodes[1].Addresses().NameServer, 0)
+	c.until("the retry topic has a route", func() bool {
+		return retry.ask(remoting.GetRouteByTopic, fields{"topic": "%RETRY%found"}, nil).Code == remoting.OK
+	})
+	member.OK(remoting.UpdateConsumerOffset, fields{"consumerGroup": "found", "topic": "seen", "queueId": "0", "commitOffset": "4", "bname": "raftmq-1"}, nil)
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, 1), byte(i%2))
+		var l remoting.TopicList
+		ns := DialWire(t, c.Nodes[i].Addresses().NameServer, 0)
+		require.NoError(t, remoting.DecodeBody(ns.OK(remoting.GetAllTopicListFromNS, nil, nil).Body, &l))
+		for _, name := range []string{"seen", "%RETRY%found", "%DLQ%found"} {
+			require.Contains(t, []string(l.TopicList), name)
+		}
+		require.NotContains(t, string(ns.OK(remoting.GetAllTopicListFromNS, fields{"rmq": "1"}, nil).Body), "%RETRY%", "clients of ours list groups")
+		require.Equal(t, remoting.TopicNotExist, w.ask(remoting.GetTopicConfig, fields{"topic": "%RETRY%found"}, nil).Code, "any other code ends consumerProgress")
+
+		var s remoting.ConsumeStats
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetConsumeStats, fields{"consumerGroup": "found"}, nil).Body, &s))
+		place := s.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "seen"}]
+		require.EqualValues(t, 4, place.ConsumerOffset)
+		require.WithinDuration(t, time.Now(), time.UnixMilli(place.LastTimestamp), time.Hour)
+
+		body := string(w.OK(remoting.GetBrokerConsumeStats, fields{"isOrder": "false"}, nil).Body)
+		require.Contains(t, body, `{"found":[{"consumeTps":0,"offsetTable":{{"brokerName":"raftmq-1","queueId":0,"topic":"seen"}:{"brokerOffset":7,"consumerOffset":4,`)
+		require.NotContains(t, body, `"raftmq-0"`, "each broker name answers for itself")
+		require.NotContains(t, string(w.OK(remoting.GetBrokerConsumeStats, fields{"isOrder": "true"}, nil).Body), "found")
+
+		require.JSONEq(t, `{"brokerAddr":null,"topicList":["seen"]}`, string(w.OK(remoting.QueryTopicsByConsumer, fields{"group": "found"}, nil).Body))
+		var sub remoting.GroupSubscription
+		c.until("the subscription is known", func() bool {
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.QuerySubscriptionOfGroup, fields{"group": "found", "topic": "seen"}, nil).Body, &sub))
+			return sub.SubscriptionData != nil
+		})
+		require.Equal(t, "*", sub.SubscriptionData.SubString)
+		require.JSONEq(t, `{"group":"found","topic":"none"}`, string(w.OK(remoting.QuerySubscriptionOfGroup, fields{"group": "found", "topic": "none"}, nil).Body))
+		var p remoting.ProducerTable
+		c.until("the producer is known", func() bool {
+			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetAllProducerInfo, nil, nil).Body, &p))
+			return len(p.Data["p-found"]) == 1
+		})
+		one := p.Data["p-found"][0]
+		require.Equal(t, "m", one.ClientID)
+		require.Equal(t, "GO", one.Language)
+		require.EqualValues(t, 317, one.Version)
+		require.Equal(t, member.nc.LocalAddr().String(), one.RemoteIP)
+		require.WithinDuration(t, time.Now(), time.UnixMilli(one.LastUpdateTimestamp), time.Hour)
+	}
+}
+
 // 303 and 321: when and where the messages of a queue were stored.
 func operatorQueues(t *testing.T, c *Cluster) {
 	commit := fields{"consumerGroup": "timed", "topic": "seen", "queueId": "0", "commitOffset": "4"}
@@ -166,6 +219,51 @@ func operatorQueues(t *testing.T, c *Cluster) {
 		}
 		require.NoError(t, remoting.DecodeBody(w.OK(remoting.QueryConsumeQueue, with(ask, "index", "7"), nil).Body, &cq))
 		require.Empty(t, cq.QueueData)
+	}
+}
+
+// 307 and 309: a member is asked over its own connection, whichever node it is connected to, and its answer is
+// handed on as it is.
+func operatorMembers(t *testing.T, c *Cluster) {
+	member := DialWire(t, c.listener(2, 0), 0)
+	member.OK(remoting.Heartbeat, nil, heartbeatOf("far", "asked", "seen"))
+	w := DialWire(t, c.listener(1, 1), 0)
+	var rec message.Record
+	c.until("this node has the fourth", func() bool {
+		recs := Records(t, w.ask(remoting.PullMessage, pullOf("seen", 0, 3), nil).Body)
+		if len(recs) > 0 {
+			rec = recs[0]
+		}
+		return rec != nil
+	})
+	view := message.OffsetID(rec.StoreHost(), rec.PhysicalOffset())
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, 1), byte(i%2))
+		info := fields{"consumerGroup": "asked", "clientId": "far", "jstackEnable": "true"}
+		c.until("the member is known", func() bool {
+			return w.ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": "asked"}, nil).Code == remoting.OK
+		})
+		asks := w.Send(remoting.GetConsumerRunningInfo, info, nil)
+		got := member.waitPush(remoting.GetConsumerRunningInfo)
+		require.Equal(t, info, fields(got.Ext), "nothing of what nodes say to each other")
+		member.answer(got, remoting.OK, `{"properties":{},"mqTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{}}}`)
+		r := w.Reply(asks)
+		require.Equal(t, remoting.OK, r.Code, r.Remark)
+		require.Equal(t, `{"properties":{},"mqTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{}}}`, string(r.Body))
+
+		asks = w.Send(remoting.ConsumeMessageDirectly, fields{"consumerGroup": "asked", "clientId": "far", "topic": "seen", "msgId": view}, nil)
+		got = member.waitPush(remoting.ConsumeMessageDirectly)
+		require.Equal(t, []byte(rec), got.Body)
+		require.Equal(t, "raftmq-1", got.Ext["brokerName"])
+		require.Equal(t, "0", got.Ext["topicSysFlag"])
+		member.answer(got, remoting.SystemError, "")
+		require.Equal(t, remoting.SystemError, w.Reply(asks).Code, "the member's own code")
+
+		// One that does not answer.
+		asks = w.Send(remoting.GetConsumerRunningInfo, info, nil)
+		member.waitPush(remoting.GetConsumerRunningInfo)
+		require.Equal(t, remoting.ConsumeMessageTimeout, w.Reply(asks).Code)
+		require.Equal(t, remoting.SystemError, w.ask(remoting.GetConsumerRunningInfo, with(info, "consumerGroup", "other"), nil).Code, "it is no member of that")
 	}
 }
 

@@ -69,6 +69,9 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"times of no topic", remoting.QueryConsumeTimeSpan, fields{"topic": "none", "group": "g"}, nil, remoting.TopicNotExist},
 		{"places in no topic", remoting.QueryConsumeQueue, with(queue, "topic", "none", "index", "0", "count", "1"), nil, remoting.TopicNotExist},
 		{"places in a queue beyond", remoting.QueryConsumeQueue, with(queue, "queueId", "2", "index", "0", "count", "1"), nil, remoting.InvalidParameter},
+		{"topics of nobody", remoting.QueryTopicsByConsumer, fields{"group": "nobody"}, nil, remoting.SubscriptionGroupNotExist},
+		{"how nobody fares", remoting.GetConsumerRunningInfo, fields{"consumerGroup": "g", "clientId": "nobody"}, nil, remoting.SystemError},
+		{"have nobody consume", remoting.ConsumeMessageDirectly, fields{"consumerGroup": "g", "clientId": "nobody", "msgId": "x"}, nil, remoting.InvalidParameter},
 
 		{"route of no topic", remoting.GetRouteByTopic, fields{"topic": "none"}, nil, remoting.TopicNotExist},
 		{"pull of no topic", remoting.PullMessage, pullOf("none", 0, 0), nil, remoting.TopicNotExist},
@@ -250,6 +253,9 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{remoting.ViewBrokerStats, fields{"statsName": "TOPIC_PUT_NUMS", "statsKey": "t"}, "statsName statsKey", ""},
 		{remoting.QueryConsumeTimeSpan, fields{"topic": "t", "group": "g"}, "topic group", ""},
 		{remoting.QueryConsumeQueue, with(queue, "index", "0", "count", "1"), "topic", "queueId index count"},
+		{remoting.QueryTopicsByConsumer, fields{"group": "g"}, "group", ""},
+		{remoting.QuerySubscriptionOfGroup, fields{"topic": "t", "group": "g"}, "topic group", ""},
+		{remoting.GetConsumerRunningInfo, fields{"consumerGroup": "g", "clientId": "c"}, "consumerGroup clientId", ""},
 	} {
 		for _, f := range strings.Fields(x.texts + " " + x.numbers) {
 			rows = append(rows, row{"without " + f, x.code, with(x.ext, f, "-"), nil, remoting.InvalidParameter})
