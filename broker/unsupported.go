@@ -22,7 +22,7 @@ func whyNot(code remoting.Code) string {
 		return "what has expired, and what is left of deleted topics, goes by itself; see retention and delete-when"
 	case code == remoting.WipeWritePermOfBroker, code == remoting.AddWritePermOfBroker:
 		return "a broker name is no machine here: a node that stops hands over what it leads, and updateTopicPerm closes a topic to writes"
-	case c == 401, c == 402:
+	case c == 401, c == 402, c >= 200050 && c <= 200151:
 		return "queues are shared out by the clients; there is no POP mode"
 	case c >= 906 && c <= 908, c == 1007:
 		return "replication is Raft's; see raftmq cluster"
