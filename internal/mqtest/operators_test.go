@@ -1,15 +1,18 @@
 package mqtest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/client"
 	"raftmq/message"
 	"raftmq/remoting"
 )
@@ -23,7 +26,7 @@ func TestOperatorsSeeWhatMqadminShows(t *testing.T) {
 		name string
 		test func(*testing.T, *Cluster)
 	}{
-		{"figures", operatorFigures}, {"settings", operatorSettings}, {"groups", operatorGroups}, {"queues", operatorQueues}, {"members", operatorMembers}, {"lists", operatorLists}, {"order", operatorOrder},
+		{"figures", operatorFigures}, {"settings", operatorSettings}, {"groups", operatorGroups}, {"queues", operatorQueues}, {"members", operatorMembers}, {"our own members", operatorOwnMembers}, {"lists", operatorLists}, {"order", operatorOrder},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, c) })
 	}
@@ -264,6 +267,42 @@ func operatorMembers(t *testing.T, c *Cluster) {
 		member.waitPush(remoting.GetConsumerRunningInfo)
 		require.Equal(t, remoting.ConsumeMessageTimeout, w.Reply(asks).Code)
 		require.Equal(t, remoting.SystemError, w.ask(remoting.GetConsumerRunningInfo, with(info, "consumerGroup", "other"), nil).Code, "it is no member of that")
+	}
+}
+
+// 307 of a bundled consumer: the queues that it has, and how far it is in each.
+func operatorOwnMembers(t *testing.T, c *Cluster) {
+	cl := c.Client()
+	cons, err := cl.NewConsumer("ours", client.WithConcurrency(2))
+	require.NoError(t, err)
+	require.NoError(t, cons.Subscribe("seen", client.All()))
+	ctx, stop := context.WithCancel(context.Background())
+	handled := make(chan struct{}, 100)
+	var run sync.WaitGroup
+	run.Go(func() {
+		cons.Run(ctx, func(context.Context, *client.Delivery) error { handled <- struct{}{}; return nil })
+	})
+	t.Cleanup(run.Wait)
+	t.Cleanup(stop)
+	for range 7 {
+		<-handled
+	}
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, 1), byte(i%2))
+		var id remoting.ConsumerList
+		c.until("the member is known", func() bool {
+			r := w.ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": "ours"}, nil)
+			return r.Code == remoting.OK && remoting.DecodeBody(r.Body, &id) == nil && len(id.ConsumerIDList) == 1
+		})
+		ask := fields{"consumerGroup": "ours", "clientId": id.ConsumerIDList[0], "jstackEnable": "false"}
+		c.until("it has committed what it handled", func() bool {
+			return strings.Contains(string(w.OK(remoting.GetConsumerRunningInfo, ask, nil).Body), `"commitOffset":7,`)
+		})
+		body := string(w.OK(remoting.GetConsumerRunningInfo, ask, nil).Body)
+		require.Contains(t, body, `{"brokerName":"raftmq-1","queueId":0,"topic":"seen"}:{"cachedMsgCount":0,"cachedMsgMaxOffset":0,"cachedMsgMinOffset":0,"cachedMsgSizeInMiB":0,"commitOffset":7,"droped":false,`)
+		require.Equal(t, 6, strings.Count(body, `"topic":"seen"}:`), "it is alone, and has all queues")
+		require.Contains(t, body, `"PROP_CONSUME_TYPE":"CONSUME_PASSIVELY"`)
+		require.Contains(t, body, `"subString":"*"`)
 	}
 }
 
