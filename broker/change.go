@@ -146,11 +146,7 @@ func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Co
 		if err := h.Decode(r.Ext); err != nil {
 			return change{}, r.failed(err)
 		}
-		group, letters := message.RetryGroup(h.Topic)
-		if !letters {
-			group, letters = message.DLQGroup(h.Topic)
-		}
-		if letters { // they went with the group: stock tools delete them after it
+		if group, letters := lettersOf(h.Topic); letters { // they went with the group: stock tools delete them after it
 			return change{next: func() ([]byte, *remoting.Command) {
 				if _, ok := b.catalogue.Group(group); ok {
 					return nil, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the group %s: delete that", h.Topic, group)

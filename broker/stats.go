@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -75,17 +76,15 @@ func (b *Broker) topicStats(ctx context.Context, r *request) *remoting.Command {
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	if group, ok := lettersOf(h.Topic); ok {
+		return b.letterStats(ctx, r, h.Topic, group)
+	}
 	var part remoting.TopicStats
 	out := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
 	err := b.eachPartition(ctx, r, h.Topic, func(_ context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
 		part := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
 		for i := range max(t.ReadQueues, t.WriteQueues) {
-			lo, hi := p.store().Bounds(message.Queue{Topic: t.Name, ID: i})
-			o := remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
-			if hi > lo {
-				o.LastUpdateTimestamp = p.storedMs(message.Queue{Topic: t.Name, ID: i}, hi-1)
-			}
-			part.OffsetTable[p.named(i)] = o
+			part.OffsetTable[p.named(i)] = p.boundsOf(message.Queue{Topic: t.Name, ID: i})
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
 	}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]remoting.TopicOffset { return part.OffsetTable }))
@@ -93,6 +92,61 @@ func (b *Broker) topicStats(ctx context.Context, r *request) *remoting.Command {
 		out.TopicPutTps = b.rateFor(ctx, r, topicPuts, h.Topic)
 	}
 	return r.orReply(err, out)
+}
+
+// boundsOf is where a queue begins and ends, and when the last of it was stored.
+func (p *partition) boundsOf(q message.Queue) remoting.TopicOffset {
+	lo, hi := p.store().Bounds(q)
+	o := remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
+	if hi > lo {
+		o.LastUpdateTimestamp = p.storedMs(q, hi-1)
+	}
+	return o
+}
+
+// letterStats is topicStats of a group's retries or dead letters, whose queues are in the partitions of the topics that it
+// consumes.
+func (b *Broker) letterStats(ctx context.Context, r *request, topic, group string) *remoting.Command {
+	g, refusal := b.group(ctx, r, group)
+	if refusal != nil {
+		return r.refuse(remoting.TopicNotExist, "topic %s does not exist: %s", topic, refusal.Remark)
+	}
+	out := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
+	for slot, ids := range g.Retry {
+		if r.forwarded && slot != r.slot {
+			continue
+		}
+		for j, id := range ids {
+			if r.forwarded && r.Ext[extPartition] != strconv.FormatUint(id, 10) {
+				continue
+			}
+			name := remoting.MessageQueue{BrokerName: brokerName(slot), QueueID: int32(j), Topic: topic}
+			out.OffsetTable[name] = remoting.TopicOffset{}
+			desc, ok := b.catalogue.Partition(id)
+			if !ok { // its topic is gone
+				continue
+			}
+			sub := *r
+			sub.Command, sub.slot = remoting.NewRequest(r.Code, remoting.TopicHeader{Topic: topic}), slot
+			sub.SetExt(extPartition, strconv.FormatUint(id, 10))
+			reply := b.atEnd(ctx, &sub, desc, func(_ context.Context, p *partition) (*remoting.Command, error) {
+				part := remoting.TopicStats{OffsetTable: map[remoting.MessageQueue]remoting.TopicOffset{name: p.boundsOf(message.Queue{Topic: topic, ID: int32(j)})}}
+				return sub.ReplyWith(nil, remoting.EncodeBody(part)), nil
+			})
+			if reply.Code == remoting.TopicNotExist {
+				continue // deleted meanwhile
+			}
+			if reply.Code != remoting.OK {
+				return r.refuse(reply.Code, "%s", reply.Remark)
+			}
+			var part remoting.TopicStats
+			if err := remoting.DecodeBody(reply.Body, &part); err != nil {
+				return r.failed(err)
+			}
+			maps.Copy(out.OffsetTable, part.OffsetTable)
+		}
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
 }
 
 // What a request for a group's figures in one topic asks of its retry queues too, which

@@ -141,8 +141,15 @@ func operatorGroups(t *testing.T, c *Cluster) {
 		return retry.ask(remoting.GetRouteByTopic, fields{"topic": "%RETRY%found"}, nil).Code == remoting.OK
 	})
 	member.OK(remoting.UpdateConsumerOffset, fields{"consumerGroup": "found", "topic": "seen", "queueId": "0", "commitOffset": "4", "bname": "raftmq-1"}, nil)
+	// The second of slot 1 goes to dead letters at once.
+	recs := Records(t, member.OK(remoting.PullMessage, with(pullOf("seen", 0, 1), "bname", "raftmq-1"), nil).Body)
+	back := fields{"offset": strconv.FormatInt(recs[0].PhysicalOffset(), 10), "group": "found", "delayLevel": "-1", "originMsgId": "x", "originTopic": "seen"}
+	DialWire(t, c.listener(2, 1), 0).OK(remoting.ConsumerSendMessageBack, back, nil)
 	for i := range c.Nodes {
 		w := DialWire(t, c.listener(i, 1), byte(i%2))
+		dead := statsOf(t, w, "%DLQ%found")[remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "%DLQ%found"}]
+		require.EqualValues(t, 1, dead.MaxOffset)
+		require.Positive(t, dead.LastUpdateTimestamp)
 		var l remoting.TopicList
 		ns := DialWire(t, c.Nodes[i].Addresses().NameServer, 0)
 		require.NoError(t, remoting.DecodeBody(ns.OK(remoting.GetAllTopicListFromNS, nil, nil).Body, &l))
@@ -157,6 +164,11 @@ func operatorGroups(t *testing.T, c *Cluster) {
 		place := s.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-1", Topic: "seen"}]
 		require.EqualValues(t, 4, place.ConsumerOffset)
 		require.WithinDuration(t, time.Now(), time.UnixMilli(place.LastTimestamp), time.Hour)
+
+		for _, letters := range []string{"%RETRY%found", "%DLQ%found"} {
+			require.Len(t, statsOf(t, w, letters), 3, "one queue in each slot")
+		}
+		require.Equal(t, remoting.TopicNotExist, w.ask(remoting.GetTopicStats, fields{"topic": "%RETRY%nobody"}, nil).Code)
 
 		body := string(w.OK(remoting.GetBrokerConsumeStats, fields{"isOrder": "false"}, nil).Body)
 		require.Contains(t, body, `{"found":[{"consumeTps":0,"offsetTable":{{"brokerName":"raftmq-1","queueId":0,"topic":"seen"}:{"brokerOffset":7,"consumerOffset":4,`)
