@@ -17,6 +17,8 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 	case remoting.UpdateAndCreateTopic, remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS, remoting.UpdateSubscriptionGroup,
 		remoting.DeleteSubscriptionGroup, remoting.PutKVConfig, remoting.DeleteKVConfig:
 		return b.change(ctx, r)
+	case remoting.UpdateAndCreateTopics, remoting.UpdateSubscriptionGroups:
+		return b.several(ctx, r)
 	case codeSubscribe:
 		if r.conn == nil || r.forwarded {
 			return b.change(ctx, r)
@@ -37,16 +39,32 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.listQuarantined(ctx, r)
 	case remoting.SettleDispute:
 		return b.settleDispute(ctx, r)
+	case remoting.GetBrokerRuntimeInfo:
+		return b.figures(ctx, r)
+	case remoting.GetBrokerConfig:
+		return b.settings(r)
+	case remoting.ViewBrokerStats:
+		return b.viewStats(ctx, r)
+	case remoting.GetBrokerConsumeStats:
+		return b.brokerConsumeStats(ctx, r)
+	case remoting.QueryConsumeTimeSpan:
+		return b.timeSpans(ctx, r)
+	case remoting.QueryConsumeQueue:
+		return b.consumeQueue(ctx, r)
+	case remoting.GetConsumerRunningInfo, remoting.ConsumeMessageDirectly:
+		return b.askMember(ctx, r)
+	case remoting.GetAllProducerInfo:
+		return b.clients.producerTable(ctx, r)
 	case remoting.GetKVConfig:
 		return b.value(ctx, r)
 	case remoting.GetKVListByNamespace:
 		return b.values(ctx, r)
 	case remoting.GetAllTopicListFromNS, remoting.GetTopicsByCluster:
-		return b.list(ctx, r, b.topicNames)
+		return b.list(ctx, r, func() any { return b.topicNames(!r.ours()) })
 	case remoting.GetSystemTopicListFromNS, remoting.GetSystemTopicList:
 		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: []string{message.DefaultTopic, b.replyTopic()}}))
 	case remoting.GetAllTopicConfig:
-		return b.list(ctx, r, b.topicConfigs)
+		return b.list(ctx, r, func() any { return b.topicConfigs(r) })
 	case remoting.GetTopicConfig:
 		var h remoting.TopicHeader
 		if err := h.Decode(r.Ext); err != nil {
@@ -81,8 +99,20 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 			return r.failed(err)
 		}
 		return b.list(ctx, r, func() any { return b.groupsOf(h.Topic) })
+	case remoting.QueryTopicsByConsumer:
+		var h remoting.GroupHeader
+		if err := h.Decode(r.Ext); err != nil {
+			return r.failed(err)
+		}
+		g, refusal := b.group(ctx, r, h.Group)
+		if refusal != nil {
+			return refusal
+		}
+		return r.ReplyWith(nil, remoting.EncodeBody(remoting.TopicList{TopicList: g.Topics}))
+	case remoting.QuerySubscriptionOfGroup:
+		return b.clients.subscriptionOf(ctx, r)
 	}
-	return r.refuse(remoting.RequestCodeNotSupported, "request code %d is not supported", r.Code)
+	return r.unsupported()
 }
 
 // topic looks a topic up, as the catalogue's leader knows it.
@@ -155,11 +185,19 @@ func (b *Broker) values(ctx context.Context, r *request) *remoting.Command {
 	return r.ReplyWith(nil, remoting.EncodeBody(remoting.KVTable{Table: all}))
 }
 
-// topicNames are the body of 206 and 224.
-func (b *Broker) topicNames() any {
+// topicNames are the body of 206 and 224. With groups it has their retry topics and dead letters
+// too, which is where stock tools find groups.
+func (b *Broker) topicNames(groups bool) any {
 	names := []string{}
 	for _, t := range b.catalogue.Topics() {
 		names = append(names, t.Name)
+	}
+	if groups {
+		for _, g := range b.catalogue.Groups() {
+			if len(g.Retry) > 0 {
+				names = append(names, message.RetryTopic(g.Name), message.DLQTopic(g.Name))
+			}
+		}
 	}
 	if b.cfg.AutoCreateTopics {
 		names = append(names, message.DefaultTopic)
@@ -167,11 +205,14 @@ func (b *Broker) topicNames() any {
 	return remoting.TopicList{TopicList: names}
 }
 
-// topicConfigs are the body of 21.
-func (b *Broker) topicConfigs() any {
+// topicConfigs are the body of 21. A broker name has the topics that have a partition there: stock tools
+// add up the queues of all.
+func (b *Broker) topicConfigs(r *request) any {
 	table := make(map[string]remoting.TopicConfig)
 	for _, t := range b.catalogue.Topics() {
-		table[t.Name] = topicConfig(t)
+		if r.slot == noSlot || slices.ContainsFunc(t.Partitions, func(p fsm.Partition) bool { return p.Slot == r.slot }) {
+			table[t.Name] = topicConfig(t)
+		}
 	}
 	return remoting.TopicConfigTable{TopicConfigTable: table, DataVersion: b.dataVersion()}
 }

@@ -30,11 +30,11 @@ const connectionCost = 64 << 10
 
 // ClientMemory bounds what clients can make a node keep in memory, whatever they do,
 // in bytes: requests, the records that they are made into, replies that they do not read (twice the setting, and what is
-// being read from disk for those to come), filters, connections.
+// being read from disk for those to come), answers of members, filters, connections.
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + membersAsked*remoting.MaxFrame + maxMeters*meterCost + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
 
 // recordBytes bound the records that requests are made into, while their handlers run and while they wait for an entry, which they may do
@@ -151,6 +151,7 @@ type admission struct {
 	pulls    *gate            // reads of queues
 	lookups  *gate            // other reads of a partition
 	lists    *gate            // lists of the catalogue
+	members  *gate            // questions to members of groups
 	commits  byteGate         // messages of transactions that are being committed, and that are put back
 	backs    *gate            // reads of what is put back, of which it is not known yet how long it is
 	bodies   byteGate         // JSON of requests that is being read
@@ -162,7 +163,7 @@ type admission struct {
 func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
-		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
+		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), members: newGate(membersAsked, gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
 		records: remoting.NewBudget(recordBytes(c)),
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}

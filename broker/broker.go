@@ -104,6 +104,7 @@ type Broker struct {
 	unanswered atomic.Uint64
 	buried     atomic.Uint64 // dead letters
 	tx         txCounts
+	rates      *rates
 	reshape    sync.Mutex // held while partitions are opened or closed; before mu
 	left       leftovers
 	altering   *altering
@@ -142,6 +143,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
+	b.rates = newRates(cfg.Slots, b.now())
 	if b.keep == nil {
 		b.keep = b.keepInBolt
 	}
@@ -298,6 +300,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	}
 	b.wg.Go(b.clients.run)
 	b.wg.Go(b.catchUps)
+	b.wg.Go(b.sampleRates)
 	b.serve(ns, slots)
 	b.begun.Store(true)
 	return nil

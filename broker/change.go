@@ -146,6 +146,14 @@ func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Co
 		if err := h.Decode(r.Ext); err != nil {
 			return change{}, r.failed(err)
 		}
+		if group, letters := lettersOf(h.Topic); letters { // they went with the group: stock tools delete them after it
+			return change{next: func() ([]byte, *remoting.Command) {
+				if _, ok := b.catalogue.Group(group); ok {
+					return nil, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the group %s: delete that", h.Topic, group)
+				}
+				return nil, nil
+			}}, nil
+		}
 		if b.ownTopic(h.Topic) {
 			return change{}, r.refuse(remoting.InvalidParameter, "the topic %s belongs to the broker", h.Topic)
 		}

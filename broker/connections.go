@@ -87,3 +87,39 @@ func (g *registry) producers(ctx context.Context, r *request) *remoting.Command 
 	}
 	return r.ReplyWith(nil, remoting.EncodeBody(out))
 }
+
+// producerTable answers 328: the clients of every producer group.
+func (g *registry) producerTable(ctx context.Context, r *request) *remoting.Command {
+	g.complete(ctx)
+	if err := g.b.admission.read(ctx, g.b.admission.lists); err != nil {
+		return r.failed(err)
+	}
+	defer g.b.admission.lists.leave()
+	var out remoting.ProducerTable
+	now := g.b.now().UnixMilli() // they are connected: else they are not listed
+	type named struct{ group, client string }
+	seen := make(map[named]bool)
+	for _, i := range g.all() {
+		for _, group := range i.Producer {
+			if k := (named{group, i.ID}); !seen[k] {
+				seen[k] = true
+				out.Add(group, remoting.ProducerInfo{ClientID: i.ID, Language: i.Language, LastUpdateTimestamp: now, RemoteIP: i.Addr, Version: i.Version})
+			}
+		}
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
+}
+
+// subscriptionOf answers 345: what the members of a group want of a topic.
+func (g *registry) subscriptionOf(ctx context.Context, r *request) *remoting.Command {
+	var h remoting.TopicOfGroupHeader
+	if err := h.Decode(r.Ext); err != nil {
+		return r.failed(err)
+	}
+	g.complete(ctx)
+	out := remoting.GroupSubscription{Group: h.Group, Topic: h.Topic}
+	if sub, bad := g.subscription(h.Group, h.Topic, 0); bad == 0 {
+		out.SubscriptionData = &sub
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
+}

@@ -84,6 +84,12 @@ func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHe
 			}
 			return b.sent(r, h, res.ItemResult, wait[i].unique), nil
 		}
+		if res.Status == fsm.Stored {
+			b.rates.put(p, 1, wait[i].size)
+			if x := b.rates.slot(p.desc.Slot); x != nil && res.Waits {
+				x.timersIn.Add(1)
+			}
+		}
 		handle, off := "", int64(-1)
 		if res.Waits {
 			_, pos := message.SplitPhysicalOffset(res.Physical[0])

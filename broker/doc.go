@@ -30,6 +30,7 @@
 //	balancing of leaders             Open                   Shutdown                    Shutdown
 //	repairs of damaged replicas      Open                   Shutdown                    Shutdown
 //	scrubber, digests                Open                   Shutdown                    Shutdown
+//	samples of what is counted       Open                   Shutdown                    Shutdown
 //	voters of replaced nodes         Open                   Shutdown                    Shutdown
 //	entrance of a new node           Open                   it has begun, or Shutdown   Shutdown
 //	answers to nodes to be replaced  Open                   the transport is closed     Shutdown

@@ -59,8 +59,7 @@ func (b *Broker) queryMessage(ctx context.Context, r *request) *remoting.Command
 		part.ID = id // who leads it knows it
 		return b.queryIn(ctx, r, &h, part)
 	}
-	_, retry := message.RetryGroup(h.Topic)
-	if _, dead := message.DLQGroup(h.Topic); (retry || dead) && !r.forwarded {
+	if _, letters := lettersOf(h.Topic); letters && !r.forwarded {
 		return b.queryLetters(ctx, r, &h)
 	}
 	topic, part, refusal := b.locate(ctx, r, h.Topic, 0)
@@ -117,12 +116,17 @@ func (b *Broker) queryIn(ctx context.Context, r *request, h *remoting.QueryMessa
 	})
 }
 
+// lettersOf is the group whose retries or dead letters a topic has.
+func lettersOf(topic string) (group string, ok bool) {
+	if group, ok = message.RetryGroup(topic); !ok {
+		group, ok = message.DLQGroup(topic)
+	}
+	return group, ok
+}
+
 // lettersIn are the partitions of a slot that have a group's retries and dead letters.
 func (b *Broker) lettersIn(topic string, slot int) (parts []fsm.Partition) {
-	group, retry := message.RetryGroup(topic)
-	if !retry {
-		group, _ = message.DLQGroup(topic)
-	}
+	group, _ := lettersOf(topic)
 	g, _ := b.catalogue.Group(group)
 	for _, id := range g.Retry[slot] {
 		if part, ok := b.catalogue.Partition(id); ok {

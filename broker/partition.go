@@ -39,6 +39,8 @@ type partition struct {
 	pins     atomic.Uint64
 	refuses  atomic.Bool           // messages: too few replicas have room
 	waits    atomic.Pointer[error] // why applying waits for room; nil: it does not
+	in       meter                 // messages stored while this replica led
+	aged     atomic.Pointer[aged]
 
 	mu   sync.Mutex
 	turn chan struct{} // closed when leadership changes

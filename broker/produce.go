@@ -92,7 +92,10 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		if err != nil {
 			return nil, err
 		}
-		if res.Status == fsm.Duplicate {
+		switch res.Status {
+		case fsm.Stored:
+			b.rates.put(p, item.Count, len(item.Records))
+		case fsm.Duplicate:
 			if unique, err = firstReceipt(p, item.Queue, &res); err != nil {
 				return nil, unknownReceipt(err)
 			}

@@ -295,6 +295,7 @@ func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHead
 		}
 		return r.emptyPull(remoting.PullRetryImmediately, int64(batch.Next), int64(batch.Min), int64(batch.Max)), batch.Next, nil
 	}
+	b.rates.get(p, h.ConsumerGroup, batch.Count)
 	return r.ReplyWith(remoting.PullReply{NextBeginOffset: int64(batch.Next), MinOffset: int64(batch.Min), MaxOffset: int64(batch.Max)}, batch.Records), batch.Next, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -76,23 +78,35 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 		for _, p := range t.Partitions {
 			add(p.Slot, remoting.QueueData{ReadQueueNums: t.ReadQueues, WriteQueueNums: t.WriteQueues, Perm: t.Perm, TopicSysFlag: t.SysFlag})
 		}
-		if t.Order {
-			data.OrderTopicConf = orderConf(t)
-		}
+		data.OrderTopicConf = orderConf(t, b.catalogue.KV(orderNamespace)[topic])
 	}
 	return data, len(data.QueueDatas) > 0
 }
 
-// orderConf lists the queues of an ordered topic: "raftmq-0:2;raftmq-1:2".
-func orderConf(t fsm.Topic) string {
-	s := ""
-	for i, p := range t.Partitions {
-		if i > 0 {
-			s += ";"
+// orderNamespace has what operators said of the queues of ordered topics.
+const orderNamespace = "ORDER_TOPIC_CONFIG"
+
+// orderConf lists the queues of an ordered topic: "raftmq-0:2;raftmq-1:2". Those that an operator named count, as
+// far as there are such.
+func orderConf(t fsm.Topic, said string) string {
+	var all, named []string
+	for _, p := range t.Partitions {
+		name := brokerName(p.Slot)
+		all = append(all, name+":"+itoa(int64(t.WriteQueues)))
+		for conf := range strings.SplitSeq(said, ";") {
+			broker, queues, _ := strings.Cut(conf, ":")
+			if n, err := strconv.ParseInt(queues, 10, 32); err == nil && broker == name && n > 0 && t.WriteQueues > 0 {
+				named = append(named, name+":"+itoa(min(n, int64(t.WriteQueues))))
+			}
 		}
-		s += brokerName(p.Slot) + ":" + itoa(int64(t.WriteQueues))
 	}
-	return s
+	switch {
+	case len(named) > 0:
+		return strings.Join(named, ";")
+	case t.Order:
+		return strings.Join(all, ";")
+	}
+	return ""
 }
 
 // brokerData is where a slot is served; by nobody that is there, if it has no address: nodes may

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -75,17 +76,77 @@ func (b *Broker) topicStats(ctx context.Context, r *request) *remoting.Command {
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	if group, ok := lettersOf(h.Topic); ok {
+		return b.letterStats(ctx, r, h.Topic, group)
+	}
 	var part remoting.TopicStats
 	out := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
 	err := b.eachPartition(ctx, r, h.Topic, func(_ context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
 		part := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
 		for i := range max(t.ReadQueues, t.WriteQueues) {
-			lo, hi := p.store().Bounds(message.Queue{Topic: t.Name, ID: i})
-			part.OffsetTable[p.named(i)] = remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
+			part.OffsetTable[p.named(i)] = p.boundsOf(message.Queue{Topic: t.Name, ID: i})
 		}
 		return r.ReplyWith(nil, remoting.EncodeBody(part)), nil
 	}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]remoting.TopicOffset { return part.OffsetTable }))
+	if err == nil {
+		out.TopicPutTps = b.rateFor(ctx, r, topicPuts, h.Topic)
+	}
 	return r.orReply(err, out)
+}
+
+// boundsOf is where a queue begins and ends, and when the last of it was stored.
+func (p *partition) boundsOf(q message.Queue) remoting.TopicOffset {
+	lo, hi := p.store().Bounds(q)
+	o := remoting.TopicOffset{MinOffset: int64(lo), MaxOffset: int64(hi)}
+	if hi > lo {
+		o.LastUpdateTimestamp = p.storedMs(q, hi-1)
+	}
+	return o
+}
+
+// letterStats is topicStats of a group's retries or dead letters, whose queues are in the partitions of the topics that it
+// consumes.
+func (b *Broker) letterStats(ctx context.Context, r *request, topic, group string) *remoting.Command {
+	g, refusal := b.group(ctx, r, group)
+	if refusal != nil {
+		return r.refuse(remoting.TopicNotExist, "topic %s does not exist: %s", topic, refusal.Remark)
+	}
+	out := remoting.TopicStats{OffsetTable: make(map[remoting.MessageQueue]remoting.TopicOffset)}
+	for slot, ids := range g.Retry {
+		if r.forwarded && slot != r.slot {
+			continue
+		}
+		for j, id := range ids {
+			if r.forwarded && r.Ext[extPartition] != strconv.FormatUint(id, 10) {
+				continue
+			}
+			name := remoting.MessageQueue{BrokerName: brokerName(slot), QueueID: int32(j), Topic: topic}
+			out.OffsetTable[name] = remoting.TopicOffset{}
+			desc, ok := b.catalogue.Partition(id)
+			if !ok { // its topic is gone
+				continue
+			}
+			sub := *r
+			sub.Command, sub.slot = remoting.NewRequest(r.Code, remoting.TopicHeader{Topic: topic}), slot
+			sub.SetExt(extPartition, strconv.FormatUint(id, 10))
+			reply := b.atEnd(ctx, &sub, desc, func(_ context.Context, p *partition) (*remoting.Command, error) {
+				part := remoting.TopicStats{OffsetTable: map[remoting.MessageQueue]remoting.TopicOffset{name: p.boundsOf(message.Queue{Topic: topic, ID: int32(j)})}}
+				return sub.ReplyWith(nil, remoting.EncodeBody(part)), nil
+			})
+			if reply.Code == remoting.TopicNotExist {
+				continue // deleted meanwhile
+			}
+			if reply.Code != remoting.OK {
+				return r.refuse(reply.Code, "%s", reply.Remark)
+			}
+			var part remoting.TopicStats
+			if err := remoting.DecodeBody(reply.Body, &part); err != nil {
+				return r.failed(err)
+			}
+			maps.Copy(out.OffsetTable, part.OffsetTable)
+		}
+	}
+	return r.ReplyWith(nil, remoting.EncodeBody(out))
 }
 
 // What a request for a group's figures in one topic asks of its retry queues too, which
@@ -134,7 +195,18 @@ func (b *Broker) consumeStats(ctx context.Context, r *request) *remoting.Command
 			return r.orReply(err, nil)
 		}
 	}
+	out.ConsumeTps = b.rateFor(ctx, r, groupGets, h.Topic+"@"+g.Name)
 	return r.orReply(nil, out)
+}
+
+// rateFor is a rate of the last minute in the slot that a stock tool asked: it adds those of all broker names
+// together. Clients of ours have no use for it.
+func (b *Broker) rateFor(ctx context.Context, r *request, name, key string) float64 {
+	if r.forwarded || r.ours() || r.slot == noSlot {
+		return 0
+	}
+	s, _ := b.tally(ctx, r, remoting.StatsHeader{Name: name, Key: key})
+	return s.Minute.TPS
 }
 
 // consumeStats is where a group is in p's queues.
@@ -148,7 +220,11 @@ func (p *partition) consumeStats(t fsm.Topic, g fsm.Group, retries string) remot
 		}
 		if ok || hi > 0 || evenUnused {
 			name := remoting.MessageQueue{BrokerName: brokerName(p.desc.Slot), QueueID: q.ID, Topic: q.Topic}
-			out.OffsetTable[name] = remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
+			w := remoting.OffsetWrapper{BrokerOffset: int64(hi), ConsumerOffset: int64(off), PullOffset: int64(off)}
+			if off > lo {
+				w.LastTimestamp = p.storedMs(q, off-1)
+			}
+			out.OffsetTable[name] = w
 		}
 	}
 	if retries != onlyRetries {

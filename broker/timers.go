@@ -129,6 +129,9 @@ func (p *partition) fire(b *Broker, term uint64) error {
 			return errors.New("broker: the replicas did not take what is due")
 		}
 		b.fired.Add(uint64(len(dues)))
+		if x := b.rates.slot(p.desc.Slot); x != nil {
+			x.timersUp.Add(int64(len(dues)))
+		}
 	}
 }
 

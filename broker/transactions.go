@@ -324,6 +324,7 @@ func (b *Broker) decideHalf(ctx context.Context, p *partition, half fsm.HalfInfo
 	}
 	if d.Verdict == fsm.Commit {
 		b.tx.commits.Add(1)
+		b.rates.put(p, 1, len(d.Record))
 	} else {
 		b.tx.rollbacks.Add(1)
 	}

@@ -40,6 +40,8 @@ type claim struct {
 	until    time.Time // the queue's lock counts here, if there is one
 	commits  int       // on their way, of this version
 	stale    int       // and of versions before
+
+	pulledAt, handledAt time.Time // the last messages; for operators
 }
 
 // job is a message on its way to a handler and back.
@@ -205,7 +207,10 @@ func (cl *claim) take(got pulled, version int) {
 		cl.mu.Unlock()
 		return
 	}
-	cl.next, cl.max = max(cl.next, got.next), got.max
+	cl.next, cl.max, cl.pulledAt = max(cl.next, got.next), got.max, time.Now()
+	if len(cl.held) == 0 {
+		cl.handledAt = cl.pulledAt // nothing waited until now
+	}
 	out := make([]*job, 0, len(got.messages))
 	for _, d := range got.messages {
 		d.Queue = cl.number
@@ -225,7 +230,7 @@ func (cl *claim) take(got pulled, version int) {
 // done lets go of a handled message.
 func (cl *claim) done(j *job) {
 	cl.mu.Lock()
-	j.handled = true
+	j.handled, cl.handledAt = true, time.Now()
 	n := 0
 	for n < len(cl.held) && cl.held[n].handled {
 		cl.bytes -= cl.held[n].size

@@ -150,6 +150,8 @@ func (c *Client) inbound(_ context.Context, _ *remoting.Conn, req *remoting.Comm
 		return req.Reply(remoting.OK, "")
 	case remoting.PushReplyMessageToClient:
 		return c.replied(req)
+	case remoting.GetConsumerRunningInfo:
+		return c.fares(req)
 	case remoting.ResetConsumerClientOffset:
 		var h remoting.ResetOffsetHeader
 		var b remoting.ResetOffsetBody

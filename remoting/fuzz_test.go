@@ -95,7 +95,8 @@ func headers() []header {
 		new(remoting.TopicHeader), new(remoting.CreateTopicHeader), new(remoting.DeleteGroupHeader), new(remoting.ConsumeStatsHeader),
 		new(remoting.ResetOffsetHeader), new(remoting.KVHeader), new(remoting.KVReply), new(remoting.ClusterHeader),
 		new(remoting.NamespaceHeader), new(remoting.GroupHeader), new(remoting.EndTransactionHeader), new(remoting.EndTransactionReply), new(remoting.CheckTransactionHeader),
-		new(remoting.ListTransactionsHeader), new(remoting.DisputeHeader), new(remoting.SendBackHeader), new(remoting.DeadLettersHeader), new(remoting.PushReplyHeader), new(remoting.ExplainHeader)}
+		new(remoting.ListTransactionsHeader), new(remoting.DisputeHeader), new(remoting.SendBackHeader), new(remoting.DeadLettersHeader), new(remoting.PushReplyHeader), new(remoting.ExplainHeader),
+		new(remoting.StatsHeader), new(remoting.BrokerConsumeStatsHeader), new(remoting.ConsumeQueueHeader), new(remoting.TopicOfGroupHeader), new(remoting.MemberHeader), new(remoting.VersionReply)}
 }
 
 // A header that is accepted is written as one that is accepted.
@@ -134,7 +135,8 @@ func FuzzBodies(f *testing.F) {
 		for _, v := range []any{new(remoting.HeartbeatData), new(remoting.CheckClient), new(remoting.LockBatch), new(remoting.SubscriptionGroupConfig), new(remoting.TopicStats),
 			new(remoting.ConsumeStats), new(remoting.ResetOffsetBody), new(remoting.TopicRouteData), new(remoting.ClusterInfo), new(remoting.TopicList),
 			new(remoting.ConsumerList), new(remoting.GroupList), new(remoting.LockReply), new(remoting.TopicConfig), new(remoting.TopicConfigTable),
-			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable), new(remoting.TransactionList), new(remoting.MessageLife)} {
+			new(remoting.SubscriptionGroupTable), new(remoting.ConsumerConnection), new(remoting.ProducerConnection), new(remoting.KVTable), new(remoting.TransactionList), new(remoting.MessageLife),
+			new(remoting.TopicConfigs), new(remoting.GroupConfigs), new(remoting.BrokerStats), new(remoting.TimeSpans), new(remoting.ConsumeQueue), new(remoting.ProducerTable), new(remoting.GroupSubscription)} {
 			if err := remoting.DecodeBody(b, v); err != nil {
 				require.ErrorIs(t, err, remoting.ErrHeader)
 				continue

@@ -61,7 +61,17 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"a code between nodes", 9001, fields{"group": "g", "topics": "t"}, nil, remoting.RequestCodeNotSupported},
 		{"a code between nodes", 9002, fields{"group": "g", "partition": "1"}, nil, remoting.RequestCodeNotSupported},
 		{"server to client", remoting.ResetConsumerClientOffset, reset, nil, remoting.RequestCodeNotSupported},
-		{"node figures", remoting.GetBrokerRuntimeInfo, nil, nil, remoting.RequestCodeNotSupported},
+		{"a setting while it runs", remoting.UpdateBrokerConfig, nil, []byte("deleteWhen=05"), remoting.RequestCodeNotSupported},
+		{"settings of a name server", 319, nil, nil, remoting.RequestCodeNotSupported},
+		{"a broker name without writes", remoting.WipeWritePermOfBroker, fields{"brokerName": "raftmq-0"}, nil, remoting.RequestCodeNotSupported},
+		{"what nobody counts", remoting.ViewBrokerStats, fields{"statsName": "TOPIC_PUT_SIZE", "statsKey": "t"}, nil, remoting.SystemError},
+		{"figures of no topic", remoting.ViewBrokerStats, fields{"statsName": "TOPIC_PUT_NUMS", "statsKey": "none"}, nil, remoting.SystemError},
+		{"times of no topic", remoting.QueryConsumeTimeSpan, fields{"topic": "none", "group": "g"}, nil, remoting.TopicNotExist},
+		{"places in no topic", remoting.QueryConsumeQueue, with(queue, "topic", "none", "index", "0", "count", "1"), nil, remoting.TopicNotExist},
+		{"places in a queue beyond", remoting.QueryConsumeQueue, with(queue, "queueId", "2", "index", "0", "count", "1"), nil, remoting.InvalidParameter},
+		{"topics of nobody", remoting.QueryTopicsByConsumer, fields{"group": "nobody"}, nil, remoting.SubscriptionGroupNotExist},
+		{"how nobody fares", remoting.GetConsumerRunningInfo, fields{"consumerGroup": "g", "clientId": "nobody"}, nil, remoting.SystemError},
+		{"have nobody consume", remoting.ConsumeMessageDirectly, fields{"consumerGroup": "g", "clientId": "nobody", "msgId": "x"}, nil, remoting.InvalidParameter},
 
 		{"route of no topic", remoting.GetRouteByTopic, fields{"topic": "none"}, nil, remoting.TopicNotExist},
 		{"pull of no topic", remoting.PullMessage, pullOf("none", 0, 0), nil, remoting.TopicNotExist},
@@ -240,6 +250,12 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{remoting.GetKVConfig, kv, "namespace key", ""},
 		{remoting.DeleteKVConfig, kv, "namespace key", ""},
 		{remoting.GetKVListByNamespace, kv, "namespace", ""},
+		{remoting.ViewBrokerStats, fields{"statsName": "TOPIC_PUT_NUMS", "statsKey": "t"}, "statsName statsKey", ""},
+		{remoting.QueryConsumeTimeSpan, fields{"topic": "t", "group": "g"}, "topic group", ""},
+		{remoting.QueryConsumeQueue, with(queue, "index", "0", "count", "1"), "topic", "queueId index count"},
+		{remoting.QueryTopicsByConsumer, fields{"group": "g"}, "group", ""},
+		{remoting.QuerySubscriptionOfGroup, fields{"topic": "t", "group": "g"}, "topic group", ""},
+		{remoting.GetConsumerRunningInfo, fields{"consumerGroup": "g", "clientId": "c"}, "consumerGroup clientId", ""},
 	} {
 		for _, f := range strings.Fields(x.texts + " " + x.numbers) {
 			rows = append(rows, row{"without " + f, x.code, with(x.ext, f, "-"), nil, remoting.InvalidParameter})
@@ -741,10 +757,17 @@ func wireTopics(t *testing.T, c *Cluster) {
 			require.EqualValues(t, 4, tc.Perm)
 			require.True(t, tc.Order)
 			require.Equal(t, fields{"message.type": "FIFO"}, fields(tc.Attributes), "what is not named stays")
-			var all remoting.TopicConfigTable
-			require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetAllTopicConfig, nil, nil).Body, &all))
-			require.EqualValues(t, tc, all.TopicConfigTable[name])
-			require.Positive(t, all.DataVersion.Counter)
+			there := 0
+			for slot := range 3 {
+				var all remoting.TopicConfigTable
+				require.NoError(t, remoting.DecodeBody(DialWire(t, c.listener(0, slot), w.serial).OK(remoting.GetAllTopicConfig, nil, nil).Body, &all))
+				if one, ok := all.TopicConfigTable[name]; ok {
+					require.EqualValues(t, tc, one)
+					there++
+				}
+				require.Positive(t, all.DataVersion.Counter)
+			}
+			require.Equal(t, 2, there, "it has two partitions")
 		})
 		code := []remoting.Code{remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS}[n%2]
 		w.OK(code, fields{"topic": name}, nil)
@@ -792,7 +815,10 @@ func wireGroups(t *testing.T, c *Cluster) {
 		var s remoting.ConsumeStats
 		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetConsumeStats, fields{"consumerGroup": name}, nil).Body, &s))
 		require.Len(t, s.OffsetTable, 3)
-		require.Equal(t, remoting.OffsetWrapper{BrokerOffset: 3, ConsumerOffset: 2, PullOffset: 2}, s.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "grouped"}])
+		place := s.OffsetTable[remoting.MessageQueue{BrokerName: "raftmq-0", Topic: "grouped"}]
+		require.Positive(t, place.LastTimestamp)
+		place.LastTimestamp = 0
+		require.Equal(t, remoting.OffsetWrapper{BrokerOffset: 3, ConsumerOffset: 2, PullOffset: 2}, place)
 		require.Contains(t, string(w.OK(remoting.QueryTopicConsumeByWho, fields{"topic": "grouped"}, nil).Body), `"`+name+`"`)
 		c.until("the retry topic has a route", func() bool {
 			return w.ask(remoting.GetRouteByTopic, fields{"topic": "%RETRY%" + name}, nil).Code == remoting.OK

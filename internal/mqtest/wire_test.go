@@ -146,3 +146,12 @@ func (w *Wire) respond(c *remoting.Command, code remoting.Code) {
 	_, err = w.nc.Write(b)
 	require.NoError(w.t, err)
 }
+
+// answer is respond with a body.
+func (w *Wire) answer(c *remoting.Command, code remoting.Code, body string) {
+	w.t.Helper()
+	b, err := remoting.AppendCommand(nil, &remoting.Command{Code: code, Language: remoting.Go, Version: 317, Opaque: c.Opaque, Flag: remoting.FlagReply, Serial: w.serial, Body: []byte(body)})
+	require.NoError(w.t, err)
+	_, err = w.nc.Write(b)
+	require.NoError(w.t, err)
+}
