@@ -26,6 +26,7 @@ var javaVersions = []string{"4.9.8", "5.4.0"}
 func TestJavaClients(t *testing.T) {
 	for _, version := range javaVersions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			j := buildJava(t, version)
 			j.run(t, nil)
 		})
