@@ -146,6 +146,9 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 	size := 0
 	for i, x := range all {
 		x.Properties = message.InCluster(x.Properties, b.cfg.Cluster)
+		if !batch && !r.ours() {
+			x.Properties = message.Traceable(x.Properties)
+		}
 		all[i].Properties = x.Properties
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}

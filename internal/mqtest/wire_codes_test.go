@@ -311,6 +311,13 @@ func wireSend(t *testing.T, c *Cluster) {
 				require.EqualValues(t, first+int64(i), rec.QueueOffset())
 				tag, _ := rec.Property("TAGS")
 				require.Equal(t, "tag", tag)
+				region, _ := rec.Property("MSG_REGION")
+				trace, _ := rec.Property("TRACE_ON")
+				if code == remoting.SendBatchMessage {
+					require.Empty(t, region+trace, "RocketMQ's broker leaves the properties inside a batch alone")
+				} else {
+					require.Equal(t, []string{"DefaultRegion", "true"}, []string{region, trace}, "Java's consumers trace no message without a region")
+				}
 				key, ok := rec.Property("UNIQ_KEY")
 				require.True(t, ok)
 				if i == 0 {
