@@ -66,6 +66,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 			return refusal
 		}
 	}
+	if retry { // one that was committed is no transaction once more
+		h.Properties = message.WithoutHalf(h.Properties)
+	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
 	half := isHalf(&h)
 	if half && batch && !r.ours() {

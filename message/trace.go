@@ -20,6 +20,9 @@ func Traceable(props string) string {
 	return props + traceable
 }
 
+// WithoutHalf returns the properties of a message that is no transaction any more.
+func WithoutHalf(props string) string { return without(props, PropTransaction) }
+
 func without(props string, names ...string) string {
 	out := make([]byte, 0, len(props))
 	for k, v := range Properties(props) {
