@@ -145,6 +145,9 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if all, err = message.DecodeBatch(r.Body); err != nil {
 			return "", nil, r.refuse(remoting.MessageIllegal, "%v", err)
 		}
+		if _, delayed, err := message.Due(h.Properties, b.atMs()); !r.ours() && (delayed || err != nil) {
+			return "", nil, r.refuse(remoting.MessageIllegal, "messages of a batch cannot be delayed; certainly not stored")
+		}
 	}
 	size := 0
 	for i, x := range all {

@@ -183,6 +183,9 @@ func wireRefusals(t *testing.T, c *Cluster) {
 			}
 			rows = append(rows, row{name, x.code, ext, b, remoting.MessageIllegal})
 		}
+		if x.wrapped {
+			rows = append(rows, row{"of a batch that is delayed", x.code, with(good, n[3], "DELAY\x013\x02"), body, remoting.MessageIllegal})
+		}
 		if x.code == remoting.SendBatchMessage || x.wrapped {
 			rows = append(rows, row{"of a batch that is a transaction", x.code, with(good, n[2], "4"), body, remoting.MessageIllegal})
 		}
