@@ -132,6 +132,7 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"topic that is in fewer slots", remoting.UpdateAndCreateTopic, with(topicOf("t", 2), "partitions", "1"), nil, remoting.TopicExistAlready},
 		{"topic with a wrong filter", remoting.UpdateAndCreateTopic, with(topicOf("fine", 1), "topicFilterType", "X"), nil, remoting.InvalidParameter},
 		{"topic with a wrong permission", remoting.UpdateAndCreateTopic, with(topicOf("fine", 1), "perm", "16"), nil, remoting.InvalidParameter},
+		{"topic with an attribute that is neither set nor unset", remoting.UpdateAndCreateTopic, with(topicOf("fine", 1), "attributes", "message.type=FIFO"), nil, remoting.InvalidParameter},
 		{"deletion of the broker's topic", remoting.DeleteTopicInBroker, fields{"topic": "TBW102"}, nil, remoting.InvalidParameter},
 		{"deletion of the broker's topic", remoting.DeleteTopicInNS, fields{"topic": "rmq_sys_x"}, nil, remoting.InvalidParameter},
 		{"settings of no topic", remoting.GetTopicConfig, fields{"topic": "none"}, nil, remoting.TopicNotExist},
