@@ -54,8 +54,11 @@ func (s *side) fill(text string) string {
 // rename takes away what only says which side it is.
 func (s *side) rename(v string) string {
 	v = strings.ReplaceAll(v, s.vars["broker"], "BROKER")
-	if v == s.vars["cluster"] {
+	if name, topic := strings.CutSuffix(v, "_REPLY_TOPIC"); name == s.vars["cluster"] {
 		v = "CLUSTER"
+		if topic {
+			v += "_REPLY_TOPIC"
+		}
 	}
 	return v
 }

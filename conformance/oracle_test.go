@@ -51,7 +51,7 @@ func TestOracle(t *testing.T) {
 		run  func(*oracle)
 	}{
 		{"topics", oracleTopics}, {"send", oracleSend}, {"pull", oraclePull}, {"offsets", oracleOffsets}, {"messages", oracleMessages},
-		{"clients", oracleClients}, {"locks", oracleLocks}, {"retries", oracleRetries}, {"delays", oracleDelays}, {"transactions", oracleTransactions},
+		{"clients", oracleClients}, {"locks", oracleLocks}, {"filters", oracleFilters}, {"replies", oracleReplies}, {"more", oracleMore}, {"retries", oracleRetries}, {"delays", oracleDelays}, {"transactions", oracleTransactions},
 		{"groups", oracleGroups}, {"reset", oracleReset}, {"values", oracleValues}, {"refusals", oracleRefusals}, {"deletions", oracleDeletions},
 	} {
 		ran := false
@@ -153,7 +153,7 @@ func (o *oracle) send(name string, code int, ext fields, body []byte) [2]*frame 
 			topic, queue = ext["topic"], "queueId"
 		}
 		if n, err := strconv.Atoi(ext[queue]); err == nil && n >= 0 && got[0].ExtFields["queueOffset"] == got[1].ExtFields["queueOffset"] {
-			o.ask(step{name: name + ", stored", code: cPull, ext: merged(pullAt(topic, n, got[0].ExtFields["queueOffset"]), "maxMsgNums", "3"), until: is(0)})
+			o.ask(step{name: name + ", stored", code: cPull, ext: merged(pullAt(topic, n, got[0].ExtFields["queueOffset"]), "maxMsgNums", "3"), until: func(f *frame) bool { return f.Code != 19 }})
 		}
 	}
 	return got
