@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -217,8 +218,11 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	if h.ReadQueueNums > maxQueues || h.WriteQueueNums > maxQueues {
 		return change{}, r.refuse(remoting.InvalidParameter, "%d queues per partition, at most %d", max(h.ReadQueueNums, h.WriteQueueNums), maxQueues)
 	}
-	set, unset := attributes(h.Attributes)
-	if err := checkRetention(set); err != nil {
+	set, unset, err := attributes(h.Attributes)
+	if err == nil {
+		err = checkRetention(set)
+	}
+	if err != nil {
 		return change{}, r.refuse(remoting.InvalidParameter, "topic %s: %v", h.Topic, err)
 	}
 	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag}
@@ -288,7 +292,7 @@ func queuesAltered(t fsm.Topic, want fsm.TopicSpec, alters string) fsm.TopicSpec
 }
 
 // attributes reads "+k=v,-k": what is set, and what is not to be any more.
-func attributes(s string) (set map[string]string, unset []string) {
+func attributes(s string) (set map[string]string, unset []string, err error) {
 	for part := range strings.SplitSeq(s, ",") {
 		if kv, ok := strings.CutPrefix(part, "+"); ok {
 			k, v, _ := strings.Cut(kv, "=")
@@ -298,9 +302,11 @@ func attributes(s string) (set map[string]string, unset []string) {
 			set[k] = v
 		} else if k, ok := strings.CutPrefix(part, "-"); ok {
 			unset = append(unset, k)
+		} else if part != "" {
+			return nil, nil, fmt.Errorf("attribute %q begins with neither + nor -", part)
 		}
 	}
-	return set, unset
+	return set, unset, nil
 }
 
 // altered is as with what is set and without what is unset; nil if nothing is either.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"raftmq/fsm"
@@ -104,6 +105,11 @@ func (b *Broker) check(ctx context.Context, p *partition, h fsm.HalfInfo, askers
 			b.log.Warn("read a half", "partition", p.desc.ID, "topic", p.desc.Topic, "error", err)
 		}
 		return
+	}
+	m := rec.Message()
+	m.Properties = string(message.AppendProperty([]byte(m.Properties), message.PropCheckTimes, strconv.FormatUint(uint64(h.Checks)+1, 10)))
+	if counted, err := m.AppendRecord(nil); err == nil { // else there is no room for it
+		rec = counted
 	}
 	physical := p.machine.PhysicalOffset(h.Position)
 	message.Stamp(rec, message.Offset(stateOffset(p.desc.Slot, h.Number)), physical, h.Born)

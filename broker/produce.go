@@ -66,6 +66,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 			return refusal
 		}
 	}
+	if retry { // one that was committed is no transaction once more
+		h.Properties = message.WithoutHalf(h.Properties)
+	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
 	half := isHalf(&h)
 	if half && batch && !r.ours() {
@@ -145,10 +148,16 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if all, err = message.DecodeBatch(r.Body); err != nil {
 			return "", nil, r.refuse(remoting.MessageIllegal, "%v", err)
 		}
+		if _, delayed, err := message.Due(h.Properties, b.atMs()); !r.ours() && (delayed || err != nil) {
+			return "", nil, r.refuse(remoting.MessageIllegal, "messages of a batch cannot be delayed; certainly not stored")
+		}
 	}
 	size := 0
 	for i, x := range all {
 		x.Properties = message.InCluster(x.Properties, b.cfg.Cluster)
+		if !batch && !r.ours() {
+			x.Properties = message.Traceable(x.Properties)
+		}
 		all[i].Properties = x.Properties
 		size += message.MinRecord + len(x.Body) + len(h.Topic) + len(x.Properties) + 48
 	}

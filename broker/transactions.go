@@ -332,19 +332,13 @@ func (b *Broker) decideHalf(ctx context.Context, p *partition, half fsm.HalfInfo
 }
 
 // committed is the record of a committed message, made of its half's: as RocketMQ
-// stores it, without the property that made it a half, and with the half's offset.
+// stores it, with the half's offset. The property that made it a half stays: by it stock
+// consumers tell the message's transaction.
 func committed(half message.Record, physical int64) ([]byte, error) {
 	m := half.Message()
 	m.SysFlag = m.SysFlag&^message.FlagTransactionMask | message.FlagCommitted
 	m.PreparedTransactionOffset = physical
 	m.QueueOffset, m.PhysicalOffset, m.StoreTimestamp = 0, 0, 0
-	var props strings.Builder
-	for pair := range strings.SplitAfterSeq(m.Properties, "\x02") {
-		if name, _, _ := strings.Cut(pair, "\x01"); name != message.PropTransaction {
-			props.WriteString(pair)
-		}
-	}
-	m.Properties = props.String()
 	return m.AppendRecord(nil)
 }
 

@@ -50,6 +50,7 @@ func (d *Delivery) setProperties(s string) {
 			d.ID = v
 		case propOrderKey, propOrderGo:
 			d.OrderKey = v
+		case message.PropRegion, message.PropTraceOn, message.PropTransaction: // the broker's
 		default:
 			if d.Properties == nil {
 				d.Properties = make(map[string]string)

@@ -283,7 +283,7 @@ func (t *TransactionProducer) answer(c *Client, group string, h remoting.CheckTr
 		c.log.Warn("a transaction is asked about whose message cannot be read", "group", group, "error", err)
 		return
 	}
-	for _, name := range []string{message.PropTransaction, message.PropProducerGroup} {
+	for _, name := range []string{message.PropTransaction, message.PropProducerGroup, message.PropCheckTimes} {
 		delete(d.Properties, name)
 	}
 	name := halfName{h.StateTableOffset, h.CommitLogOffset}

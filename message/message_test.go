@@ -156,3 +156,16 @@ func TestARequestNamesItsCluster(t *testing.T) {
 		require.Equal(t, want, InCluster(in, "here"))
 	}
 }
+
+// A stored message says where it is and that it may be traced, whatever its sender said.
+func TestAMessageMayBeTraced(t *testing.T) {
+	const said = "MSG_REGION\x01DefaultRegion\x02TRACE_ON\x01true\x02"
+	for in, want := range map[string]string{
+		"":                  said,
+		"KEYS\x01k":         "KEYS\x01k\x02" + said,
+		"x\x01TRACE_ON\x02": "x\x01TRACE_ON\x02" + said,
+		"MSG_REGION\x01mine\x02x\x01y\x02TRACE_ON\x01false\x02": "x\x01y\x02" + said,
+	} {
+		require.Equal(t, want, Traceable(in))
+	}
+}

@@ -17,6 +17,7 @@ const (
 	PropRealQueue      = "REAL_QID"
 	PropTransaction    = "TRAN_MSG"
 	PropProducerGroup  = "PGROUP"
+	PropCheckTimes     = "TRANSACTION_CHECK_TIMES" // of a check: which one it is
 	PropRetryTopic     = "RETRY_TOPIC"
 	PropOriginID       = "ORIGIN_MESSAGE_ID"
 	PropReconsumeTimes = "RECONSUME_TIME"

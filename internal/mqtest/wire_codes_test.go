@@ -142,6 +142,7 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"topic that is in fewer slots", remoting.UpdateAndCreateTopic, with(topicOf("t", 2), "partitions", "1"), nil, remoting.TopicExistAlready},
 		{"topic with a wrong filter", remoting.UpdateAndCreateTopic, with(topicOf("fine", 1), "topicFilterType", "X"), nil, remoting.InvalidParameter},
 		{"topic with a wrong permission", remoting.UpdateAndCreateTopic, with(topicOf("fine", 1), "perm", "16"), nil, remoting.InvalidParameter},
+		{"topic with an attribute that is neither set nor unset", remoting.UpdateAndCreateTopic, with(topicOf("fine", 1), "attributes", "message.type=FIFO"), nil, remoting.InvalidParameter},
 		{"deletion of the broker's topic", remoting.DeleteTopicInBroker, fields{"topic": "TBW102"}, nil, remoting.InvalidParameter},
 		{"deletion of the broker's topic", remoting.DeleteTopicInNS, fields{"topic": "rmq_sys_x"}, nil, remoting.InvalidParameter},
 		{"settings of no topic", remoting.GetTopicConfig, fields{"topic": "none"}, nil, remoting.TopicNotExist},
@@ -192,6 +193,9 @@ func wireRefusals(t *testing.T, c *Cluster) {
 				continue // the layout has no room for them
 			}
 			rows = append(rows, row{name, x.code, ext, b, remoting.MessageIllegal})
+		}
+		if x.wrapped {
+			rows = append(rows, row{"of a batch that is delayed", x.code, with(good, n[3], "DELAY\x013\x02"), body, remoting.MessageIllegal})
 		}
 		if x.code == remoting.SendBatchMessage || x.wrapped {
 			rows = append(rows, row{"of a batch that is a transaction", x.code, with(good, n[2], "4"), body, remoting.MessageIllegal})
@@ -327,6 +331,13 @@ func wireSend(t *testing.T, c *Cluster) {
 				require.EqualValues(t, first+int64(i), rec.QueueOffset())
 				tag, _ := rec.Property("TAGS")
 				require.Equal(t, "tag", tag)
+				region, _ := rec.Property("MSG_REGION")
+				trace, _ := rec.Property("TRACE_ON")
+				if code == remoting.SendBatchMessage {
+					require.Empty(t, region+trace, "RocketMQ's broker leaves the properties inside a batch alone")
+				} else {
+					require.Equal(t, []string{"DefaultRegion", "true"}, []string{region, trace}, "Java's consumers trace no message without a region")
+				}
 				key, ok := rec.Property("UNIQ_KEY")
 				require.True(t, ok)
 				if i == 0 {
