@@ -106,7 +106,8 @@ func TestTransactions(t *testing.T) {
 	require.Len(t, got.snapshot(), len(want), "once each, and nothing that was rolled back")
 	for _, d := range got.snapshot() {
 		require.Equal(t, "tx", d.msg.GetTags())
-		require.Empty(t, d.msg.GetProperty(primitive.PropertyTransactionPrepared))
+		require.Equal(t, "true", d.msg.GetProperty(primitive.PropertyTransactionPrepared), "as RocketMQ's broker leaves it")
+		require.Equal(t, d.msg.GetProperty(primitive.PropertyUniqueClientMessageIdKeyIndex), d.msg.TransactionId)
 		require.NotZero(t, d.msg.PreparedTransactionOffset)
 	}
 	for i := range 20 {
