@@ -458,8 +458,8 @@ func (l *lane) succeed(batch []*unit, r *remoting.Command) {
 	at := h.QueueOffset
 	for n, u := range batch {
 		rs := u.receipts()
-		for i, m := range u.msgs {
-			rs[i] = Receipt{ID: m.id, Topic: l.topic, Queue: int(l.number.Load()), Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
+		for i := range u.msgs { // not the bodies, which keep may change meanwhile
+			rs[i] = Receipt{ID: u.msgs[i].id, Topic: l.topic, Queue: int(l.number.Load()), Offset: at, Broker: l.queue.broker, QueueID: int(l.queue.id), Duplicate: h.Duplicate}
 			at++
 		}
 		if halves != nil {
