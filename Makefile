@@ -6,7 +6,7 @@ COMMIT = $(shell git describe --always --dirty 2>/dev/null)
 # What a simulation needs, see jepsen/sim.
 SIMULATION = -tags simulation -ldflags=-checklinkname=0
 
-.PHONY: help build stockclient run test race lint conformance examples rows jepsen sim bench microbench fuzz demo clean
+.PHONY: help build stockclient run test race lint conformance oracle examples rows jepsen sim bench microbench fuzz demo clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ race: ## the same with the race detector
 
 conformance: build ## RocketMQ's own Go and Java clients against three processes that are killed
 	cd conformance && RAFTMQ_KILLS=$${KILLS:-6} $(GO) test -count=1 -timeout 30m -v ./...
+
+oracle: build ## the same 1,200 requests to RocketMQ's own broker, 5.4.0, and to ours, each answer compared (wants mvn and a JDK)
+	cd conformance && RAFTMQ_ORACLE=1 $(GO) test -count=1 -timeout 20m -v -run 'TestOracle$$' .
 
 examples: ## the example with SQLite, a module of its own; the others are part of make test
 	cd examples/once && $(GO) test -count=1 -timeout 5m -v ./...

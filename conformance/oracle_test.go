@@ -153,11 +153,20 @@ func (o *oracle) send(name string, code int, ext fields, body []byte) [2]*frame 
 			topic, queue = ext["topic"], "queueId"
 		}
 		if n, err := strconv.Atoi(ext[queue]); err == nil && n >= 0 && got[0].ExtFields["queueOffset"] == got[1].ExtFields["queueOffset"] {
-			o.ask(step{name: name + ", stored", code: cPull, ext: merged(pullAt(topic, n, got[0].ExtFields["queueOffset"]), "maxMsgNums", "3"), until: func(f *frame) bool { return f.Code != 19 }})
+			// RocketMQ's queues hear of what is stored a moment later, one message after the other.
+			first, _ := strconv.Atoi(got[0].ExtFields["queueOffset"])
+			end := first + min(ids(got[0]), ids(got[1]))
+			o.ask(step{name: name + ", stored", code: cPull, ext: merged(pullAt(topic, n, got[0].ExtFields["queueOffset"]), "maxMsgNums", "3"), until: func(f *frame) bool {
+				max, err := strconv.Atoi(f.ExtFields["maxOffset"])
+				return f.Code != 19 && (err != nil || max >= end)
+			}})
 		}
 	}
 	return got
 }
+
+// ids is how many messages a receipt names.
+func ids(receipt *frame) int { return strings.Count(receipt.ExtFields["msgId"], ",") + 1 }
 
 // batchBody is the body of a batch.
 func batchBody(flag int, properties string, bodies ...string) (b []byte) {
