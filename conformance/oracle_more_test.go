@@ -15,8 +15,12 @@ func oracleMore(o *oracle) {
 		o.ask(step{name: "route of " + topic, conn: "ns", code: cRoute, ext: fields{"topic": topic}})
 		for q := range 5 {
 			name := fmt.Sprintf("%s, queue %d", topic, q)
-			o.send("send to "+name, cSendV2, shortSend(topic, q, "UNIQ_KEY", fmt.Sprint("W", q)), []byte("x"))
-			o.ask(step{name: "end of " + name, code: cMaxOffset, ext: fields{"topic": topic, "queueId": fmt.Sprint(q)}})
+			got := o.send("send to "+name, cSendV2, shortSend(topic, q, "UNIQ_KEY", fmt.Sprint("W", q)), []byte("x"))
+			end := step{name: "end of " + name, code: cMaxOffset, ext: fields{"topic": topic, "queueId": fmt.Sprint(q)}}
+			if got[0].Code == 0 && got[1].Code == 0 && got[0].ExtFields["queueId"] == got[1].ExtFields["queueId"] {
+				end.until = heard(got, "offset")
+			}
+			o.ask(end)
 			o.ask(step{name: "offset in " + name, code: cQueryOffset, ext: fields{"consumerGroup": "orc-w", "topic": topic, "queueId": fmt.Sprint(q), "setZeroIfNotFound": "false"}})
 			o.ask(step{name: "pull beyond " + name, code: cPull, ext: pullAt(topic, q, "5")})
 		}

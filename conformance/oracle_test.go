@@ -153,20 +153,22 @@ func (o *oracle) send(name string, code int, ext fields, body []byte) [2]*frame 
 			topic, queue = ext["topic"], "queueId"
 		}
 		if n, err := strconv.Atoi(ext[queue]); err == nil && n >= 0 && got[0].ExtFields["queueOffset"] == got[1].ExtFields["queueOffset"] {
-			// RocketMQ's queues hear of what is stored a moment later, one message after the other.
-			first, _ := strconv.Atoi(got[0].ExtFields["queueOffset"])
-			end := first + min(ids(got[0]), ids(got[1]))
-			o.ask(step{name: name + ", stored", code: cPull, ext: merged(pullAt(topic, n, got[0].ExtFields["queueOffset"]), "maxMsgNums", "3"), until: func(f *frame) bool {
-				max, err := strconv.Atoi(f.ExtFields["maxOffset"])
-				return f.Code != 19 && (err != nil || max >= end)
-			}})
+			o.ask(step{name: name + ", stored", code: cPull, ext: merged(pullAt(topic, n, got[0].ExtFields["queueOffset"]), "maxMsgNums", "3"), until: heard(got, "maxOffset")})
 		}
 	}
 	return got
 }
 
-// ids is how many messages a receipt names.
-func ids(receipt *frame) int { return strings.Count(receipt.ExtFields["msgId"], ",") + 1 }
+// heard holds of an answer that is no "not there yet", and whose field, the end of a queue, is behind what was sent:
+// RocketMQ's queues hear of what is stored a moment later, one message after the other.
+func heard(receipts [2]*frame, field string) func(*frame) bool {
+	ids := func(f *frame) int { return strings.Count(f.ExtFields["msgId"], ",") + 1 }
+	first, _ := strconv.Atoi(receipts[0].ExtFields["queueOffset"])
+	return func(f *frame) bool {
+		end, err := strconv.Atoi(f.ExtFields[field])
+		return f.Code != 19 && (err != nil || end >= first+min(ids(receipts[0]), ids(receipts[1])))
+	}
+}
 
 // batchBody is the body of a batch.
 func batchBody(flag int, properties string, bodies ...string) (b []byte) {
@@ -393,7 +395,7 @@ func oracleOffsets(o *oracle) {
 			body, code, ext = batchBody(0, "", "1", "2", "3"), cSendBatch, merged(ext, "m", "true", "i", "-")
 		}
 		got := o.quiet(step{code: code, ext: ext, raw: body, until: is(0)})
-		seen := o.quiet(step{code: cPull, ext: pullAt("orc-off", 0, got[0].ExtFields["queueOffset"]), until: is(0)})
+		seen := o.quiet(step{code: cPull, ext: pullAt("orc-off", 0, got[0].ExtFields["queueOffset"]), until: heard(got, "maxOffset")})
 		for j := range o.sides {
 			all, err := parseStored(seen[j].Body)
 			require.NoError(o.t, err)
