@@ -23,7 +23,7 @@ run: build ## three nodes on this machine, in the foreground; prints their addre
 	bin/raftmq dev --data $(DATA)
 
 test: ## every promise once, sizes scaled
-	$(GO) test -count=1 -timeout 5m ./...
+	$(GO) test -count=1 -timeout 10m ./...
 	$(GO) test $(SIMULATION) -count=1 -timeout 10m ./jepsen/sim
 
 race: ## the same with the race detector
