@@ -148,8 +148,10 @@ func (b *Broker) records(r *request, h *remoting.SendHeader, item *fsm.Item, bat
 		if all, err = message.DecodeBatch(r.Body); err != nil {
 			return "", nil, r.refuse(remoting.MessageIllegal, "%v", err)
 		}
-		if _, delayed, err := message.Due(h.Properties, b.atMs()); !r.ours() && (delayed || err != nil) {
-			return "", nil, r.refuse(remoting.MessageIllegal, "messages of a batch cannot be delayed; certainly not stored")
+		if !r.ours() {
+			if _, delayed, err := message.Due(h.Properties, b.atMs()); delayed || err != nil {
+				return "", nil, r.refuse(remoting.MessageIllegal, "messages of a batch cannot be delayed; certainly not stored")
+			}
 		}
 	}
 	size := 0

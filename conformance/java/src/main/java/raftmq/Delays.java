@@ -1,9 +1,12 @@
 package raftmq;
 
+import java.lang.reflect.Method;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Set;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
 
 /** Messages that come later. */
 final class Delays {
@@ -23,13 +26,12 @@ final class Delays {
         }
         // What the setters of version 5 write.
         Message after = Sends.message(topic, "after");
-        after.putUserProperty("reason", "later");
-        org.apache.rocketmq.common.message.MessageAccessor.putProperty(after, "TIMER_DELAY_MS", "2500");
+        MessageAccessor.putProperty(after, "TIMER_DELAY_MS", "2500");
         due.put("after", System.currentTimeMillis() + 2500);
         Sends.ok(p.send(after));
         Message at = Sends.message(topic, "at");
         long when = System.currentTimeMillis() + 3217;
-        org.apache.rocketmq.common.message.MessageAccessor.putProperty(at, "TIMER_DELIVER_MS", String.valueOf(when));
+        MessageAccessor.putProperty(at, "TIMER_DELIVER_MS", String.valueOf(when));
         due.put("at", when);
         Sends.ok(p.send(at));
         seen.awaitOnly(due.keySet(), 60);
@@ -43,7 +45,7 @@ final class Delays {
 
     /** recallMessage is there since 5.3.2. */
     static void canBeTakenBack(Cluster cluster) throws Exception {
-        java.lang.reflect.Method recall;
+        Method recall;
         try {
             recall = DefaultMQProducer.class.getMethod("recallMessage", String.class, String.class);
         } catch (NoSuchMethodException e) {
@@ -54,14 +56,14 @@ final class Delays {
         var c = cluster.member(cluster.name("group"), topic, "*", seen);
         DefaultMQProducer p = cluster.producer();
         Message back = Sends.message(topic, "taken back");
-        org.apache.rocketmq.common.message.MessageAccessor.putProperty(back, "TIMER_DELAY_MS", "4000");
+        MessageAccessor.putProperty(back, "TIMER_DELAY_MS", "4000");
         Object receipt = p.send(back);
         Object handle = receipt.getClass().getMethod("getRecallHandle").invoke(receipt);
         Message stays = Sends.message(topic, "stays");
-        org.apache.rocketmq.common.message.MessageAccessor.putProperty(stays, "TIMER_DELAY_MS", "6000");
+        MessageAccessor.putProperty(stays, "TIMER_DELAY_MS", "6000");
         Sends.ok(p.send(stays));
         Check.that(!String.valueOf(recall.invoke(p, topic, handle)).isEmpty(), "no id of what was taken back");
-        seen.awaitOnly(java.util.Set.of("stays"), 30);
+        seen.awaitOnly(Set.of("stays"), 30);
         c.shutdown();
         p.shutdown();
     }

@@ -7,6 +7,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -166,7 +167,7 @@ final class Killed {
         c.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
             for (var m : messages) {
                 String[] part = Seen.text(m).split("-");
-                List<Integer> got = firsts.computeIfAbsent(part[0], k -> new java.util.concurrent.CopyOnWriteArrayList<>());
+                List<Integer> got = firsts.computeIfAbsent(part[0], k -> new CopyOnWriteArrayList<>());
                 if (!got.contains(Integer.valueOf(part[1]))) {
                     got.add(Integer.valueOf(part[1]));
                 }

@@ -33,7 +33,7 @@ public final class Main {
         all.put("TagsAreFiltered", Filters::byTag);
         all.put("PropertiesAreFiltered", Filters::byProperties);
         all.put("WhatFailsComesAgainAndIsBuried", Retries::whatFailsComesAgainAndIsBuried);
-        all.put("AListenerThatSaysNothingHasItAgain", Retries::aMessageThatTakesTooLongComesAgain);
+        all.put("AListenerThatSaysNothingHasItAgain", Retries::whoSaysNothingHasItAgain);
         all.put("TransactionsAreDecidedOrAskedAbout", Transactions::areDecidedOrAskedAbout);
         all.put("DelaysAreNotEarly", Delays::areNotEarly);
         all.put("DelaysCanBeTakenBack", Delays::canBeTakenBack);

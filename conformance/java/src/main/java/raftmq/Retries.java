@@ -54,7 +54,7 @@ final class Retries {
         p.shutdown();
     }
 
-    static void aMessageThatTakesTooLongComesAgain(Cluster cluster) throws Exception {
+    static void whoSaysNothingHasItAgain(Cluster cluster) throws Exception {
         String topic = cluster.topic("slow");
         AtomicInteger calls = new AtomicInteger();
         DefaultMQPushConsumer c = cluster.member(cluster.name("group"));

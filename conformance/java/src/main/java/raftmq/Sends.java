@@ -14,7 +14,7 @@ import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.client.producer.selector.SelectMessageQueueByHash;
 import org.apache.rocketmq.common.message.Message;
-import org.apache.rocketmq.common.message.MessageConst;
+import org.apache.rocketmq.common.message.MessageClientExt;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /** Sends of every kind. */
@@ -92,7 +92,7 @@ final class Sends {
         Check.same(r.getQueueOffset(), m.getQueueOffset(), "offset in the queue");
         Check.same(r.getMessageQueue().getQueueId(), m.getQueueId(), "queue");
         Check.same(r.getMessageQueue().getBrokerName(), m.getBrokerName(), "slot");
-        Check.same(r.getOffsetMsgId(), m.getProperty(MessageConst.PROPERTY_UNIQ_CLIENT_MESSAGE_ID_KEYIDX) == null ? null : ((org.apache.rocketmq.common.message.MessageClientExt) m).getOffsetMsgId(), "offset id");
+        Check.same(r.getOffsetMsgId(), ((MessageClientExt) m).getOffsetMsgId(), "offset id");
         c.shutdown();
         p.shutdown();
     }
