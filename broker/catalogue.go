@@ -96,6 +96,24 @@ func (b *Broker) catchUp(ctx context.Context) error {
 	return b.catalogue.replica.CatchUp(ctx)
 }
 
+// hear is catchUp that asks again while there is no leader to ask: after a cut the
+// replica here may not know one yet, through which a request was decided already.
+func (b *Broker) hear(ctx context.Context, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		err := b.catalogue.replica.CatchUp(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(lookOften):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // found makes the cluster, once: on the first leader of a catalogue that is
 // empty.
 func (b *Broker) found(ctx context.Context) error {

@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 )
 
@@ -35,7 +37,8 @@ type change struct {
 }
 
 // change runs a catalogue command at the catalogue's leader, and answers when
-// this node has applied it too.
+// this node has applied it too: whoever asks it next is not told what was before.
+// OutcomeUnknown: also if it is decided, and this node does not hear of it in time.
 func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	if r.slot == noSlot {
 		r.slot = 0
@@ -44,6 +47,7 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	if refusal != nil {
 		return refusal
 	}
+	begun := time.Now()
 	reply := b.atLeader(ctx, r, catalogueGroup, forwardWait, true, func(ctx context.Context) (*remoting.Command, error) {
 		ctx, cancel := context.WithTimeout(ctx, forwardWait)
 		defer cancel()
@@ -52,7 +56,9 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	if reply.Code != remoting.OK || r.forwarded {
 		return reply
 	}
-	b.catchUp(ctx)
+	if err := b.hear(ctx, max(freshWait, forwardWait-time.Since(begun))); err != nil {
+		return r.failed(fmt.Errorf("%w: it is decided, and this node has not heard of it yet: %w", raftlog.ErrUnknownOutcome, err))
+	}
 	if c.then != nil {
 		if refusal := c.then(ctx); refusal != nil {
 			return refusal

@@ -90,3 +90,55 @@ func TestAMessageIsNotStoredInATopicAsItWasBefore(t *testing.T) {
 	w.OK(remoting.SendMessageV2, sendShort("again", 0), []byte("y"))
 	require.Equal(t, stored+1, num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "again", "queueId": "0"}, nil), "offset"))
 }
+
+// heldLog is a catalogue's log that stores nothing while it is held.
+type heldLog struct {
+	*raftboltdb.BoltStore
+	held *atomic.Pointer[chan struct{}]
+}
+
+func (l *heldLog) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
+
+func (l *heldLog) StoreLogs(logs []*raft.Log) error {
+	if held := l.held.Load(); held != nil {
+		<-*held
+	}
+	return l.BoltStore.StoreLogs(logs)
+}
+
+// A topic is deleted through a node that does not hear of it, since its disk is slow or it was cut
+// off a moment ago: it does not say that it is done, and go on with the topic as it was before.
+func TestAChangeIsKnownToTheNodeThatAnswersIt(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	via := (c.ofCatalogue() + 1) % 3
+	c.Stop(via)
+	var held atomic.Pointer[chan struct{}]
+	release := func() {
+		if ch := held.Swap(nil); ch != nil {
+			close(*ch)
+		}
+	}
+	t.Cleanup(release)
+	c.Catalogue = func(dir string) (broker.CatalogueStore, error) {
+		db, err := raftboltdb.NewBoltStore(filepath.Join(dir, "raft.db"))
+		require.NoError(t, err)
+		snapshots, err := raft.NewFileSnapshotStore(dir, 2, io.Discard)
+		return broker.CatalogueStore{Logs: &heldLog{db, &held}, Snapshots: snapshots, Close: db.Close}, err
+	}
+	c.Run(via)
+	c.Await(via)
+	require.NotEqual(t, via, c.ofCatalogue())
+
+	ch := make(chan struct{})
+	held.Store(&ch)
+	w := DialWire(t, c.listener(via, 0), remoting.JSON)
+	gone := func() *remoting.Command { return w.Reply(w.Send(remoting.GetTopicConfig, fields{"topic": "t"}, nil)) }
+	r := w.ask(remoting.DeleteTopicInBroker, fields{"topic": "t", "rmq": "1"}, nil)
+	require.NotEqual(t, remoting.OK, r.Code, "and it says of the topic: %d", gone().Code)
+	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
+	release()
+	w.sure(remoting.DeleteTopicInBroker, fields{"topic": "t", "rmq": "1"}, nil)
+	require.Equal(t, remoting.TopicNotExist, gone().Code)
+}

@@ -533,6 +533,37 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.get("n2", 0)
 			s.end(0)
 		}},
+		{"a node that has answered a deletion, and does not know of it", "P14", Invalid, "as before", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.OK)
+			s.get("n1", 2)
+			s.later(1e9)
+			s.put(2, history.OK)
+			s.end(0)
+		}},
+		{"a node that has answered a change, long after one of which nobody knows", "P14", Invalid, "as before", func(s *script) {
+			s.put(2, history.Info)
+			s.later(150e9)
+			s.put(3, history.OK)
+			s.get("n1", 2)
+			s.dropTopic(history.OK)
+			s.end(0)
+		}},
+		{"a node that is started again does not know of a deletion", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.OK)
+			s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Started, Node: "n1"})
+			s.get("n1", 2)
+			s.put(2, history.Info)
+			s.put(3, history.OK)
+			s.get("n1", 2) // what nobody knew is done late
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.end(0)
+			s.get("n1", 0)
+			s.get("n2", 0)
+		}},
 		{"a topic as nobody wants it", "P14", Invalid, "nobody has asked for", func(s *script) {
 			s.put(2, history.OK)
 			s.put(4, history.Fail)

@@ -4,15 +4,22 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"raftmq/jepsen/history"
 )
 
 // topics: what was created is there for whoever asks after that, until it is deleted;
-// what was never wanted is never told; at the end all nodes tell the same, as it was asked for
+// what was never wanted is never told; a node that has answered a change or a deletion knows of it until it is started again; at the end all nodes tell the same, as it was asked for
 // last; and the messages of a topic are there until it is deleted, and are gone with it.
 func topics(f *facts, r *Result) {
 	puts, drops := byTopic(f.asked[history.PutTopic]), byTopic(f.asked[history.DropTopic])
+	starts := make(map[string][]int64) // of each node, in their order
+	for i := range f.ops {
+		if op := &f.ops[i]; op.F == history.Started {
+			starts[op.Node] = append(starts[op.Node], op.Index)
+		}
+	}
 	for _, a := range f.asked[history.GetTopic] {
 		if !a.is(history.OK) {
 			continue
@@ -30,10 +37,18 @@ func topics(f *facts, r *Result) {
 		}
 		if !wanted {
 			r.violate(fmt.Sprintf("%s said at %s that topic %s has %d queues, which nobody has asked for.", a.invoke.Node, at(a.outcome), a.invoke.Topic, a.outcome.Count), a.invoke, a.outcome)
+		} else if c := overruled(puts[a.invoke.Topic], drops[a.invoke.Topic], a, a.invoke.Node); c != nil && !within(starts[a.invoke.Node], c.outcome.Index, a.outcome.Index) {
+			r.violate(fmt.Sprintf("%s changed or deleted topic %s at %s, and said at %s that it has %d queues, as before.", a.invoke.Node, a.invoke.Topic, at(c.outcome), at(a.outcome), a.outcome.Count), c.invoke, c.outcome, a.invoke, a.outcome)
 		}
 	}
 	atTheEnd(f, r, puts, drops)
 	goneWithTheirTopic(f, r, puts, drops)
+}
+
+// within reports whether one of some places in the history, in their order, lies between two.
+func within(places []int64, from, to int64) bool {
+	i, _ := slices.BinarySearch(places, from)
+	return i < len(places) && places[i] < to
 }
 
 func byTopic(all []*asked) map[string][]*asked {
@@ -63,20 +78,25 @@ func standing(puts, drops []*asked, question *asked) *asked {
 	return nil
 }
 
-// overruled is a change or a deletion that began when every request for what an answer
-// tells was over, and was over when that was asked; nil: there is none, or nothing is told.
-func overruled(puts, drops []*asked, answer *asked) (by *asked) {
+// doneLate is for how long a request may yet be done of which nobody knows what became: longer than any fault cuts a node off.
+const doneLate = 2 * time.Minute
+
+// overruled is a change or a deletion, answered by a node ("": any), that began when every request for what
+// an answer tells was over, and was over when that was asked; nil: there is none, or nothing is told.
+func overruled(puts, drops []*asked, answer *asked, node string) (by *asked) {
 	if answer.outcome.Count == 0 {
 		return nil // for standing
 	}
 	last := int64(-1)
 	for _, p := range puts {
 		switch {
-		case p.invoke.Count != answer.outcome.Count || p.is(history.Fail):
-		case !p.is(history.OK):
+		case p.invoke.Count != answer.outcome.Count || p.is(history.Fail) || p.invoke.Index > answer.outcome.Index:
+		case p.is(history.OK):
+			last = max(last, p.outcome.Index)
+		case answer.outcome.Time-p.invoke.Time < doneLate.Nanoseconds():
 			return nil // it may be done at any time
 		default:
-			last = max(last, p.outcome.Index)
+			last = max(last, p.invoke.Index)
 		}
 	}
 	if last < 0 {
@@ -84,7 +104,7 @@ func overruled(puts, drops []*asked, answer *asked) (by *asked) {
 	}
 	for _, all := range [][]*asked{puts, drops} {
 		for _, c := range all {
-			if c.is(history.OK) && c.invoke.Index > last && c.outcome.Index < answer.invoke.Index {
+			if c.is(history.OK) && c.invoke.Index > last && c.outcome.Index < answer.invoke.Index && (node == "" || c.invoke.Node == node) {
 				return c
 			}
 		}
@@ -119,7 +139,7 @@ func atTheEnd(f *facts, r *Result, puts, drops map[string][]*asked) {
 		}
 		silent[q] = false
 		r.Checked++
-		if p := overruled(puts[op.Topic], drops[op.Topic], a); p != nil {
+		if p := overruled(puts[op.Topic], drops[op.Topic], a, ""); p != nil {
 			r.violate(fmt.Sprintf("at the end %s says that topic %s has %d queues, which was changed since, says %s.", op.Node, op.Topic, a.outcome.Count, at(p.outcome)), p.invoke, p.outcome, a.invoke, a.outcome)
 		}
 		o := first[op.Topic]

@@ -29,6 +29,8 @@ type Options struct {
 	// OnExit is told that a node's process ended that nobody ended, with how and the
 	// end of its log. It must not block.
 	OnExit func(node, how string)
+	// OnStart is told of each process before it is started. It must not block.
+	OnStart func(node string)
 }
 
 // Cluster is its nodes. Its methods may be called from any goroutine.

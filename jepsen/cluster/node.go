@@ -97,6 +97,9 @@ func (n *Node) Start() error {
 	if n.running() != nil {
 		return fmt.Errorf("%s runs already", n.Name)
 	}
+	if n.c.o.OnStart != nil {
+		n.c.o.OnStart(n.Name)
+	}
 	l, err := n.begin()
 	if err != nil {
 		return err

@@ -72,6 +72,8 @@ const (
 	Run = "run"
 	// Fault is what was done to a node, or undone.
 	Fault = "fault"
+	// Started: a process of Node is about to begin, and knows what its disk tells.
+	Started = "started"
 	// Healed: from here on nothing is broken.
 	Healed = "healed"
 	// Stopped: all nodes ended as they should when told to, OK; or not, Info.

@@ -86,8 +86,12 @@ var All = []Mutant{
 		File: "fsm/locks.go", Old: "ok && r.err == nil && l.client == client {", New: "ok && r.err == nil && client != \"\" {",
 	},
 	{
-		Name: "unheard-of", Bug: "a node says that a topic does not exist without asking the catalogue's leader", Workload: "topics", Nemesis: "pause", Property: "P14",
+		Name: "unheard-of", Bug: "a node says that a topic does not exist without asking the catalogue's leader", Workload: "topics", Nemesis: "isolate", Property: "P14",
 		File: "broker/catalogue.go", Old: "return b.catalogue.replica.CatchUp(ctx)", New: "return ctx.Err()",
+	},
+	{
+		Name: "unheard-change", Bug: "a node answers a change of a topic before it knows of it", Workload: "topics", Nemesis: "isolate,kill", Property: "P14",
+		File: "broker/change.go", Old: "err := b.hear(ctx, max(freshWait, forwardWait-time.Since(begun))); err != nil", New: "err := error(nil); err != nil && begun.IsZero()",
 	},
 	{
 		Name: "old-end", Bug: "a leader tells a queue's end without asking whether it still leads", Workload: "fresh", Nemesis: "isolate-leader", Property: "P17",

@@ -131,6 +131,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	o.Say("starting %d nodes on %s: %s", nodes, backend.Name, backend.Why)
 	r.cluster, err = cluster.Start(ctx, cluster.Options{Program: o.Program, Other: o.Other, World: o.world(), Dir: data, Nodes: nodes, Slots: partitions, Network: net, Faults: backend.build && o.World == nil, Args: r.args(), OnExit: func(node, how string) {
 		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
+	}, OnStart: func(node string) {
+		r.history.Add(history.Op{Process: "nemesis", Type: history.Info, F: history.Started, Node: node})
 	}})
 	if err != nil {
 		return err

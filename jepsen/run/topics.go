@@ -65,7 +65,8 @@ func (c *comer) run(ctx context.Context, pace *pace) {
 		t := comingTopic(c.rng.IntN(comingTopics))
 		node := pick(c.rng, c.r.cluster.Nodes)
 		typ := history.OK
-		switch x := c.rng.IntN(20); {
+		x := c.rng.IntN(20)
+		switch {
 		case x < 2:
 			typ = c.wire.putTopic(on, process, t.Name, 1+c.rng.IntN(4), node)
 		case x < 3:
@@ -77,6 +78,13 @@ func (c *comer) run(ctx context.Context, pace *pace) {
 			c.wire.notes(on, process, t, node)
 		default:
 			typ = c.wire.note(on, process, t, node, fmt.Sprintf("note-%d-%d", c.name, n))
+		}
+		if x < 3 && typ == history.OK { // at once: who answered knows of it, and who did not asks before it says that there is none
+			if c.rng.IntN(2) == 0 {
+				c.wire.routeTopic(on, process, t.Name, node)
+			} else {
+				c.wire.getTopic(on, process, t.Name, pick(c.rng, c.r.cluster.Nodes))
+			}
 		}
 		if typ == history.Info {
 			process = "topics-" + c.r.nextProcess()
@@ -91,23 +99,43 @@ func (w *wire) putTopic(ctx context.Context, process, name string, queues int, n
 			WriteQueueNums: int32(queues), Perm: 6, TopicFilterType: "SINGLE_TAG", Partitions: 1}))
 }
 
-// getTopic asks a node how many queues a topic has; 0: there is none.
+// getTopic asks a node how many queues a topic has; 0: there is none. The node asks the catalogue's leader first.
 func (w *wire) getTopic(ctx context.Context, process, name string, n *cluster.Node) (int, bool) {
+	return w.topic(ctx, process, name, n, remoting.NewRequest(remoting.GetTopicConfig, remoting.TopicHeader{Topic: name}), func(body []byte) (int32, error) {
+		var c remoting.TopicConfig
+		err := remoting.DecodeBody(body, &c)
+		return c.ReadQueueNums, err
+	})
+}
+
+// routeTopic is getTopic by what the node knows itself, unless it knows of no such topic.
+func (w *wire) routeTopic(ctx context.Context, process, name string, n *cluster.Node) (int, bool) {
+	return w.topic(ctx, process, name, n, remoting.NewRequest(remoting.GetRouteByTopic, remoting.RouteHeader{Topic: name}), func(body []byte) (queues int32, err error) {
+		var route remoting.TopicRouteData
+		err = remoting.DecodeBody(body, &route)
+		for _, q := range route.QueueDatas {
+			queues += q.ReadQueueNums
+		}
+		return queues, err
+	})
+}
+
+func (w *wire) topic(ctx context.Context, process, name string, n *cluster.Node, req *remoting.Command, queues func(body []byte) (int32, error)) (int, bool) {
 	op := history.Op{Process: process, Type: history.Invoke, F: history.GetTopic, Topic: name, Node: n.Name}
 	w.r.history.Add(op)
-	reply, typ, why := w.ask(ctx, n, 0, remoting.NewRequest(remoting.GetTopicConfig, remoting.TopicHeader{Topic: name}))
-	var c remoting.TopicConfig
+	reply, typ, why := w.ask(ctx, n, 0, req)
 	switch {
 	case reply != nil && reply.Code == remoting.TopicNotExist:
 		typ, why = history.OK, ""
 	case typ == history.OK:
-		if err := remoting.DecodeBody(reply.Body, &c); err != nil {
+		count, err := queues(reply.Body)
+		if op.Count = int(count); err != nil {
 			typ, why = history.Fail, err.Error()
 		}
 	default:
 		typ = history.Fail
 	}
-	op.Type, op.Error, op.Count = typ, why, int(c.ReadQueueNums)
+	op.Type, op.Error = typ, why
 	w.r.history.Add(op)
 	return op.Count, typ == history.OK
 }
