@@ -324,7 +324,7 @@ func (r *Replica) Stats() Stats {
 // what it covers. The apply path is held only while the state is captured. A
 // failed sync is final: OnFault is told, and every later Checkpoint fails. So is a
 // checkpoint that could not be saved: the machine takes the one before for kept.
-// vfs.ErrNoSpace is not final: the checkpoint before holds; ErrCheckpointSize is one. ErrClosed after Close.
+// vfs.ErrNoSpace is not final: the checkpoint before holds; ErrCheckpointSize is one, and so is ErrWALFull. ErrClosed after Close.
 func (r *Replica) Checkpoint() error { return r.checkpoint(false) }
 
 // CheckpointAgain is Checkpoint also where nothing was applied since the last one: a
@@ -351,14 +351,11 @@ func (r *Replica) checkpoint(again bool) error {
 		return err
 	}
 	r.large.Store(0)
-	err = sync()
-	if lacksRoom(err) {
-		return err
+	err = r.cfg.Log.saveCheckpoint(walCheckpoint, at.checkpoint(state), sync)
+	if lacksRoom(err) && errors.Is(err, ErrWALFull) {
+		r.log.Warn("no checkpoint is made, until there is room in the write-ahead log", "group", r.cfg.Group, "error", err)
 	}
-	if err == nil {
-		err = r.cfg.Log.SaveCheckpoint(at.checkpoint(state))
-	}
-	if err == nil || errors.Is(err, ErrWALClosed) {
+	if err == nil || lacksRoom(err) || errors.Is(err, ErrWALClosed) {
 		return err
 	}
 	r.unsafe = fmt.Errorf("checkpoint group %d at entry %d: %w", r.cfg.Group, at.index, err)
@@ -383,13 +380,7 @@ func (r *Replica) noCheckpoints(why error) {
 // the group's entries in the write-ahead log are of no use any more.
 func (r *Replica) resetLog(at applied) error {
 	state, sync := r.apply.machine.Checkpoint()
-	if err := r.cfg.Log.Fits(at.checkpoint(state)); err != nil {
-		return err
-	}
-	if err := sync(); err != nil {
-		return fmt.Errorf("sync floor at entry %d: %w", at.index, err)
-	}
-	return r.logs.lose(logEnd{at.term, at.index}, func() error { return r.cfg.Log.Reset(at.checkpoint(state)) })
+	return r.logs.lose(logEnd{at.term, at.index}, func() error { return r.cfg.Log.saveCheckpoint(walReset, at.checkpoint(state), sync) })
 }
 
 // Close stops the replica, with a last checkpoint that makes the next start
