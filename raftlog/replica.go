@@ -73,10 +73,11 @@ type Replica struct {
 	reads     readRounds
 	pushes    commitPush
 	proposals proposals
-	asked     atomic.Bool  // a trigger was asked for, and has not come
-	unsafe    error        // why there are no more checkpoints; guarded by apply.save
-	large     atomic.Int64 // when the state had no room in a checkpoint, ns since the transport's epoch; 0: it had, the last time
-	closing   chan struct{}
+	asked     atomic.Bool   // a trigger was asked for, and has not come
+	unsafe    error         // why there are no more checkpoints; guarded by apply.save
+	large     atomic.Int64  // when the state had no room in a checkpoint, ns since the transport's epoch; 0: it had, the last time
+	ending    chan struct{} // closed when it begins to close
+	closing   chan struct{} // closed after its last checkpoint
 	closed    sync.Once
 	wg        sync.WaitGroup
 }
@@ -101,12 +102,12 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
+	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, ending: make(chan struct{}), closing: make(chan struct{})}
 	r.logs = NewLog(cfg.Logs, r.faulted)
 	r.pushes.r = r
 	r.proposals.r, r.proposals.open = r, make(map[*byte]*command)
 	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, answer: r.proposals.applied, grown: make(chan struct{}), save: make(chan struct{}, 1),
-		closing: r.closing, onStall: cfg.OnStall}
+		closing: r.closing, ending: r.ending, onStall: cfg.OnStall}
 	r.apply.applied.index, r.apply.applied.term = m.Applied()
 	snapshots := cfg.Snapshots
 	if snapshots == nil {
@@ -395,9 +396,12 @@ func (r *Replica) Close() (err error) {
 func (r *Replica) close() error {
 	r.host.remove(r)
 	r.gate.end()
+	close(r.ending)
 	r.drain()
-	err := r.net.Close() // else Raft waits for calls under way
-	err = errors.Join(r.Checkpoint(), err)
+	err := r.net.Close()                                     // else Raft waits for calls under way
+	if last := r.Checkpoint(); !errors.Is(last, ErrClosed) { // which a floor says that found no room: it will be sent again
+		err = errors.Join(last, err)
+	}
 	r.noCheckpoints(ErrClosed)
 	r.reads.close()
 	close(r.closing)
