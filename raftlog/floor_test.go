@@ -471,3 +471,27 @@ func TestCheckpointsAreMadeWhileAFloorWaitsForRoom(t *testing.T) {
 		require.EqualValues(t, 61, s.r.Stats().Last)
 	})
 }
+
+// The log goes through a floor, but its entry there cannot be read: it has decayed. The entries behind it, which this replica has
+// acknowledged, stay.
+func TestAFloorInsideADamagedLogLosesNothing(t *testing.T) {
+	inScript(t, 0, nil, func(t *testing.T, s *script) {
+		require.True(t, s.feed(5, 1, 1, 10, entriesOf(5, 2, many("command", 60)...)).Success)
+		eventually(t, "applied", func() bool { return s.r.Applied() == 10 })
+		s.restart() // entries are not in memory any more
+		disk, at := s.disks["n1"], s.floorAt(5, many("command", 39)...)
+		b, err := vfs.ReadFile(disk, "wal/0000.wal", 1<<30)
+		require.NoError(t, err)
+		off := bytes.Index(b, []byte("command 38"))
+		require.Positive(t, off)
+		require.NoError(t, disk.Damage("wal/0000.wal", int64(off), 1, func(b []byte) { b[0] ^= 4 }))
+		require.Error(t, s.give(5, at, 1))
+		require.Zero(t, s.n.started())
+		require.True(t, s.n.wal.Group(1).Has(61, 5))
+		require.EqualValues(t, 61, s.r.Stats().Last)
+		require.NoError(t, disk.Damage("wal/0000.wal", int64(off), 1, func(b []byte) { b[0] ^= 4 }))
+		require.NoError(t, s.give(5, at, 1))
+		require.EqualValues(t, 40, s.r.Applied())
+		require.EqualValues(t, 61, s.r.Stats().Last)
+	})
+}

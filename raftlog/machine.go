@@ -325,11 +325,14 @@ func (a *applier) installLocked(state []byte, index, term uint64) (through *raft
 	if err != nil {
 		return nil, err
 	}
-	var l raft.Log
-	inLog := index > a.applied.index && a.logs.GetLog(index, &l) == nil && l.Term == term
+	inLog := index > a.applied.index && a.floors.group.Has(index, term)
 	if index <= a.applied.index || inLog {
 		if err := a.refuseOldLocked(meta); err != nil || !inLog {
 			return nil, err
+		}
+		var l raft.Log
+		if err := a.logs.GetLog(index, &l); err != nil { // readable or not: what lies behind it may count towards a majority
+			return nil, fmt.Errorf("floor at entry %d, which is in the log: %w", index, err)
 		}
 		return &l, nil
 	}
