@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"raftmq/internal/vfs"
 )
 
 var (
@@ -87,7 +89,7 @@ type Replica struct {
 const largeAgain = time.Second
 
 // Open starts the replica. m holds the state of the group's latest checkpoint,
-// or nothing.
+// or nothing. After vfs.ErrNoSpace it may be tried again.
 func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 2 * time.Second
@@ -167,15 +169,8 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 		c.SnapshotInterval, c.SnapshotThreshold = 1000*time.Hour, 1<<62
 	}
 	if len(r.cfg.Bootstrap) > 0 {
-		has, err := raft.HasExistingState(r.cfg.Logs, r.cfg.Log, snapshots)
-		if err != nil {
-			return fmt.Errorf("look for state: %w", err)
-		}
-		if !has {
-			conf := raft.Configuration{Servers: r.cfg.Bootstrap}
-			if err := raft.BootstrapCluster(c, r.cfg.Logs, r.cfg.Log, snapshots, r.net, conf); err != nil {
-				return fmt.Errorf("bootstrap: %w", err)
-			}
+		if err := r.bootstrap(snapshots); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
 		}
 	}
 	stable := &haltingStable{StableStore: r.cfg.Log, fault: r.faulted}
@@ -194,6 +189,31 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 	r.logs.ahead.Store(&ahead)
 	r.raft = ra
 	return nil
+}
+
+// bootstrap writes the first entry, unless there are entries or a snapshot. The library's own writes a term and then the entry, and takes
+// a term for state: a group whose nodes ended between the two, or had no room for the entry, would never have a leader. Every replica
+// has the same first entry, so it may be written in whatever term.
+func (r *Replica) bootstrap(snapshots raft.SnapshotStore) error {
+	last, err := r.cfg.Logs.LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	if metas, err := snapshots.List(); err != nil || len(metas) > 0 {
+		return err
+	}
+	const key = "CurrentTerm" // the library's
+	term, err := r.cfg.Log.GetUint64([]byte(key))
+	if err == nil && term == 0 {
+		err = r.cfg.Log.SetUint64([]byte(key), 1)
+	}
+	if err == nil {
+		err = r.cfg.Logs.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(raft.Configuration{Servers: r.cfg.Bootstrap})})
+	}
+	if errors.Is(err, ErrWALFull) && !errors.Is(err, ErrWALFailed) {
+		err = fmt.Errorf("%w: %w", err, vfs.ErrNoSpace) // it may be tried again
+	}
+	return err
 }
 
 func (r *Replica) lease() time.Duration { return r.cfg.Heartbeat / 4 * 3 }
