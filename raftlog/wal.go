@@ -157,6 +157,7 @@ type WAL struct {
 	free     []*walSegment // numbers below low
 	files    int
 	full     bool       // the disk had no room for another file
+	stay     bool       // short files are not replaced in this life: the disk had no room
 	waiting  []*walNeed // for room, oldest first
 	writing  int64      // bytes of frames let in and not yet written
 	pending  int64      // bytes of entries, and of checkpoints beyond those before, let in and not yet needed

@@ -53,7 +53,7 @@ func (w *WAL) recover() error {
 	for w.releaseOldest() {
 	}
 	for newWALBudget(w.segment, w.files).entries < w.o.need() {
-		if err := w.addSegment(false); err != nil {
+		if err := w.addSegment(false, nil); err != nil {
 			return err
 		}
 	}
