@@ -281,6 +281,8 @@ func noRoom(err error) string {
 		return "no more files may be open"
 	case errors.Is(err, raftlog.ErrCheckpointSize):
 		return "no room for the state in a segment of the write-ahead log"
+	case errors.Is(err, raftlog.ErrWALFull):
+		return "no room for the state in the write-ahead log"
 	}
 	return "no room on the disk"
 }

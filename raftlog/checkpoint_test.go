@@ -181,3 +181,81 @@ func TestAStateTooLargeForACheckpointEndsNobody(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, now.State, 2000)
 }
+
+// The checkpoints of other groups have used up what the write-ahead log keeps of them. Then no checkpoint is made: the machine is not told
+// that its state is kept, nobody is at fault, and when there is room again the next is made.
+func TestACheckpointWithoutRoomInTheLogEndsNobody(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	tr, err := raftlog.NewTransport(raftlog.TransportConfig{
+		Cluster: "c", Node: "n1", Incarnation: 1, Listener: ln,
+		Dial: func(context.Context, string) (net.Conn, error) { return nil, errors.New("alone") },
+	})
+	require.NoError(t, err)
+	defer tr.Close()
+	w := smallWAL(t, raftlog.WALOptions{WriteDeadline: 200 * time.Millisecond})
+	host := raftlog.NewHost(tr, "n1", 1, hclog.NewNullLogger())
+	defer host.Close()
+	led, faults := make(chan struct{}, 1), make(chan error, 8)
+	m := new(growingMachine)
+	m.syncs = 1 // none fails
+	r, err := host.Open(raftlog.ReplicaConfig{
+		Group: 1, Log: w.Group(1), Bootstrap: []raft.Server{{Suffrage: raft.Voter, ID: "n1.1", Address: "n1.1"}},
+		Heartbeat: 100 * time.Millisecond, Logger: hclog.NewNullLogger(),
+		OnLeader: func(lead bool, _ uint64) {
+			if lead {
+				led <- struct{}{}
+			}
+		},
+		OnFault: func(err error) { faults <- err },
+	}, m)
+	require.NoError(t, err)
+	<-led
+	propose := func() {
+		t.Helper()
+		_, err := r.Propose(context.Background(), []byte("x"))
+		require.NoError(t, err)
+	}
+	propose()
+	m.size.Store(100)
+	require.NoError(t, r.Checkpoint())
+	propose()
+
+	others := uint64(2)
+	for _, size := range []int{10_000, 1000} {
+		for {
+			err := w.Group(others).SaveCheckpoint(raftlog.Checkpoint{Index: 1, Term: 1, State: make([]byte, size)})
+			others++
+			if err != nil {
+				require.ErrorIs(t, err, raftlog.ErrWALFull)
+				break
+			}
+		}
+	}
+	require.NoError(t, r.Checkpoint()) // no larger than before; the log asks for no more
+	first, _, err := w.Group(1).Checkpoint()
+	require.NoError(t, err)
+	kept := m.kept.Load()
+	m.size.Store(10_000)
+	for range 2 {
+		err = r.CheckpointAgain()
+		require.ErrorIs(t, err, raftlog.ErrWALFull)
+		require.ErrorIs(t, err, vfs.ErrNoSpace, "it is not final")
+	}
+	require.Equal(t, kept, m.kept.Load())
+	require.Empty(t, faults)
+	now, _, err := w.Group(1).Checkpoint()
+	require.NoError(t, err)
+	require.Equal(t, first, now)
+
+	for id := uint64(2); id < others; id++ {
+		require.NoError(t, w.Group(id).SaveCheckpoint(raftlog.Checkpoint{Index: 2, Term: 1}))
+	}
+	require.NoError(t, r.CheckpointAgain())
+	propose()
+	require.NoError(t, r.Close())
+	require.Empty(t, faults)
+	now, _, err = w.Group(1).Checkpoint()
+	require.NoError(t, err)
+	require.Len(t, now.State, 10_000)
+}

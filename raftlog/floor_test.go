@@ -397,3 +397,101 @@ func TestAFloorAtTheEndOfADivergedLog(t *testing.T) {
 		})
 	}
 }
+
+// floorAt is the state after entries that a leader of term sent from index 2 on.
+func (s *script) floorAt(term uint64, texts ...string) ledgerMark {
+	s.t.Helper()
+	other, err := openLedger(vfs.NewMem(1), "other", 0, s.witnesses[1], "other", nil)
+	require.NoError(s.t, err)
+	first := &raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(servers(threeNodes...))}
+	_, err = other.Apply(append([]*raft.Log{first}, entriesOf(term, 2, texts...)...))
+	require.NoError(s.t, err)
+	return other.mark()
+}
+
+// soon gives what comes of a call, in a minute at most.
+func soon(t *testing.T, what string, c <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-c:
+		return err
+	case <-time.After(time.Minute):
+		require.FailNow(t, what)
+		return nil
+	}
+}
+
+// A floor was taken, and there is no room on the disk to make that durable. The replica can be closed nevertheless, and begins where it was.
+func TestAReplicaClosesWhoseFloorFindsNoRoom(t *testing.T) {
+	inScript(t, 0, nil, func(t *testing.T, s *script) {
+		require.True(t, s.feed(5, 1, 1, 10, entriesOf(5, 2, many("command", 20)...)).Success)
+		eventually(t, "applied", func() bool { return s.r.Applied() == 10 })
+		require.NoError(t, s.r.Checkpoint())
+		at := s.floorAt(5, many("command", 59)...)
+		full := s.disks["n1"].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpSync}, Name: "*-*", Err: vfs.ErrNoSpace})
+		given, closed := make(chan error, 1), make(chan error, 1)
+		defer func() {
+			if full.Release(); t.Failed() {
+				<-closed
+			}
+		}()
+		go func() { given <- s.give(5, at, 1) }()
+		eventually(t, "it waits", func() bool { return s.r.Stalled() != nil })
+		require.EqualValues(t, 60, s.n.started())
+		go func() { closed <- s.r.Close() }()
+		require.NoError(t, soon(t, "it does not close", closed))
+		require.Error(t, soon(t, "nobody answers", given))
+		require.Empty(t, s.n.faults)
+		full.Release()
+		s.restart()
+		require.Zero(t, s.n.started())
+		require.EqualValues(t, 10, s.r.Applied())
+		require.EqualValues(t, 21, s.r.Stats().Last)
+	})
+}
+
+// A floor inside the log has entries applied, for which there is no room on the disk: checkpoints can be made meanwhile, and may win it.
+func TestCheckpointsAreMadeWhileAFloorWaitsForRoom(t *testing.T) {
+	inScript(t, 0, nil, func(t *testing.T, s *script) {
+		require.True(t, s.feed(5, 1, 1, 10, entriesOf(5, 2, many("command", 60)...)).Success)
+		eventually(t, "applied", func() bool { return s.r.Applied() == 10 })
+		full := s.disks["n1"].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpWrite}, Name: "*-*", Err: vfs.ErrNoSpace})
+		defer full.Release()
+		given, saved := make(chan error, 1), make(chan error, 1)
+		go func() { given <- s.give(5, s.floorAt(5, many("command", 39)...), 1) }()
+		eventually(t, "it waits", func() bool { return s.r.Stalled() != nil })
+		go func() { saved <- s.r.Checkpoint() }()
+		require.NoError(t, soon(t, "no checkpoint is made", saved))
+		c, _, err := s.n.wal.Group(1).Checkpoint()
+		require.NoError(t, err)
+		require.EqualValues(t, 10, c.Index)
+		full.Release()
+		require.NoError(t, soon(t, "it goes on waiting", given))
+		require.EqualValues(t, 40, s.r.Applied())
+		require.EqualValues(t, 61, s.r.Stats().Last)
+	})
+}
+
+// The log goes through a floor, but its entry there cannot be read: it has decayed. The entries behind it, which this replica has
+// acknowledged, stay.
+func TestAFloorInsideADamagedLogLosesNothing(t *testing.T) {
+	inScript(t, 0, nil, func(t *testing.T, s *script) {
+		require.True(t, s.feed(5, 1, 1, 10, entriesOf(5, 2, many("command", 60)...)).Success)
+		eventually(t, "applied", func() bool { return s.r.Applied() == 10 })
+		s.restart() // entries are not in memory any more
+		disk, at := s.disks["n1"], s.floorAt(5, many("command", 39)...)
+		b, err := vfs.ReadFile(disk, "wal/0000.wal", 1<<30)
+		require.NoError(t, err)
+		off := bytes.Index(b, []byte("command 38"))
+		require.Positive(t, off)
+		require.NoError(t, disk.Damage("wal/0000.wal", int64(off), 1, func(b []byte) { b[0] ^= 4 }))
+		require.Error(t, s.give(5, at, 1))
+		require.Zero(t, s.n.started())
+		require.True(t, s.n.wal.Group(1).Has(61, 5))
+		require.EqualValues(t, 61, s.r.Stats().Last)
+		require.NoError(t, disk.Damage("wal/0000.wal", int64(off), 1, func(b []byte) { b[0] ^= 4 }))
+		require.NoError(t, s.give(5, at, 1))
+		require.EqualValues(t, 40, s.r.Applied())
+		require.EqualValues(t, 61, s.r.Stats().Last)
+	})
+}

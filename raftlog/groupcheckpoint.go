@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,12 +26,18 @@ func (g *GroupLog) Fits(c Checkpoint) error {
 // SaveCheckpoint makes c durable. Entries through c.Index may go from the log: the archive holds them, durably. c.Index must not go back.
 // ErrWALFull: the checkpoints of all groups together take more than the log can keep; ErrCheckpointSize: this one does; the one before
 // holds.
-func (g *GroupLog) SaveCheckpoint(c Checkpoint) error { return g.saveCheckpoint(walCheckpoint, c) }
+func (g *GroupLog) SaveCheckpoint(c Checkpoint) error {
+	return g.saveCheckpoint(walCheckpoint, c, func() error { return nil })
+}
 
 // Reset removes every entry and makes c the checkpoint, together.
-func (g *GroupLog) Reset(c Checkpoint) error { return g.saveCheckpoint(walReset, c) }
+func (g *GroupLog) Reset(c Checkpoint) error {
+	return g.saveCheckpoint(walReset, c, func() error { return nil })
+}
 
-func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint) error {
+// saveCheckpoint has sync make durable elsewhere what c names when the log has room to keep c: what was synced is not refused for want of
+// it, since who syncs takes the checkpoint before for kept.
+func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint, sync func() error) error {
 	g.saving.Lock()
 	defer g.saving.Unlock()
 	g.mu.RLock()
@@ -53,9 +60,21 @@ func (g *GroupLog) saveCheckpoint(kind walType, c Checkpoint) error {
 	records := walAppendCheckpoint(nil, kind, g.id, &c)
 	n := controlNeed(g, len(records))
 	n.records, n.freed = int64(len(records)), freed
-	err := g.change(n, records, func(p walPos) { g.markLocked(kind, c.Index, p) })
-	if err != nil {
-		return fmt.Errorf("save checkpoint of group %d at %d: %w", g.id, c.Index, err)
+	wrap := func(err error) error { return fmt.Errorf("save checkpoint of group %d at %d: %w", g.id, c.Index, err) }
+	if err := g.w.admit(n); errors.Is(err, ErrWALFull) && !errors.Is(err, ErrWALFailed) {
+		return wrap(fmt.Errorf("%w: %w", err, vfs.ErrNoSpace))
+	} else if err != nil {
+		return wrap(err)
+	}
+	write := controlNeed(g, len(records))
+	n.frames = 0
+	g.w.release(write) // a sync may take long: others may write meanwhile, and what is kept counts
+	defer g.w.release(n)
+	if err := sync(); err != nil {
+		return err
+	}
+	if err := g.change(write, records, func(p walPos) { g.markLocked(kind, c.Index, p) }); err != nil {
+		return wrap(err)
 	}
 	walPoke(g.w.trim)
 	g.w.regrant()

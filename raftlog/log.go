@@ -150,8 +150,12 @@ func (l *Log) DeleteRange(first, last uint64) error {
 	if last < end { // Raft compacts
 		return l.LogStore.DeleteRange(first, last)
 	}
+	err = l.cut(func() error { return l.LogStore.DeleteRange(first, last) })
+	if errors.Is(err, ErrWALFull) && !errors.Is(err, ErrWALFailed) {
+		return err // nothing was removed
+	}
 	l.mu.Lock()
 	l.torn = true
 	l.mu.Unlock()
-	return l.cut(func() error { return l.LogStore.DeleteRange(first, last) })
+	return err
 }

@@ -29,3 +29,53 @@ func TestLostEntriesAreReplacedFromTheFloor(t *testing.T) {
 	require.NoError(t, l.StoreLog(&raft.Log{Index: 7, Term: 4}))
 	require.ErrorIs(t, l.GetLog(8, &e), raft.ErrLogNotFound)
 }
+
+// crampedStore refuses every change while its log is full.
+type crampedStore struct {
+	raft.LogStore
+	full bool
+}
+
+func (s *crampedStore) StoreLogs(logs []*raft.Log) error {
+	if s.full {
+		return ErrWALFull
+	}
+	return s.LogStore.StoreLogs(logs)
+}
+
+func (s *crampedStore) DeleteRange(first, last uint64) error {
+	if s.full {
+		return ErrWALFull
+	}
+	return s.LogStore.DeleteRange(first, last)
+}
+
+// A truncation that found no room removed nothing: entries that find none after it are refused too, and that is all. After one that was
+// made Raft would not know where its log ends.
+func TestARefusedTruncationIsNone(t *testing.T) {
+	store := &crampedStore{LogStore: raft.NewInmemStore()}
+	for i := uint64(1); i <= 8; i++ {
+		require.NoError(t, store.StoreLogs([]*raft.Log{{Index: i, Term: 2}}))
+	}
+	var fault error
+	l := NewLog(store, func(err error) { fault = err })
+	stored := func(index uint64) (err error) {
+		over := make(chan struct{})
+		go func() { // which a fault ends
+			defer close(over)
+			err = l.StoreLog(&raft.Log{Index: index, Term: 3})
+		}()
+		<-over
+		return err
+	}
+	store.full = true
+	require.ErrorIs(t, l.DeleteRange(5, 8), ErrWALFull)
+	require.ErrorIs(t, stored(9), ErrWALFull)
+	require.NoError(t, fault)
+	store.full = false
+	require.NoError(t, stored(9))
+	require.NoError(t, l.DeleteRange(5, 9))
+	store.full = true
+	_ = stored(5)
+	require.ErrorIs(t, fault, ErrWALFull)
+}

@@ -52,6 +52,7 @@ type applier struct {
 	reset  func(applied) error
 
 	closing <-chan struct{} // closed when the replica ends; nil: never
+	ending  <-chan struct{} // before, when it begins to
 	onStall func(error)     // see ReplicaConfig; nil: nobody asks
 
 	save    chan struct{} // full while a checkpoint is taken or a floor restored; before mu
@@ -130,7 +131,7 @@ func (a *applier) applyLocked(logs []*raft.Log, results []any) error {
 			a.goesOnLocked()
 			return nil
 		}
-		if err := a.awaitRoomLocked(err); err != nil {
+		if err := a.awaitRoomLocked(err, a.closing); err != nil {
 			return err
 		}
 	}
@@ -287,63 +288,75 @@ func (a *applier) Restore(rc io.ReadCloser) error {
 		return err
 	}
 	a.save <- struct{}{}
-	defer func() { <-a.save }()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	through, err := a.restoreLocked(state, index, term)
+	<-a.save // what is applied from here on waits for room like any other: a checkpoint may win it
+	if err != nil || through == nil {
+		return err
+	}
+	return a.applyLocked([]*raft.Log{through}, make([]any, 1)) // a floor is committed
+}
+
+// restoreLocked takes a state. through: nothing was changed, the log goes to that entry and is to be applied through it.
+func (a *applier) restoreLocked(state []byte, index, term uint64) (through *raft.Log, err error) {
 	if a.err != nil {
-		return a.err
+		return nil, a.err
 	}
 	if a.floors != nil {
 		return a.installLocked(state, index, term)
 	}
 	if index <= a.applied.index {
-		return nil
+		return nil, nil
 	}
 	if err := a.machine.Restore(state, index, term); err != nil {
-		return a.failLocked(fmt.Errorf("restore at entry %d: %w", index, err))
+		return nil, a.failLocked(fmt.Errorf("restore at entry %d: %w", index, err))
 	}
 	a.movedLocked(index, term)
 	a.restored = true
-	return nil
+	return nil, nil
 }
 
 // installLocked takes a floor. One that the log goes through changes nothing: its
 // entries are here already, and perhaps some after it that count towards a
 // majority (Raft's rule 6 for InstallSnapshot).
-func (a *applier) installLocked(state []byte, index, term uint64) error {
+func (a *applier) installLocked(state []byte, index, term uint64) (through *raft.Log, err error) {
 	meta, err := a.floors.takeInstalled()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var l raft.Log
-	inLog := index > a.applied.index && a.logs.GetLog(index, &l) == nil && l.Term == term
+	inLog := index > a.applied.index && a.floors.group.Has(index, term)
 	if index <= a.applied.index || inLog {
 		if err := a.refuseOldLocked(meta); err != nil || !inLog {
-			return err
+			return nil, err
 		}
-		return a.applyLocked([]*raft.Log{&l}, make([]any, 1)) // a floor is committed
+		var l raft.Log
+		if err := a.logs.GetLog(index, &l); err != nil { // readable or not: what lies behind it may count towards a majority
+			return nil, fmt.Errorf("floor at entry %d, which is in the log: %w", index, err)
+		}
+		return &l, nil
 	}
 	err = a.machine.Restore(state, index, term)
 	if lacksRoom(err) { // the leader sends it again
-		return fmt.Errorf("restore at entry %d: %w", index, err)
+		return nil, fmt.Errorf("restore at entry %d: %w", index, err)
 	}
 	if err != nil {
-		return a.failLocked(fmt.Errorf("restore at entry %d: %w", index, err))
+		return nil, a.failLocked(fmt.Errorf("restore at entry %d: %w", index, err))
 	}
 	a.applied.conf, a.applied.confIndex = meta.Configuration, meta.ConfigurationIndex
 	a.movedLocked(index, term)
 	err = a.reset(a.applied)
 	for lacksRoom(err) { // there is no way back: the machine is at the floor
-		if err := a.awaitRoomLocked(err); err != nil {
-			return err
+		if err := a.awaitRoomLocked(err, a.ending); err != nil { // a last checkpoint would wait for this one
+			return nil, err
 		}
 		err = a.reset(a.applied)
 	}
 	if err != nil {
-		return a.failLocked(fmt.Errorf("install floor at entry %d: %w", index, err))
+		return nil, a.failLocked(fmt.Errorf("install floor at entry %d: %w", index, err))
 	}
 	a.goesOnLocked()
-	return nil
+	return nil, nil
 }
 
 // refuseOldLocked keeps Raft from going back: to an old configuration, or to

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"raftmq/internal/vfs"
 )
 
 var (
@@ -73,10 +75,11 @@ type Replica struct {
 	reads     readRounds
 	pushes    commitPush
 	proposals proposals
-	asked     atomic.Bool  // a trigger was asked for, and has not come
-	unsafe    error        // why there are no more checkpoints; guarded by apply.save
-	large     atomic.Int64 // when the state had no room in a checkpoint, ns since the transport's epoch; 0: it had, the last time
-	closing   chan struct{}
+	asked     atomic.Bool   // a trigger was asked for, and has not come
+	unsafe    error         // why there are no more checkpoints; guarded by apply.save
+	large     atomic.Int64  // when the state had no room in a checkpoint, ns since the transport's epoch; 0: it had, the last time
+	ending    chan struct{} // closed when it begins to close
+	closing   chan struct{} // closed after its last checkpoint
 	closed    sync.Once
 	wg        sync.WaitGroup
 }
@@ -86,7 +89,7 @@ type Replica struct {
 const largeAgain = time.Second
 
 // Open starts the replica. m holds the state of the group's latest checkpoint,
-// or nothing.
+// or nothing. After vfs.ErrNoSpace it may be tried again.
 func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 2 * time.Second
@@ -101,12 +104,12 @@ func (h *Host) Open(cfg ReplicaConfig, m Machine) (*Replica, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, closing: make(chan struct{})}
+	r := &Replica{cfg: cfg, host: h, self: h.ID(), log: log, ending: make(chan struct{}), closing: make(chan struct{})}
 	r.logs = NewLog(cfg.Logs, r.faulted)
 	r.pushes.r = r
 	r.proposals.r, r.proposals.open = r, make(map[*byte]*command)
 	r.apply = &applier{logs: cfg.Logs, machine: m, fault: r.faulted, advanced: r.pushes.note, answer: r.proposals.applied, grown: make(chan struct{}), save: make(chan struct{}, 1),
-		closing: r.closing, onStall: cfg.OnStall}
+		closing: r.closing, ending: r.ending, onStall: cfg.OnStall}
 	r.apply.applied.index, r.apply.applied.term = m.Applied()
 	snapshots := cfg.Snapshots
 	if snapshots == nil {
@@ -166,15 +169,8 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 		c.SnapshotInterval, c.SnapshotThreshold = 1000*time.Hour, 1<<62
 	}
 	if len(r.cfg.Bootstrap) > 0 {
-		has, err := raft.HasExistingState(r.cfg.Logs, r.cfg.Log, snapshots)
-		if err != nil {
-			return fmt.Errorf("look for state: %w", err)
-		}
-		if !has {
-			conf := raft.Configuration{Servers: r.cfg.Bootstrap}
-			if err := raft.BootstrapCluster(c, r.cfg.Logs, r.cfg.Log, snapshots, r.net, conf); err != nil {
-				return fmt.Errorf("bootstrap: %w", err)
-			}
+		if err := r.bootstrap(snapshots); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
 		}
 	}
 	stable := &haltingStable{StableStore: r.cfg.Log, fault: r.faulted}
@@ -193,6 +189,31 @@ func (r *Replica) start(snapshots raft.SnapshotStore) error {
 	r.logs.ahead.Store(&ahead)
 	r.raft = ra
 	return nil
+}
+
+// bootstrap writes the first entry, unless there are entries or a snapshot. The library's own writes a term and then the entry, and takes
+// a term for state: a group whose nodes ended between the two, or had no room for the entry, would never have a leader. Every replica
+// has the same first entry, so it may be written in whatever term.
+func (r *Replica) bootstrap(snapshots raft.SnapshotStore) error {
+	last, err := r.cfg.Logs.LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	if metas, err := snapshots.List(); err != nil || len(metas) > 0 {
+		return err
+	}
+	const key = "CurrentTerm" // the library's
+	term, err := r.cfg.Log.GetUint64([]byte(key))
+	if err == nil && term == 0 {
+		err = r.cfg.Log.SetUint64([]byte(key), 1)
+	}
+	if err == nil {
+		err = r.cfg.Logs.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(raft.Configuration{Servers: r.cfg.Bootstrap})})
+	}
+	if errors.Is(err, ErrWALFull) && !errors.Is(err, ErrWALFailed) {
+		err = fmt.Errorf("%w: %w", err, vfs.ErrNoSpace) // it may be tried again
+	}
+	return err
 }
 
 func (r *Replica) lease() time.Duration { return r.cfg.Heartbeat / 4 * 3 }
@@ -324,7 +345,7 @@ func (r *Replica) Stats() Stats {
 // what it covers. The apply path is held only while the state is captured. A
 // failed sync is final: OnFault is told, and every later Checkpoint fails. So is a
 // checkpoint that could not be saved: the machine takes the one before for kept.
-// vfs.ErrNoSpace is not final: the checkpoint before holds; ErrCheckpointSize is one. ErrClosed after Close.
+// vfs.ErrNoSpace is not final: the checkpoint before holds; ErrCheckpointSize is one, and so is ErrWALFull. ErrClosed after Close.
 func (r *Replica) Checkpoint() error { return r.checkpoint(false) }
 
 // CheckpointAgain is Checkpoint also where nothing was applied since the last one: a
@@ -351,14 +372,11 @@ func (r *Replica) checkpoint(again bool) error {
 		return err
 	}
 	r.large.Store(0)
-	err = sync()
-	if lacksRoom(err) {
-		return err
+	err = r.cfg.Log.saveCheckpoint(walCheckpoint, at.checkpoint(state), sync)
+	if lacksRoom(err) && errors.Is(err, ErrWALFull) {
+		r.log.Warn("no checkpoint is made, until there is room in the write-ahead log", "group", r.cfg.Group, "error", err)
 	}
-	if err == nil {
-		err = r.cfg.Log.SaveCheckpoint(at.checkpoint(state))
-	}
-	if err == nil || errors.Is(err, ErrWALClosed) {
+	if err == nil || lacksRoom(err) || errors.Is(err, ErrWALClosed) {
 		return err
 	}
 	r.unsafe = fmt.Errorf("checkpoint group %d at entry %d: %w", r.cfg.Group, at.index, err)
@@ -383,13 +401,7 @@ func (r *Replica) noCheckpoints(why error) {
 // the group's entries in the write-ahead log are of no use any more.
 func (r *Replica) resetLog(at applied) error {
 	state, sync := r.apply.machine.Checkpoint()
-	if err := r.cfg.Log.Fits(at.checkpoint(state)); err != nil {
-		return err
-	}
-	if err := sync(); err != nil {
-		return fmt.Errorf("sync floor at entry %d: %w", at.index, err)
-	}
-	return r.logs.lose(logEnd{at.term, at.index}, func() error { return r.cfg.Log.Reset(at.checkpoint(state)) })
+	return r.logs.lose(logEnd{at.term, at.index}, func() error { return r.cfg.Log.saveCheckpoint(walReset, at.checkpoint(state), sync) })
 }
 
 // Close stops the replica, with a last checkpoint that makes the next start
@@ -404,9 +416,12 @@ func (r *Replica) Close() (err error) {
 func (r *Replica) close() error {
 	r.host.remove(r)
 	r.gate.end()
+	close(r.ending)
 	r.drain()
-	err := r.net.Close() // else Raft waits for calls under way
-	err = errors.Join(r.Checkpoint(), err)
+	err := r.net.Close()                                     // else Raft waits for calls under way
+	if last := r.Checkpoint(); !errors.Is(last, ErrClosed) { // which a floor says that found no room: it will be sent again
+		err = errors.Join(last, err)
+	}
 	r.noCheckpoints(ErrClosed)
 	r.reads.close()
 	close(r.closing)

@@ -1,9 +1,11 @@
 package raftlog_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -218,4 +220,76 @@ func TestASnapshotEndsWithABarrier(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 4, v)
 	})
+}
+
+// The power is cut at each operation of a group's first start. The group has a leader after the next.
+func TestAGroupWhoseFirstStartIsCutShortBegins(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		cuts := 0
+		for op := uint64(1); ; op++ {
+			f := &fleet{
+				t: t, net: n, groups: 1, boot: []string{"n1"}, witnesses: map[uint64]*witness{1: {}},
+				disks: map[string]*vfs.Mem{"n1": vfs.NewMem(op)}, nodes: make(map[string]*fleetNode), leaders: make(map[[2]uint64]string),
+			}
+			t.Cleanup(f.stopAll)
+			disk := f.disks["n1"]
+			disk.CutAt(op, vfs.Cut{Seed: op, Keep: 1})
+			_, err := f.open("n1")
+			left, _ := disk.Left()
+			if err == nil && len(left) == 0 {
+				f.stop("n1")
+				break
+			}
+			cuts++
+			if f.nodes["n1"] != nil {
+				f.stop("n1")
+			}
+			f.disks["n1"] = left[0]
+			f.start("n1")
+			f.put("command")
+			f.stop("n1")
+		}
+		require.Greater(t, cuts, 20)
+	})
+}
+
+// A replica is made while the write-ahead log has no room for its first entry. It is opened when there is, and leads.
+func TestAReplicaWithoutRoomForItsFirstEntryIsOpenedLater(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	tr, err := raftlog.NewTransport(raftlog.TransportConfig{
+		Cluster: "c", Node: "n1", Incarnation: 1, Listener: ln,
+		Dial: func(context.Context, string) (net.Conn, error) { return nil, errors.New("alone") },
+	})
+	require.NoError(t, err)
+	defer tr.Close()
+	w := smallWAL(t, raftlog.WALOptions{WriteDeadline: 200 * time.Millisecond})
+	host := raftlog.NewHost(tr, "n1", 1, nil)
+	defer host.Close()
+	others := uint64(2)
+	for err == nil {
+		err = w.Group(others).SaveCheckpoint(raftlog.Checkpoint{Index: 1, Term: 1, State: make([]byte, 10_000)})
+		others++
+	}
+	require.ErrorIs(t, err, raftlog.ErrWALFull)
+	led := make(chan struct{}, 1)
+	config := raftlog.ReplicaConfig{
+		Group: 1, Log: w.Group(1), Bootstrap: servers("n1").Servers, Heartbeat: 100 * time.Millisecond,
+		OnLeader: func(lead bool, _ uint64) {
+			if lead {
+				led <- struct{}{}
+			}
+		},
+	}
+	for range 2 {
+		_, err = host.Open(config, new(countingMachine))
+		require.ErrorIs(t, err, vfs.ErrNoSpace)
+	}
+	for id := uint64(2); id < others; id++ {
+		require.NoError(t, w.Group(id).SaveCheckpoint(raftlog.Checkpoint{Index: 2, Term: 1}))
+	}
+	r, err := host.Open(config, new(countingMachine))
+	require.NoError(t, err)
+	defer r.Close()
+	<-led
 }

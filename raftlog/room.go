@@ -15,8 +15,8 @@ const roomAgain = 100 * time.Millisecond
 func lacksRoom(err error) bool { return errors.Is(err, vfs.ErrNoSpace) }
 
 // awaitRoomLocked lets go of the lock for a moment, so that checkpoints can be taken,
-// which win room. The error is a.err: the replica has ended, or must.
-func (a *applier) awaitRoomLocked(why error) error {
+// which win room. The error is a.err: the replica has ended, as over says, or must.
+func (a *applier) awaitRoomLocked(why error, over <-chan struct{}) error {
 	if a.stalled == nil && a.onStall != nil {
 		a.onStall(why)
 	}
@@ -27,7 +27,7 @@ func (a *applier) awaitRoomLocked(why error) error {
 	closing := false
 	select {
 	case <-t.C:
-	case <-a.closing:
+	case <-over:
 		closing = true
 	}
 	a.mu.Lock()

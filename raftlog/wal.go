@@ -157,9 +157,10 @@ type WAL struct {
 	free     []*walSegment // numbers below low
 	files    int
 	full     bool       // the disk had no room for another file
+	stay     bool       // short files are not replaced in this life: the disk had no room
 	waiting  []*walNeed // for room, oldest first
 	writing  int64      // bytes of frames let in and not yet written
-	pending  int64      // bytes of entries let in and not yet needed
+	pending  int64      // bytes of entries, and of checkpoints beyond those before, let in and not yet needed
 	sequence uint64     // of the next frame
 	sealed   uint64     // no frame is to be written to this segment and those before
 	bad      map[uint64]*walBad

@@ -53,7 +53,7 @@ func (w *WAL) recover() error {
 	for w.releaseOldest() {
 	}
 	for newWALBudget(w.segment, w.files).entries < w.o.need() {
-		if err := w.addSegment(false); err != nil {
+		if err := w.addSegment(false, nil); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (w *WAL) adopt(segs []*walSegment) error {
 	}
 	w.free, w.live = segs[:from:from], segs[from:]
 	w.sequence = newest.head.lowSequence
-	for _, s := range w.live {
+	for _, s := range segs { // released ones too may have held what is missing
 		w.holes += uint64(s.head.size) / walEntryHeader
 	}
 	if err := w.replay(); err != nil {

@@ -89,6 +89,8 @@ func (w *WAL) takeLocked(n walNeed, sign int64) {
 	if n.entries {
 		w.pending += sign * n.records
 		n.g.pending += sign * n.records
+	} else {
+		w.pending += sign * max(0, n.records-n.freed) // what a checkpoint has grown by
 	}
 }
 

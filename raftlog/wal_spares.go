@@ -8,7 +8,9 @@ import (
 	"raftmq/internal/vfs"
 )
 
-// prepare keeps spares ready: released files under their next number, else, when room runs short, files made while the budget allows.
+// prepare keeps spares ready: released files under their next number, else, when room runs short, files made while the budget allows. A
+// released file that is shorter than is wanted now, from an earlier setting, gives way to a new one while spares are there: when all have,
+// the next start finds room for larger records.
 func (w *WAL) prepare() {
 	for {
 		select {
@@ -33,20 +35,25 @@ func (w *WAL) prepareOne() bool {
 	w.mu.Lock()
 	reuse := len(w.free) > 0 && (len(w.live)-1-w.active < walSpares || w.releasedLocked() >= 0)
 	grow := !reuse && w.growsLocked() && w.shortLocked()
+	var short *walSegment
+	if i := slices.IndexFunc(w.free, w.isShort); i >= 0 && !reuse && !grow && !w.stay {
+		short = w.free[i]
+	}
 	w.mu.Unlock()
-	if !reuse && !grow || w.Err() != nil { // a header whose sync failed has the number that would come next
+	if !reuse && !grow && short == nil || w.Err() != nil { // a header whose sync failed has the number that would come next
 		return false
 	}
-	err := w.addSegment(reuse)
+	err := w.addSegment(reuse, short)
 	w.mu.Lock()
 	full := w.full
 	w.full = errors.Is(err, vfs.ErrNoSpace)
+	w.stay = w.stay || w.full
 	w.grantLocked()
 	w.mu.Unlock()
 	switch {
 	case err == nil:
 		return true
-	case errors.Is(err, vfs.ErrNoSpace) && grow:
+	case errors.Is(err, vfs.ErrNoSpace) && !reuse:
 		if !full {
 			w.log.Warn("no space for another segment", "error", err)
 		}
@@ -67,8 +74,11 @@ func (w *WAL) shortLocked() bool {
 	return seals || p.hold || p.entries || p.control || w.freeLocked() < b.control+b.segment || w.held.Load()+w.pending > b.grow()
 }
 
-// addSegment makes a spare, from a released file or of a new one.
-func (w *WAL) addSegment(reuse bool) error {
+// isShort says that a file is shorter than those that are made now. A longer one stays: it may hold a record that has no room in another.
+func (w *WAL) isShort(s *walSegment) bool { return s.head.size < w.o.SegmentBytes }
+
+// addSegment makes a spare, from a released file or of a new one; that may be in place of a released one.
+func (w *WAL) addSegment(reuse bool, instead *walSegment) error {
 	w.mu.Lock()
 	low := w.live[0]
 	h := walHead{number: w.live[len(w.live)-1].head.number + 1, low: low.head.number, lowSequence: w.sequence, size: w.o.SegmentBytes, salt: walSalt()}
@@ -103,11 +113,18 @@ func (w *WAL) addSegment(reuse bool) error {
 	}
 	w.mu.Lock()
 	w.live = append(w.live, s)
-	if !reuse {
+	if instead != nil {
+		w.free = slices.DeleteFunc(w.free, func(s *walSegment) bool { return s == instead })
+	} else if !reuse {
 		w.files++
 	}
 	w.healedLocked(was)
 	w.roomLocked()
 	w.mu.Unlock()
+	if instead != nil { // the new header says that it is not needed
+		if err := errors.Join(instead.file.Close(), w.o.FS.Remove(instead.name)); err != nil {
+			w.log.Warn("remove a short segment", "error", err) // found again at the next start
+		}
+	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"slices"
 
 	"raftmq/internal/vfs"
@@ -27,9 +28,10 @@ func (w *WAL) Verify(ctx context.Context, pace func(ctx context.Context, bytes i
 			return ErrWALClosed
 		default:
 		}
-		if errors.Is(err, ErrWALDamaged) {
+		switch {
+		case errors.Is(err, ErrWALDamaged):
 			w.condemn(s.head.number, err)
-		} else if err != nil {
+		case err != nil && !errors.Is(err, fs.ErrClosed): // released, and its file replaced
 			return err
 		}
 	}
