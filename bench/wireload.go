@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -29,6 +31,7 @@ type wireLoad struct {
 	out       *bufio.Writer
 	frames    [][]byte // each slot's, whole; its number is its opaque
 	unique    []int    // where in it the message's unique key is
+	key       []byte
 	at        []time.Time
 	latencies []float64
 	sent      uint64
@@ -73,6 +76,9 @@ func (o *wireLoad) run(ctx context.Context) (figures, error) {
 	if err := o.prepare(); err != nil {
 		return nil, err
 	}
+	if err := o.settle(ctx); err != nil {
+		return nil, err
+	}
 	begin := time.Now()
 	if err := o.send(begin.Add(o.duration)); err != nil {
 		return nil, err
@@ -106,6 +112,27 @@ func (o *wireLoad) prepare() error {
 	}
 	o.at = make([]time.Time, o.inFlight)
 	return nil
+}
+
+// settle sends one message, again until it is stored: slaves may have to find their master first.
+func (o *wireLoad) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, wireLimit)
+	defer cancel()
+	for {
+		if err := errors.Join(o.nc.SetDeadline(time.Now().Add(wireLimit)), o.next(0), o.out.Flush()); err != nil {
+			return err
+		}
+		reply, err := remoting.ReadCommand(o.in, 0)
+		if err != nil {
+			return err
+		}
+		if reply.Code == remoting.OK {
+			return nil
+		}
+		if sleep(ctx, 500*time.Millisecond) != nil {
+			return fmt.Errorf("no message is stored: %d %s", reply.Code, reply.Remark)
+		}
+	}
 }
 
 // send keeps every slot busy until end, and waits for the last answers.
@@ -152,11 +179,15 @@ func (o *wireLoad) send(end time.Time) error {
 func (o *wireLoad) next(slot int) error {
 	o.sent++
 	frame := o.frames[slot]
-	fmt.Appendf(frame[o.unique[slot]:o.unique[slot]], "%032X", o.sent) // in place, as long as what was there
+	o.key = fmt.Appendf(o.key[:0], "%032X", o.sent)
+	copy(frame[o.unique[slot]:], o.key)
 	o.at[slot] = time.Now()
 	_, err := o.out.Write(frame)
 	return err
 }
+
+// bareKeys are numbers as keys, without quotes, which is what RocketMQ's JSON has.
+var bareKeys = regexp.MustCompile(`([{,])(\d+):`)
 
 // route makes the topic and finds the broker of its queue, again until there is one.
 func (o *wireLoad) route(ctx context.Context) (addr string, err error) {
@@ -181,7 +212,7 @@ func (o *wireLoad) routeOnce(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var cluster remoting.ClusterInfo
-	if err := remoting.DecodeBody(reply.Body, &cluster); err != nil {
+	if err := remoting.DecodeBody(bareKeys.ReplaceAll(reply.Body, []byte(`$1"$2":`)), &cluster); err != nil {
 		return "", err
 	}
 	for _, broker := range cluster.BrokerAddrTable {
@@ -202,14 +233,14 @@ func (o *wireLoad) routeOnce(ctx context.Context) (string, error) {
 
 // queue is the address of the broker that has the topic's queue.
 func (o *wireLoad) queue(ctx context.Context) (string, error) {
-	req := remoting.NewRequest(remoting.GetRouteInfoByTopic, nil)
-	req.Ext = map[string]string{"topic": wireTopic, "acceptStandardJsonOnly": "true"}
+	req := remoting.NewRequest(remoting.GetRouteByTopic, nil)
+	req.Ext = map[string]string{"topic": wireTopic}
 	reply, err := ask(ctx, o.nameServer, req)
 	if err != nil {
 		return "", err
 	}
 	var route remoting.TopicRouteData
-	if err := remoting.DecodeBody(reply.Body, &route); err != nil {
+	if err := remoting.DecodeBody(bareKeys.ReplaceAll(reply.Body, []byte(`$1"$2":`)), &route); err != nil {
 		return "", err
 	}
 	for _, q := range route.QueueDatas {
