@@ -75,7 +75,8 @@ sim: build ## three nodes in simulated time under many seeds, each judged; goes 
 bench: build ## the table against NATS JetStream, row by row; goes on where it was broken off (ROWS=a,b, BENCH=--fresh, NATS=a program)
 	cd bench && $(GO) build -o ../bin/bench .
 	$(if $(NATS),,cd bench && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2)
-	bin/bench --commit "$(COMMIT)" --nats "$(or $(NATS),bin/nats-server)" --rows "$(ROWS)" $(BENCH)
+	$(if $(shell command -v mvn),mvn -q -B -f conformance/oracle/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/bin/rocketmq)
+	bin/bench --commit "$(COMMIT)" --nats "$(or $(NATS),bin/nats-server)" --rocketmq "$(if $(shell command -v mvn),bin/rocketmq)" --rows "$(ROWS)" $(BENCH)
 
 microbench: ## micro-benchmarks of filters, store, machines, logs and frames
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./filter ./store ./fsm ./raftlog ./remoting

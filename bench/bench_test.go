@@ -1,16 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // TestMain lets the test program be the load that it starts.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "nats-load" {
+	if len(os.Args) > 1 && (os.Args[1] == "nats-load" || os.Args[1] == "wire-load") {
 		main()
 	}
 	os.Exit(m.Run())
@@ -19,7 +21,8 @@ func TestMain(m *testing.M) {
 // trialScale makes every duration a second and every count its least.
 const trialScale = 1e-9
 
-// trialLab has the programs that RAFTMQ_BIN and RAFTMQ_NATS name, or those in ../bin; without them the test is skipped.
+// trialLab has the programs that RAFTMQ_BIN and RAFTMQ_NATS name, or those in ../bin; without them the test is skipped. RocketMQ's jars,
+// which RAFTMQ_ROCKETMQ names or ../bin/rocketmq has, may be missing.
 func trialLab(t *testing.T) *lab {
 	l := &lab{scale: trialScale, out: t.Output()}
 	for _, p := range []struct {
@@ -32,6 +35,9 @@ func trialLab(t *testing.T) *lab {
 		if _, err := os.Stat(*p.path); err != nil {
 			t.Skipf("%v: \"make bench\" builds it, or name it in %s", err, p.env)
 		}
+	}
+	if l.rocketmq = cmp.Or(os.Getenv("RAFTMQ_ROCKETMQ"), "../bin/rocketmq"); rocketVersion(l.rocketmq) == "" {
+		l.rocketmq = ""
 	}
 	require.NoError(t, l.open(t.TempDir()))
 	return l
@@ -50,6 +56,9 @@ func TestRowsRun(t *testing.T) {
 				w.sides = append(w.sides[:2:2], w.sides[len(w.sides)-2:]...)
 			}
 			s := &session{lab: l, results: t.TempDir(), disk: l.disk}
+			if len(s.sides(&w)) == 0 {
+				t.Skip("RocketMQ's jars are not there: \"make bench\" fetches them")
+			}
 			require.NoError(t, s.run(t.Context(), []row{w}, ""))
 			r, err := readResult(s.results, w.name)
 			require.NoError(t, err)
@@ -70,4 +79,12 @@ func TestRowsRun(t *testing.T) {
 			require.Empty(t, left, "data is removed")
 		})
 	}
+}
+
+// The load that is for RocketMQ is RocketMQ's to raftmq too.
+func TestRocketMQsFramesAreSent(t *testing.T) {
+	f, err := sendWireRaftmq(sending{inFlight: 64, duration: time.Second})(t.Context(), trialLab(t))
+	require.NoError(t, err)
+	require.Greater(t, f[sentCount], 64.0)
+	require.Positive(t, f[p50])
 }

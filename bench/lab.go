@@ -19,12 +19,13 @@ import (
 
 // lab is where runs happen.
 type lab struct {
-	program string  // raftmq
-	nats    string  // nats-server; empty: its sides are left out
-	self    string  // this program, for loads that are processes
-	dir     string  // absolute; the clusters' data, removed after each run
-	scale   float64 // of durations and counts; 1: full size
-	out     io.Writer
+	program  string  // raftmq
+	nats     string  // nats-server; empty: its sides are left out
+	rocketmq string  // folder of RocketMQ's jars; empty: its sides are left out
+	self     string  // this program, for loads that are processes
+	dir      string  // absolute; the clusters' data, removed after each run
+	scale    float64 // of durations and counts; 1: full size
+	out      io.Writer
 
 	natsProcs int      // GOMAXPROCS of a nats-server; 0: its own choice
 	lock      *os.File // of dir
@@ -44,6 +45,14 @@ func (l *lab) open(data string) (err error) {
 		}
 		if _, err := os.Stat(*p); err != nil {
 			return fmt.Errorf("%w: \"make bench\" builds it", err)
+		}
+	}
+	if l.rocketmq != "" {
+		if l.rocketmq, err = filepath.Abs(l.rocketmq); err != nil {
+			return err
+		}
+		if rocketVersion(l.rocketmq) == "" {
+			return fmt.Errorf("no jars of a RocketMQ broker in %s: \"make bench\" fetches them", l.rocketmq)
 		}
 	}
 	if l.self, err = os.Executable(); err != nil {
@@ -126,6 +135,9 @@ func (l *lab) versions(ctx context.Context) (versions map[string]string, build s
 		fields := strings.Fields(string(b)) // nats-server: v2.15.3
 		versions["nats-server"] = fields[len(fields)-1]
 		versions["nats.go"] = natsClientVersion
+	}
+	if l.rocketmq != "" {
+		versions["RocketMQ"] = rocketVersion(l.rocketmq)
 	}
 	f, err := os.Open(l.program)
 	if err != nil {

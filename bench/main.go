@@ -18,6 +18,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "nats-load" {
 		exit(runNATSLoad(ctx, os.Args[2:], os.Stdout))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "wire-load" {
+		exit(runWireLoad(ctx, os.Args[2:], os.Stdout))
+	}
 	exit(runBench(ctx, os.Args[1:]))
 }
 
@@ -42,6 +45,7 @@ func runBench(ctx context.Context, args []string) error {
 	f.StringVar(&l.program, "program", "bin/raftmq", "raftmq's program")
 	f.StringVar(&l.nats, "nats", "bin/nats-server", "nats-server's program; empty: raftmq alone")
 	f.IntVar(&l.natsProcs, "nats-procs", 0, "GOMAXPROCS of a nats-server; 0: its own choice (the row natsprocs tells which is faster)")
+	f.StringVar(&l.rocketmq, "rocketmq", "", "folder of RocketMQ's jars (conformance/oracle/pom.xml names them); empty: it is not measured")
 	f.StringVar(&data, "data", ".", "directory on the disk to measure, in which the clusters' data lives meanwhile; 20 GB for the row log5gb")
 	f.StringVar(&s.results, "results", "bench/results", "directory of the rows' files")
 	f.StringVar(&docs, "docs", "docs", "directory of performance.md and its pictures; empty: none are made")

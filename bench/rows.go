@@ -11,6 +11,7 @@ func rows() []row {
 	return []row{
 		send64(), send1024(), partitions8(), engine(), send1(), endToEnd(), backlog(), cpu(), tenMinutes(), small(), huge(),
 		idle300(), partitions1000(), killed(), frozen(), timers(), log5GB(), pulls(), connections(), natsProcs(),
+		rocketMQ1(), rocketMQ64(), rocketMQ1024(),
 		curveInFlight(), curvePartitions(), curveSize(), curveBacklog(),
 	}
 }

@@ -104,12 +104,11 @@ func (s *session) begun(w *row, build string) (*result, error) {
 	return r, nil
 }
 
-// sides of a row that can be run: without nats-server, those of NATS are left out.
+// sides of a row that can be run: without nats-server, those of NATS are left out, and without RocketMQ, those that are for a comparison with it.
 func (s *session) sides(w *row) []side {
-	if s.lab.nats != "" {
-		return w.sides
-	}
-	return slices.DeleteFunc(slices.Clone(w.sides), func(x side) bool { return strings.HasPrefix(x.name, theirs) })
+	return slices.DeleteFunc(slices.Clone(w.sides), func(x side) bool {
+		return s.lab.nats == "" && strings.HasPrefix(x.name, theirs) || s.lab.rocketmq == "" && (strings.HasPrefix(x.name, rocketPrefix) || x.name == oursWire)
+	})
 }
 
 // whole reports whether all of the row's runs are there: one that was measured without NATS is not, when NATS is.

@@ -44,6 +44,7 @@ func number(v float64) string {
 var sideNames = map[string]string{
 	ours: "raftmq", oursOne64: "raftmq, one partition, 64 in flight", oursOne: "raftmq, one partition, 512 in flight", theirs: "NATS, without fsync", theirsSync: "NATS, with fsync", loopback: "a plain copy",
 	"raftmq-64": "raftmq, 64", "engine-64": "alone, 64", "raftmq-1024": "raftmq, 1,024", "engine-1024": "alone, 1,024",
+	oursWire: "raftmq", theirsDledger: "RocketMQ, DLedger", theirsMaster: "RocketMQ, a master that syncs and two slaves",
 	theirsShared: "NATS, shared", theirs + "-1024": "NATS, 1,024", theirsShared + "-1024": "NATS, shared, 1,024",
 }
 
