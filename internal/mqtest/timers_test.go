@@ -294,7 +294,7 @@ func TestWhatWaitsOutlivesRetention(t *testing.T) {
 	}
 	c.Stop(lead)
 	cl := c.Client()
-	c.until("they have come", func() bool {
+	c.untilIn(time.Until(due)+patience, "they have come", func() bool {
 		_, hi := bounds(ctx, t, cl, kept)
 		return hi == end+1+20
 	})
