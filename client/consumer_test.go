@@ -57,9 +57,12 @@ func sendAll(t testing.TB, p *client.Producer, topic string, from, to int) {
 	require.NoError(t, p.Flush(bg))
 }
 
+// patience is how long what must come may take on a loaded machine.
+const patience = time.Minute
+
 func eventually(t testing.TB, f func() bool) {
 	t.Helper()
-	require.Eventually(t, f, 10*time.Second, 2*time.Millisecond)
+	require.Eventually(t, f, patience, 2*time.Millisecond)
 }
 
 // tally counts deliveries by body.
@@ -408,7 +411,7 @@ func TestAClientRunsOneConsumerOfAGroup(t *testing.T) {
 	second, err := c.NewConsumer("g")
 	require.NoError(t, err)
 	require.NoError(t, second.Subscribe("t", client.All()))
-	ctx, cancel := context.WithTimeout(bg, time.Second)
+	ctx, cancel := context.WithTimeout(bg, patience)
 	defer cancel()
 	require.ErrorIs(t, second.Run(ctx, y.handle), client.ErrInvalid)
 	sendAll(t, producer(t, c), "t", 0, 20)
@@ -586,7 +589,7 @@ func TestReaderFindsQueuesThatWereAdded(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"4", "5"}, read(fresh))
 	require.Equal(t, []string{"4", "5"}, read(latest))
-	ctx, cancel := context.WithTimeout(bg, 10*time.Second)
+	ctx, cancel := context.WithTimeout(bg, patience)
 	defer cancel()
 	for d, err := range old.All(ctx) {
 		require.NoError(t, err)
@@ -805,8 +808,8 @@ func TestALateHandlersContextEndsAtOnce(t *testing.T) {
 	}, client.WithConsumeTimeout(10*time.Millisecond), client.WithDrainTimeout(10*time.Millisecond))
 	select {
 	case d := <-took:
-		require.Less(t, d, 2*time.Second)
-	case <-time.After(5 * time.Second):
+		require.Less(t, d, 20*time.Second, "a put-back is tried for longer")
+	case <-time.After(patience):
 		t.Fatal("its context does not end")
 	}
 }
@@ -846,7 +849,7 @@ func TestAClientFindsBrokersThatHaveMoved(t *testing.T) {
 	f.mu.Lock()
 	n.ports[0] = port
 	f.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.NoError(t, a.CreateGroup(ctx, client.GroupConfig{Name: "h"}))
 }

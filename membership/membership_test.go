@@ -26,7 +26,7 @@ func open(t *testing.T, name, dir string, port int) *Members {
 
 func until(t *testing.T, m *Members, what string, ok func() bool) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		changed := m.Changed()
 		if ok() {

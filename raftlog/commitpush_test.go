@@ -33,7 +33,7 @@ func TestWhatIsCommittedIsNotToldOfAClosedReplica(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, ra.Shutdown().Error()) }()
 	require.NoError(t, ra.BootstrapCluster(raft.Configuration{Servers: []raft.Server{{ID: "n1", Address: addr}}}).Error())
-	require.Eventually(t, func() bool { return ra.VerifyLeader().Error() == nil && ra.CommitIndex() > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return ra.VerifyLeader().Error() == nil && ra.CommitIndex() > 0 }, time.Minute, time.Millisecond)
 	fault := make(chan error, 1)
 	applied := func() uint64 { return 0 }
 	r := &Replica{raft: ra, logs: NewLog(noLog{store}, func(err error) { fault <- err })}

@@ -105,7 +105,7 @@ func leaderOf(t testing.TB, replicas []*replica) *replica {
 			}
 		}
 		return false
-	}, 15*time.Second, 5*time.Millisecond, "no leader")
+	}, 2*time.Minute, 5*time.Millisecond, "no leader")
 	return found
 }
 
@@ -127,7 +127,7 @@ func threeReplicas(t testing.TB, n *nodeNet, change func(*raftlog.TransportConfi
 // waitEqual waits until all replicas have applied the same entries up to the leader's last.
 func waitEqual(t testing.TB, replicas []*replica) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		leader := leaderOf(t, replicas)
@@ -157,17 +157,27 @@ func waitEqual(t testing.TB, replicas []*replica) []string {
 // Three nodes elect a leader over the transport, and every replica applies the same entries.
 func TestThreeReplicasElectAndReplicate(t *testing.T) {
 	rs, trs := threeReplicas(t, newNodeNet(), nil)
-	leader := leaderOf(t, rs)
-	var futures []raft.ApplyFuture
-	for i := range 200 {
-		data := make([]byte, 16+i*50)
-		copy(data, fmt.Sprintf("entry %d", i))
-		futures = append(futures, leader.raft.Apply(data, 0))
+	applied := make(map[int]bool)
+	var leader *replica
+	for until := time.Now().Add(2 * time.Minute); len(applied) < 200 && time.Now().Before(until); { // a leader is lost while this process stands still
+		leader = leaderOf(t, rs)
+		futures := make(map[int]raft.ApplyFuture)
+		for i := range 200 {
+			if !applied[i] {
+				data := make([]byte, 16+i*50)
+				copy(data, fmt.Sprintf("entry %d", i))
+				futures[i] = leader.raft.Apply(data, 0)
+			}
+		}
+		for i, f := range futures {
+			applied[i] = f.Error() == nil
+			if !applied[i] {
+				delete(applied, i)
+			}
+		}
 	}
-	for _, f := range futures {
-		require.NoError(t, f.Error())
-	}
-	require.Len(t, waitEqual(t, rs), 200)
+	require.Len(t, applied, 200)
+	require.GreaterOrEqual(t, len(waitEqual(t, rs)), 200)
 	s := trs[leader.node].Stats()
 	require.Equal(t, 1, s.Groups)
 }

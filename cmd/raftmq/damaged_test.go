@@ -219,7 +219,7 @@ func TestDamagedFilesOfRealProcesses(t *testing.T) {
 	require.NoError(t, cl.Admin().CreateTopic(t.Context(), client.TopicConfig{Name: damageTopic, Partitions: 1, Queues: 1}))
 	until := func(what string, ok func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !ok(); {
+		for deadline := time.Now().Add(patience); !ok(); {
 			if time.Now().After(deadline) {
 				for _, n := range nodes {
 					t.Log(lastLines(n.Log, 8))

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// patience is how long what must come may take on a loaded machine.
+const patience = 3 * time.Minute
+
 // raftmq runs the program and returns its exit code and both outputs.
 func raftmq(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -33,7 +36,7 @@ func raftmq(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func raftmqReading(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out, errs strings.Builder
 	c := exec.CommandContext(ctx, os.Args[0], args...)
@@ -88,7 +91,7 @@ func startTestDevIn(t *testing.T, dir string, server ...string) *startedDev {
 	select {
 	case ok := <-ready:
 		require.True(t, ok, "dev ended before it was ready")
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("dev does not become ready")
 	}
 	return d
@@ -126,7 +129,7 @@ func TestDevDoesWhatItIsToldAndNothingByItself(t *testing.T) {
 		require.NotEmpty(t, n.Gossip)
 		require.DirExists(t, n.Data)
 		require.FileExists(t, n.Log)
-		require.Eventually(t, func() bool { return strings.Contains(lastLines(n.Log, 1000), "how the write-ahead log is written") }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return strings.Contains(lastLines(n.Log, 1000), "how the write-ahead log is written") }, patience, 10*time.Millisecond)
 		require.Positive(t, metricNow(n.HTTP, "raftmq_wal_write_way"))
 	}
 
@@ -168,7 +171,7 @@ func TestDevDoesWhatItIsToldAndNothingByItself(t *testing.T) {
 	select {
 	case err := <-d.end:
 		require.NoError(t, err, "a stop is clean")
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("dev does not stop")
 	}
 	for _, n := range last {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	require.JSONEq(t, `{"stored":201,"not_stored":0,"unknown":0}`, run(lines.String(), "send", "orders", "-", "-o", "json"))
 
 	seen := make(map[string]int)
-	out := strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "50s", "-o", "jsonl"))
+	out := strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "2m", "-o", "jsonl"))
 	for line := range strings.Lines(out) {
 		var m struct {
 			Topic, Key, Tag, Body string
@@ -97,15 +98,17 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	}
 	require.Contains(t, run("", "group", "list", "-o", "jsonl"), `"g"`)
 	run("", "group", "reset", "g", "--topic", "orders", "--to", "earliest")
-	require.Len(t, strings.Split(strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "50s", "-o", "jsonl")), "\n"), 202)
+	require.Len(t, strings.Split(strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "2m", "-o", "jsonl")), "\n"), 202)
 	require.Contains(t, run("", "cluster", "status"), "raftmq-0")
 
 	for asked, want := range map[string]string{
 		"topic show ": "orders", "consume ": "orders", "group lag ": "g", "consume orders --group ": "g",
 		"dev --data " + d.dir + " kill ": "n2", "bench failover --fault ": "suffix", "topic list -o ": "jsonl",
 	} {
-		suggested := strings.Split(run("", append([]string{"__complete"}, strings.Split(asked, " ")...)...), "\n")
-		require.Contains(t, suggested, want, "completion of %q", asked)
+		require.Eventually(t, func() bool { // it asks for two seconds at most
+			_, out, _ := raftmq(t, append([]string{"__complete"}, strings.Split(asked, " ")...)...)
+			return slices.Contains(strings.Split(out, "\n"), want)
+		}, patience, 10*time.Millisecond, "completion of %q: %s", asked, want)
 	}
 	require.Contains(t, run("", "completion", "bash"), "__start_raftmq")
 
@@ -144,18 +147,25 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	code, _, errs = raftmq(t, "topic", "alter", "orders", "--read-queues", "1")
 	require.Equal(t, exitConflict, code, errs)
 	require.Contains(t, errs, "group g has 1 messages before it in queue 2")
-	run("", "consume", "orders", "--group", "g", "--count", "1", "--timeout", "50s")
+	run("", "consume", "orders", "--group", "g", "--count", "1", "--timeout", "2m")
 	run("", "topic", "alter", "orders", "--read-queues", "1")
 	run("", "topic", "create", "quotes")
-	fails(exitUnknown, "request", "quotes", "nobody", "--timeout", "300ms")
+	for _, wait := range []string{"300ms", "1s", "3s", "10s"} { // in which it is stored, and not answered
+		code, _, errs = raftmq(t, "request", "quotes", "nobody", "--timeout", wait)
+		if code == exitUnknown {
+			break // else the program was not so far
+		}
+	}
+	require.Equal(t, exitUnknown, code, errs)
+	require.NotEmpty(t, errs)
 	fails(exitUsage, "reply", "quotes")
 	replies := make(chan int, 1)
 	go func() {
-		code, _, _ := raftmq(t, "reply", "quotes", "--exec", "tr a-z A-Z", "--count", "2", "--timeout", "50s")
+		code, _, _ := raftmq(t, "reply", "quotes", "--exec", "tr a-z A-Z", "--count", "2", "--timeout", "2m")
 		replies <- code
 	}()
-	require.Equal(t, "HOW MUCH\n", run("how much", "request", "quotes", "-", "--timeout", "50s"))
-	require.Contains(t, run("", "request", "quotes", "and now", "--timeout", "50s", "-o", "json"), `"body":"AND NOW"`)
+	require.Equal(t, "HOW MUCH\n", run("how much", "request", "quotes", "-", "--timeout", "2m"))
+	require.Contains(t, run("", "request", "quotes", "and now", "--timeout", "2m", "-o", "json"), `"body":"AND NOW"`)
 	require.Zero(t, <-replies)
 
 	var e2e map[string]float64
@@ -185,5 +195,5 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, _, _ := raftmq(t, "topic", "show", "orders")
 		return code == exitNotFound
-	}, 30*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 }

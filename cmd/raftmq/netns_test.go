@@ -90,7 +90,7 @@ func (h *hosts) ready(i int) bool {
 func (h *hosts) await(nodes ...int) {
 	h.t.Helper()
 	for _, i := range nodes {
-		require.Eventually(h.t, func() bool { return h.ready(i) }, time.Minute, 50*time.Millisecond, "n%d is not ready", i)
+		require.Eventually(h.t, func() bool { return h.ready(i) }, patience, 50*time.Millisecond, "n%d is not ready", i)
 	}
 }
 

@@ -32,7 +32,7 @@ func limitFiles(t *testing.T, pid int) (undo func()) {
 func TestProcessesThatMayOpenNoMoreFilesGoOn(t *testing.T) {
 	d := startTestDev(t, "--segment-bytes", "65536")
 	nodes := d.nodes(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	cl, err := client.Dial(ctx, client.WithEndpoints(nodes[0].Nameserver, nodes[1].Nameserver, nodes[2].Nameserver))
 	require.NoError(t, err)

@@ -86,7 +86,7 @@ func TestNodesTalkOverTLS(t *testing.T) {
 	certificates(t, dir, "n1,n2,n3")
 	d := startTestDev(t, tlsFlags(dir, "n1,n2,n3")...)
 	t.Setenv("RAFTMQ_ENDPOINT", d.nodes(t)[0].Nameserver)
-	for _, args := range [][]string{{"topic", "create", "orders"}, {"send", "orders", "hello"}, {"consume", "orders", "--group", "g", "--count", "1", "--timeout", "50s"}} {
+	for _, args := range [][]string{{"topic", "create", "orders"}, {"send", "orders", "hello"}, {"consume", "orders", "--group", "g", "--count", "1", "--timeout", "2m"}} {
 		code, _, errs := raftmq(t, args...)
 		require.Zero(t, code, errs)
 	}

@@ -53,13 +53,13 @@ func TestSendTellsWhatBecameOfWhatWasRead(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, out, _ := raftmq(t, "topic", "show", "interrupted", "--endpoint", at)
 		return strings.Contains(out, " 1\n")
-	}, 20*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	require.NoError(t, c.Process.Signal(syscall.SIGTERM))
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		c.Process.Kill()
 		<-ended
 		t.Fatal("send does not end when it is told to while it waits for a line")

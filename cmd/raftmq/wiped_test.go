@@ -69,7 +69,7 @@ func TestAProcessThatWasReplacedEnds(t *testing.T) {
 	require.NoError(t, json.Unmarshal(b, &id))
 	dir := t.TempDir()
 	port := freePorts(t, 2)
-	for deadline := time.After(time.Minute); nodesAlive(t, nodes[0].HTTP) != 2; { // its links are given up by then
+	for deadline := time.After(patience); nodesAlive(t, nodes[0].HTTP) != 2; { // its links are given up by then
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-deadline:
@@ -93,7 +93,7 @@ func TestAProcessThatWasReplacedEnds(t *testing.T) {
 	})
 	await := func(what string, ok func() bool) {
 		t.Helper()
-		for deadline := time.After(time.Minute); !ok(); {
+		for deadline := time.After(patience); !ok(); {
 			select {
 			case <-time.After(20 * time.Millisecond):
 			case <-deadline:

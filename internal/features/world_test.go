@@ -39,7 +39,9 @@ type world struct {
 }
 
 func newWorld(t *testing.T, c *cluster, row string) *world {
-	w := &world{T: t, cluster: c, row: row, ctx: t.Context(), ids: make(map[string]uint64)}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute) // an end: else the client sets sooner ones
+	t.Cleanup(cancel)
+	w := &world{T: t, cluster: c, row: row, ctx: ctx, ids: make(map[string]uint64)}
 	w.cl = w.dial()
 	return w
 }

@@ -1,6 +1,7 @@
 package mqtest
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -74,16 +75,18 @@ func TestAnAlterationLeavesWhatItDoesNotName(t *testing.T) {
 	require.EqualValues(t, []int32{4, 4, 4, 2}, []int32{got.ReadQueueNums, got.WriteQueueNums, got.Perm, got.TopicSysFlag})
 	require.True(t, got.Order)
 
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
+	defer cancel()
 	admin := c.Client().Admin()
-	require.NoError(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "t", WriteQueues: 1, Unset: []string{"retention"}}))
+	require.NoError(t, admin.AlterTopic(ctx, client.TopicConfig{Name: "t", WriteQueues: 1, Unset: []string{"retention"}}))
 	got = get()
 	require.Empty(t, got.Attributes["retention"])
 	require.EqualValues(t, []int32{4, 1, 4, 2}, []int32{got.ReadQueueNums, got.WriteQueueNums, got.Perm, got.TopicSysFlag})
-	require.ErrorIs(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "t", WriteQueues: 3, ReadQueues: 2}), client.ErrInvalid)
-	require.NoError(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "t", ReadQueues: 2}))
+	require.ErrorIs(t, admin.AlterTopic(ctx, client.TopicConfig{Name: "t", WriteQueues: 3, ReadQueues: 2}), client.ErrInvalid)
+	require.NoError(t, admin.AlterTopic(ctx, client.TopicConfig{Name: "t", ReadQueues: 2}))
 	got = get()
 	require.EqualValues(t, []int32{2, 1}, []int32{got.ReadQueueNums, got.WriteQueueNums})
-	require.ErrorIs(t, admin.AlterTopic(t.Context(), client.TopicConfig{Name: "none", ReadQueues: 2}), client.ErrTopicNotFound)
+	require.ErrorIs(t, admin.AlterTopic(ctx, client.TopicConfig{Name: "none", ReadQueues: 2}), client.ErrTopicNotFound)
 	w.OK(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil)
-	require.Equal(t, remoting.TopicNotExist, w.ask(remoting.UpdateAndCreateTopic, with(looked, "alters", "", "attributes", "+retention=1h"), nil).Code, "it is not made again")
+	require.Equal(t, remoting.TopicNotExist, w.Led(remoting.UpdateAndCreateTopic, with(looked, "alters", "", "attributes", "+retention=1h"), nil).Code, "it is not made again")
 }

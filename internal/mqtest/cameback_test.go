@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,13 +15,13 @@ import (
 // new one, also if that is less than it had come to in the old one.
 func TestAConsumerIsGivenAllOfATopicThatCameBack(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c := Start(t, 3, nil)
 	cl := c.Client()
 	conf := client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}
 	require.NoError(t, cl.Admin().CreateTopic(ctx, conf))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	var mu sync.Mutex
 	seen := make(map[string]bool)

@@ -56,7 +56,7 @@ func (c *Cluster) keeps(i int, topic string) string {
 func TestACatalogueThatDiffersIsReplaced(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.DigestInterval = 100 * time.Millisecond })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	topic(ctx, t, c.Client(), "t", map[string]string{"retention": "48h"})
 	all := func(what string, ok func(i int) bool) {
@@ -115,7 +115,7 @@ func TestACatalogueThatDiffersIsReplaced(t *testing.T) {
 func TestADisputedCatalogueDecidesNothing(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.DigestInterval = 100 * time.Millisecond })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	topic(ctx, t, c.Client(), "t", map[string]string{"retention": "48h"})
 	for i := range c.Nodes {
@@ -139,7 +139,7 @@ func TestADisputedCatalogueDecidesNothing(t *testing.T) {
 	r := w.ask(remoting.UpdateAndCreateTopic, topicOf("u", 1), nil)
 	require.Equal(t, remoting.ServiceNotAvailable, r.Code, r.Remark)
 	require.Contains(t, r.Remark, "certainly not done")
-	p, err := c.Client().NewProducer("p")
+	p, err := c.Client().NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	_, err = p.Send(ctx, &client.Message{Topic: "t", Body: []byte("x")})
 	require.NoError(t, err)

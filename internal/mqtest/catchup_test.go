@@ -44,7 +44,7 @@ func TestAFollowerCatchesUpFromFarBehindTheWriteAheadLog(t *testing.T) {
 	defer cancel()
 	cl := c.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}))
-	p, err := cl.NewProducer("p", client.WithSendTimeout(time.Minute))
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	c.Stop(2)
 	const body = 64 << 10
@@ -145,10 +145,10 @@ func (c *Cluster) awaitSame(ctx context.Context, topic string) {
 func TestAllNodesRestartElsewhere(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	_, err = p.Send(ctx, &client.Message{Topic: "auto", Body: []byte("kept")}) // creates the topic
 	require.NoError(t, err)

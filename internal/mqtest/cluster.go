@@ -45,8 +45,35 @@ type Cluster struct {
 	mute  string            // a node that nobody reaches by dialling; it dials
 }
 
-// patience is how long an answer that must come may take on a loaded machine.
-const patience = 45 * time.Second
+// How long things may take on a loaded machine, whose processes stand still for seconds, so that
+// leaders are lost and elected. What comes in time does not wait for it.
+const (
+	patience = 45 * time.Second // an answer that must come: less than locks, held pulls and lists of clients last. See lively
+	ample    = 3 * time.Minute  // until somebody leads, a node is ready, or a message is stored
+	whole    = 5 * time.Minute  // all that a test does
+)
+
+// lively is for how long this process has run by now: of the time in which it stood still little counts,
+// since nobody could do anything in it.
+func lively() time.Duration { return time.Duration(beats().Load()) }
+
+var beats = sync.OnceValue(func() *atomic.Int64 {
+	const beat = 10 * time.Millisecond
+	sum := new(atomic.Int64)
+	go func() {
+		for last := time.Now(); ; {
+			time.Sleep(beat)
+			now := time.Now()
+			sum.Add(int64(min(now.Sub(last), 2*beat)))
+			last = now
+		}
+	}()
+	return sum
+})
+
+// heartbeat is shorter than in real clusters, so that a cluster is there soon. A leader whose lease is not
+// renewed within three quarters of it steps down: shorter yet, and a loaded machine has none for long.
+const heartbeat = time.Second
 
 var clusters atomic.Int64 // of this process
 
@@ -91,7 +118,7 @@ func start(t testing.TB, disks []vfs.FS, change func(*broker.Config), level uint
 	for i := range n {
 		c.Await(i)
 	}
-	c.until("the cluster has come to its nodes' level", func() bool { return c.atLevel(level) })
+	c.untilIn(ample, "the cluster has come to its nodes' level", func() bool { return c.atLevel(level) })
 	return c
 }
 
@@ -106,7 +133,7 @@ func (c *Cluster) open(i int) error {
 	cfg := broker.Config{
 		Cluster: c.Name, Node: c.names[i], Data: c.dirs[i], InitialNodes: c.names, Join: c.joins,
 		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, AutoCreateTopics: true,
-		WALSegmentBytes: 4 << 20, MaxBody: 512 << 10, SegmentBytes: 8 << 20, Heartbeat: 500 * time.Millisecond,
+		WALSegmentBytes: 4 << 20, MaxBody: 512 << 10, SegmentBytes: 8 << 20, Heartbeat: heartbeat,
 		DiskCleanAt: 100, DiskForceAt: 100, DiskRefuseAt: 100, DiskReserve: -1,
 	}
 	if c.cfg != nil {
@@ -188,7 +215,7 @@ func (c *Cluster) muted() string {
 // Await waits until node i serves.
 func (c *Cluster) Await(i int) {
 	c.t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(ample)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -211,7 +238,7 @@ func (c *Cluster) Stop(i int) {
 	if c.Nodes[i] == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := c.Nodes[i].Shutdown(ctx); err != nil {
 		c.t.Logf("shut %s down: %v", c.names[i], err)
@@ -222,13 +249,18 @@ func (c *Cluster) Stop(i int) {
 // until waits for what must come to be.
 func (c *Cluster) until(what string, ok func() bool) {
 	c.t.Helper()
-	deadline := time.After(patience)
+	c.untilIn(patience, what, ok)
+}
+
+// untilIn is until for so long.
+func (c *Cluster) untilIn(d time.Duration, what string, ok func() bool) {
+	c.t.Helper()
+	end := lively() + d
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
+		<-tick.C
+		if lively() > end {
 			c.t.Fatalf("never: %s", what)
 		}
 	}
@@ -248,7 +280,7 @@ func (c *Cluster) Endpoints() []string {
 // Client returns a client of the cluster that is closed with the test.
 func (c *Cluster) Client() *client.Client {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cl, err := client.Dial(ctx, client.WithEndpoints(c.Endpoints()...))
 	require.NoError(c.t, err)

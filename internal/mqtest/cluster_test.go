@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,11 +14,11 @@ import (
 func TestWhatIsSentIsConsumedOnceInOrderAfterALeaderIsLost(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "orders", Queues: 2}))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	defer p.Close(ctx)
 

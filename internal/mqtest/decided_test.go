@@ -20,10 +20,7 @@ func TestOfManyCreationsAtOnceEachIsDone(t *testing.T) {
 		for i := range 9 {
 			w := DialWire(t, c.listener(i%3, i/3), 0)
 			wg.Go(func() {
-				r := w.ask(remoting.UpdateAndCreateTopic, with(topicOf(name, 3), "partitions", "2"), nil)
-				if r.Code != remoting.OK {
-					t.Errorf("topic %s: %d %s", name, r.Code, r.Remark)
-				}
+				w.sure(remoting.UpdateAndCreateTopic, with(topicOf(name, 3), "partitions", "2", "rmq", "1"), nil)
 			})
 		}
 		wg.Wait()
@@ -50,15 +47,15 @@ func TestANodeThatMissedADeletion(t *testing.T) {
 	lost := (c.leader("t", 0) + 1) % 3
 	other := (lost + 1) % 3
 	w := DialWire(t, c.listener(lost, 0), 0)
-	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("old"))
+	w.put(sendShort("t", 0), []byte("old"))
 	c.cutOff(lost)
 	// The others elect leaders where it led, if they have to.
 	admin := DialWire(t, c.listener(other, 0), 0)
 	c.until("deleted", func() bool {
-		return admin.ask(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil).Code == remoting.OK
+		return admin.ask(remoting.DeleteTopicInBroker, fields{"topic": "t", "rmq": "1"}, nil).Code == remoting.OK
 	})
 	c.until("made anew", func() bool {
-		return admin.ask(remoting.UpdateAndCreateTopic, topicOf("t", 1), nil).Code == remoting.OK
+		return admin.ask(remoting.UpdateAndCreateTopic, with(topicOf("t", 1), "rmq", "1"), nil).Code == remoting.OK
 	})
 	send := w.Send(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("nowhere"))
 	end := w.Send(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "0"}, nil)

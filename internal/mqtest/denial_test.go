@@ -40,7 +40,7 @@ func TestANodeThatIsCutOffDeniesNoQueue(t *testing.T) {
 	c.cutOff(0)
 	admin := DialWire(t, c.listener(1, 0), remoting.JSON)
 	c.until("it has more queues", func() bool {
-		return admin.ask(remoting.UpdateAndCreateTopic, topicOf("t", 4), nil).Code == remoting.OK
+		return admin.ask(remoting.UpdateAndCreateTopic, with(topicOf("t", 4), "rmq", "1"), nil).Code == remoting.OK
 	})
 	r := DialWire(t, c.listener(0, 0), remoting.JSON).ask(remoting.GetMaxOffset, fields{"topic": "t", "queueId": "3"}, nil)
 	require.Equal(t, remoting.ServiceNotAvailable, r.Code, r.Remark)

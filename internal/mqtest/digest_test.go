@@ -102,7 +102,7 @@ func TestAReplicaThatDiffersIsCopiedFromTheMajority(t *testing.T) {
 // producer is one of a client that knows where the nodes are.
 func (s *sickbay) producer() *client.Producer {
 	s.t.Helper()
-	p, err := s.Client().NewProducer("p2")
+	p, err := s.Client().NewProducer("p2", client.WithSendTimeout(ample))
 	require.NoError(s.t, err)
 	return p
 }
@@ -143,14 +143,13 @@ func TestWithoutAMajorityNobodyIsServed(t *testing.T) {
 		var err error
 		files[i], err = s.mems[i].List(dirs[i])
 		require.NoError(t, err)
-		for slept := 0; ; slept++ {
-			if f, err := s.mems[i].Open(filepath.Join(dirs[i], "quarantine.json")); err == nil {
+		s.until("it is noted", func() bool {
+			f, err := s.mems[i].Open(filepath.Join(dirs[i], "quarantine.json"))
+			if err == nil {
 				f.Close()
-				break
 			}
-			require.Less(t, slept, 1000)
-			time.Sleep(10 * time.Millisecond)
-		}
+			return err == nil
+		})
 	}
 	s.pulledNothing() // one still leads
 	for i := range 3 {
@@ -163,9 +162,7 @@ func TestWithoutAMajorityNobodyIsServed(t *testing.T) {
 		s.Run(i)
 	}
 	for i := range 3 {
-		for len(s.Nodes[i].Partitions()) == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
+		s.until("it knows its partitions", func() bool { return len(s.Nodes[i].Partitions()) > 0 })
 		s.awaitDamage(i, "disputed")
 	}
 	s.pulledNothing()
@@ -253,12 +250,11 @@ func TestADisputeIsSettledForANodeThatWasAway(t *testing.T) {
 		s.awaitSound(i, 1)
 	}
 	s.Run(away)
-	for len(s.Nodes[away].Partitions()) == 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	s.until("it knows its partitions", func() bool { return len(s.Nodes[away].Partitions()) > 0 })
 	s.awaitDamage(away, "disputed")
+	admin := s.Client().Admin()
 	for {
-		if _, err = s.Client().Admin().SettleDispute(s.ctx, id, "n2"); err == nil || !errors.Is(err, client.ErrUnavailable) {
+		if _, err = admin.SettleDispute(s.ctx, id, "n2"); err == nil || !errors.Is(err, client.ErrUnavailable) || s.ctx.Err() != nil {
 			break
 		}
 	}

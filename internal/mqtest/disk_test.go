@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,23 +42,24 @@ func fillTo(t *testing.T, m *vfs.Mem, dir string, percent float64) {
 
 // follower is a node that does not lead the topic's only partition.
 func (c *Cluster) follower(topic string) int {
-	for i := range c.Nodes {
-		if x := c.of(i, topic); x.Leader != "" && x.Leader != c.names[i] {
-			return i
-		}
-	}
-	c.t.Fatalf("%s has no leader", topic)
-	return 0
+	c.t.Helper()
+	return (c.leads(topic) + 1) % len(c.Nodes)
 }
 
+// leads is the node that leads the topic's only partition: waits for one.
+
 func (c *Cluster) leads(topic string) int {
-	for i := range c.Nodes {
-		if c.of(i, topic).Leader == c.names[i] {
-			return i
+	c.t.Helper()
+	at := -1
+	c.untilIn(ample, "a leader of "+topic, func() bool {
+		for i, b := range c.Nodes {
+			if b != nil && c.of(i, topic).Leader == c.names[i] {
+				at = i
+			}
 		}
-	}
-	c.t.Fatalf("%s has no leader", topic)
-	return 0
+		return at >= 0
+	})
+	return at
 }
 
 // sound fails if a node has failed.
@@ -76,12 +78,12 @@ func (c *Cluster) sound() {
 // end; the others go on. When there is room it goes on by itself, to the same bytes.
 func TestAReplicaOnAFullDiskWaits(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 3, nil)
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "t", 10)
 	f := c.follower("t")
@@ -108,12 +110,12 @@ func TestAReplicaOnAFullDiskWaits(t *testing.T) {
 // files are free again it goes on by itself.
 func TestANodeThatMayOpenNoMoreFilesWaits(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 3, smallSegments)
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
-	p, err := cl.NewProducer("p", client.WithSendTimeout(30*time.Second))
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "t", 10)
 	for _, i := range []int{c.follower("t"), c.leads("t")} {
@@ -140,12 +142,12 @@ func TestANodeThatMayOpenNoMoreFilesWaits(t *testing.T) {
 // acknowledged is missing.
 func TestALeaderOnAFullDiskHandsOver(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 3, nil)
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
-	p, err := cl.NewProducer("p", client.WithSendTimeout(30*time.Second))
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "t", 10)
 	l := c.leads("t")
@@ -170,7 +172,7 @@ func TestALeaderOnAFullDiskHandsOver(t *testing.T) {
 // deleted, while the disks are full to the last byte. With room messages are taken.
 func TestMessagesAreRefusedWhenAMajorityLacksRoom(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 3, func(cfg *broker.Config) {
 		smallSegments(cfg)
@@ -179,7 +181,7 @@ func TestMessagesAreRefusedWhenAMajorityLacksRoom(t *testing.T) {
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
 	topic(ctx, t, cl, "other", nil)
-	p, err := cl.NewProducer("p", client.WithSendTimeout(500*time.Millisecond))
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "t", 300)
 	f := c.follower("t")
@@ -187,21 +189,27 @@ func TestMessagesAreRefusedWhenAMajorityLacksRoom(t *testing.T) {
 	eventually(ctx, t, "it tells the others", func() bool { return c.metric(f, "raftmq_disk_level") == 3 })
 	last := sendKiB(ctx, t, p, "t", 100)
 	mems[(f+1)%3].SetFree(0)
-	lead := func() int { return c.leads("t") }
-	eventually(ctx, t, "messages are refused", func() bool { return c.of(lead(), "t").Refuses })
+	eventually(ctx, t, "messages are refused", func() bool { return c.of(c.leads("t"), "t").Refuses })
 	for i := range c.Nodes {
 		h := remoting.SendHeader{ProducerGroup: "raw", Topic: "t", BornTimestamp: 1}
-		reply := c.ask(ctx, i, remoting.SendMessageV2, h)
-		require.Equal(t, remoting.ServiceNotAvailable, reply.Code, reply.Remark)
-		require.Contains(t, reply.Remark, "[DISK FULL]")
+		eventually(ctx, t, c.names[i]+" says why", func() bool { // or that it knows of no leader
+			reply := c.ask(ctx, i, remoting.SendMessageV2, h)
+			require.Equal(t, remoting.ServiceNotAvailable, reply.Code, reply.Remark)
+			return strings.Contains(reply.Remark, "[DISK FULL]")
+		})
 	}
-	_, err = p.Send(ctx, &client.Message{Topic: "t", Body: []byte("no")})
+	hasty, err := cl.NewProducer("p", client.WithSendTimeout(500*time.Millisecond))
+	require.NoError(t, err)
+	eventually(ctx, t, "it is certainly not stored", func() bool { // unless the time was over before the answer came
+		_, err = hasty.Send(ctx, &client.Message{Topic: "t", Body: []byte("no")})
+		require.Error(t, err)
+		return !errors.Is(err, client.ErrUncertain)
+	})
 	require.ErrorIs(t, err, client.ErrUnavailable)
-	require.NotErrorIs(t, err, client.ErrUncertain)
 	mems[f].SetFree(0)
 	mems[(f+1)%3].SetFree(0)
 	for off := range int64(60) {
-		reply := c.ask(ctx, int(off)%3, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: fmt.Sprintf("g%d", off%7), Topic: "t", CommitOffset: off + 1})
+		reply := c.led(ctx, int(off)%3, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: fmt.Sprintf("g%d", off%7), Topic: "t", CommitOffset: off + 1})
 		require.Equal(t, remoting.OK, reply.Code, reply.Remark)
 	}
 	conf, err := cl.Admin().Topic(ctx, "t")
@@ -216,7 +224,7 @@ func TestMessagesAreRefusedWhenAMajorityLacksRoom(t *testing.T) {
 	_, hi := bounds(ctx, t, cl, "t")
 	require.Equal(t, last+1, hi, "what was refused is not stored")
 	mems[f].SetFree(-1)
-	eventually(ctx, t, "messages are taken again", func() bool { return !c.of(lead(), "t").Refuses })
+	eventually(ctx, t, "messages are taken again", func() bool { return !c.of(c.leads("t"), "t").Refuses })
 	require.Equal(t, last+1, sendKiB(ctx, t, p, "t", 1))
 	mems[(f+1)%3].SetFree(-1)
 	c.awaitSame(ctx, "t")
@@ -227,7 +235,7 @@ func TestMessagesAreRefusedWhenAMajorityLacksRoom(t *testing.T) {
 // is.
 func TestAFullDiskDeletesNothingIfItIsNotTo(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 3, func(cfg *broker.Config) {
 		smallSegments(cfg)
@@ -236,7 +244,7 @@ func TestAFullDiskDeletesNothingIfItIsNotTo(t *testing.T) {
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
 	topic(ctx, t, cl, "old", map[string]string{"retention": "1s"})
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "t", 200)
 	sendKiB(ctx, t, p, "old", 200)
@@ -254,7 +262,7 @@ func TestAFullDiskDeletesNothingIfItIsNotTo(t *testing.T) {
 // newest segment stays.
 func TestADiskAboveItsWatermarksIsCleaned(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	never := fmt.Sprintf("%02d", (time.Now().Hour()+12)%24)
 	c, mems := onMems(t, 3, func(cfg *broker.Config) {
@@ -264,7 +272,7 @@ func TestADiskAboveItsWatermarksIsCleaned(t *testing.T) {
 	cl := c.Client()
 	topic(ctx, t, cl, "old", map[string]string{"retention": "1s"})
 	topic(ctx, t, cl, "young", nil)
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "old", 200)
 	sendKiB(ctx, t, p, "young", 200)
@@ -295,7 +303,7 @@ func TestADiskAboveItsWatermarksIsCleaned(t *testing.T) {
 // go together, and what waits is appended again.
 func TestWhatWaitsKeepsNothingOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 1, func(cfg *broker.Config) {
 		smallSegments(cfg)
@@ -303,7 +311,7 @@ func TestWhatWaitsKeepsNothingOnAFullDisk(t *testing.T) {
 	})
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	for range 60 {
 		_, err := p.Send(ctx, &client.Message{Topic: "t", Body: make([]byte, 1<<10), DeliverAt: time.Now().Add(time.Hour)})
@@ -334,12 +342,12 @@ func (c *Cluster) squeeze(i int, m *vfs.Mem) {
 // are kept. It comes when there is room.
 func TestWhatIsDueWaitsForRoomAndNothingBehindIt(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 1, func(cfg *broker.Config) { cfg.DiskReserve = 32 << 20 })
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	last := sendKiB(ctx, t, p, "t", 10)
 	due := time.Now().Add(12 * time.Second)
@@ -352,7 +360,7 @@ func TestWhatIsDueWaitsForRoomAndNothingBehindIt(t *testing.T) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; time.Now().Before(due.Add(2 * time.Second)); i++ {
-		reply := c.ask(ctx, 0, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: fmt.Sprintf("g%d", i%7), Topic: "t", CommitOffset: 1 + int64(i%9)})
+		reply := c.led(ctx, 0, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: fmt.Sprintf("g%d", i%7), Topic: "t", CommitOffset: 1 + int64(i%9)})
 		require.Equal(t, remoting.OK, reply.Code, reply.Remark)
 		<-tick.C
 	}
@@ -368,7 +376,7 @@ func TestWhatIsDueWaitsForRoomAndNothingBehindIt(t *testing.T) {
 // which are stored again before; an operator's wish to handle those is refused.
 func TestDeadLettersKeepNothingOnADiskWithoutRoom(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 1, func(cfg *broker.Config) {
 		smallSegments(cfg)
@@ -377,14 +385,16 @@ func TestDeadLettersKeepNothingOnADiskWithoutRoom(t *testing.T) {
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
 	c.letters(ctx, cl, "t", 4, client.DeadLetter(errors.New("poison")))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "t", 200)
 	c.squeeze(0, mems[0])
 	eventually(ctx, t, "messages are refused", func() bool { return c.of(0, "t").Refuses })
-	reply := c.ask(ctx, 0, remoting.DeadLetters, remoting.DeadLettersHeader{Group: "g", Op: remoting.RedriveLetters, Slot: -1, Offset: -1})
-	require.Equal(t, remoting.ServiceNotAvailable, reply.Code, reply.Remark)
-	require.Contains(t, reply.Remark, "[DISK FULL]")
+	eventually(ctx, t, "it is said why", func() bool {
+		reply := c.ask(ctx, 0, remoting.DeadLetters, remoting.DeadLettersHeader{Group: "g", Op: remoting.RedriveLetters, Slot: -1, Offset: -1})
+		require.Equal(t, remoting.ServiceNotAvailable, reply.Code, reply.Remark)
+		return strings.Contains(reply.Remark, "[DISK FULL]")
+	})
 	attribute(ctx, t, cl, "t", "retention", "1s")
 	eventually(ctx, t, "what is old goes", func() bool { lo, _ := bounds(ctx, t, cl, "t"); return lo > 100 })
 	list, err := cl.Admin().DeadLetters(ctx, "g", 0)

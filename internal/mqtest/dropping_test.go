@@ -3,7 +3,6 @@ package mqtest
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,13 +15,13 @@ func TestANodeEndsWhileATopicGoes(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 1, nil)
 	cl := c.Client()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	topics := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
 	for _, topic := range topics {
 		require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: topic, Partitions: 3, Queues: 1}))
 	}
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	for _, topic := range topics {
 		for q := range 3 {

@@ -27,14 +27,14 @@ func whats(l client.Life) (all []string) {
 // and who handled it.
 func TestWhatBecameOfAMessage(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c := Start(t, 3, func(cfg *broker.Config) { cfg.AutoCreateTopics = false })
 	cl := c.Client()
 	a := cl.Admin()
 	require.NoError(t, a.CreateTopic(ctx, client.TopicConfig{Name: "other", Queues: 1}))
 	require.NoError(t, a.CreateTopic(ctx, client.TopicConfig{Name: "t", Queues: 1}))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	stored, err := p.SendTo(ctx, 1, &client.Message{Topic: "t", Keys: []string{"k1"}, Tag: "red", Body: []byte("stored")})
 	require.NoError(t, err)
@@ -147,7 +147,7 @@ func TestWhatBecameOfAMessage(t *testing.T) {
 // What stock clients traced is found again, by id and by key, whichever node is asked.
 func TestTracesAreFound(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c := Start(t, 3, nil)
 	cl := c.Client()

@@ -27,11 +27,11 @@ func TestAFailedSyncEndsItsNodeOnly(t *testing.T) {
 	c := StartOn(t, disks, func(cfg *broker.Config) {
 		cfg.SegmentBytes = 1 << 20
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 
 	var acked sync.Map
@@ -55,18 +55,10 @@ func TestAFailedSyncEndsItsNodeOnly(t *testing.T) {
 	}
 	await := func(n int64) {
 		t.Helper()
-		require.Eventually(t, func() bool { return sent.Load() >= n }, time.Minute, 5*time.Millisecond)
+		c.until("the load gets on", func() bool { return sent.Load() >= n })
 	}
 	await(200)
-	leader := -1
-	for i, b := range c.Nodes {
-		for _, info := range b.Partitions() {
-			if info.State == "Leader" {
-				leader = i
-			}
-		}
-	}
-	require.GreaterOrEqual(t, leader, 0)
+	leader := c.leads("t")
 	disks[leader].(*vfs.Mem).Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpSyncData}, Name: "*.wal*", Times: 1})
 	select {
 	case err := <-c.Nodes[leader].Failed():

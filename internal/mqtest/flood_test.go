@@ -104,7 +104,7 @@ func TestHostilePeersCostNobodyElse(t *testing.T) {
 	c.createTopic(t, topicOf("t", 1))
 	w := DialWire(t, c.listener(0, 0), 0)
 	for range 64 {
-		w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 16<<10))
+		w.put(sendShort("t", 0), make([]byte, 16<<10))
 	}
 	ports := []string{c.Nodes[0].Addresses().NameServer, c.listener(0, 0), c.listener(1, 1), c.listener(2, 0)}
 	stop := make(chan struct{})

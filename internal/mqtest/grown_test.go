@@ -20,7 +20,7 @@ func TestAQueueThatIsNewToAGroupIsItsFromTheBegin(t *testing.T) {
 		t.Helper()
 		w.sure(remoting.UpdateConsumerOffset, fields{"rmq": "1", "consumerGroup": group, "topic": "t", "queueId": queue, "commitOffset": "1"}, nil)
 	}
-	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	w.put(sendShort("t", 0), []byte("x"))
 	for _, group := range []string{"early", "idle"} {
 		w.OK(remoting.Heartbeat, nil, heartbeatOf("c", group, "t"))
 		w.OK(remoting.GetSubscriptionGroup, fields{"group": group}, nil)
@@ -29,7 +29,7 @@ func TestAQueueThatIsNewToAGroupIsItsFromTheBegin(t *testing.T) {
 	w.sure(remoting.UpdateAndCreateTopic, with(topicOf("t", 3), "rmq", "1"), nil)
 	w.OK(remoting.Heartbeat, nil, heartbeatOf("c", "late", "t"))
 	commit("late", "0")
-	w.OK(remoting.SendMessageV2, sendShort("t", 1), []byte("x"))
+	w.put(sendShort("t", 1), []byte("x"))
 	for i := range c.Nodes {
 		w := DialWire(t, c.listener(i, 0), remoting.Binary)
 		ask := func(group, queue string, more ...string) *remoting.Command {

@@ -17,11 +17,11 @@ import (
 func TestRetriesCountInTheLag(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "work", Partitions: 3, Queues: 2}))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	const n = 12
 	for range n {

@@ -20,7 +20,7 @@ func TestATopicThatWasDeletedWhileANodeWasDownIsGoneThere(t *testing.T) {
 	c.createTopic(t, topicOf("kept", 1))
 	c.createTopic(t, topicOf("gone", 1))
 	w := DialWire(t, c.listener(0, 0), remoting.JSON)
-	w.OK(remoting.SendMessageV2, sendShort("gone", 0), []byte("x"))
+	w.put(sendShort("gone", 0), []byte("x"))
 	ids := make(map[string]bool)
 	for _, p := range c.Nodes[2].Partitions() {
 		ids[fmt.Sprintf("%08d", p.ID)] = p.Topic == "kept"
@@ -28,7 +28,7 @@ func TestATopicThatWasDeletedWhileANodeWasDownIsGoneThere(t *testing.T) {
 	require.Len(t, ids, 6)
 	c.Stop(2)
 	c.until("deleted", func() bool {
-		return w.ask(remoting.DeleteTopicInBroker, fields{"topic": "gone"}, nil).Code == remoting.OK
+		return w.ask(remoting.DeleteTopicInBroker, fields{"topic": "gone", "rmq": "1"}, nil).Code == remoting.OK
 	})
 	c.Run(2)
 	c.Await(2)
@@ -52,7 +52,7 @@ func TestATopicThatWasDeletedWhileItCouldNotBeOpenedIsGone(t *testing.T) {
 	c.createTopic(t, topicOf("t", 1))
 	dir := filepath.Join(c.dirs[0], "partitions")
 	w := DialWire(t, c.listener(0, 0), remoting.JSON)
-	w.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	w.put(sendShort("t", 0), []byte("x"))
 	c.Stop(0)
 	fault := mems[0].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpCreate, vfs.OpOpen}, Name: "*.log", Err: vfs.ErrNoFiles})
 	c.Run(0)
@@ -62,7 +62,7 @@ func TestATopicThatWasDeletedWhileItCouldNotBeOpenedIsGone(t *testing.T) {
 	})
 	w = DialWire(t, c.listener(0, 0), remoting.JSON)
 	c.until("deleted", func() bool {
-		return w.ask(remoting.DeleteTopicInBroker, fields{"topic": "t"}, nil).Code == remoting.OK
+		return w.ask(remoting.DeleteTopicInBroker, fields{"topic": "t", "rmq": "1"}, nil).Code == remoting.OK
 	})
 	fault.Release()
 	c.Await(0)

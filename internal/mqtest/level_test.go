@@ -110,7 +110,7 @@ func TestATooOldNodeIsToldByTheOthers(t *testing.T) {
 	c.dirs[old] = before // as if it had not been told
 	c.Levels[old] = 1
 	c.Run(old)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), whole)
 	defer cancel()
 	select {
 	case err := <-c.Nodes[old].Failed():
@@ -119,7 +119,7 @@ func TestATooOldNodeIsToldByTheOthers(t *testing.T) {
 		t.Fatal("it serves")
 	}
 	for _, b := range c.Nodes[:old] {
-		require.Eventually(t, func() bool { ok, _ := b.Ready(); return ok }, patience, 10*time.Millisecond)
+		c.until("the others are ready", func() bool { ok, _ := b.Ready(); return ok })
 	}
 }
 

@@ -17,7 +17,7 @@ func TestLongDeadLettersAreListed(t *testing.T) {
 	for slot := range 3 {
 		w := DialWire(t, c.listener(0, slot), remoting.Binary)
 		for range 2 {
-			r := w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 3<<20))
+			r := w.put(sendShort("t", 0), make([]byte, 3<<20))
 			rec := Records(t, w.OK(remoting.PullMessage, with(pullOf("t", 0, num(t, r, "queueOffset")), "maxMsgNums", "1"), nil).Body)[0]
 			w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(rec.PhysicalOffset(), 10), "delayLevel": "-1", "rmq": "1", "delivery": "1"}, nil)
 		}
@@ -40,7 +40,7 @@ func TestLongDeadLettersAreHandledAgain(t *testing.T) {
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
 	w := DialWire(t, c.listener(0, 0), remoting.Binary)
 	for _, size := range []int{200 << 10, 890 << 10} {
-		r := w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, size))
+		r := w.put(sendShort("t", 0), make([]byte, size))
 		rec := Records(t, w.OK(remoting.PullMessage, with(pullOf("t", 0, num(t, r, "queueOffset")), "maxMsgNums", "1"), nil).Body)[0]
 		w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(rec.PhysicalOffset(), 10), "delayLevel": "-1", "rmq": "1", "delivery": "1"}, nil)
 	}

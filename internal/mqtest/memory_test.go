@@ -31,7 +31,7 @@ func TestHostileClientsCostNoMoreMemoryThanTheSettingsSay(t *testing.T) {
 	c.createTopic(t, topicOf("t", 1))
 	honest := DialWire(t, c.listener(0, 0), 0)
 	for range 64 {
-		honest.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 64<<10))
+		honest.put(sendShort("t", 0), make([]byte, 64<<10))
 	}
 	held := func() int64 { // what is alive, after a collection
 		runtime.GC()
@@ -93,7 +93,7 @@ func TestHostileClientsCostNoMoreMemoryThanTheSettingsSay(t *testing.T) {
 			if r.Code == remoting.OK {
 				break
 			}
-			require.Contains(t, []remoting.Code{remoting.SystemBusy, remoting.ServiceNotAvailable}, r.Code, r.Remark)
+			require.Contains(t, []remoting.Code{remoting.SystemBusy, remoting.ServiceNotAvailable, remoting.OutcomeUnknown}, r.Code, r.Remark)
 		}
 		worst = max(worst, held()-before)
 		time.Sleep(20 * time.Millisecond)

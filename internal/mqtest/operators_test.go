@@ -42,7 +42,7 @@ func statsBody(t *testing.T, w *Wire, name, key string) (s remoting.BrokerStats)
 func operatorFigures(t *testing.T, c *Cluster) {
 	w := DialWire(t, c.listener(0, 1), remoting.Binary)
 	for range 7 {
-		w.OK(remoting.SendMessageV2, sendShort("seen", 0), []byte("x"))
+		w.put(sendShort("seen", 0), []byte("x"))
 	}
 	read := 0 // a follower may be behind
 	c.until("all are read", func() bool {
@@ -157,7 +157,7 @@ func operatorGroups(t *testing.T, c *Cluster) {
 			require.Contains(t, []string(l.TopicList), name)
 		}
 		require.NotContains(t, string(ns.OK(remoting.GetAllTopicListFromNS, fields{"rmq": "1"}, nil).Body), "%RETRY%", "clients of ours list groups")
-		require.Equal(t, remoting.TopicNotExist, w.ask(remoting.GetTopicConfig, fields{"topic": "%RETRY%found"}, nil).Code, "any other code ends consumerProgress")
+		require.Equal(t, remoting.TopicNotExist, w.Led(remoting.GetTopicConfig, fields{"topic": "%RETRY%found"}, nil).Code, "any other code ends consumerProgress")
 
 		var s remoting.ConsumeStats
 		require.NoError(t, remoting.DecodeBody(w.OK(remoting.GetConsumeStats, fields{"consumerGroup": "found"}, nil).Body, &s))
@@ -168,7 +168,7 @@ func operatorGroups(t *testing.T, c *Cluster) {
 		for _, letters := range []string{"%RETRY%found", "%DLQ%found"} {
 			require.Len(t, statsOf(t, w, letters), 3, "one queue in each slot")
 		}
-		require.Equal(t, remoting.TopicNotExist, w.ask(remoting.GetTopicStats, fields{"topic": "%RETRY%nobody"}, nil).Code)
+		require.Equal(t, remoting.TopicNotExist, w.Led(remoting.GetTopicStats, fields{"topic": "%RETRY%nobody"}, nil).Code)
 
 		body := string(w.OK(remoting.GetBrokerConsumeStats, fields{"isOrder": "false"}, nil).Body)
 		require.Contains(t, body, `{"found":[{"consumeTps":0,"offsetTable":{{"brokerName":"raftmq-1","queueId":0,"topic":"seen"}:{"brokerOffset":7,"consumerOffset":4,`)
@@ -258,24 +258,30 @@ func operatorMembers(t *testing.T, c *Cluster) {
 		c.until("the member is known", func() bool {
 			return w.ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": "asked"}, nil).Code == remoting.OK
 		})
-		asks := w.Send(remoting.GetConsumerRunningInfo, info, nil)
-		got := member.waitPush(remoting.GetConsumerRunningInfo)
+		// put has the member asked, and answer; again if it took longer to answer than nodes wait.
+		put := func(code remoting.Code, ext fields, with remoting.Code, body string) (got, r *remoting.Command) {
+			c.until("the member's answer counts", func() bool {
+				asks := w.Send(code, ext, nil)
+				got = member.waitPush(code)
+				member.answer(got, with, body)
+				r = w.Reply(asks)
+				return r.Code != remoting.ConsumeMessageTimeout
+			})
+			return got, r
+		}
+		got, r := put(remoting.GetConsumerRunningInfo, info, remoting.OK, `{"properties":{},"mqTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{}}}`)
 		require.Equal(t, info, fields(got.Ext), "nothing of what nodes say to each other")
-		member.answer(got, remoting.OK, `{"properties":{},"mqTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{}}}`)
-		r := w.Reply(asks)
 		require.Equal(t, remoting.OK, r.Code, r.Remark)
 		require.Equal(t, `{"properties":{},"mqTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{}}}`, string(r.Body))
 
-		asks = w.Send(remoting.ConsumeMessageDirectly, fields{"consumerGroup": "asked", "clientId": "far", "topic": "seen", "msgId": view}, nil)
-		got = member.waitPush(remoting.ConsumeMessageDirectly)
+		got, r = put(remoting.ConsumeMessageDirectly, fields{"consumerGroup": "asked", "clientId": "far", "topic": "seen", "msgId": view}, remoting.SystemError, "")
 		require.Equal(t, []byte(rec), got.Body)
 		require.Equal(t, "raftmq-1", got.Ext["brokerName"])
 		require.Equal(t, "0", got.Ext["topicSysFlag"])
-		member.answer(got, remoting.SystemError, "")
-		require.Equal(t, remoting.SystemError, w.Reply(asks).Code, "the member's own code")
+		require.Equal(t, remoting.SystemError, r.Code, "the member's own code")
 
 		// One that does not answer.
-		asks = w.Send(remoting.GetConsumerRunningInfo, info, nil)
+		asks := w.Send(remoting.GetConsumerRunningInfo, info, nil)
 		member.waitPush(remoting.GetConsumerRunningInfo)
 		require.Equal(t, remoting.ConsumeMessageTimeout, w.Reply(asks).Code)
 		require.Equal(t, remoting.SystemError, w.ask(remoting.GetConsumerRunningInfo, with(info, "consumerGroup", "other"), nil).Code, "it is no member of that")
@@ -339,12 +345,12 @@ func operatorLists(t *testing.T, c *Cluster) {
 		require.Equal(t, tries, g.RetryMaxTimes)
 		require.True(t, g.ConsumeEnable)
 	}
-	r := w.ask(remoting.UpdateAndCreateTopics, nil, []byte(`{"topicConfigList":[{"topicName":"many-3","readQueueNums":1,"writeQueueNums":1,"perm":6},{"topicName":"a b"}]}`))
+	r := w.Led(remoting.UpdateAndCreateTopics, nil, []byte(`{"topicConfigList":[{"topicName":"many-3","readQueueNums":1,"writeQueueNums":1,"perm":6},{"topicName":"a b"}]}`))
 	require.Equal(t, remoting.InvalidParameter, r.Code)
 	require.Contains(t, r.Remark, "after 1 of 2")
 	w.OK(remoting.GetTopicConfig, fields{"topic": "many-3"}, nil)
 	long := strings.TrimSuffix(strings.Repeat(`{"topicName":"x"},`, 257), ",")
-	require.Equal(t, remoting.InvalidParameter, w.ask(remoting.UpdateAndCreateTopics, nil, []byte(`{"topicConfigList":[`+long+`]}`)).Code)
+	require.Equal(t, remoting.InvalidParameter, w.Led(remoting.UpdateAndCreateTopics, nil, []byte(`{"topicConfigList":[`+long+`]}`)).Code)
 
 	DialWire(t, c.listener(1, 0), 0).OK(remoting.Heartbeat, nil, heartbeatOf("m", "goes", "seen"))
 	for _, x := range []struct {

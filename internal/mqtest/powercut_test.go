@@ -44,12 +44,12 @@ func powerCut(t *testing.T, seed uint64) {
 	c := StartOn(t, disks, func(cfg *broker.Config) {
 		cfg.SegmentBytes = 64 << 10
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	const topic = "t"
 	cl := c.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: topic, Partitions: 1, Queues: 2}))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 
 	var mu sync.Mutex

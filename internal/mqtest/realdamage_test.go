@@ -21,7 +21,7 @@ func TestDamageOnARealDiskIsRepaired(t *testing.T) {
 	if os.Getenv("RAFTMQ_DAMAGE") == "" {
 		t.Skip("RAFTMQ_DAMAGE is not set: see make rows")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	s := &sickbay{ctx: ctx}
 	s.Cluster = StartOn(t, make([]vfs.FS, 3), func(cfg *broker.Config) {

@@ -87,7 +87,7 @@ func TestAMessageIsNotStoredInATopicAsItWasBefore(t *testing.T) {
 	}
 	release()
 	c.Await(0)
-	w.OK(remoting.SendMessageV2, sendShort("again", 0), []byte("y"))
+	w.put(sendShort("again", 0), []byte("y"))
 	require.Equal(t, stored+1, num(t, w.OK(remoting.GetMaxOffset, fields{"topic": "again", "queueId": "0"}, nil), "offset"))
 }
 

@@ -35,7 +35,7 @@ type sickbay struct {
 
 func newSickbay(t *testing.T, change func(*broker.Config)) *sickbay {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	t.Cleanup(cancel)
 	s := &sickbay{ctx: ctx}
 	var disks []vfs.FS
@@ -52,7 +52,7 @@ func newSickbay(t *testing.T, change func(*broker.Config)) *sickbay {
 	cl := s.Client()
 	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Partitions: 1, Queues: 1}))
 	var err error
-	s.p, err = cl.NewProducer("p", client.WithSendTimeout(time.Minute))
+	s.p, err = cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	s.send(60)
 	s.awaitSame(ctx, "t")
@@ -112,9 +112,18 @@ func (s *sickbay) file(dir string, i int, kind string, n int) string {
 
 func decay(b []byte) { b[0] ^= 0x20 }
 
-// leads is the number of the node that leads the topic's partition.
-func (s *sickbay) leads() int {
+// leads is the number of the node that leads the topic's partition: waits for one.
+func (s *sickbay) leads() (at int) {
 	s.t.Helper()
+	s.untilIn(ample, "a leader", func() bool {
+		at = s.leading()
+		return at >= 0
+	})
+	return at
+}
+
+// leading is leads, or -1 while there is none.
+func (s *sickbay) leading() int {
 	for i, b := range s.Nodes {
 		if b == nil {
 			continue
@@ -139,8 +148,8 @@ func (s *sickbay) pullAll(i int) {
 		h := remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 7, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"}
 		reply, err := conn.Call(s.ctx, remoting.NewRequest(remoting.PullMessage, h))
 		require.NoError(s.t, err)
-		if reply.Code == remoting.PullNotFound { // no leader at this moment
-			time.Sleep(10 * time.Millisecond)
+		if reply.Code == remoting.PullNotFound || reply.Code == remoting.ServiceNotAvailable { // no leader at this moment
+			require.NoError(s.t, sleep(s.ctx, 10*time.Millisecond), "%s has no leader", s.names[i])
 			continue
 		}
 		require.Equal(s.t, remoting.OK, reply.Code, "offset %d of %s: %s", at, s.names[i], reply.Remark)
@@ -290,13 +299,12 @@ func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
 	pull := func(i, at int) *remoting.Command {
 		return s.ask(s.ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"})
 	}
-	lead := s.leads()
 	for at := 0; bad < 0; {
-		switch reply := pull(lead, at); reply.Code {
+		switch reply := pull(s.leads(), at); reply.Code {
 		case remoting.OK:
 			at++
-		case remoting.PullNotFound: // no leader at this moment
-			time.Sleep(10 * time.Millisecond)
+		case remoting.PullNotFound, remoting.ServiceNotAvailable: // no leader at this moment
+			require.NoError(t, sleep(s.ctx, 10*time.Millisecond))
 		default:
 			require.Empty(t, reply.Body)
 			require.Contains(t, reply.Remark, "damaged")
@@ -310,7 +318,7 @@ func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
 	for i := range 3 {
 		for !said(i) {
 			pull((i+1)%3, bad)
-			time.Sleep(10 * time.Millisecond)
+			require.NoError(t, sleep(s.ctx, 10*time.Millisecond), "%s does not say so", s.names[i])
 		}
 	}
 	dirs := []string{s.dir(0), s.dir(1), s.dir(2)}
@@ -328,14 +336,12 @@ func TestDamageOfEveryCopyIsServedByNobodyAndKept(t *testing.T) {
 		require.Equal(t, decayed, after)
 	}
 	for i := range 3 {
-		for len(s.Nodes[i].Partitions()) == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
+		s.until("it knows its partitions", func() bool { return len(s.Nodes[i].Partitions()) > 0 })
 		require.EqualValues(t, 1, s.metric(i, "raftmq_partitions_quarantined"), "it has forgotten")
 	}
 	s.p = s.producer()
 	s.send(2)
-	require.Equal(t, remoting.OK, pull(s.leads(), bad+5).Code)
+	s.until("what is not damaged is served", func() bool { return pull(s.leads(), bad+5).Code == remoting.OK })
 	require.NotEqual(t, remoting.OK, pull(s.leads(), bad).Code)
 	for i := range 3 {
 		_, err := s.mems[i].Open(files[i])
@@ -357,10 +363,16 @@ func TestANodeThatIsDownDoesNotSayWhatIsDamaged(t *testing.T) {
 	c := Start(t, 3, nil)
 	c.Stop(2)
 	c.until("its end is known", func() bool { return c.metric(0, "raftmq_nodes_alive") == 2 && c.metric(1, "raftmq_nodes_alive") == 2 })
-	list, silent, err := c.Client().Admin().DamagedReplicas(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, list)
-	require.Equal(t, []string{"n3"}, silent)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
+	defer cancel()
+	admin := c.Client().Admin()
+	eventually(ctx, t, "it alone is silent", func() bool { // others are, while they stand still
+		list, silent, err := admin.DamagedReplicas(ctx)
+		require.NoError(t, err)
+		require.Empty(t, list)
+		require.Contains(t, silent, "n3")
+		return len(silent) == 1
+	})
 }
 
 // Whoever is asked tells of a replica that is damaged anywhere, until it is repaired,
@@ -378,9 +390,8 @@ func TestADamagedReplicaIsListedAndNoted(t *testing.T) {
 	admin := s.Client().Admin()
 	for at := 0; ; at = (at + 1) % s.sent {
 		s.ask(s.ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "g", Topic: "t", MaxMsgNums: 1, QueueOffset: int64(at), SysFlag: remoting.PullSubscription, Subscription: "*"})
-		list, silent, err := admin.DamagedReplicas(s.ctx)
+		list, _, err := admin.DamagedReplicas(s.ctx) // who stands still is silent
 		require.NoError(t, err)
-		require.Empty(t, silent)
 		if len(list) == 3 {
 			require.Equal(t, s.names[0], list[0].Node)
 			require.Equal(t, id, list[0].Partition)
@@ -395,11 +406,14 @@ func TestADamagedReplicaIsListedAndNoted(t *testing.T) {
 		}
 	}
 	s.awaitSound(i, 1)
-	list, _, err := admin.DamagedReplicas(s.ctx)
-	require.NoError(t, err)
-	for _, r := range list {
-		require.NotEqual(t, s.names[i], r.Node)
-	}
+	s.until("all say what is damaged", func() bool {
+		list, silent, err := admin.DamagedReplicas(s.ctx)
+		require.NoError(t, err)
+		for _, r := range list {
+			require.NotEqual(t, s.names[i], r.Node)
+		}
+		return len(silent) == 0
+	})
 	raw, err := vfs.ReadFile(s.mems[i], filepath.Join(s.dirs[i], "events.jsonl"), 1<<20)
 	require.NoError(t, err)
 	var seen []string

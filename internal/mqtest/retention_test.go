@@ -88,17 +88,17 @@ func (c *Cluster) logs(i int, topic string) []string {
 // restart of all nodes changes nothing.
 func TestOldMessagesGoOnAllReplicas(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c := Start(t, 3, smallSegments)
 	cl := c.Client()
 	topic(ctx, t, cl, "t", nil)
 	topic(ctx, t, cl, "kept", map[string]string{"retention": "forever"})
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "kept", 200)
 	sendKiB(ctx, t, p, "t", 200)
-	reply := c.ask(ctx, 0, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: "g", Topic: "t", CommitOffset: 5})
+	reply := c.led(ctx, 0, remoting.UpdateConsumerOffset, remoting.UpdateOffsetHeader{ConsumerGroup: "g", Topic: "t", CommitOffset: 5})
 	require.Equal(t, remoting.OK, reply.Code, reply.Remark)
 	lo, _ := bounds(ctx, t, cl, "t")
 	require.Zero(t, lo)
@@ -118,12 +118,12 @@ func TestOldMessagesGoOnAllReplicas(t *testing.T) {
 		require.Positive(t, c.of(i, "t").First)
 		require.Equal(t, c.of(0, "t").First, c.of(i, "t").First)
 		eventually(ctx, t, "the files go", func() bool { return len(c.logs(i, "t")) == 1 })
-		reply = c.ask(ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "raw", Topic: "t", QueueID: 0, QueueOffset: 3, MaxMsgNums: 1, SysFlag: remoting.PullSubscription, Subscription: "*"})
+		reply = c.led(ctx, i, remoting.PullMessage, remoting.PullHeader{ConsumerGroup: "raw", Topic: "t", QueueID: 0, QueueOffset: 3, MaxMsgNums: 1, SysFlag: remoting.PullSubscription, Subscription: "*"})
 		require.Equal(t, remoting.PullOffsetMoved, reply.Code, "node %d: %s", i, reply.Remark)
 		var h remoting.PullReply
 		require.NoError(t, h.Decode(reply.Ext))
 		require.Equal(t, remoting.PullReply{NextBeginOffset: lo, MinOffset: lo, MaxOffset: hi}, h)
-		reply = c.ask(ctx, i, remoting.GetMinOffset, remoting.QueueHeader{Topic: "t"})
+		reply = c.led(ctx, i, remoting.GetMinOffset, remoting.QueueHeader{Topic: "t"})
 		var o remoting.OffsetReply
 		require.NoError(t, o.Decode(reply.Ext))
 		require.Equal(t, lo, o.Offset)
@@ -166,13 +166,13 @@ func TestOldMessagesGoOnAllReplicas(t *testing.T) {
 // A partition keeps as many bytes as it is told to, and at most a segment more.
 func TestAPartitionKeepsItsBytes(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c := Start(t, 1, smallSegments)
 	cl := c.Client()
 	const keep = 150 << 10
 	topic(ctx, t, cl, "t", map[string]string{"retention-bytes": fmt.Sprint(keep)})
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	for range 5 {
 		sendKiB(ctx, t, p, "t", 100)
@@ -192,12 +192,12 @@ func TestAPartitionKeepsItsBytes(t *testing.T) {
 // comes to the same bytes.
 func TestAReplicaThatWasAwayStartsAtTheFloor(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c := Start(t, 3, smallSegments)
 	cl := c.Client()
 	topic(ctx, t, cl, "t", map[string]string{"retention-bytes": "1"})
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "t", 20)
 	c.Stop(2)

@@ -46,11 +46,11 @@ func (h *handled) count() int {
 // letters, with the reason; also when the leader dies in between.
 func TestWhatFailsComesAgainAndEndsAmongTheDeadLetters(t *testing.T) {
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
 	topic(ctx, t, cl, "work", nil)
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	for i := range 6 {
 		_, err := p.Send(ctx, &client.Message{Topic: "work", Body: fmt.Appendf(nil, "%d", i), Keys: []string{fmt.Sprint("k", i)}})
@@ -147,11 +147,11 @@ func TestWhatFailsComesAgainAndEndsAmongTheDeadLetters(t *testing.T) {
 // their topic's retention, once each.
 func TestDeadLettersAndRetriesOutliveRetention(t *testing.T) {
 	c := Start(t, 3, smallSegments)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
 	topic(ctx, t, cl, "kept", map[string]string{"retention-bytes": "65536"})
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	for i := range 6 {
 		_, err := p.Send(ctx, &client.Message{Topic: "kept", Body: fmt.Appendf(nil, "%d", i)})
@@ -177,10 +177,10 @@ func TestDeadLettersAndRetriesOutliveRetention(t *testing.T) {
 	})
 	first := c.of(0, "kept").First
 	lead := c.leaderOf("kept")
-	require.Eventually(t, func() bool {
+	c.until("the log is trimmed", func() bool {
 		sendKiB(ctx, t, p, "kept", 50)
 		return c.of(lead, "kept").First > first+256<<10
-	}, 40*time.Second, time.Millisecond)
+	})
 	a := cl.Admin()
 	list, err := a.DeadLetters(ctx, "g", 0)
 	require.NoError(t, err)
@@ -207,7 +207,7 @@ func TestDeadLettersAndRetriesOutliveRetention(t *testing.T) {
 // its retries without anybody who handles them.
 func (c *Cluster) letters(ctx context.Context, cl *client.Client, topic string, n int, why error) {
 	c.t.Helper()
-	p, err := cl.NewProducer("letters")
+	p, err := cl.NewProducer("letters", client.WithSendTimeout(ample))
 	require.NoError(c.t, err)
 	for range n {
 		_, err := p.Send(ctx, &client.Message{Topic: topic, Body: make([]byte, 16<<10)})
@@ -260,14 +260,14 @@ func (c *Cluster) settles(topic string) int64 {
 func TestLettersThatAreMoreThanIsKeptAreNotStoredForEver(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 1, smallSegments)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
 	topic(ctx, t, cl, "kept", nil)
 	c.letters(ctx, cl, "kept", 20, client.DeadLetter(errors.New("poison")))
 	attribute(ctx, t, cl, "kept", "retention-bytes", "65536")
 	require.Greater(t, c.settles("kept"), int64(20*16<<10))
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	sendKiB(ctx, t, p, "kept", 100)
 	attribute(ctx, t, cl, "kept", "retention", "1s")
@@ -285,13 +285,13 @@ func TestLettersThatAreMoreThanIsKeptAreNotStoredForEver(t *testing.T) {
 func TestRetriesOfADeletedGroupGo(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 1, smallSegments)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	cl := c.Client()
 	topic(ctx, t, cl, "kept", nil)
 	c.letters(ctx, cl, "kept", 20, client.RetryAfter(time.Millisecond, errors.New("later")))
 	attribute(ctx, t, cl, "kept", "retention", "1s")
-	p, err := cl.NewProducer("p")
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
 	require.NoError(t, err)
 	first := c.of(0, "kept").First
 	c.until("what is old is deleted", func() bool {
@@ -317,7 +317,7 @@ func TestDeadLettersOfEveryTopicAreFoundByKey(t *testing.T) {
 	w := DialWire(t, c.listener(0, slot), remoting.Binary)
 	for _, topic := range []string{"a", "b", "c"} {
 		c.createTopic(t, topicOf(topic, 1))
-		w.OK(remoting.SendMessageV2, with(sendShort(topic, 0), "i", "KEYS\x01both of-"+topic+"\x02"), []byte(topic))
+		w.put(with(sendShort(topic, 0), "i", "KEYS\x01both of-"+topic+"\x02"), []byte(topic))
 		given := Records(t, w.OK(remoting.PullMessage, pullOf(topic, 0, 0), nil).Body)
 		require.Len(t, given, 1)
 		w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(given[0].PhysicalOffset(), 10), "delayLevel": "-1", "originTopic": topic, "maxReconsumeTimes": "16",

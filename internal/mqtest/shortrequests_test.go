@@ -90,9 +90,9 @@ func times(n int, ext fields) (all []fields) {
 
 // A request with opaque numbers that are in use frees nothing that another takes.
 func TestAOnewayRequestGivesBackNoOthersBytes(t *testing.T) {
-	_, w, _ := oneNode(t)
+	c, w, _ := oneNode(t)
 	const pulls = 100
-	held := with(pullOf("t", 0, 0), "sysFlag", "6", "suspendTimeoutMillis", "5000")
+	held := with(pullOf("t", 0, 0), "sysFlag", "6", "suspendTimeoutMillis", "60000")
 	var frames []byte
 	for i := range int32(pulls) {
 		for _, c := range []*remoting.Command{
@@ -107,9 +107,12 @@ func TestAOnewayRequestGivesBackNoOthersBytes(t *testing.T) {
 	}
 	w.serial = remoting.JSON
 	go w.nc.Write(frames)
+	for i := range int32(pulls) {
+		w.Reply(i) // what came before it is held by now, or refused
+	}
+	DialWire(t, c.listener(0, 0), remoting.JSON).OK(remoting.SendMessageV2, sendShort("t", 0), []byte("they wake"))
 	refused := 0
 	for i := range int32(pulls) {
-		w.Reply(i)
 		if r := w.Reply(1<<20 + i); r.Code == remoting.SystemBusy {
 			refused++
 		}
@@ -121,7 +124,7 @@ func TestAOnewayRequestGivesBackNoOthersBytes(t *testing.T) {
 // more memory than the settings say.
 func TestLongMessagesThatArePutBackTakeTurns(t *testing.T) {
 	_, w, most := oneNode(t)
-	r := w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, message.MaxBody))
+	r := w.put(sendShort("t", 0), make([]byte, message.MaxBody))
 	rec := Records(t, w.OK(remoting.PullMessage, pullOf("t", 0, num(t, r, "queueOffset")), nil).Body)[0]
 	back := fields{"group": "g", "offset": strconv.FormatInt(rec.PhysicalOffset(), 10), "delayLevel": "3", "maxReconsumeTimes": "16", "rmq": "1"}
 	w.OK(remoting.ConsumerSendMessageBack, back, nil)
@@ -154,7 +157,7 @@ func TestPullsThatAreHeldKeepNoFilters(t *testing.T) {
 func TestLookupsOfLongMessagesTakeNoMoreThanTheirAnswers(t *testing.T) {
 	_, w, most := oneNode(t)
 	for range 32 {
-		w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, message.MaxBody))
+		w.put(sendShort("t", 0), make([]byte, message.MaxBody))
 	}
 	ask := fields{"topic": "t", "key": "k1", "maxNum": "32", "beginTimestamp": "0", "endTimestamp": "9999999999999"}
 	done, worst := w.flood(remoting.QueryMessage, nil, times(7, ask)...)

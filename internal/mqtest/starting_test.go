@@ -13,7 +13,7 @@ import (
 
 func dial(t *testing.T, addr string) *remoting.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := remoting.Dial(ctx, addr, remoting.DialOptions{})
 	require.NoError(t, err)
@@ -23,7 +23,7 @@ func dial(t *testing.T, addr string) *remoting.Conn {
 
 func call(t *testing.T, conn *remoting.Conn, req *remoting.Command) *remoting.Command {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	reply, err := conn.Call(ctx, req)
 	require.NoError(t, err)
@@ -33,7 +33,7 @@ func call(t *testing.T, conn *remoting.Conn, req *remoting.Command) *remoting.Co
 // told calls until the node does not answer that it cannot tell yet.
 func told(t *testing.T, conn *remoting.Conn, req *remoting.Command) (reply *remoting.Command) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if reply = call(t, conn, req); reply.Code != remoting.ServiceNotAvailable || time.Now().After(deadline) {
 			return reply
 		}
@@ -59,7 +59,7 @@ func join(t *testing.T, conn *remoting.Conn, id, group, topic string) {
 func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	require.NoError(t, c.Client().Admin().CreateTopic(ctx, client.TopicConfig{Name: "t"}))
 	for _, id := range []string{"one", "two"} {
@@ -72,7 +72,7 @@ func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
 		c.Run(i)
 		c.Await(i)
 		for _, b := range c.Nodes {
-			reply := call(t, dial(t, b.Addresses().Listeners[0]), remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerGroupHeader{ConsumerGroup: "g"}))
+			reply := told(t, dial(t, b.Addresses().Listeners[0]), remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerGroupHeader{ConsumerGroup: "g"}))
 			require.Equal(t, remoting.OK, reply.Code, reply.Remark)
 			var list remoting.ConsumerList
 			require.NoError(t, remoting.DecodeBody(reply.Body, &list))
@@ -84,10 +84,10 @@ func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
 	two.Close()
 	for _, b := range c.Nodes {
 		conn := dial(t, b.Addresses().Listeners[0])
-		require.Eventually(t, func() bool {
+		c.until("it is gone", func() bool {
 			reply := call(t, conn, remoting.NewRequest(remoting.GetConsumerListByGroup, remoting.ConsumerGroupHeader{ConsumerGroup: "g"}))
 			return string(reply.Body) == `{"consumerIdList":["one"]}`
-		}, 20*time.Second, 10*time.Millisecond)
+		})
 	}
 }
 
@@ -98,7 +98,7 @@ func TestMembersStayWhileAllNodesAreRestarted(t *testing.T) {
 func TestAStartingNodeNeitherDeniesATopicNorMakesItAnew(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	admin := c.Client().Admin()
 	require.NoError(t, admin.CreateTopic(ctx, client.TopicConfig{Name: "t", Queues: 4}))
@@ -124,7 +124,7 @@ func TestAStartingNodeNeitherDeniesATopicNorMakesItAnew(t *testing.T) {
 	late := remoting.NewRequest(remoting.UpdateAndCreateTopic, remoting.CreateTopicHeader{
 		Topic: "t", DefaultTopic: "TBW102", ReadQueueNums: 2, WriteQueueNums: 2, Perm: 6, TopicFilterType: "SINGLE_TAG"})
 	late.SetExt("_new", "1")
-	require.Equal(t, remoting.OK, call(t, conn, late).Code)
+	require.Equal(t, remoting.OK, told(t, conn, late).Code)
 	cfg, err := admin.Topic(ctx, "t")
 	require.NoError(t, err)
 	require.Equal(t, 4, cfg.WriteQueues)

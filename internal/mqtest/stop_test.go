@@ -22,7 +22,7 @@ func TestAHeldPullIsAnsweredThoughAnotherClientDoesNotRead(t *testing.T) {
 	c.createTopic(t, topicOf("t", 1))
 	deaf, held := DialWire(t, c.listener(0, 0), remoting.JSON), DialWire(t, c.listener(0, 2), remoting.JSON)
 	for range 20 {
-		deaf.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 256<<10))
+		deaf.put(sendShort("t", 0), make([]byte, 256<<10))
 	}
 	for range 40 {
 		deaf.Send(remoting.PullMessage, with(pullOf("t", 0, 0), "maxMsgNums", "64"), nil)
@@ -44,7 +44,7 @@ func TestAHeldPullIsAnsweredThoughAnotherClientDoesNotRead(t *testing.T) {
 // for those of all of them at once, not of one after the other.
 func TestANodeWhoseReplicasAllWaitStops(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c, mems := onMems(t, 1, func(cfg *broker.Config) {
 		smallSegments(cfg)
@@ -60,7 +60,7 @@ func TestANodeWhoseReplicasAllWaitStops(t *testing.T) {
 	defer stop()
 	for i := range topics {
 		for q := range 3 {
-			p, err := cl.NewProducer(fmt.Sprintf("p-%d-%d", i, q), client.WithSendTimeout(time.Minute))
+			p, err := cl.NewProducer(fmt.Sprintf("p-%d-%d", i, q), client.WithSendTimeout(ample))
 			require.NoError(t, err)
 			go func() {
 				for sending.Err() == nil {

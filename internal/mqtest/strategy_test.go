@@ -38,7 +38,7 @@ func (c *Cluster) share(ctx context.Context, group, topic string, s client.Strat
 func TestMembersShareByEachStrategy(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	for i, s := range []client.Strategy{client.Average(), client.Circle(), client.ConsistentHash()} {
 		name := fmt.Sprint("t", i)
@@ -80,7 +80,7 @@ func TestMembersShareByEachStrategy(t *testing.T) {
 func TestAMemberThatSharesOtherwiseIsRefused(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	require.NoError(t, c.Client().Admin().CreateTopic(ctx, client.TopicConfig{Name: "t", Queues: 4}))
 	first := c.share(ctx, "g", "t", client.Circle())
@@ -96,6 +96,9 @@ func TestAMemberThatSharesOtherwiseIsRefused(t *testing.T) {
 	}
 	for i := range c.Nodes {
 		w := DialWire(t, c.listener(i, 0), 0)
+		c.until("the node has heard of the first", func() bool {
+			return w.ask(remoting.GetConsumerListByGroup, fields{"consumerGroup": "g"}, nil).Code == remoting.OK
+		})
 		r := w.ask(remoting.Heartbeat, nil, heartbeatOf("stock", "g", "t"))
 		require.Equal(t, remoting.InvalidParameter, r.Code)
 		require.Contains(t, r.Remark, "all members of a group must use the same strategy")

@@ -68,7 +68,7 @@ func bodies(ctx context.Context, t *testing.T, cl *client.Client, topic string) 
 // What is delivered is what local transactions did, each once, and nothing else.
 func TestWhatIsDeliveredIsWhatLocalTransactionsDid(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	c := Start(t, 3, func(cfg *broker.Config) {
 		cfg.TransactionTimeout, cfg.TransactionCheckInterval, cfg.TransactionChecks = 300*time.Millisecond, 300*time.Millisecond, 100
@@ -82,7 +82,7 @@ func TestWhatIsDeliveredIsWhatLocalTransactionsDid(t *testing.T) {
 	var wg sync.WaitGroup
 	half := make(chan struct{}, senders*each)
 	for s := range senders {
-		p, err := cl.NewTransactionProducer("shop", book.check, client.WithSendTimeout(20*time.Second))
+		p, err := cl.NewTransactionProducer("shop", book.check, client.WithSendTimeout(ample))
 		require.NoError(t, err)
 		wg.Go(func() {
 			for i := range each {
@@ -158,9 +158,12 @@ func TestWhatIsDeliveredIsWhatLocalTransactionsDid(t *testing.T) {
 // waits, and decide; what was decided stays.
 func TestAnotherProgramAnswersForOneThatDied(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
-	c := Start(t, 1, soonAsked)
+	c := Start(t, 1, func(cfg *broker.Config) {
+		soonAsked(cfg)
+		cfg.TransactionChecks = 1000 // else it is parked before the other program is there, if this one stands still
+	})
 	first, second := c.Client(), c.Client()
 	topic(ctx, t, first, "t", nil)
 	book := newLedger()

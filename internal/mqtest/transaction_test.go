@@ -126,7 +126,10 @@ func TestATransactionIsDecidedOnce(t *testing.T) {
 // and then it is parked: seen, not delivered, and decided by an operator alone.
 func TestProducersAreAskedWhatBecameOfATransaction(t *testing.T) {
 	t.Parallel()
-	c := Start(t, 3, soonAsked)
+	c := Start(t, 3, func(cfg *broker.Config) {
+		soonAsked(cfg)
+		cfg.TransactionCheckInterval = 3 * time.Second // in which an answer is to come: else it is parked
+	})
 	c.createTopic(t, topicOf("t", 1))
 	const slot = 2
 	leader := c.leader("t", slot)
@@ -222,7 +225,7 @@ func TestATransactionOutlivesRetention(t *testing.T) {
 	for round := range 3 {
 		first := c.of(0, "t").First
 		for i := 0; i < 2000 && c.of(0, "t").First < first+(64<<10); i++ {
-			w.OK(remoting.SendMessageV2, sendShort("t", 0), make([]byte, 1<<10))
+			w.put(sendShort("t", 0), make([]byte, 1<<10))
 		}
 		require.Greater(t, c.of(0, "t").First, first, "round %d", round)
 	}

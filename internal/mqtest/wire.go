@@ -2,7 +2,12 @@ package mqtest
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
+	"maps"
 	"net"
+	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,7 +68,13 @@ func (w *Wire) Oneway(code remoting.Code, ext fields, body []byte) {
 
 // Read takes one frame; an error says that the connection ended.
 func (w *Wire) Read() (*remoting.Command, error) {
-	w.nc.SetReadDeadline(time.Now().Add(w.Patience))
+	for end := lively() + w.Patience; ; {
+		w.nc.SetReadDeadline(time.Now().Add(time.Second))
+		if _, err := w.in.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) || lively() > end {
+			break
+		}
+	}
+	w.nc.SetReadDeadline(time.Now().Add(w.Patience)) // of a frame that has begun
 	return remoting.ReadCommand(w.in, 0)
 }
 
@@ -102,7 +113,7 @@ func (w *Wire) ask(code remoting.Code, ext fields, body []byte) *remoting.Comman
 // machine one may be lost.
 func (w *Wire) Led(code remoting.Code, ext fields, body []byte) *remoting.Command {
 	w.t.Helper()
-	for until := time.Now().Add(w.Patience); ; {
+	for until := time.Now().Add(ample); ; {
 		r := w.ask(code, ext, body)
 		if r.Code != remoting.ServiceNotAvailable || time.Now().After(until) {
 			return r
@@ -110,19 +121,83 @@ func (w *Wire) Led(code remoting.Code, ext fields, body []byte) *remoting.Comman
 	}
 }
 
-// OK is Led for what must succeed.
+// OK is Led for what must succeed. Without a leader a pull finds nothing, nor does it at a follower
+// that is behind.
 func (w *Wire) OK(code remoting.Code, ext fields, body []byte) *remoting.Command {
 	w.t.Helper()
-	r := w.Led(code, ext, body)
-	require.Equal(w.t, remoting.OK, r.Code, "code %d: %s", code, r.Remark)
-	return r
+	for until := time.Now().Add(ample); ; {
+		r := w.Led(code, ext, body)
+		if r.Code != remoting.PullNotFound || time.Now().After(until) {
+			require.Equal(w.t, remoting.OK, r.Code, "code %d: %s", code, r.Remark)
+			return r
+		}
+	}
+}
+
+// put stores a message once, whatever is lost meanwhile: it has an identity. ext is of SendMessageV2.
+func (w *Wire) put(ext fields, body []byte) *remoting.Command {
+	w.t.Helper()
+	id := maps.Clone(ext)
+	id["pid"], id["pep"], id["seq"] = fmt.Sprintf("%016x%016x", os.Getpid(), puts.Add(1)), "0", "0"
+	return w.sure(remoting.SendMessageV2, id, body)
+}
+
+var puts atomic.Int64
+
+// inside is Led of a pull from a queue that is not empty, or of a time in which there is a leader that knows
+// of its end: without one nothing is known of its bounds.
+func (w *Wire) inside(code remoting.Code, ext fields) *remoting.Command {
+	w.t.Helper()
+	for until := time.Now().Add(ample); ; {
+		r := w.Led(code, ext, nil)
+		if r.Code != remoting.PullNotFound || r.Ext["maxOffset"] != "0" || time.Now().After(until) {
+			return r
+		}
+	}
+}
+
+// within waits for so long for the answer to a request; nil: none came.
+func (w *Wire) within(d time.Duration, opaque int32) *remoting.Command {
+	w.t.Helper()
+	for end := time.Now().Add(d); w.early[opaque] == nil; {
+		if !w.more(end) {
+			return nil
+		}
+	}
+	return w.Reply(opaque)
+}
+
+// pushWithin waits for so long for a request of the node's; nil: none came.
+func (w *Wire) pushWithin(d time.Duration, code remoting.Code) *remoting.Command {
+	w.t.Helper()
+	for end := time.Now().Add(d); ; {
+		for _, c := range w.pushed {
+			if c.Code == code {
+				return w.waitPush(code)
+			}
+		}
+		if !w.more(end) {
+			return nil
+		}
+	}
+}
+
+// more takes one frame, if one begins before the end.
+func (w *Wire) more(end time.Time) bool {
+	w.t.Helper()
+	w.nc.SetReadDeadline(end)
+	if _, err := w.in.Peek(1); errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	w.next()
+	return true
 }
 
 // sure is OK of what may be asked again while its outcome is not known: who asks says that it
 // knows our codes, since else it gets no answer.
 func (w *Wire) sure(code remoting.Code, ext fields, body []byte) *remoting.Command {
 	w.t.Helper()
-	for until := time.Now().Add(w.Patience); ; {
+	for until := time.Now().Add(ample); ; {
 		r := w.Led(code, ext, body)
 		if r.Code != remoting.OutcomeUnknown || time.Now().After(until) {
 			require.Equal(w.t, remoting.OK, r.Code, "code %d: %s", code, r.Remark)
