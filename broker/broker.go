@@ -334,12 +334,18 @@ func (b *Broker) joinOthers() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	joined, told, since := false, false, time.Now()
+	silent := slices.Clone(b.cfg.Join) // have not answered yet
 	for {
-		if joined = joined && len(b.members.Nodes()) > 1; !joined {
+		if joined = joined && len(b.members.Nodes()) > 1; !joined || len(silent) > 0 && b.foundsAlone() {
 			var failed error
 			for _, at := range b.cfg.Join {
 				n, err := b.members.Join([]string{at})
 				joined, failed = joined || n > 0, errors.Join(failed, err)
+				if err == nil && slices.Contains(silent, at) {
+					if silent = slices.DeleteFunc(silent, func(a string) bool { return a == at }); len(silent) == 0 {
+						close(b.entrance.joined)
+					}
+				}
 				if b.ctx.Err() != nil {
 					return
 				}
