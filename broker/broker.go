@@ -291,6 +291,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)
+	b.wg.Go(b.noteQuarantines)
 	if b.cfg.ScrubRate > 0 {
 		b.scrubbed.rate = b.cfg.ScrubRate
 		b.wg.Go(b.scrub)
