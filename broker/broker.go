@@ -291,6 +291,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.balance)
 	b.wg.Go(b.keepVoters)
 	b.wg.Go(b.repairs)
+	b.wg.Go(b.noteQuarantines)
 	if b.cfg.ScrubRate > 0 {
 		b.scrubbed.rate = b.cfg.ScrubRate
 		b.wg.Go(b.scrub)
@@ -334,12 +335,18 @@ func (b *Broker) joinOthers() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	joined, told, since := false, false, time.Now()
+	silent := slices.Clone(b.cfg.Join) // have not answered yet
 	for {
-		if joined = joined && len(b.members.Nodes()) > 1; !joined {
+		if joined = joined && len(b.members.Nodes()) > 1; !joined || len(silent) > 0 && b.foundsAlone() {
 			var failed error
 			for _, at := range b.cfg.Join {
 				n, err := b.members.Join([]string{at})
 				joined, failed = joined || n > 0, errors.Join(failed, err)
+				if err == nil && slices.Contains(silent, at) {
+					if silent = slices.DeleteFunc(silent, func(a string) bool { return a == at }); len(silent) == 0 {
+						close(b.entrance.joined)
+					}
+				}
 				if b.ctx.Err() != nil {
 					return
 				}

@@ -116,7 +116,7 @@ func (b *Broker) copies(ctx context.Context, from string, req []byte) ([]byte, e
 			return nil, err
 		}
 		b.judge(p, v)
-		return nil, nil
+		return nil, b.note(p.desc.ID) // an idle partition is not compared again
 	case copySettle:
 		return nil, b.agree(p.desc.ID, string(rest))
 	}

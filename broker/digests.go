@@ -138,9 +138,14 @@ func (b *Broker) compareDigest(ctx context.Context, p *partition) (uint64, error
 		if !v.Disputed && a.Log == v.Log && a.State == v.State {
 			continue
 		}
+		var err error
 		if node == b.id.Node {
 			b.judge(p, v)
-		} else if err := (copyPeer{b, node, p.desc.ID}).tell(ctx, v); err != nil {
+			err = b.note(p.desc.ID)
+		} else {
+			err = copyPeer{b, node, p.desc.ID}.tell(ctx, v)
+		}
+		if err != nil {
 			return 0, err // it is asked again
 		}
 	}

@@ -119,7 +119,10 @@ func (b *Broker) settleAll(ctx context.Context, desc fsm.Partition, looks []remo
 	if _, err := b.askReplica(ctx, of, copySettle, []byte(truth)); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(disputeWait); b.lookAt(ctx, of).Reason != ""; {
+	for deadline := time.Now().Add(disputeWait); ; {
+		if l := b.lookAt(ctx, of); !l.Silent && !l.Disputed { // what is damaged of it may be so still
+			break
+		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			return fmt.Errorf("%s has not ended its quarantine yet", truth)
 		}
@@ -159,10 +162,7 @@ func (b *Broker) agree(id uint64, truth string) error {
 		}
 		w.stuck, w.failed, w.next = "", 0, time.Time{}
 	})
-	select {
-	case b.sick.wake <- struct{}{}:
-	default:
-	}
+	b.sick.rouse()
 	return nil
 }
 
@@ -173,7 +173,7 @@ func (b *Broker) clear(id uint64) bool {
 	if !cleared {
 		return false
 	}
-	if err := b.release(id, quarantine{Whole: true}); err != nil {
+	if err := b.release(id, quarantine{Disputed: true}); err != nil {
 		b.fail(fmt.Errorf("end the quarantine of partition %d: %w", id, err))
 		return true
 	}

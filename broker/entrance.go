@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -25,7 +27,8 @@ import (
 // asks to be replaced until the leader of the catalogue gives it an incarnation of
 // its own; see replace.go.
 type entrance struct {
-	lost chan struct{} // closed when the cluster knows this node with another folder
+	lost   chan struct{} // closed when the cluster knows this node with another folder
+	joined chan struct{} // closed when all addresses of join have answered
 
 	mu     sync.Mutex
 	closed bool
@@ -33,7 +36,9 @@ type entrance struct {
 	unlike string // what of its settings keeps it from being a founder
 }
 
-func newEntrance() *entrance { return &entrance{lost: make(chan struct{})} }
+func newEntrance() *entrance {
+	return &entrance{lost: make(chan struct{}), joined: make(chan struct{})}
+}
 
 // lose makes the node one that waits to be replaced.
 func (e *entrance) lose(reason string) (first bool) {
@@ -116,6 +121,7 @@ func (b *Broker) isMember(node string) bool {
 // answered is told how another node takes this one. The word of a node that this
 // one would not let in itself is not believed: it has lost its own folder.
 func (b *Broker) answered(p raftlog.Peer, as uint64, reason string) {
+	defer b.peers.heardFrom(p.Node) // when it has had its effect
 	other, replaced := strings.Contains(reason, otherFolder), strings.Contains(reason, replacedFolder)
 	switch {
 	case reason == "":
@@ -160,15 +166,16 @@ func (b *Broker) enter(ns net.Listener, slots []net.Listener) {
 // becomeMember waits until all initial nodes have let this one in and its settings are theirs, or
 // until it has been replaced. The error is a disk's, or the context's.
 func (b *Broker) becomeMember() error {
+	joined, seen := b.entrance.joined, make(map[string]bool)
 	for {
 		never, met := b.peers.missing(b.cfg.InitialNodes, b.id.Node)
 		told := b.members.Changed()
+		unlike := cmp.Or(b.unlikeOthers(), b.notAlone(seen))
 		select {
 		case <-b.entrance.lost:
 			return b.nextLife()
 		default:
 		}
-		unlike := b.unlikeOthers()
 		if b.entrance.differs(unlike) && unlike != "" {
 			b.log.Warn("the node does not begin with these settings", "reason", unlike)
 		}
@@ -178,10 +185,46 @@ func (b *Broker) becomeMember() error {
 		select {
 		case <-met:
 		case <-told:
+		case <-joined:
+			joined = nil
 		case <-b.entrance.lost:
 		case <-b.ctx.Done():
 			return context.Cause(b.ctx)
 		}
+	}
+}
+
+// foundsAlone reports whether the node has no data and would be a cluster by itself, though its
+// settings tell it of other nodes.
+func (b *Broker) foundsAlone() bool {
+	return !b.member.Load() && len(b.cfg.Join) > 0 && len(b.cfg.InitialNodes) > 0 &&
+		!slices.ContainsFunc(b.cfg.InitialNodes, func(n string) bool { return n != b.id.Node })
+}
+
+// notAlone says why the node is not to be a cluster by itself: who is at the addresses of join may know it
+// by another folder, which was emptied, and has to be asked. "": nobody does. seen are the nodes that were there
+// at an earlier call.
+func (b *Broker) notAlone(seen map[string]bool) string {
+	if !b.foundsAlone() {
+		return ""
+	}
+	for _, n := range b.members.Nodes() {
+		seen[n.Name] = n.Name != b.id.Node
+	}
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
+		switch heard, accepted := b.peers.said(name); {
+		case !seen[name]:
+		case accepted:
+			return fmt.Sprintf("initial-nodes names only %s, and %s takes it for a node of its own cluster: it must be the same on all nodes", b.id.Node, name)
+		case !heard:
+			return fmt.Sprintf("initial-nodes names only %s, and %s has yet to say whether it knows it", b.id.Node, name)
+		}
+	}
+	select {
+	case <-b.entrance.joined:
+		return ""
+	default:
+		return fmt.Sprintf("initial-nodes names only %s, and who is at the addresses of join has yet to answer: leave join out if there are no others", b.id.Node)
 	}
 }
 

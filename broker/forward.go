@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -155,17 +156,31 @@ func (b *Broker) leadsHere(group uint64) bool {
 }
 
 // leaderOf is the node that leads the group, by what the replica here and the
-// gossip say; the later term counts. "" if none is known.
+// gossip of nodes that may lead it say; the later term counts. "" if none is known.
 func (b *Broker) leaderOf(group uint64) string {
 	var node string
 	var term uint64
 	if r, ok := b.host.Replica(group); ok {
 		node, term = r.Leader()
 	}
-	if n, t, ok := b.members.Leader(group); ok && (t > term || node == "" && t == term) {
+	if n, t, ok := b.members.Leader(group, b.mayLeadGroup(group)); ok && (t > term || node == "" && t == term) {
 		node = n
 	}
 	return node
+}
+
+// mayLeadGroup says which nodes can lead a group: whoever else gossips, as of another cluster of
+// this name, has partitions of these numbers too. nil: it is not known yet.
+func (b *Broker) mayLeadGroup(group uint64) func(node string) bool {
+	if part, ok := b.catalogue.Partition(group); ok {
+		return func(node string) bool {
+			return slices.ContainsFunc(part.Voters, func(n fsm.Node) bool { return n.Name == node })
+		}
+	}
+	if group != catalogueGroup || len(b.catalogue.Nodes()) == 0 {
+		return nil
+	}
+	return func(node string) bool { _, ok := b.catalogue.Node(node); return ok }
 }
 
 // hint tells a client where the leader listens.

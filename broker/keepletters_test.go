@@ -2,6 +2,7 @@ package broker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
@@ -130,4 +131,44 @@ func TestDeadLettersBehindOneThatIsRefusedCount(t *testing.T) {
 	require.ErrorIs(t, takenOut(&list, items), errGaps)
 	require.EqualValues(t, 1, list.Done)
 	require.EqualValues(t, 1, list.Gone)
+}
+
+// Before a trim, retries that their group has not consumed are stored again. It may be given some before
+// the trim is made, or by a replica that has yet to make it: each once.
+func TestRetriesThatAreStoredAgainComeOnce(t *testing.T) {
+	l := newLettersIn(t, 1)
+	q := message.Queue{Topic: message.RetryTopic("g")}
+	l.send(q, 8)
+	b := &Broker{admission: newAdmission(Config{MaxRequestBytes: 1 << 20, MaxReplyBytes: 1 << 20, MaxConnections: 1}), rates: newRates(1, time.Now())}
+	p := &partition{machine: l.PartitionMachine}
+	pulled := func() (offsets []message.Offset) {
+		r := &request{Command: remoting.NewRequest(remoting.PullMessage, nil), forwarded: true}
+		for from := message.Offset(0); ; {
+			reply, next, err := b.readQueue(t.Context(), r, &remoting.PullHeader{ConsumerGroup: "g", MaxMsgNums: 3}, p, q, from, nil)
+			require.NoError(t, err)
+			if reply == nil {
+				return offsets
+			}
+			for rest := reply.Body; len(rest) > 0; {
+				rec, err := message.ParseRecord(rest)
+				require.NoError(t, err)
+				offsets = append(offsets, rec.QueueOffset())
+				rest = rest[len(rec):]
+			}
+			from = next
+		}
+	}
+	require.Equal(t, []message.Offset{0, 1, 2, 3, 4, 5, 6, 7}, pulled())
+	var keep keptLetters
+	for off := message.Offset(2); off < 5; off++ { // what lies before is consumed
+		got, err := l.Store().Read(q, off, 1, 1<<20, nil)
+		require.NoError(t, err)
+		rec, err := message.ParseRecord(got.Records)
+		require.NoError(t, err)
+		keep.add(rec)
+	}
+	for _, s := range l.unearth(q, keep.items) {
+		require.Equal(t, fsm.TakenOut, s)
+	}
+	require.Equal(t, []message.Offset{5, 6, 7, 8, 9, 10}, pulled())
 }

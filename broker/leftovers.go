@@ -81,6 +81,8 @@ func (b *Broker) removePartition(id uint64) error {
 	if err := b.wal.Group(id).Drop(); err != nil {
 		return err
 	}
+	b.sick.noting.Lock()
+	defer b.sick.noting.Unlock()
 	if err := b.disk.RemoveAll(b.partitionDir(id)); err != nil {
 		return err
 	}

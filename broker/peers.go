@@ -46,7 +46,8 @@ type peerLives struct {
 	mu       sync.Mutex
 	nodes    map[string]life
 	accepted map[string]bool // let this node in, since it started
-	changed  chan struct{}   // closed when accepted grows
+	heard    map[string]bool // let it in, or refused it
+	changed  chan struct{}   // closed when one of both grows
 	told     map[string]life
 }
 
@@ -57,7 +58,7 @@ type peerLives struct {
 func openPeerLives(disk vfs.FS, dir string, id identity, initial []string) (*peerLives, error) {
 	p := &peerLives{
 		disk: disk, file: filepath.Join(dir, peersFile), nodes: make(map[string]life),
-		accepted: make(map[string]bool), changed: make(chan struct{}), told: make(map[string]life),
+		accepted: make(map[string]bool), heard: make(map[string]bool), changed: make(chan struct{}), told: make(map[string]life),
 	}
 	var doc struct {
 		Version int
@@ -188,15 +189,27 @@ func (p *peerLives) is(peer raftlog.Peer) bool {
 }
 
 // acceptedBy notes that a node has let this one in.
-func (p *peerLives) acceptedBy(node string) {
+func (p *peerLives) acceptedBy(node string) { p.grow(p.accepted, node) }
+
+// heardFrom notes that a node has let this one in, or refused it.
+func (p *peerLives) heardFrom(node string) { p.grow(p.heard, node) }
+
+func (p *peerLives) grow(nodes map[string]bool, node string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.accepted[node] || len(p.accepted) >= maxPeers {
+	if nodes[node] || len(nodes) >= maxPeers {
 		return
 	}
-	p.accepted[node] = true
+	nodes[node] = true
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// said is what a node said to this one's hello.
+func (p *peerLives) said(node string) (heard, accepted bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard[node], p.accepted[node]
 }
 
 // missing are those of the nodes that have not let this one in, and a channel that

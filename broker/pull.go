@@ -282,6 +282,7 @@ func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHead
 	if want != nil {
 		only = want()
 	}
+	only = p.there(q, only)
 	batch, err := p.store().Read(q, from, min(n, maxPullMessages), min(bytes, maxPullBytes), only)
 	if errors.Is(err, store.ErrOffset) {
 		return nil, from, nil
@@ -297,6 +298,27 @@ func (b *Broker) readQueue(ctx context.Context, r *request, h *remoting.PullHead
 	}
 	b.rates.get(p, h.ConsumerGroup, batch.Count)
 	return r.ReplyWith(remoting.PullReply{NextBeginOffset: int64(batch.Next), MinOffset: int64(batch.Min), MaxOffset: int64(batch.Max)}, batch.Records), batch.Next, nil
+}
+
+// there has a filter pass over retries that were taken out of their queue, which lie further on again: a
+// trim is about to take them, or a replica has yet to make it.
+func (p *partition) there(q message.Queue, only *store.Filter) *store.Filter {
+	group, retry := message.RetryGroup(q.Topic)
+	if !retry {
+		return only
+	}
+	gone := p.machine.Gone(group, q)
+	if gone == nil {
+		return only
+	}
+	f := &store.Filter{Record: func(b []byte) bool {
+		r, err := message.ParseRecord(b)
+		return (err != nil || !gone(r.QueueOffset())) && (only == nil || only.Record == nil || only.Record(b))
+	}}
+	if only != nil {
+		f.Tag = only.Tag
+	}
+	return f
 }
 
 func (r *request) emptyPull(code remoting.Code, next, lo, hi int64) *remoting.Command {

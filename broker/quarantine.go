@@ -41,6 +41,27 @@ type quarantine struct {
 
 func (q quarantine) withheld() bool { return q.Whole || q.Disputed }
 
+// over: nothing is wrong any more.
+func (q quarantine) over() bool { return len(q.Files) == 0 && !q.withheld() }
+
+func (q quarantine) same(o quarantine) bool {
+	return slices.Equal(q.Files, o.Files) && q.Whole == o.Whole && q.Disputed == o.Disputed
+}
+
+// without is what stays wrong when that much was repaired. One that was copied whole is whole;
+// one of which an operator says that it counts is damaged where it was.
+func (q quarantine) without(done quarantine) quarantine {
+	switch {
+	case done.Disputed:
+		q.Whole, q.Disputed = false, false
+	case done.Whole:
+		q.Files, q.Whole, q.Disputed = nil, false, false
+	default:
+		q.Files = slices.DeleteFunc(slices.Clone(q.Files), func(f string) bool { return slices.Contains(done.Files, f) })
+	}
+	return q
+}
+
 func (q quarantine) String() string {
 	switch {
 	case q.Disputed:
@@ -69,17 +90,33 @@ type ward struct {
 type infirmary struct {
 	mu    sync.Mutex
 	wards map[uint64]*ward
-	wake  chan struct{}
+	wake  chan struct{} // there is something to repair
+	news  chan struct{} // and to note
+
+	noting sync.Mutex // held while the file of a quarantine is written or removed; before mu
 
 	found, repaired uint64 // since the start
 }
 
 func newInfirmary() *infirmary {
-	return &infirmary{wards: make(map[uint64]*ward), wake: make(chan struct{}, 1)}
+	return &infirmary{wards: make(map[uint64]*ward), wake: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+}
+
+// rouse has what was found noted, and repaired.
+func (i *infirmary) rouse() {
+	for _, c := range []chan struct{}{i.wake, i.news} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // admit adds to what is wrong with a replica; false: nothing new.
-func (i *infirmary) admit(id uint64, q quarantine) bool {
+func (i *infirmary) admit(id uint64, q quarantine) bool { return i.admitNoted(id, q, false) }
+
+// admitNoted is admit of what its file says, if noted.
+func (i *infirmary) admitNoted(id uint64, q quarantine, noted bool) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	w := i.wards[id]
@@ -98,12 +135,9 @@ func (i *infirmary) admit(id uint64, q quarantine) bool {
 		return false
 	}
 	w.Whole, w.Disputed = w.Whole || q.Whole, w.Disputed || q.Disputed
-	w.saved, w.told, w.next = false, false, time.Time{}
+	w.saved, w.told, w.next = noted && news, false, time.Time{}
 	i.found++
-	select {
-	case i.wake <- struct{}{}:
-	default:
-	}
+	i.rouse()
 	return true
 }
 
@@ -193,6 +227,14 @@ func (i *infirmary) discharge(id uint64) {
 	delete(i.wards, id)
 }
 
+// toNote are the replicas of which not all that is wrong is noted, sorted. That of one which is
+// being repaired is noted when that is over: what puts its files in place removes others that are not whole.
+func (i *infirmary) toNote() []uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(i.wards)), func(id uint64) bool { return i.wards[id].saved || i.wards[id].treated })
+}
+
 // due returns the replicas whose repair may be tried now, sorted.
 func (i *infirmary) due(now time.Time) []uint64 {
 	i.mu.Lock()
@@ -266,76 +308,116 @@ func (b *Broker) recall(id uint64) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	q := quarantine{Whole: true, Reason: name + " cannot be read"} // whatever it said
+	q, noted := quarantine{Whole: true, Reason: name + " cannot be read"}, false // whatever it said
 	if err == nil {
 		var doc quarantine
 		switch err := unseal(raw, quarantineVersion, &doc); {
 		case err == nil:
-			q = doc
+			q, noted = doc, doc.Version == quarantineVersion
 		case !errors.Is(err, ErrFolderDamaged):
 			return fmt.Errorf("read %s: %w", name, err)
 		}
 	}
-	if b.sick.admit(id, q) {
+	if b.sick.admitNoted(id, q, noted) {
 		b.log.Warn("replica is in quarantine since before the start", "partition", id, "reason", q.String())
 	}
 	return nil
 }
 
-// persist makes a quarantine durable.
+// persist makes a quarantine durable, if it is not.
 func (b *Broker) persist(id uint64) error {
-	q, ok := b.sick.of(id)
-	if !ok {
+	b.sick.noting.Lock()
+	defer b.sick.noting.Unlock()
+	if !slices.Contains(b.sick.toNote(), id) {
 		return nil
 	}
+	q, _ := b.sick.of(id)
+	if err := b.writeQuarantine(id, q); err != nil {
+		return err
+	}
+	b.sick.change(id, func(w *ward) { w.saved = w.same(q) }) // unless more was found meanwhile
+	return nil
+}
+
+func (b *Broker) writeQuarantine(id uint64, q quarantine) error {
 	q.Version = quarantineVersion
 	if err := vfs.MakeDir(b.disk, b.partitionDir(id)); err != nil {
 		return err
 	}
-	if err := writeSealed(b.disk, b.quarantinePath(id), q); err != nil {
-		return err
-	}
-	now, _ := b.sick.of(id)
-	b.sick.change(id, func(w *ward) { // unless more was found meanwhile
-		w.saved = slices.Equal(now.Files, q.Files) && now.Whole == q.Whole && now.Disputed == q.Disputed
-	})
-	return nil
+	return writeSealed(b.disk, b.quarantinePath(id), q)
 }
 
-// mended takes what was repaired out of what is wrong with a replica, and reports whether
-// that was all: more may have been found before it was closed. One that was copied whole is
-// whole.
-func (i *infirmary) mended(id uint64, done quarantine) (all bool) {
+// note is persist, whose failure ends the node unless it is for want of room.
+func (b *Broker) note(id uint64) error {
+	err := b.persist(id)
+	if errors.Is(err, vfs.ErrNoSpace) {
+		b.log.Error("note that a replica is damaged", "partition", id, "error", err)
+	} else if err != nil {
+		b.fail(fmt.Errorf("note that partition %d is damaged: %w", id, err))
+	}
+	return err
+}
+
+// noteQuarantines notes what is found as it is found: the repair of another replica may take
+// long, and a start meanwhile would know nothing of it.
+func (b *Broker) noteQuarantines() {
+	for {
+		select {
+		case <-b.sick.news:
+		case <-b.ctx.Done():
+			return
+		}
+		for _, id := range b.sick.toNote() {
+			b.note(id) // if not, before it is repaired
+		}
+	}
+}
+
+// left is what stays wrong with a replica of which that much was repaired.
+func (i *infirmary) left(id uint64, done quarantine) (q quarantine) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if w := i.wards[id]; w != nil {
+		q = w.without(done)
+		q.Files = slices.Clone(q.Files)
+	}
+	return q
+}
+
+// mended takes what was repaired out of what is wrong with a replica, whose file says what was
+// left then; what was found since is not lost.
+func (i *infirmary) mended(id uint64, done, left quarantine) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	w := i.wards[id]
-	if w == nil || done.Whole {
-		return true
+	if w == nil {
+		return
 	}
-	w.Files = slices.DeleteFunc(w.Files, func(f string) bool { return slices.Contains(done.Files, f) })
-	if len(w.Files) == 0 && !w.Whole && !w.Disputed {
-		return true
+	i.repaired++
+	w.quarantine = w.without(done)
+	if w.over() {
+		delete(i.wards, id)
+		return
 	}
-	w.saved, w.next = false, time.Time{}
-	return false
+	w.cleared, w.saved, w.next = false, w.same(left), time.Time{}
+	i.rouse()
 }
 
 // release ends a quarantine, durably, of which that much was repaired. What else was found
 // meanwhile stays.
-func (b *Broker) release(id uint64, done quarantine) error {
-	if b.sick.mended(id, done) {
-		if err := b.disk.Remove(b.quarantinePath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+func (b *Broker) release(id uint64, done quarantine) (err error) {
+	b.sick.noting.Lock()
+	defer b.sick.noting.Unlock()
+	left := b.sick.left(id, done)
+	if left.over() {
+		if err = b.disk.Remove(b.quarantinePath(id)); err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = b.disk.SyncDir(b.partitionDir(id))
 		}
-		if err := b.disk.SyncDir(b.partitionDir(id)); err != nil {
-			return err
-		}
-		b.sick.discharge(id)
-	} else if err := b.persist(id); err != nil {
-		return err
+	} else {
+		err = b.writeQuarantine(id, left)
 	}
-	b.sick.mu.Lock()
-	b.sick.repaired++
-	b.sick.mu.Unlock()
-	return nil
+	if err == nil {
+		b.sick.mended(id, done, left)
+	}
+	return err
 }

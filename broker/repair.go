@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"raftmq/fsm"
-	"raftmq/internal/vfs"
 	"raftmq/raftlog"
 	"raftmq/store"
 )
@@ -50,13 +49,7 @@ func (b *Broker) treat(id uint64) {
 	if b.clear(id) {
 		return
 	}
-	err := b.persist(id)
-	if errors.Is(err, vfs.ErrNoSpace) {
-		b.log.Error("note that a replica is damaged", "partition", id, "error", err)
-		return
-	}
-	if err != nil {
-		b.fail(fmt.Errorf("note that partition %d is damaged: %w", id, err))
+	if b.note(id) != nil {
 		return
 	}
 	if q, _ := b.sick.of(id); b.sick.tell(id) {
@@ -69,7 +62,7 @@ func (b *Broker) treat(id uint64) {
 	}
 	b.withhold(id)
 	q, _ := b.sick.of(id)
-	err = b.repair(desc, q)
+	err := b.repair(desc, q)
 	if b.ctx.Err() != nil {
 		return
 	}
@@ -134,6 +127,7 @@ func (b *Broker) repair(desc fsm.Partition, q quarantine) error {
 	}
 	peers := b.others(b.ctx, desc, serves)
 	if len(peers) == 0 && (q.Whole || !derived(q.Files)) {
+		b.resign(desc)
 		return errors.New("no other replica that could help is there")
 	}
 	var m *store.Mender
@@ -236,7 +230,9 @@ func (b *Broker) closeSick(id uint64) bool {
 	if _, ok := b.catalogue.Partition(id); !ok {
 		return false
 	}
+	b.sick.noting.Lock()
 	b.sick.change(id, func(w *ward) { w.treated = true })
+	b.sick.noting.Unlock()
 	b.mu.Lock()
 	p := b.partitions[id]
 	delete(b.partitions, id)

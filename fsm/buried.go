@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -228,4 +229,19 @@ func (m *PartitionMachine) Buried(group string, q message.Queue, off message.Off
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return !m.buried.covers(groupQueue{group, q}, gap{off, off + 1})
+}
+
+// Gone returns what reports which offsets of a queue of a group's were taken out, as of now;
+// nil: none was.
+func (m *PartitionMachine) Gone(group string, q message.Queue) func(message.Offset) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	gaps, ok := m.buried.get(groupQueue{group, q}) // which are replaced, not changed
+	if !ok {
+		return nil
+	}
+	return func(off message.Offset) bool {
+		i, found := slices.BinarySearchFunc(gaps, off, func(g gap, off message.Offset) int { return cmp.Compare(g.from, off) })
+		return found || i > 0 && off < gaps[i-1].to
+	}
 }

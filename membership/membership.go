@@ -67,9 +67,9 @@ type Members struct {
 	// overfull: a record was not kept for its size, and that was told.
 	overfull bool
 	alive    map[string]*memberlist.Node // copies: memberlist changes its own under a lock of its own
-	leaders  map[uint64]leader
-	known    map[string]string // name to gossip address, of others, of earlier lives too
-	later    map[string]int    // name to the format of its records, where that is not read
+	leaders  map[uint64][]leader         // who says so of a partition, each node once
+	known    map[string]string           // name to gossip address, of others, of earlier lives too
+	later    map[string]int              // name to the format of its records, where that is not read
 	changed  chan struct{}
 }
 
@@ -90,7 +90,7 @@ const (
 func Open(c Config) (*Members, error) {
 	m := &Members{
 		log: c.Logger, dir: c.Dir, disk: c.Disk, stop: make(chan struct{}), send: make(chan struct{}, 1), keep: make(chan struct{}, 1), known: make(map[string]string),
-		records: make(map[string]record), alive: make(map[string]*memberlist.Node), leaders: make(map[uint64]leader), later: make(map[string]int), changed: make(chan struct{}),
+		records: make(map[string]record), alive: make(map[string]*memberlist.Node), leaders: make(map[uint64][]leader), later: make(map[string]int), changed: make(chan struct{}),
 	}
 	if m.log == nil {
 		m.log = hclog.NewNullLogger()
@@ -250,12 +250,17 @@ func (m *Members) Update(f func(*Node)) {
 }
 
 // Leader returns the node that says that it leads the partition: the highest term
-// counts. A node that says so no more does not.
-func (m *Members) Leader(partition uint64) (node string, term uint64, ok bool) {
+// counts. A node that says so no more does not, nor does one that may not, by may; nil: all
+// may.
+func (m *Members) Leader(partition uint64, may func(node string) bool) (node string, term uint64, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	l, ok := m.leaders[partition]
-	return l.node, l.term, ok
+	for _, l := range m.leaders[partition] {
+		if (!ok || l.term > term) && (may == nil || may(l.node)) {
+			node, term, ok = l.node, l.term, true
+		}
+	}
+	return node, term, ok
 }
 
 // Changed returns a channel that closes at the next change of nodes or leaders.
@@ -272,14 +277,18 @@ func (m *Members) changedLocked() {
 
 // learnLocked takes over a record's leads, in place of those of the node's record before.
 func (m *Members) learnLocked(before, r record) {
-	for _, l := range before.Leads {
-		if m.leaders[l.Partition] == (leader{r.Node.Name, l.Term}) {
-			delete(m.leaders, l.Partition) // it leads no more, or the partition is gone
+	name := r.Node.Name
+	for _, l := range before.Leads { // it leads no more, or the partition is gone
+		if left := slices.DeleteFunc(m.leaders[l.Partition], func(x leader) bool { return x.node == name }); len(left) > 0 {
+			m.leaders[l.Partition] = left
+		} else {
+			delete(m.leaders, l.Partition)
 		}
 	}
 	for _, l := range r.Leads {
-		if old, ok := m.leaders[l.Partition]; !ok || l.Term > old.term {
-			m.leaders[l.Partition] = leader{r.Node.Name, l.Term}
+		said := m.leaders[l.Partition]
+		if !slices.ContainsFunc(said, func(x leader) bool { return x.node == name }) {
+			m.leaders[l.Partition] = append(said, leader{name, l.Term})
 		}
 	}
 	m.changedLocked()

@@ -55,7 +55,7 @@ func TestNodesFindEachOtherAndTheHighestTermLeads(t *testing.T) {
 	require.Equal(t, "b:1", n.Raft)
 	a.Announce([]Lead{{7, 3}})
 	b.Announce([]Lead{{7, 4}, {8, 1}})
-	until(t, c, "b leads", func() bool { node, term, _ := c.Leader(7); return node == "b" && term == 4 })
+	until(t, c, "b leads", func() bool { node, term, _ := c.Leader(7, nil); return node == "b" && term == 4 })
 	a.Announce([]Lead{{7, 2}})
 	require.NoError(t, b.Leave(context.Background()))
 	until(t, c, "b gone", func() bool { return len(c.Nodes()) == 2 })
@@ -66,11 +66,11 @@ func TestWhoLeadsNoMoreIsNoLeader(t *testing.T) {
 	a, b := open(t, "a", "", 0), open(t, "b", "", 0)
 	join(t, b, a)
 	a.Announce([]Lead{{7, 3}, {8, 1}})
-	until(t, b, "a leads", func() bool { _, _, ok := b.Leader(7); return ok })
+	until(t, b, "a leads", func() bool { _, _, ok := b.Leader(7, nil); return ok })
 	a.Announce([]Lead{{8, 2}})
-	until(t, b, "a leads again", func() bool { _, term, _ := b.Leader(8); return term == 2 })
+	until(t, b, "a leads again", func() bool { _, term, _ := b.Leader(8, nil); return term == 2 })
 	for _, m := range []*Members{a, b} {
-		_, _, ok := m.Leader(7)
+		_, _, ok := m.Leader(7, nil)
 		require.False(t, ok)
 		require.Len(t, m.leaders, 1)
 	}
@@ -240,8 +240,8 @@ func TestThousandsOfLeadsAndLongDescriptionsArrive(t *testing.T) {
 		}
 	})
 	until(t, b, "all leads", func() bool {
-		_, _, first := b.Leader(1)
-		_, _, last := b.Leader(5000)
+		_, _, first := b.Leader(1, nil)
+		_, _, last := b.Leader(5000, nil)
 		n, _ := b.Node("a")
 		return first && last && len(n.Listeners) == 66
 	})

@@ -29,7 +29,7 @@ func TestALaterFormatIsPassedOver(t *testing.T) {
 	require.Equal(t, "b:1", n.Raft)
 	_, ok = m.Node("c")
 	require.False(t, ok)
-	leader, _, _ := m.Leader(7)
+	leader, _, _ := m.Leader(7, nil)
 	require.Equal(t, "b", leader)
 	require.Contains(t, string(d.LocalState(false)), `{"v":1,"Seq":`)
 	require.NoError(t, m.Close()) // nothing is written to log any more

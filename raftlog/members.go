@@ -110,12 +110,15 @@ var closedChan = func() chan struct{} {
 const (
 	transferCatch = 2 * time.Second
 	transferPoll  = 5 * time.Millisecond
+	transferLook  = 50 * time.Millisecond // at how far behind the other is
+	transferLag   = 256                   // entries that it may lack: it would not have them in time
 )
 
 // Transfer hands leadership to node, which must be a voter. New proposals are
 // answered ErrNotLeader meanwhile. The library's own transfer is not used: it can
 // leave a node refusing writes for ever (hashicorp/raft issue 696). A leader that has
-// no room to apply is handed over with proposals under way.
+// no room to apply is handed over with proposals under way. One that lags far behind, as it does for
+// minutes after it was away for long, is not waited for.
 func (r *Replica) Transfer(ctx context.Context, node string) error {
 	stalled := r.Stalled() != nil
 	if _, ok := r.Leads(); !ok && !(stalled && r.raft.State() == raft.Leader) {
@@ -130,6 +133,9 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 	}
 	if to.ID == "" || to.ID == r.self {
 		return fmt.Errorf("raftlog: %q is no other voter of group %d", node, r.cfg.Group)
+	}
+	if lacks := r.lacks(ctx, to.Address); lacks > transferLag {
+		return fmt.Errorf("raftlog: %s lacks %d entries of group %d", node, lacks, r.cfg.Group)
 	}
 	if !r.gate.close() {
 		return fmt.Errorf("raftlog: group %d is being transferred already", r.cfg.Group)
@@ -171,6 +177,18 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 		}
 	}
 	return nil
+}
+
+// lacks is how many entries that are committed here a member's log does not reach; 0 if it does not say so soon.
+func (r *Replica) lacks(ctx context.Context, of raft.ServerAddress) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, transferLook)
+	defer cancel()
+	commit := r.raft.CommitIndex()
+	last, err := r.host.lastEntry(ctx, of, r.cfg.Group)
+	if err != nil || last.index >= commit {
+		return 0
+	}
+	return commit - last.index
 }
 
 func (r *Replica) header() raft.RPCHeader {

@@ -281,6 +281,42 @@ func TestAFailedTransferLeavesTheLeader(t *testing.T) {
 	}
 }
 
+// Leadership is not handed to a node that lags far behind, and nothing is refused for that.
+func TestATransferToOneThatLagsRefusesNothing(t *testing.T) {
+	inFleet(t, nil, func(t *testing.T, f *fleet) {
+		f.put("before")
+		f.equal()
+		leader, to := f.leader(), f.follower()
+		var over atomic.Bool
+		defer over.Store(true)
+		f.disks[to.name].SetHook(func(op vfs.Op) error {
+			if op.Kind == vfs.OpSync || op.Kind == vfs.OpSyncData {
+				for !over.Load() {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+			return nil
+		})
+		f.put(many("meanwhile", 1000)...)
+		failed := make(chan error, 1)
+		go func() { failed <- leader.replicas[0].Transfer(t.Context(), to.name) }()
+		for ended := false; !ended; {
+			select {
+			case err := <-failed:
+				require.ErrorContains(t, err, "lacks")
+				ended = true
+			case <-time.After(time.Millisecond):
+			}
+			_, err := leader.replicas[0].Start([]byte("x"))
+			require.NoError(t, err)
+		}
+		over.Store(true)
+		f.equal()
+		require.NoError(t, leader.replicas[0].Transfer(t.Context(), to.name))
+		require.Equal(t, to, f.leader())
+	})
+}
+
 // A learner has been sent the entry that makes it a voter, which is not committed: it does not vote
 // yet, and never does if the entry is lost.
 func TestAVoterIsOneWhenThatIsCommitted(t *testing.T) {

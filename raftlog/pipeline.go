@@ -309,9 +309,12 @@ func (p *appendPipeline) fail(err error, first *appendFuture) {
 // Consumer delivers futures in the order of their requests.
 func (p *appendPipeline) Consumer() <-chan raft.AppendFuture { return p.ready }
 
-// Close breaks the pipeline; requests under way may still arrive.
+// Close breaks the pipeline; requests under way may still arrive. A reader that is still there is refused: Raft's sender tells
+// it to end, unless it has ended itself where the log cannot be read (see halting.go).
 func (p *appendPipeline) Close() error {
-	p.fail(raft.ErrPipelineShutdown, nil)
+	f := &appendFuture{start: time.Now(), args: new(raft.AppendEntriesRequest), resp: new(raft.AppendEntriesResponse), done: make(chan struct{})}
+	f.finish(raft.ErrPipelineShutdown)
+	p.fail(raft.ErrPipelineShutdown, f)
 	return nil
 }
 

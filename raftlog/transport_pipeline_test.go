@@ -54,6 +54,38 @@ func TestPipelineBreaksAtTheFirstRefusal(t *testing.T) {
 	})
 }
 
+// A sender may end where its log cannot be read, without a word to its reader: that ends when the
+// pipeline is closed, else the replica could not be closed.
+func TestTheReaderOfAClosedPipelineEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		g1, g2 := n.open(t, "n1", nil).Group(1), n.open(t, "n2", nil).Group(1)
+		serveGroup(t, g2, accept)
+		p, err := g1.AppendEntriesPipeline("n2.1", "n2.1")
+		require.NoError(t, err)
+		read := make(chan int)
+		go func() { // as pipelineDecode does
+			n := 0
+			for f := range p.Consumer() {
+				if !f.Response().Success {
+					break
+				}
+				n += len(f.Request().Entries)
+			}
+			read <- n
+		}()
+		_, err = p.AppendEntries(appendOf(1, 1, 100), new(raft.AppendEntriesResponse))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, p.Close())
+		select {
+		case n := <-read:
+			require.Equal(t, 1, n)
+		case <-time.After(time.Minute):
+			t.Fatal("it reads on")
+		}
+	})
+}
+
 // A reader that has gone, for a newer term say, costs an error and not a wait.
 func TestPipelineDoesNotWaitForItsReader(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *nodeNet) {

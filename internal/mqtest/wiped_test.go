@@ -125,6 +125,67 @@ func (l *load) kept() {
 	l.c.awaitSame(ctx, "t")
 }
 
+// A node that lost its folder, and whose settings name only itself among the initial nodes, founds no
+// cluster of its own beside the one that join leads to: it is replaced.
+func TestAWipedNodeThatNamesOnlyItselfFoundsNothing(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	l := c.load(2)
+	l.serves("before")
+	c.Stop(2)
+	l.serves("without it")
+	c.wipe(2)
+	c.cfg = func(cfg *broker.Config) {
+		if cfg.Node == "n3" {
+			cfg.InitialNodes = []string{"n3"}
+		}
+	}
+	c.Run(2)
+	c.Await(2)
+	l.serves("with it")
+	l.kept()
+	c.Stop(2)
+	c.Run(2)
+	c.Await(2)
+}
+
+// A node that names only itself and others to join begins when those have answered; it may be at one of
+// the addresses itself.
+func TestANodeAloneWaitsForWhomItIsToJoin(t *testing.T) {
+	t.Parallel()
+	var ports []int
+	for range 2 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+		require.NoError(t, ln.Close())
+	}
+	at := func(i int) string { return fmt.Sprint("127.0.0.1:", ports[i]) }
+	run := func(name string, gossip int, join ...string) *broker.Broker {
+		b, err := broker.Open(t.Context(), broker.Config{
+			Cluster: fmt.Sprint("alone-", os.Getpid()), Node: name, Data: t.TempDir(), InitialNodes: []string{name}, Join: join,
+			NameServer: -1, Listen: -1, Raft: -1, Gossip: gossip, HTTP: -1, WALSegmentBytes: 4 << 20, MaxBody: 64 << 10,
+		}, broker.Deps{})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			b.Shutdown(ctx)
+		})
+		return b
+	}
+	says := func(b *broker.Broker, words string) {
+		require.Eventually(t, func() bool {
+			ok, reason := b.Ready()
+			return words == "" && ok || words != "" && strings.Contains(reason, words)
+		}, patience, 5*time.Millisecond)
+	}
+	b := run("n1", ports[0], at(0), at(1))
+	says(b, "the addresses of join has yet to answer")
+	says(run("n2", ports[1], at(1)), "")
+	says(b, "") // n2 is another cluster, and does not know it
+}
+
 // ofCatalogue waits for the node that leads the catalogue.
 func (c *Cluster) ofCatalogue() (at int) {
 	c.t.Helper()
