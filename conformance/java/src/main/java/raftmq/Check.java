@@ -29,6 +29,9 @@ interface Check {
         throw new AssertionError("did not fail with \"" + part + "\": " + got);
     }
 
+    /** How long what must come is waited for: a client one of whose heartbeats was lost sends the next after 30 s, and shares queues anew each 20 s. */
+    static final int SECONDS = 90;
+
     /** Asks again until nothing is wrong any more; what was last wrong after that many seconds. */
     static void eventually(int seconds, Callable<String> wrong) throws InterruptedException {
         long end = System.nanoTime() + seconds * 1_000_000_000L;

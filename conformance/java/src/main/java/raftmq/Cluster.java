@@ -35,7 +35,10 @@ final class Cluster {
         DefaultMQAdminExt admin = of(new DefaultMQAdminExt(10_000));
         admin.start();
         try {
-            Topics.create(admin, topic, 2);
+            Check.eventually(Check.SECONDS, () -> {
+                Topics.create(admin, topic, 2);
+                return null;
+            });
         } finally {
             admin.shutdown();
         }

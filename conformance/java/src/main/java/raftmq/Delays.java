@@ -34,7 +34,7 @@ final class Delays {
         MessageAccessor.putProperty(at, "TIMER_DELIVER_MS", String.valueOf(when));
         due.put("at", when);
         Sends.ok(p.send(at));
-        seen.awaitOnly(due.keySet(), 60);
+        seen.awaitOnly(due.keySet(), Check.SECONDS);
         for (var d : due.entrySet()) {
             long stored = seen.of(d.getKey()).get(0).getStoreTimestamp();
             Check.that(stored >= d.getValue(), d.getKey() + " came " + (d.getValue() - stored) + " ms early");
@@ -63,7 +63,7 @@ final class Delays {
         MessageAccessor.putProperty(stays, "TIMER_DELAY_MS", "6000");
         Sends.ok(p.send(stays));
         Check.that(!String.valueOf(recall.invoke(p, topic, handle)).isEmpty(), "no id of what was taken back");
-        seen.awaitOnly(Set.of("stays"), 30);
+        seen.awaitOnly(Set.of("stays"), Check.SECONDS);
         c.shutdown();
         p.shutdown();
     }

@@ -25,7 +25,7 @@ final class Filters {
         }
         Seen seen = new Seen();
         var c = cluster.member(cluster.name("group"), topic, "a || ü", seen);
-        seen.awaitOnly(want, 30);
+        seen.awaitOnly(want, Check.SECONDS);
         c.shutdown();
         p.shutdown();
     }
@@ -51,7 +51,7 @@ final class Filters {
         c.subscribe(topic, MessageSelector.bySql("amount > 20 AND region IS NOT NULL AND region IN ('eu-3', 'eu-9') AND TAGS = 'odd'"));
         seen.from(c);
         c.start();
-        seen.awaitOnly(want, 30);
+        seen.awaitOnly(want, Check.SECONDS);
         c.shutdown();
         DefaultMQPushConsumer bad = cluster.member(cluster.name("group"));
         bad.subscribe(topic, MessageSelector.bySql("amount >"));

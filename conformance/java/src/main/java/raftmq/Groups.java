@@ -28,23 +28,23 @@ final class Groups {
         Seen a = new Seen();
         Seen b = new Seen();
         var first = cluster.member(group, topic, "*", a);
-        a.awaitOnly(send(p, topic, "alone-", 12), 30);
+        a.awaitOnly(send(p, topic, "alone-", 12), Check.SECONDS);
         var second = cluster.member(group, topic, "*", b);
-        Check.eventually(30, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             int n = queues(first), m = queues(second);
             return n == 3 && m == 3 ? null : "members have " + n + " and " + m + " queues of six";
         });
         int before = a.bodies().size();
         Set<String> sent = send(p, topic, "shared-", 60);
-        Check.eventually(30, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             Set<String> got = new TreeSet<>(a.bodies());
             got.addAll(b.bodies());
             return got.containsAll(sent) ? null : "messages are missing";
         });
         Check.that(a.bodies().size() > before && !b.bodies().isEmpty(), "one member has all");
         second.shutdown();
-        Check.eventually(30, () -> queues(first) == 6 ? null : "the first has " + queues(first) + " queues of six");
-        a.await(send(p, topic, "again-", 12), 30);
+        Check.eventually(Check.SECONDS, () -> queues(first) == 6 ? null : "the first has " + queues(first) + " queues of six");
+        a.await(send(p, topic, "again-", 12), Check.SECONDS);
         first.shutdown();
         p.shutdown();
     }
@@ -68,8 +68,8 @@ final class Groups {
         }
         DefaultMQProducer p = cluster.producer();
         Set<String> sent = send(p, topic, "all-", 30);
-        a.awaitOnly(sent, 30);
-        b.awaitOnly(sent, 30);
+        a.awaitOnly(sent, Check.SECONDS);
+        b.awaitOnly(sent, Check.SECONDS);
         for (var m : members) {
             m.shutdown();
         }
@@ -92,11 +92,11 @@ final class Groups {
         Seen a = new Seen();
         Seen b = new Seen();
         var first = cluster.member(group, topic, "*", a);
-        a.awaitOnly(send(p, topic, "first-", 30), 30);
+        a.awaitOnly(send(p, topic, "first-", 30), Check.SECONDS);
         first.shutdown(); // commits
         Set<String> later = send(p, topic, "later-", 30);
         var second = cluster.member(group, topic, "*", b);
-        b.awaitOnly(later, 30);
+        b.awaitOnly(later, Check.SECONDS);
         second.shutdown();
         p.shutdown();
     }
@@ -111,12 +111,12 @@ final class Groups {
         c.subscribe(topic, "*");
         seen.from(c);
         c.start();
-        Check.eventually(30, () -> queues(c) == 6 ? null : "no queues");
+        Check.eventually(Check.SECONDS, () -> queues(c) == 6 ? null : "no queues");
         for (MessageQueue q : c.fetchSubscribeMessageQueues(topic)) {
-            Check.eventually(30, () -> c.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().contains(q) ? null : "not its queue");
+            Check.eventually(Check.SECONDS, () -> c.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().contains(q) ? null : "not its queue");
         }
         Thread.sleep(1000); // its first pulls: there is nothing to see of them from outside
-        seen.awaitOnly(send(p, topic, "after-", 12), 30);
+        seen.awaitOnly(send(p, topic, "after-", 12), Check.SECONDS);
         c.shutdown();
         p.shutdown();
     }
@@ -132,11 +132,11 @@ final class Groups {
         sent.addAll(late);
         Seen seen = new Seen();
         var c = cluster.member(group, topic, "*", seen);
-        seen.awaitOnly(sent, 30);
+        seen.awaitOnly(sent, Check.SECONDS);
         DefaultMQAdminExt admin = cluster.of(new DefaultMQAdminExt(10_000));
         admin.start();
         Check.same(6, admin.resetOffsetByTimestamp(topic, group, time, true).size(), "queues that were moved");
-        Check.eventually(60, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             for (String b : late) {
                 if (seen.of(b).size() < 2) {
                     return b + " did not come again";
@@ -158,10 +158,10 @@ final class Groups {
         DefaultMQProducer p = cluster.producer();
         Seen seen = new Seen();
         var c = cluster.member(group, topic, "*", seen);
-        seen.awaitOnly(send(p, topic, "m-", 30), 30);
+        seen.awaitOnly(send(p, topic, "m-", 30), Check.SECONDS);
         DefaultMQAdminExt admin = cluster.of(new DefaultMQAdminExt(10_000));
         admin.start();
-        Check.eventually(30, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             long lag = admin.examineConsumeStats(group, topic).computeTotalDiff();
             return lag == 0 ? null : "lag " + lag;
         });
@@ -173,7 +173,7 @@ final class Groups {
         Check.same(1, admin.examineProducerConnectionInfo(p.getProducerGroup(), topic).getConnectionSet().size(), "producers");
         c.shutdown();
         send(p, topic, "more-", 10);
-        Check.eventually(30, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             long lag = admin.examineConsumeStats(group, topic).computeTotalDiff();
             return lag == 10 ? null : "lag " + lag;
         });

@@ -58,7 +58,7 @@ final class Ordered {
                 want.computeIfAbsent(String.valueOf(k), x -> new ArrayList<>()).add(i);
             }
         }
-        Check.eventually(60, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             for (var k : want.entrySet()) {
                 List<Integer> g = List.copyOf(got.getOrDefault(k.getKey(), List.of()));
                 if (!g.equals(k.getValue())) {

@@ -18,7 +18,7 @@ final class Pulls {
 
     private static Set<String> poll(DefaultLitePullConsumer c, Set<String> want) throws Exception {
         Set<String> got = new TreeSet<>();
-        Check.eventually(30, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             for (var m : c.poll(200)) {
                 Check.that(got.add(Seen.text(m)), Seen.text(m) + " came twice");
             }
@@ -66,7 +66,7 @@ final class Pulls {
             c.seek(q, 2);
         }
         Set<String> fewer = new TreeSet<>();
-        Check.eventually(30, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             c.poll(200).forEach(m -> fewer.add(Seen.text(m)));
             return fewer.size() >= 18 ? null : fewer.size() + " of 18";
         });
@@ -101,7 +101,7 @@ final class Pulls {
         Check.same(sent, new TreeSet<>(got), "messages");
         Check.same(30, got.size(), "messages, counted");
         for (MessageQueue q : c.fetchSubscribeMessageQueues(topic)) {
-            Check.eventually(10, () -> {
+            Check.eventually(Check.SECONDS, () -> {
                 long at = c.fetchConsumeOffset(q, true);
                 return at == 3 ? null : "committed " + at;
             });

@@ -57,7 +57,7 @@ final class Queries {
         SendResult r = p.send(Sends.message(topic, "traced"));
         DefaultMQAdminExt admin = cluster.of(new DefaultMQAdminExt(10_000));
         admin.start();
-        Check.eventually(30, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             List<MessageExt> traces = admin.queryMessage("RMQ_SYS_TRACE_TOPIC", r.getMsgId(), 32, 0, Long.MAX_VALUE).getMessageList();
             return traces.size() == 1 && Seen.text(traces.get(0)).contains(topic) ? null : traces.size() + " traces";
         });

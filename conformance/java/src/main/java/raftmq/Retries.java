@@ -36,9 +36,9 @@ final class Retries {
             Sends.ok(p.send(m));
         }
         Seen buried = new Seen();
-        Check.eventually(60, () -> seen.of("bad").size() == 3 ? null : "\"bad\" came " + seen.of("bad").size() + " times of three");
+        Check.eventually(Check.SECONDS, () -> seen.of("bad").size() == 3 ? null : "\"bad\" came " + seen.of("bad").size() + " times of three");
         var dead = cluster.member(cluster.name("dead"), "%DLQ%" + group, "*", buried);
-        buried.awaitOnly(Set.of("bad"), 60);
+        buried.awaitOnly(Set.of("bad"), Check.SECONDS);
         Check.same(2, seen.of("once").size(), "how often came \"once\"");
         Check.same(1, seen.of("good").size(), "how often came \"good\"");
         for (int i = 0; i < 3; i++) {
@@ -69,7 +69,7 @@ final class Retries {
         c.start();
         DefaultMQProducer p = cluster.producer();
         Sends.ok(p.send(Sends.message(topic, "x")));
-        Check.eventually(60, () -> calls.get() == 2 ? null : "it came " + calls.get() + " times");
+        Check.eventually(Check.SECONDS, () -> calls.get() == 2 ? null : "it came " + calls.get() + " times");
         c.shutdown();
         p.shutdown();
     }

@@ -82,7 +82,7 @@ final class Sends {
 
         Seen seen = new Seen();
         var c = cluster.member(cluster.name("readers"), topic, "*", seen);
-        seen.awaitOnly(sent, 30);
+        seen.awaitOnly(sent, Check.SECONDS);
         MessageExt m = seen.of("sync").get(0);
         Check.same("täg", m.getTags(), "tag");
         Check.same("k1 k2", m.getKeys(), "keys");
@@ -103,7 +103,7 @@ final class Sends {
         ok(p.send(message(topic, "first")));
         Seen seen = new Seen();
         var c = cluster.member(cluster.name("readers"), topic, "*", seen);
-        seen.awaitOnly(Set.of("first"), 30);
+        seen.awaitOnly(Set.of("first"), Check.SECONDS);
         c.shutdown();
         p.shutdown();
     }
@@ -120,7 +120,7 @@ final class Sends {
         c.subscribe(topic, "*");
         seen.from(c);
         c.start();
-        seen.awaitOnly(Set.of("vip"), 30);
+        seen.awaitOnly(Set.of("vip"), Check.SECONDS);
         c.shutdown();
         p.shutdown();
     }

@@ -14,7 +14,7 @@ final class Topics {
         for (var b : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
             admin.createAndUpdateTopicConfig(b.selectBrokerAddr(), c);
         }
-        Check.eventually(10, () -> {
+        Check.eventually(Check.SECONDS, () -> {
             int slots = admin.examineTopicRouteInfo(topic).getQueueDatas().size();
             return slots == 3 ? null : slots + " slots";
         });
@@ -39,7 +39,7 @@ final class Topics {
             addresses.addAll(b.getBrokerAddrs().values());
         }
         admin.deleteTopicInBroker(addresses, topic);
-        Check.eventually(10, () -> admin.fetchAllTopicList().getTopicList().contains(topic) ? "it is still in the list" : null);
+        Check.eventually(Check.SECONDS, () -> admin.fetchAllTopicList().getTopicList().contains(topic) ? "it is still in the list" : null);
         Check.fails("No topic route info", () -> admin.examineTopicRouteInfo(topic));
         admin.shutdown();
     }

@@ -41,7 +41,7 @@ final class Transactions {
         seen.await(Set.of("committed"), 20);
         Check.that(!seen.bodies().contains("unknown, then committed"), "a message came before its transaction was decided");
         Check.eventually(120, () -> asked.get() >= 2 ? null : "the producer was asked " + asked.get() + " times");
-        seen.awaitOnly(Set.of("committed", "unknown, then committed"), 30);
+        seen.awaitOnly(Set.of("committed", "unknown, then committed"), Check.SECONDS);
         c.shutdown();
         p.shutdown();
     }
