@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"message":              {},
 	".":                    {},
 	"internal/netcut":      {},
+	"internal/ports":       {},
 	"internal/vfs":         {},
 	"internal/vfs/vfstest": {"internal/vfs"},
 	"internal/vfs/faultfs": {"internal/vfs"},
@@ -38,7 +39,7 @@ var mayImport = map[string][]string{
 	"jepsen/link":          {},
 	"jepsen/proxy":         {"jepsen/cluster", "jepsen/link"},
 	"jepsen/netns":         {"jepsen/cluster", "jepsen/link"},
-	"jepsen/cluster":       {"internal/faults", "internal/vfs/faultfs", "jepsen/vclock"},
+	"jepsen/cluster":       {"internal/faults", "internal/ports", "internal/vfs/faultfs", "jepsen/vclock"},
 	"jepsen/vclock":        {},
 	"jepsen/mutant":        {},
 	"jepsen/run":           {"client", "message", "remoting", "internal/faults", "internal/vfs/faultfs", "jepsen/history", "jepsen/cluster", "jepsen/link", "jepsen/netns", "jepsen/proxy", "jepsen/vclock"},
@@ -50,7 +51,7 @@ var mayImport = map[string][]string{
 	"examples/signup":      {"client"},
 	"examples/logs":        {"client"},
 	"examples/flashsale":   {"client"},
-	"cmd/raftmq":           {"broker", "client", "filter", "raftlog", "internal/vfs", "internal/faults"}, // raftlog for bench engine
+	"cmd/raftmq":           {"broker", "client", "filter", "raftlog", "internal/faults", "internal/ports", "internal/vfs"}, // raftlog for bench engine
 }
 
 func TestPackagesImportDownwardOnly(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+
+	"raftmq/internal/ports"
 )
 
 // natsClientVersion is that of the module.
@@ -51,18 +52,18 @@ func startNATS(ctx context.Context, l *lab, o natsOptions) (*natsCluster, error)
 		return nil, err
 	}
 	c := &natsCluster{l: l, dir: dir, procs: cmp.Or(o.procs, l.natsProcs)}
-	ports, err := freePorts(6)
+	first, err := ports.InARow(6)
 	if err != nil {
 		return nil, err
 	}
 	var routes []string
 	for i := range 3 {
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[3+i]))
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", first+3+i))
 	}
 	for i := range 3 {
-		n := &natsNode{name: fmt.Sprintf("n%d", i+1), addr: fmt.Sprintf("127.0.0.1:%d", ports[i])}
+		n := &natsNode{name: fmt.Sprintf("n%d", i+1), addr: fmt.Sprintf("127.0.0.1:%d", first+i)}
 		n.config = filepath.Join(dir, n.name+".conf")
-		if err := os.WriteFile(n.config, []byte(natsConfig(n.name, dir, ports[i], ports[3+i], routes, o)), 0o644); err != nil {
+		if err := os.WriteFile(n.config, []byte(natsConfig(n.name, dir, first+i, first+3+i, routes, o)), 0o644); err != nil {
 			return nil, err
 		}
 		c.nodes = append(c.nodes, n)
@@ -237,17 +238,4 @@ func sendNATS(o natsOptions, s sending) func(context.Context, *lab) (figures, er
 		f["connections"] = float64(best)
 		return f.sure()
 	}
-}
-
-// freePorts finds ports on loopback that nobody listens on.
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"raftmq/internal/ports"
 )
 
 // rocketCluster is a name server and three brokers of RocketMQ, each a process.
@@ -75,7 +77,7 @@ func foundRocketMQ(ctx context.Context, l *lab, kind rocketKind) (_ *rocketClust
 			err = errors.Join(err, c.stop())
 		}
 	}()
-	base, err := portsInARow(4 * rocketPorts)
+	base, err := ports.InARow(4 * rocketPorts)
 	if err != nil {
 		return nil, err
 	}
@@ -206,33 +208,6 @@ func (c *rocketCluster) stop() error {
 		<-p.ended
 	}
 	return os.RemoveAll(c.dir)
-}
-
-// portsInARow finds a first port on loopback from which on n are free.
-func portsInARow(n int) (base int, err error) {
-	for range 100 {
-		if base, err = freeFrom(n); err == nil {
-			return base, nil
-		}
-	}
-	return 0, err
-}
-
-func freeFrom(n int) (base int, err error) {
-	first, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer first.Close()
-	base = first.Addr().(*net.TCPAddr).Port
-	for p := base + 1; p < base+n; p++ {
-		ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", p))
-		if err != nil {
-			return 0, err
-		}
-		defer ln.Close()
-	}
-	return base, nil
 }
 
 // rocketVersion is that of a folder's jars.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/internal/ports"
 	"raftmq/internal/vfs"
 )
 
@@ -90,10 +91,9 @@ func (d slowDisk) Open(name string) (vfs.File, error) {
 
 // Who is heard of while the peers of the last life are read is remembered too.
 func TestAPeerThatComesWhileTheLastOnesAreReadIsRemembered(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := ports.InARow(1)
 	require.NoError(t, err)
-	at := ln.Addr().String()
-	require.NoError(t, ln.Close())
+	at := fmt.Sprint("127.0.0.1:", port)
 	disk := slowDisk{vfs.OS{}, make(chan struct{}), make(chan struct{})}
 	opened := make(chan *Members, 1)
 	go func() {

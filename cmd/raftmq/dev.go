@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"raftmq/internal/ports"
 	"raftmq/internal/vfs"
 )
 
@@ -95,7 +96,7 @@ func (d *devCluster) run(ctx context.Context, dir string, o devOptions) error {
 			return err
 		}
 	}
-	if err := d.place(o, portFree); err != nil {
+	if err := d.place(o, ports.Free); err != nil {
 		return err
 	}
 	d.name = d.clusterName()

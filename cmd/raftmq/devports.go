@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"net"
 	"path/filepath"
 	"strconv"
 )
@@ -61,18 +60,3 @@ func (d *devCluster) place(o devOptions, free func(port int) bool) error {
 }
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-
-// portFree reports whether TCP and UDP of the port are free.
-func portFree(port int) bool {
-	ln, err := net.Listen("tcp", loopback(port))
-	if err != nil {
-		return false
-	}
-	defer ln.Close()
-	u, err := net.ListenPacket("udp", loopback(port))
-	if err != nil {
-		return false
-	}
-	u.Close()
-	return true
-}

@@ -4,17 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/ports"
 )
 
 // Leaders are killed with -9 under load and their folders deleted: each comes back,
@@ -68,7 +70,6 @@ func TestAProcessThatWasReplacedEnds(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(b, &id))
 	dir := t.TempDir()
-	port := freePorts(t, 2)
 	for deadline := time.After(patience); nodesAlive(t, nodes[0].HTTP) != 2; { // its links are given up by then
 		select {
 		case <-time.After(20 * time.Millisecond):
@@ -76,12 +77,16 @@ func TestAProcessThatWasReplacedEnds(t *testing.T) {
 			t.Fatal("n1 never misses n3")
 		}
 	}
+	first, err := ports.InARow(2)
+	require.NoError(t, err)
+	gossip, httpPort := strconv.Itoa(first), strconv.Itoa(first+1)
+	at := loopback(first + 1)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
 	defer log.Close()
 	next := exec.Command(os.Args[0], "server", "--cluster", id.Cluster, "--node", "n3", "--data", filepath.Join(dir, "n3"), "--initial-nodes", "n1,n2,n3",
 		"--join", nodes[0].Gossip+","+nodes[1].Gossip, "--nameserver-port", "-1", "--listen-port", "-1", "--raft-port", "-1",
-		"--gossip-port", port[0], "--http-port", port[1], "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576")
+		"--gossip-port", gossip, "--http-port", httpPort, "--wal-segment-bytes", "16777216", "--wal-segments", "5", "--max-body", "1048576")
 	next.Env = append(os.Environ(), asProgram+"=1")
 	next.Stdout, next.Stderr = log, log
 	require.NoError(t, next.Start())
@@ -98,16 +103,16 @@ func TestAProcessThatWasReplacedEnds(t *testing.T) {
 			case <-time.After(20 * time.Millisecond):
 			case <-deadline:
 				t.Fatalf("never: %s; the new node says %s; its log ends with\n%s\nand the old one's with\n%s", what,
-					readyReason(t.Context(), "127.0.0.1:"+port[1]), lastLines(log.Name(), 5), lastLines(old.Log, 5))
+					readyReason(t.Context(), at), lastLines(log.Name(), 5), lastLines(old.Log, 5))
 			}
 		}
 	}
-	await("it is replaced", func() bool { return readyReason(t.Context(), "127.0.0.1:"+port[1]) == "" })
+	await("it is replaced", func() bool { return readyReason(t.Context(), at) == "" })
 	code, _, errs = raftmq(t, "dev", "resume", "n3", "--data", d.dir)
 	require.Equal(t, exitOK, code, errs)
 	await("the old one ends", func() bool { return !running(old.PID) })
 	require.Contains(t, lastLines(old.Log, 50), "which has no vote any more")
-	for _, addr := range []string{"127.0.0.1:" + port[1], nodes[0].HTTP, nodes[1].HTTP} {
+	for _, addr := range []string{at, nodes[0].HTTP, nodes[1].HTTP} {
 		await(addr+" is ready", func() bool { return readyReason(t.Context(), addr) == "" })
 	}
 }
@@ -123,17 +128,4 @@ func nodesAlive(t *testing.T, addr string) (n int) {
 	_, rest, _ := strings.Cut(string(b), "\nraftmq_nodes_alive ")
 	fmt.Sscan(rest, &n)
 	return n
-}
-
-func freePorts(t *testing.T, n int) (ports []string) {
-	t.Helper()
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer ln.Close()
-		_, port, err := net.SplitHostPort(ln.Addr().String())
-		require.NoError(t, err)
-		ports = append(ports, port)
-	}
-	return ports
 }

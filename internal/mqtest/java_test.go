@@ -16,6 +16,7 @@ import (
 
 	"raftmq/broker"
 	"raftmq/client"
+	"raftmq/internal/ports"
 	"raftmq/message"
 	"raftmq/remoting"
 )
@@ -73,21 +74,9 @@ func (c *rawConn) ask(name string) *remoting.Command {
 // that those two below them are there too.
 func withListen(t *testing.T) (*Cluster, int) {
 	t.Helper()
-	var base int
-	for p := 21011 + os.Getpid()%40*100; p < 30000 && base == 0; p += 100 { // other tests look for ports at the same time
-		free := true
-		for _, off := range []int{-2, 0, 8, 10, 18, 20} {
-			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p+off))
-			if free = err == nil; !free {
-				break
-			}
-			ln.Close()
-		}
-		if free {
-			base = p
-		}
-	}
-	require.NotZero(t, base, "no free ports")
+	first, err := ports.InARow(23) // those of three slots
+	require.NoError(t, err)
+	base := first + 2
 	return Start(t, 1, func(c *broker.Config) { c.Listen = base }), base
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"raftmq/broker"
 	"raftmq/client"
+	"raftmq/internal/ports"
 	"raftmq/internal/vfs"
 )
 
@@ -153,14 +154,9 @@ func TestAWipedNodeThatNamesOnlyItselfFoundsNothing(t *testing.T) {
 // the addresses itself.
 func TestANodeAloneWaitsForWhomItIsToJoin(t *testing.T) {
 	t.Parallel()
-	var ports []int
-	for range 2 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
-		require.NoError(t, ln.Close())
-	}
-	at := func(i int) string { return fmt.Sprint("127.0.0.1:", ports[i]) }
+	first, err := ports.InARow(2)
+	require.NoError(t, err)
+	at := func(i int) string { return fmt.Sprint("127.0.0.1:", first+i) }
 	run := func(name string, gossip int, join ...string) *broker.Broker {
 		b, err := broker.Open(t.Context(), broker.Config{
 			Cluster: fmt.Sprint("alone-", os.Getpid()), Node: name, Data: t.TempDir(), InitialNodes: []string{name}, Join: join,
@@ -180,9 +176,9 @@ func TestANodeAloneWaitsForWhomItIsToJoin(t *testing.T) {
 			return words == "" && ok || words != "" && strings.Contains(reason, words)
 		}, patience, 5*time.Millisecond)
 	}
-	b := run("n1", ports[0], at(0), at(1))
+	b := run("n1", first, at(0), at(1))
 	says(b, "the addresses of join has yet to answer")
-	says(run("n2", ports[1], at(1)), "")
+	says(run("n2", first+1, at(1)), "")
 	says(b, "") // n2 is another cluster, and does not know it
 }
 

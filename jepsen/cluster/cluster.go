@@ -59,7 +59,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		o.Network = Loopback{}
 	}
 	c := &Cluster{o: o, name: fmt.Sprintf("jepsen-%08x", rand.Uint32()), starts: make(chan func())}
-	base, err := lowestBase, error(nil)
+	base, err := simulatedBase, error(nil)
 	if o.World != nil {
 		c.name = "simulated"
 	} else if base, err = freePorts(o.Nodes, o.Slots); err != nil {

@@ -2,9 +2,8 @@ package cluster
 
 import (
 	"errors"
-	"math/rand/v2"
-	"net"
-	"strconv"
+
+	"raftmq/internal/ports"
 )
 
 // A node's ports, from its base on: name server, raft, gossip, http, and from
@@ -13,8 +12,7 @@ const (
 	perNode       = 100
 	firstListener = 20
 	listenerStep  = 10
-	lowestBase    = 15000
-	highestPort   = 32000 // above are those that the system gives to whoever connects
+	simulatedBase = 15000 // of the first node of a simulated network, where all ports are free
 )
 
 // freePorts is a base from which all ports of so many nodes were free just now.
@@ -22,33 +20,5 @@ func freePorts(nodes, slots int) (int, error) {
 	if firstListener+slots*listenerStep > perNode {
 		return 0, errors.New("too many slots")
 	}
-	for range 50 {
-		base := lowestBase + rand.IntN((highestPort-lowestBase)/perNode-nodes)*perNode
-		ok := true
-		for n := range nodes {
-			for p := range perNode {
-				ok = ok && free(base+n*perNode+p)
-			}
-		}
-		if ok {
-			return base, nil
-		}
-	}
-	return 0, errors.New("no free ports")
+	return ports.InARow(nodes * perNode)
 }
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", local(port))
-	if err != nil {
-		return false
-	}
-	defer l.Close()
-	u, err := net.ListenPacket("udp", local(port))
-	if err != nil {
-		return false
-	}
-	u.Close()
-	return true
-}
-
-func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
