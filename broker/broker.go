@@ -253,6 +253,7 @@ func (b *Broker) open() error {
 		Self: membership.Node{
 			Name: b.id.Node, Incarnation: b.id.Incarnation, Raft: b.addrs.Raft, HTTP: b.addrs.HTTP,
 			NameServer: b.addrs.NameServer, Listeners: b.addrs.Listeners, Version: Version, Level: b.level, SegmentBytes: b.cfg.SegmentBytes,
+			InitialNodes: slices.Sorted(slices.Values(b.cfg.InitialNodes)),
 		},
 		Bind: net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Gossip)), Advertise: b.cfg.Advertise,
 		Cluster: b.cfg.Cluster, Key: b.cfg.GossipKey, Dir: filepath.Join(b.cfg.Data, "gossip"), Logger: b.log.Named("gossip"),

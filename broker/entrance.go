@@ -170,7 +170,7 @@ func (b *Broker) becomeMember() error {
 	for {
 		never, met := b.peers.missing(b.cfg.InitialNodes, b.id.Node)
 		told := b.members.Changed()
-		unlike := cmp.Or(b.unlikeOthers(), b.notAlone(seen))
+		unlike := cmp.Or(b.unlikeOthers(), b.notAlone(seen), b.otherFounders())
 		select {
 		case <-b.entrance.lost:
 			return b.nextLife()
@@ -237,6 +237,25 @@ func (b *Broker) unlikeOthers() string {
 		}
 		if n.SegmentBytes != 0 && n.SegmentBytes != b.cfg.SegmentBytes {
 			return fmt.Sprintf("segment-bytes is %d here and %d on %s: it must be the same on all nodes", b.cfg.SegmentBytes, n.SegmentBytes, n.Name)
+		}
+	}
+	return ""
+}
+
+// otherFounders says which node is to found a cluster of other members than this one is, though one
+// of them names the other: their catalogues would begin with different voters. "": none, as far as they
+// have told.
+func (b *Broker) otherFounders() string {
+	if len(b.cfg.InitialNodes) == 0 {
+		return ""
+	}
+	mine := slices.Sorted(slices.Values(b.cfg.InitialNodes))
+	for _, n := range b.members.Nodes() {
+		if n.Name == b.id.Node || len(n.InitialNodes) == 0 || !slices.Contains(mine, n.Name) && !slices.Contains(n.InitialNodes, b.id.Node) {
+			continue
+		}
+		if theirs := slices.Sorted(slices.Values(n.InitialNodes)); !slices.Equal(mine, theirs) {
+			return fmt.Sprintf("initial-nodes is %s here and %s on %s: it must be the same on all nodes", strings.Join(mine, ","), strings.Join(theirs, ","), n.Name)
 		}
 	}
 	return ""

@@ -18,8 +18,10 @@ type Node struct {
 	Version     string
 	Level       uint64 `json:",omitempty"` // of the features that its program knows
 	// SegmentBytes is how long the segments of its commit logs are; 0: not said.
-	SegmentBytes int64  `json:",omitempty"`
-	DiskFree     uint64 // bytes
+	SegmentBytes int64 `json:",omitempty"`
+	// InitialNodes are the members of a new cluster by its settings, by name; none: not said.
+	InitialNodes []string `json:",omitempty"`
+	DiskFree     uint64   // bytes
 	Disk         DiskLevel
 }
 

@@ -490,7 +490,7 @@ func TestStrangersLeaveNoTrace(t *testing.T) {
 	c := Start(t, 3, nil)
 	cfg := broker.Config{
 		Cluster: c.Name, Node: "n9", Data: t.TempDir(), InitialNodes: []string{"n1", "n9"}, Join: c.joins,
-		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, WALSegmentBytes: 4 << 20, MaxBody: 512 << 10,
+		NameServer: -1, Listen: -1, Raft: -1, Gossip: -1, HTTP: -1, WALSegmentBytes: 4 << 20, MaxBody: 512 << 10, SegmentBytes: 8 << 20,
 	}
 	refused := make(chan string, 1)
 	b, err := broker.Open(t.Context(), cfg, broker.Deps{Dial: func(ctx context.Context, addr string) (net.Conn, error) {
@@ -506,6 +506,7 @@ func TestStrangersLeaveNoTrace(t *testing.T) {
 		t.Fatal("n9 is not answered")
 	}
 	_, reason := b.Ready()
+	require.Contains(t, reason, "initial-nodes is n1,n9 here and n1,n2,n3 on n")
 	require.Contains(t, reason, "waiting for n1")
 	for i := range 3 {
 		peers, err := os.ReadFile(c.dirs[i] + "/peers.json")
