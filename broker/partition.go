@@ -114,7 +114,7 @@ func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*pa
 			p.turns()
 			b.leadsChanged()
 		},
-		OnFault: fault, OnStall: p.stalled(b, b.cfg.Data),
+		OnFault: func(err error) { b.halted(p, err) }, OnStall: p.stalled(b, b.cfg.Data),
 	}, roomyMachine{machine, func() bool { return b.room.last().tight }})
 	if err != nil {
 		return nil, errors.Join(err, machine.Close())

@@ -269,8 +269,8 @@ func (b *Broker) damaged(id uint64, d *store.Damage) {
 // isIndex: of keys, built again from the log as damage is found.
 func isIndex(d *store.Damage) bool { return strings.HasSuffix(d.File, ".keys") }
 
-// unopenable puts a replica that could not be opened into quarantine, if the reason
-// is its files.
+// unopenable puts a replica that could not be opened, or cannot go on, into quarantine, if
+// the reason is its files.
 func (b *Broker) unopenable(id uint64, err error) bool {
 	q := quarantine{Reason: err.Error()}
 	var d *store.Damage
@@ -284,8 +284,33 @@ func (b *Broker) unopenable(id uint64, err error) bool {
 	}
 	b.sick.admit(id, q)
 	b.sick.change(id, func(w *ward) { w.broken = true })
-	b.log.Error("replica cannot be opened, and is to be repaired; the others go on", "partition", id, "error", err)
+	b.log.Error("replica cannot be opened or go on, and is to be repaired; the others go on", "partition", id, "error", err)
 	return true
+}
+
+// halted is told that an open replica cannot go on. If it is for bytes that are not what was written, it is
+// closed and repaired, and the others go on; else the node ends.
+func (b *Broker) halted(p *partition, err error) {
+	id := p.desc.ID
+	b.reshape.Lock()
+	defer b.reshape.Unlock()
+	if !errors.Is(err, store.ErrDamaged) || !b.unopenable(id, err) {
+		b.fail(fmt.Errorf("partition %d of %s: %w", id, p.desc.Topic, err))
+		return
+	}
+	b.mu.Lock()
+	open := b.partitions[id] == p
+	if open {
+		delete(b.partitions, id)
+		b.locals = nil
+	}
+	b.mu.Unlock()
+	if !open { // it is being repaired already
+		return
+	}
+	if err := p.close(); err != nil {
+		b.log.Warn("close a replica to repair it", "partition", id, "error", err)
+	}
 }
 
 // withhold lets an open replica act by what is wrong with it.

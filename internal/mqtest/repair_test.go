@@ -258,6 +258,38 @@ func TestDamageInARunningNodeIsRepaired(t *testing.T) {
 	}
 }
 
+// What a replica has to read to apply an entry cannot be read: where a trim has the queue begin. The
+// node goes on without that replica, and repairs it.
+func TestAReplicaThatCannotApplyAnEntryIsRepaired(t *testing.T) {
+	t.Parallel()
+	for _, leader := range []bool{false, true} {
+		t.Run(fmt.Sprint("leader ", leader), func(t *testing.T) {
+			t.Parallel()
+			s := newSickbay(t, func(cfg *broker.Config) { cfg.RetainEvery, cfg.DeleteWhen = 50*time.Millisecond, "any" })
+			i := s.leads()
+			if !leader {
+				i = (i + 1) % 3
+			}
+			s.Stop(i) // so that the queue is read from its file
+			s.Run(i)
+			s.Await(i)
+			for at := s.leads(); leader && at != i; at = s.leads() {
+				s.Stop(at)
+				s.leads()
+				s.Run(at)
+				s.Await(at)
+			}
+			for _, name := range []string{"*.floor", "*.q"} {
+				s.mems[i].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRead}, Name: name, Times: 1})
+			}
+			require.NoError(t, s.Client().Admin().AlterTopic(s.ctx, client.TopicConfig{Name: "t", Attributes: map[string]string{"retention-bytes": "65536"}}))
+			s.awaitSound(i, 1)
+			s.send(5)
+			s.requireHealed(i)
+		})
+	}
+}
+
 // The same while the node is stopped: it opens, or is repaired before it can.
 func TestDamageInAStoppedNodeIsRepaired(t *testing.T) {
 	t.Parallel()
