@@ -312,7 +312,8 @@ func shrink(plan []run.Planned, budget time.Duration, try func([]run.Planned) (b
 			if time.Now().After(end) {
 				return plan, nil
 			}
-			less := slices.Concat(plan[:from], plan[min(len(plan), from+size):])
+			// Never nil, for which a seed draws a plan.
+			less := append(slices.Clone(plan[:from]), plan[min(len(plan), from+size):]...)
 			hit, err := try(less)
 			if err != nil {
 				return plan, err

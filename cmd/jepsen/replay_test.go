@@ -34,6 +34,7 @@ func TestShrinkFindsTheFaultsThatMatter(t *testing.T) {
 		tries := 0
 		got, err := shrink(plan, time.Hour, func(p []run.Planned) (bool, error) {
 			tries++
+			require.NotNil(t, p, "a run without a plan draws one")
 			has := kinds(p)
 			return !slices.ContainsFunc(need, func(k string) bool { return !slices.Contains(has, k) }), nil
 		})
