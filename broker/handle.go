@@ -60,7 +60,7 @@ const forwardWait = 2500 * time.Millisecond
 // handler serves a listener. An unknown outcome is told to clients of ours only: a
 // stock client would read any code as "not stored", so it gets no answer, and its
 // own timeout speaks. The same goes for a message that was not put back: stock clients
-// of Go would take the answer for success.
+// of Go would take the answer for success; and for an offset that cannot be told now.
 func (b *Broker) handler(slot int) remoting.Handler {
 	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
@@ -76,7 +76,7 @@ func (b *Broker) handler(slot int) remoting.Handler {
 		if reply != nil && ours {
 			b.stamp(reply)
 		}
-		if reply != nil && !ours && (reply.Code == remoting.OutcomeUnknown || reply.Code != remoting.OK && cmd.Code == remoting.ConsumerSendMessageBack) {
+		if reply != nil && !ours && unsaid(cmd.Code, reply.Code) {
 			if !oneway { // else another request may have the opaque, and wait
 				c.Forget(opaque)
 			}
@@ -84,6 +84,19 @@ func (b *Broker) handler(slot int) remoting.Handler {
 		}
 		return reply
 	})
+}
+
+// unsaid reports whether an answer is kept from stock clients, which would take it for another.
+func unsaid(asked, code remoting.Code) bool {
+	switch asked {
+	case remoting.ConsumerSendMessageBack:
+		return code != remoting.OK
+	case remoting.QueryConsumerOffset:
+		// Java's clients of version 4 take every refusal for "the group has no offset", and go on at the queue's end
+		// or its first message.
+		return code == remoting.OutcomeUnknown || code == remoting.SystemError || unlooked(code)
+	}
+	return code == remoting.OutcomeUnknown
 }
 
 // handleForwarded answers what another node sent on.

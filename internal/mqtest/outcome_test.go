@@ -117,6 +117,32 @@ func TestALeaderThatIsCutOffDoesNotSayWhatItCannotKnow(t *testing.T) {
 	}
 }
 
+// Java's clients of version 4 take every refusal for "the group has no offset", and go on at the queue's end or its first
+// message: where a group is, is said, or that it is nowhere, and nothing else.
+func TestWhoAsksWhereAGroupIsIsNotRefused(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.sure(remoting.SendMessageV2, with(sendShort("t", 0), "rmq", "1"), []byte("one"))
+	place := fields{"consumerGroup": "g", "topic": "t", "queueId": "0"}
+	ours := with(place, "rmq", "1")
+	w.OK(remoting.UpdateConsumerOffset, with(place, "commitOffset", "1"), nil)
+	for i := range c.Nodes {
+		c.cutOff(i)
+	}
+	c.untilIn(ample, "no node leads", func() bool { return w.ask(remoting.QueryConsumerOffset, ours, nil).Code == remoting.ServiceNotAvailable })
+	stock := w.Send(remoting.QueryConsumerOffset, place, nil)
+	require.Equal(t, remoting.ServiceNotAvailable, w.ask(remoting.QueryConsumerOffset, ours, nil).Code)
+	w.unanswered(stock)
+
+	c.Net.HealAll()
+	c.untilIn(ample, "the group's place is told", func() bool {
+		r := w.within(time.Second, w.Send(remoting.QueryConsumerOffset, place, nil))
+		return r != nil && r.Code == remoting.OK && r.Ext["offset"] == "1"
+	})
+}
+
 // A node forwards a send, the leader stores it, and the answer is lost on the way.
 // With the producer's identity it is asked again and answered with the first
 // receipt; without, nobody may say that it is not stored.
