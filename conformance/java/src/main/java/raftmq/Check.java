@@ -29,8 +29,17 @@ interface Check {
         throw new AssertionError("did not fail with \"" + part + "\": " + got);
     }
 
-    /** How long what must come is waited for: a client one of whose heartbeats was lost sends the next after 30 s, and shares queues anew each 20 s. */
+    /**
+     * How long what must come is waited for. A client whose queues change gives its subscription a new version, and says so in a heartbeat, unless it is
+     * sending one: what it does not get the lock for it leaves out (messageQueueChanged in RebalancePushImpl, lockHeartbeat in MQClientInstance). If no address
+     * of that other heartbeat was left, brokers do not know the version and refuse its pulls (SUBSCRIPTION_NOT_LATEST) until the next, 30 s later; in 5.x the
+     * first sharing and the second heartbeat both come a second after the start. Who cannot say which members there are, or where the group is, shares queues
+     * anew 20 s later (RebalanceService), and after an answer that was lost a pull is made again 33 s later.
+     */
     static final int SECONDS = 90;
+
+    /** By how much the cluster's time, by which messages are stored and delays counted, may be behind: docs/guarantees.md. */
+    static final int LATE_MS = 450;
 
     /** Asks again until nothing is wrong any more; what was last wrong after that many seconds. */
     static void eventually(int seconds, Callable<String> wrong) throws InterruptedException {

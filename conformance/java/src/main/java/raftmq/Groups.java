@@ -126,15 +126,18 @@ final class Groups {
         String group = cluster.name("group");
         DefaultMQProducer p = cluster.producer();
         Set<String> sent = send(p, topic, "early-", 12);
-        Thread.sleep(50);
-        long time = System.currentTimeMillis();
+        Thread.sleep(Check.LATE_MS + 100);
         Set<String> late = send(p, topic, "late-", 12);
         sent.addAll(late);
         Seen seen = new Seen();
         var c = cluster.member(group, topic, "*", seen);
         seen.awaitOnly(sent, Check.SECONDS);
+        // When they are stored the cluster says: its time may be behind this process's, and late messages before what this would call their time.
+        long time = late.stream().mapToLong(b -> seen.of(b).get(0).getStoreTimestamp()).min().orElseThrow();
         DefaultMQAdminExt admin = cluster.of(new DefaultMQAdminExt(10_000));
         admin.start();
+        // A member is told by the answer to its pull. It leaves the queue alone for 10 s then (OFFSET_ILLEGAL in DefaultMQPushConsumerImpl), and has it
+        // again when it next shares queues.
         Check.same(6, admin.resetOffsetByTimestamp(topic, group, time, true).size(), "queues that were moved");
         Check.eventually(Check.SECONDS, () -> {
             for (String b : late) {

@@ -57,11 +57,13 @@ public final class Main {
             }
             System.out.println("begin " + c.getKey());
             long begin = System.nanoTime();
-            String failure = failure(c.getValue(), cluster);
-            // The client gives up for 30 s and more where a slow machine has it miss one answer: a second failure counts.
-            if (failure != null && !c.getKey().equals(KILLED)) {
-                System.out.println("note " + c.getKey() + " is tried again: " + failure.lines().findFirst().orElse(""));
-                failure = failure(c.getValue(), cluster);
+            String failure = null;
+            try {
+                c.getValue().run(cluster);
+            } catch (Throwable e) {
+                StringWriter w = new StringWriter();
+                e.printStackTrace(new PrintWriter(w));
+                failure = w.toString();
             }
             if (failure != null) {
                 ok = false;
@@ -70,16 +72,5 @@ public final class Main {
             System.out.printf("%s %s %.1f%n", failure == null ? "ok" : "failed", c.getKey(), (System.nanoTime() - begin) / 1e9);
         }
         System.exit(ok ? 0 : 1);
-    }
-
-    private static String failure(Check check, Cluster cluster) {
-        try {
-            check.run(cluster);
-            return null;
-        } catch (Throwable e) {
-            StringWriter w = new StringWriter();
-            e.printStackTrace(new PrintWriter(w));
-            return w.toString();
-        }
     }
 }

@@ -33,11 +33,11 @@ final class Requests {
         c.start();
         DefaultMQProducer p = cluster.producer();
         for (int i = 0; i < 10; i++) {
-            Message reply = p.request(Sends.message(topic, "question-" + i), 20_000);
+            Message reply = p.request(Sends.message(topic, "question-" + i), Check.SECONDS * 1000L);
             Check.same("re: question-" + i, new String(reply.getBody(), StandardCharsets.UTF_8), "reply");
         }
         String large = "x".repeat(100_000);
-        Message reply = p.request(Sends.message(topic, large), 20_000);
+        Message reply = p.request(Sends.message(topic, large), Check.SECONDS * 1000L);
         Check.same("re: " + large, new String(reply.getBody(), StandardCharsets.UTF_8), "large reply");
         Check.fails("timeout", () -> p.request(Sends.message(topic, "nobody answers"), 1_000));
         c.shutdown();
