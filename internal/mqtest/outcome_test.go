@@ -131,7 +131,9 @@ func TestWhoAsksWhereAGroupIsIsNotRefused(t *testing.T) {
 	for i := range c.Nodes {
 		c.cutOff(i)
 	}
-	c.untilIn(ample, "no node leads", func() bool { return w.ask(remoting.QueryConsumerOffset, ours, nil).Code == remoting.ServiceNotAvailable })
+	c.untilIn(ample, "no node leads", func() bool {
+		return w.ask(remoting.QueryConsumerOffset, ours, nil).Code == remoting.ServiceNotAvailable
+	})
 	stock := w.Send(remoting.QueryConsumerOffset, place, nil)
 	require.Equal(t, remoting.ServiceNotAvailable, w.ask(remoting.QueryConsumerOffset, ours, nil).Code)
 	w.unanswered(stock)
