@@ -43,7 +43,7 @@ func TestBalancesAreRightHoweverOftenMessagesCome(t *testing.T) {
 	run, stop := context.WithCancel(ctx)
 	ended := make(chan error, 2)
 	for range 2 {
-		s, err := cl.NewConsumer(group, client.WithBackoff(time.Millisecond, time.Millisecond))
+		s, err := c.Client().NewConsumer(group, client.WithBackoff(time.Millisecond, time.Millisecond))
 		require.NoError(t, err)
 		require.NoError(t, s.Subscribe(topic, client.All()))
 		go func() {
