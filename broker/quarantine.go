@@ -292,24 +292,15 @@ func (b *Broker) unopenable(id uint64, err error) bool {
 // closed and repaired, and the others go on; else the node ends.
 func (b *Broker) halted(p *partition, err error) {
 	id := p.desc.ID
-	b.reshape.Lock()
-	defer b.reshape.Unlock()
-	if !errors.Is(err, store.ErrDamaged) || !b.unopenable(id, err) {
+	if !errors.Is(err, store.ErrDamaged) { // at once: whoever holds reshape may take long
 		b.fail(fmt.Errorf("partition %d of %s: %w", id, p.desc.Topic, err))
 		return
 	}
-	b.mu.Lock()
-	open := b.partitions[id] == p
-	if open {
-		delete(b.partitions, id)
-		b.locals = nil
-	}
-	b.mu.Unlock()
-	if !open { // it is being repaired already
-		return
-	}
-	if err := p.close(); err != nil {
-		b.log.Warn("close a replica to repair it", "partition", id, "error", err)
+	b.reshape.Lock()
+	defer b.reshape.Unlock()
+	b.unopenable(id, err)
+	if open, ok := b.partition(id); ok && open == p { // else it is being repaired already
+		b.closeToRepair(id)
 	}
 }
 

@@ -233,17 +233,23 @@ func (b *Broker) closeSick(id uint64) bool {
 	b.sick.noting.Lock()
 	b.sick.change(id, func(w *ward) { w.treated = true })
 	b.sick.noting.Unlock()
+	b.closeToRepair(id)
+	return true
+}
+
+// closeToRepair closes a replica, if it is open. The caller holds reshape.
+func (b *Broker) closeToRepair(id uint64) {
 	b.mu.Lock()
 	p := b.partitions[id]
 	delete(b.partitions, id)
 	b.locals = nil
 	b.mu.Unlock()
-	if p != nil {
-		if err := p.close(); err != nil {
-			b.log.Warn("close a replica to repair it", "partition", id, "error", err)
-		}
+	if p == nil {
+		return
 	}
-	return true
+	if err := p.close(); err != nil {
+		b.log.Warn("close a replica to repair it", "partition", id, "error", err)
+	}
 }
 
 // reopen lets reconcile open the replica, or remove it if its topic was deleted meanwhile.
