@@ -47,8 +47,8 @@ const (
 	partitions  = 3
 	nodes       = Nodes
 	enoughSends = 0.6              // of those planned; who waits through a fault sends nothing, so the load goes on until they were begun
-	longRun     = 10 * time.Minute // and more: its logs have longer segments, or a node that is copied makes tens of thousands of files
-	longSegment = "262144"
+	longRun     = 10 * time.Minute // and more: its logs have longer segments, or a node has tens of thousands of files, and takes ever longer to be copied and started
+	longSegment = "1048576"
 	overtime    = 3                // how many times its time, and a minute, a run takes at most, if the cluster needs long to be well after its faults
 	probes      = 10 * time.Second // for a send in each queue after the last fault
 	drainLimit  = 120 * time.Second
