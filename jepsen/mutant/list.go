@@ -50,6 +50,10 @@ var All = []Mutant{
 		File: "client/lane.go", Old: "			at++\n", New: "			at += 0\n",
 	},
 	{
+		Name: "batch-properties", Bug: "all messages of a batch get the properties of the first", Workload: "batch", Nemesis: "kill", Property: "P2",
+		File: "broker/produce.go", Old: "m.Flag, m.Body, m.Properties = x.Flag, x.Body, x.Properties", New: "m.Flag, m.Body, m.Properties = x.Flag, x.Body, all[0].Properties",
+	},
+	{
 		Name: "read-loses-last", Bug: "a read of many messages leaves the last one out", Nemesis: "kill", Property: "P4",
 		File: "store/read.go", Old: "s.records(segments, nil, places, nil)", New: "s.records(segments, nil, places[:len(places)-len(places)/24], nil)",
 	},

@@ -138,7 +138,7 @@ func (r *run) dump(ctx context.Context, n *cluster.Node, t Topic) {
 			if op == nil {
 				return fmt.Errorf("a message of queue %d, which the topic does not have", d.Queue)
 			}
-			op.Messages = append(op.Messages, history.Message{Queue: op.Queue, Offset: d.Offset, Value: decode(d.Body), Times: d.Attempt - 1})
+			op.Messages = append(op.Messages, history.Message{Queue: op.Queue, Offset: d.Offset, Value: valueOf(&d.Message), Times: d.Attempt - 1})
 			if len(op.Messages) == dumpLine {
 				r.history.Add(*op)
 				op.Messages = nil

@@ -69,7 +69,7 @@ func (h *handler) handle(_ context.Context, ds []*client.Delivery) []error {
 	h.mu.Unlock()
 	op := history.Op{Process: h.process, Type: history.OK, F: history.Deliver, Group: h.group}
 	for _, d := range ds {
-		op.Messages = append(op.Messages, history.Message{Queue: h.topic.Queue(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
+		op.Messages = append(op.Messages, history.Message{Queue: h.topic.Queue(d.Queue), Offset: d.Offset, Value: valueOf(&d.Message)})
 	}
 	if !fails {
 		h.r.history.Add(op)

@@ -71,7 +71,7 @@ func (d *doubler) run(ctx context.Context, pace *pace) {
 	for pace.next(ctx) {
 		on := context.WithoutCancel(ctx)
 		value := d.process + "-" + strconv.Itoa(d.count)
-		body := encode(value, smallest+d.rng.IntN(4<<10))
+		body := wornBody(value, smallest+d.rng.IntN(4<<10))
 		d.count++
 		s := identified{value, body, d.seq}
 		a, b := d.rng.IntN(nodes), d.rng.IntN(nodes)
@@ -115,16 +115,16 @@ func (d *doubler) send(ctx context.Context, w *wire, f, process string, node int
 	op := history.Op{Process: process, Type: history.Invoke, F: f, Values: []string{s.value}, Node: d.r.cluster.Nodes[node].Name}
 	d.r.history.Add(op)
 	op.Values = nil
-	op.Places, op.Type, op.Error = w.store(ctx, node, idempotentTopic, d.queue, d.pid, s.seq, s.body)
+	op.Places, op.Type, op.Error = w.store(ctx, node, idempotentTopic, d.queue, d.pid, s.seq, s.value, s.body)
 	d.r.history.Add(op)
 	return op.Type
 }
 
 // store sends one body under an identity.
-func (w *wire) store(ctx context.Context, node int, t Topic, number int, pid string, seq uint64, body []byte) ([]history.Place, history.Type, string) {
+func (w *wire) store(ctx context.Context, node int, t Topic, number int, pid string, seq uint64, value string, body []byte) ([]history.Place, history.Type, string) {
 	q := t.wireQueue(number)
 	req := remoting.NewRequest(remoting.SendMessageV2, remoting.SendHeader{ProducerGroup: "jepsen-wire", Topic: q.topic, DefaultTopic: "TBW102", DefaultTopicQueueNums: 4,
-		QueueID: q.id, MaxReconsumeTimes: -1, BrokerName: q.broker})
+		QueueID: q.id, MaxReconsumeTimes: -1, BrokerName: q.broker, Properties: dress(value)})
 	req.Body = body
 	req.SetExt("pid", pid)
 	req.SetExt("pep", "0")

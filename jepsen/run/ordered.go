@@ -113,7 +113,7 @@ func (o *orderly) consume(ctx context.Context, q int) bool {
 	}
 	op := history.Op{Process: o.name, Type: history.OK, F: history.Deliver, Group: orderedGroup, Node: o.name}
 	for _, m := range ms[:min(len(ms), 1+o.rng.IntN(8))] {
-		op.Messages = append(op.Messages, history.Message{Queue: orderedTopic.Queue(q), Offset: m.offset, Value: m.value()})
+		op.Messages = append(op.Messages, history.Message{Queue: orderedTopic.Queue(q), Offset: m.offset, Value: m.value})
 	}
 	o.r.history.Add(op)
 	next := op.Messages[len(op.Messages)-1].Offset + 1

@@ -39,7 +39,7 @@ func (r *run) read(ctx context.Context, process string, t Topic) {
 			if err != nil {
 				break
 			}
-			op.Messages = append(op.Messages, history.Message{Queue: t.Queue(d.Queue), Offset: d.Offset, Value: decode(d.Body)})
+			op.Messages = append(op.Messages, history.Message{Queue: t.Queue(d.Queue), Offset: d.Offset, Value: valueOf(&d.Message)})
 			if len(op.Messages) >= lineMessages || time.Since(told) > lineEvery {
 				tell()
 				invoke()

@@ -202,7 +202,7 @@ func (c *retrier) consume(ctx context.Context, t Topic, q int) {
 // handle reports whether a message was handled, or put back. What nobody knows of is put
 // back again, as a careful program does.
 func (c *retrier) handle(ctx context.Context, t Topic, q int, m pulled) bool {
-	value, p := m.value(), history.Place{Queue: t.Queue(q), Offset: m.offset}
+	value, p := m.value, history.Place{Queue: t.Queue(q), Offset: m.offset}
 	op := history.Op{Process: c.process, Type: history.OK, F: history.Deliver, Group: retryGroup, Messages: []history.Message{{Queue: p.Queue, Offset: p.Offset, Value: value, Times: m.times}}}
 	again := t.Copies.Group != "" && m.times == 0 // it was a dead letter
 	failed, bury := fails(value, m.times)
@@ -311,7 +311,7 @@ func (h *retryHandler) handle(_ context.Context, d *client.Delivery) error {
 		h.first[p] = times
 	}
 	h.mu.Unlock()
-	value := decode(d.Body)
+	value := valueOf(&d.Message)
 	op := history.Op{Process: h.process, Type: history.OK, F: history.Deliver, Group: againGroup, Messages: []history.Message{{Queue: p.Queue, Offset: p.Offset, Value: value, Times: times}}}
 	failed, bury := fails(value, times)
 	if !failed {
@@ -422,7 +422,7 @@ func (w *wire) letters(ctx context.Context, n *cluster.Node, group string, q int
 		if err != nil {
 			return nil, false
 		}
-		ms = append(ms, history.Message{Queue: dead.Queue(q), Offset: l.Offset, Value: decode(rec.Body()), Times: int(rec.ReconsumeTimes())})
+		ms = append(ms, history.Message{Queue: dead.Queue(q), Offset: l.Offset, Value: valueIn(rec), Times: int(rec.ReconsumeTimes())})
 	}
 	return ms, true
 }

@@ -96,7 +96,7 @@ func (s *sender) send(ctx context.Context, count, queue int) history.Type {
 		if s.small {
 			size = smallest
 		}
-		ms = append(ms, &client.Message{Topic: s.topic.Name, Body: encode(v, size)})
+		ms = append(ms, dressed(s.topic.Name, v, size))
 	}
 	s.r.history.Add(op)
 	op.Values = nil

@@ -74,7 +74,7 @@ func (d *delayer) run(ctx context.Context, pace *pace) {
 // send sends one, and has every third taken back after a while, at times too late.
 func (d *delayer) send(ctx context.Context) {
 	value := d.r.nextProcess() + "-0"
-	m := &client.Message{Topic: timersTopic.Name, Body: encode(value, smallest+d.rng.IntN(1<<10))}
+	m := dressed(timersTopic.Name, value, smallest+d.rng.IntN(1<<10))
 	at := false
 	wait := shortDelay + time.Duration(d.rng.Int64N(int64(longDelay-shortDelay)))
 	switch d.rng.IntN(3) {
@@ -142,7 +142,7 @@ func (r *run) readEach(ctx context.Context, process string, t Topic) {
 			}
 			op := history.Op{Process: process, F: history.Read, Type: history.Invoke}
 			r.history.Add(op)
-			op.Type, op.Messages = history.OK, []history.Message{{Queue: t.Queue(d.Queue), Offset: d.Offset, Value: decode(d.Body)}}
+			op.Type, op.Messages = history.OK, []history.Message{{Queue: t.Queue(d.Queue), Offset: d.Offset, Value: valueOf(&d.Message)}}
 			r.history.Add(op)
 		}
 		sleep(ctx, 20*time.Millisecond) // an error: go on after the last one read

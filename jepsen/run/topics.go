@@ -186,7 +186,7 @@ func (w *wire) notes(ctx context.Context, process string, t Topic, n *cluster.No
 				}
 			}
 			for _, m := range ms {
-				op.Values = append(op.Values, m.value())
+				op.Values = append(op.Values, m.value)
 			}
 			if how == pullMoved || how == pullFailed {
 				op.Type, op.Error, op.Values = history.Fail, why, nil

@@ -91,7 +91,7 @@ func (l *ledger) open(value string) *entry {
 
 // check answers a node's question.
 func (l *ledger) check(_ context.Context, t client.Transaction) client.Verdict {
-	value := decode(t.Message.Body)
+	value := valueOf(&t.Message)
 	process := "checker-" + l.r.nextProcess()
 	l.r.history.Add(history.Op{Process: process, Type: history.Info, F: history.Asked, Values: []string{value}})
 	l.mu.Lock()
@@ -175,7 +175,7 @@ func (t *transactor) send(ctx context.Context, value string) history.Type {
 	op.Values = nil
 	decide := history.Op{Process: t.process + "/local", F: history.Decide, Fate: fateOf(e.fate)}
 	ran := false
-	rec, err := t.producer.Send(ctx, &client.Message{Topic: transactionsTopic.Name, Body: encode(value, smallest+t.rng.IntN(1<<10))},
+	rec, err := t.producer.Send(ctx, dressed(transactionsTopic.Name, value, smallest+t.rng.IntN(1<<10)),
 		func(_ context.Context, tx client.Transaction) (client.Verdict, error) {
 			ran = true
 			h.Add(history.Op{Process: "local-" + t.process, Type: history.Info, F: history.Prepared, Values: []string{value}})

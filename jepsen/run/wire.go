@@ -1,7 +1,6 @@
 package run
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -151,7 +150,7 @@ func (w *wire) look(ctx context.Context, process string, t Topic, number int, n 
 	for next := from; ; {
 		ms, after, at, why := w.pull(ctx, n, t, number, "jepsen-look", next)
 		for _, m := range ms {
-			op.Messages = append(op.Messages, history.Message{Queue: op.Queue, Offset: m.offset, Value: m.value()})
+			op.Messages = append(op.Messages, history.Message{Queue: op.Queue, Offset: m.offset, Value: m.value})
 		}
 		switch {
 		case at == pullEnd:
@@ -181,17 +180,8 @@ const (
 
 type pulled struct {
 	offset, physical int64
-	times            int // how often its group was given it before
-	body             []byte
-	damaged          bool // it fails its checksum
-}
-
-// value is that of the body; of bytes that nobody sent it begins with "!".
-func (p pulled) value() string {
-	if p.damaged {
-		return fmt.Sprintf("!a record that fails its checksum, body %.16q", p.body)
-	}
-	return decode(p.body)
+	times            int    // how often its group was given it before
+	value            string // of bytes that nobody sent it begins with "!"
 }
 
 // pull asks once, without waiting for messages to come. next is where it goes on.
@@ -226,7 +216,11 @@ func (w *wire) pullOf(ctx context.Context, n *cluster.Node, q wireQueue, group s
 		if err != nil {
 			return nil, from, pullFailed, err.Error()
 		}
-		ms = append(ms, pulled{int64(rec.QueueOffset()), rec.PhysicalOffset(), int(rec.ReconsumeTimes()), bytes.Clone(rec.Body()), rec.Verify() != nil})
+		p := pulled{int64(rec.QueueOffset()), rec.PhysicalOffset(), int(rec.ReconsumeTimes()), valueIn(rec)}
+		if rec.Verify() != nil {
+			p.value = fmt.Sprintf("!a record that fails its checksum, body %.16q", rec.Body())
+		}
+		ms = append(ms, p)
 		body = body[len(rec):]
 	}
 	return ms, h.NextBeginOffset, pullGiven, ""

@@ -80,7 +80,7 @@ func (r *run) onDisk(n *cluster.Node) (map[string][]history.Message, error) {
 			slot, known := slots[rec.StoreHost().String()]
 			if wanted && known {
 				q := t.Queue(int(rec.QueueID())*t.Partitions + slot)
-				out[q] = append(out[q], history.Message{Queue: q, Offset: int64(rec.QueueOffset()), Value: decode(rec.Body())})
+				out[q] = append(out[q], history.Message{Queue: q, Offset: int64(rec.QueueOffset()), Value: valueIn(rec)})
 			}
 		}
 	}
