@@ -204,6 +204,10 @@ var All = []Mutant{
 		File: "store/read.go", Old: "			rec := b[p.pos-start:][:p.size]\n			if crc32.Checksum(rec, castagnoli) != p.crc {", New: "			rec := b[p.pos-start:][:p.size]\n			if crc32.Checksum(rec, castagnoli) != p.crc && i < 0 {",
 	},
 	{
+		Name: "unrepaired", Bug: "a replica in quarantine is never repaired", Nemesis: "flip", Property: "P20",
+		File: "broker/repair.go", Old: "err := b.repair(desc, q)", New: "err := errors.New(\"nobody repairs\")",
+	},
+	{
 		Name: "damage-is-the-end", Bug: "damage inside the write-ahead log is taken for its end", Nemesis: "damaged-minority", Property: "P1",
 		File: "raftlog/wal_recover.go", Old: "ok && f.sequence > w.sequence {\n				at := s", New: "ok && f.sequence > w.sequence && p < 0 {\n				at := s",
 	},

@@ -26,8 +26,8 @@ const dumpLine = 500
 // queue on each node. Nothing is sent or committed meanwhile.
 func (r *run) end(ctx context.Context) error {
 	sleep(ctx, time.Until(r.sent.Add(lateEffect)))
-	if !r.alike(ctx) {
-		r.healed = append(r.healed, fmt.Sprintf("replicas have not applied the same %v after the last fault", alikeLimit))
+	if why := r.alike(ctx); why != "" {
+		r.healed = append(r.healed, fmt.Sprintf("%v after the last fault %s", alikeLimit, why))
 	}
 	op := history.Op{Process: "run", Type: history.OK, F: history.Healed}
 	if len(r.healed) > 0 {
@@ -54,9 +54,9 @@ func (r *run) end(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// alike waits until all nodes have applied the same in each partition, and writes
-// where each is.
-func (r *run) alike(ctx context.Context) bool {
+// alike waits until all nodes have applied the same in each partition, and none is in
+// quarantine, writes where each is, and returns what is not so at the end.
+func (r *run) alike(ctx context.Context) (why string) {
 	want := 0
 	for _, t := range r.topics() {
 		if t.Copies.Group == "" { // else it is in the partitions of another
@@ -66,6 +66,7 @@ func (r *run) alike(ctx context.Context) bool {
 	for end := time.Now().Add(alikeLimit); ; {
 		applied := make(map[uint64][]uint64)
 		var lines []history.Op
+		why = ""
 		for _, n := range r.cluster.Nodes {
 			for _, t := range r.topics() {
 				rs, err := n.Replicas(ctx, t.Name)
@@ -73,6 +74,9 @@ func (r *run) alike(ctx context.Context) bool {
 					break
 				}
 				for _, x := range rs {
+					if x.Damage != "" {
+						why = fmt.Sprintf("%s's replica of partition %d is in quarantine: %s", n.Name, x.ID, x.Damage)
+					}
 					applied[x.ID] = append(applied[x.ID], x.Applied)
 					lines = append(lines, history.Op{Process: "run", Type: history.OK, F: history.Replica, Node: n.Name,
 						Replica: &history.State{Partition: x.ID, Applied: x.Applied, Digest: x.Digest}})
@@ -83,11 +87,14 @@ func (r *run) alike(ctx context.Context) bool {
 		for _, all := range applied {
 			same = same && len(all) == nodes && slices.Min(all) == slices.Max(all)
 		}
-		if same || time.Now().After(end) || ctx.Err() != nil {
+		if !same {
+			why = "replicas have not applied the same"
+		}
+		if why == "" || time.Now().After(end) || ctx.Err() != nil {
 			for _, l := range lines {
 				r.history.Add(l)
 			}
-			return same
+			return why
 		}
 		sleep(ctx, 100*time.Millisecond)
 	}
