@@ -533,6 +533,37 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.get("n2", 0)
 			s.end(0)
 		}},
+		{"a topic that a node does not know, long after a deletion of which nobody knows", "P14", Invalid, "that there is none", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.Info)
+			s.later(150e9)
+			s.put(2, history.OK)
+			s.get("n2", 0)
+			s.end(0)
+		}},
+		{"a message is lost, long after a deletion of which nobody knows", "P14", Invalid, "does not give it", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.Info)
+			s.later(150e9)
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes()
+			s.end(0)
+		}},
+		{"a deletion of which nobody knows is done behind a creation", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.dropTopic(history.Info)
+			s.later(60e9)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.get("n2", 0)
+			s.notes()
+			s.end(0)
+			s.get("n1", 0)
+		}},
 		{"a node that has answered a deletion, and does not know of it", "P14", Invalid, "as before", func(s *script) {
 			s.put(2, history.OK)
 			s.dropTopic(history.OK)
@@ -584,6 +615,33 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.put(2, history.OK)
 			s.notes("x")
 			s.end(0)
+		}},
+		{"a message outlives its topic at another node, at the end", "P14", Invalid, "gives it again", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{Values: []string{"x"}})
+		}},
+		{"a message is not known to another node, at the end", "P14", Invalid, "does not give it", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{})
+		}},
+		{"a node does not know yet what became of a topic", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.get("n1", 2)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{Values: []string{"x"}})
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{Values: []string{"y"}})
 		}},
 		{"a message that failed", "P14", Invalid, "certainly failed", func(s *script) {
 			s.put(2, history.OK)
