@@ -281,6 +281,26 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.end(0, "0-0")
 		}},
 
+		{"a commit that was refused counts", "P8", Invalid, "which nobody has committed", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.commit("b", history.Fail, 3)
+			s.told(3)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a commit counts before it is asked for", "P8", Invalid, "which nobody has committed", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.told(2)
+			s.commit("b", history.OK, 2)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a commit of which nobody knows counts", "P8", Valid, "", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.commit("b", history.Fail, 2)
+			s.commit("b", history.Info, 2)
+			s.told(2)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+
 		{"one holder after the other", "P11", Valid, "", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
 			s.lock("b", history.Lock, history.Fail)

@@ -78,6 +78,10 @@ var All = []Mutant{
 		File: "fsm/locks.go", Old: "return !there || l.expires <= now || l.client == owner", New: "return true",
 	},
 	{
+		Name: "refused-and-counted", Bug: "a commit of who does not hold a queue's lock is refused, and counts", Workload: "ordered", Nemesis: "kill", Property: "P8",
+		File: "fsm/offsets.go", Old: "		return NotOwner\n	case old.reset:", New: "		if o.Offset > old.offset && o.Offset <= end {\n			m.offsets.put(k, groupOffset{offset: o.Offset})\n		}\n		return NotOwner\n	case old.reset:",
+	},
+	{
 		Name: "lock-taken-away", Bug: "a queue that is locked is given to whoever asks", Workload: "ordered", Nemesis: "kill", Property: "P11",
 		File: "fsm/locks.go", Old: "case there && l.expires > now:\n		return 0, false", New: "case there && l.expires > now+1<<40:\n		return 0, false",
 	},
