@@ -344,6 +344,14 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.lock("c", history.Lock, history.OK)
 			s.end(0, "0-0")
 		}},
+		{"an unlock of unknown outcome that takes effect long after", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.later(150e9)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
+		}},
 		{"two unlocks of unknown outcome that take effect late", "P11", Valid, "", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
 			s.deliver("a", 0, "0-0")
@@ -422,6 +430,19 @@ func TestRequestsAreJudged(t *testing.T) {
 		}},
 		{"handled out of order", "P11", Invalid, "nobody had handled 0", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 1, "0-1")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"handled out of order, behind a commit that was refused", "P11", Invalid, "nobody had handled 0", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.commit("b", history.Fail, 1)
+			s.deliver("a", 1, "0-1")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"handled from where a commit may have moved the group", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.Fail)
+			s.commit("b", history.Info, 1)
 			s.deliver("a", 1, "0-1")
 			s.end(0, "0-0", "0-1")
 		}},
