@@ -733,6 +733,80 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.read(0, "0-0")
 			s.end(0, "0-0", "3-0")
 		}},
+		{"a producer is asked about what nobody has sent", "P10", Invalid, "which nobody has sent", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"!9 bytes, first 00"}})
+			s.end(0, "0-0")
+		}},
+		{"a producer is asked at once", "P10", Invalid, "before 2s had gone by", func(s *script) {
+			s.add(history.Op{Process: "0", Type: history.Invoke, F: history.Send, Values: []string{"0-0"}})
+			s.add(history.Op{Process: "d", Type: history.Info, F: history.Asked, Values: []string{"0-0"}})
+			s.end(0)
+		}},
+		{"a producer is asked too early, while a node's timers ran fast", "P10", Unknown, "no transaction was committed", func(s *script) {
+			s.fault("n1", "timer-rate", 1e9)
+			s.undone("n1")
+			s.add(history.Op{Process: "0", Type: history.Invoke, F: history.Send, Values: []string{"0-0"}})
+			s.add(history.Op{Process: "d", Type: history.Info, F: history.Asked, Values: []string{"0-0"}})
+			s.fault("n2", "timer-rate", 1e9)
+			s.fault("n3", "isolate", 1e9)
+			s.add(history.Op{Process: "1", Type: history.Invoke, F: history.Send, Values: []string{"1-0"}})
+			s.add(history.Op{Process: "d", Type: history.Info, F: history.Asked, Values: []string{"1-0"}})
+			s.end(0)
+		}},
+		{"what producers answer is never heard", "P10", Invalid, "5 times since the last fault", func(s *script) {
+			s.transaction("3", "3-0", "", "")
+			for range mostAnswers + 1 {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.RollingBack, history.Info)
+			}
+			s.end(0)
+		}},
+		{"a producer is asked for ever about what it has committed", "P10", Invalid, "5 times since the last fault", func(s *script) {
+			s.transaction("3", "3-0", history.Committing, history.OK)
+			for range mostAnswers {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.Committing, history.Info)
+			}
+			s.end(0, "3-0")
+		}},
+		{"what a producer has committed, when it was asked, is lost", "P10", Invalid, "nobody was asked about it in the last", func(s *script) {
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.decide("c", "3-0", history.Committing, history.Info)
+			s.fault("n1", "kill", 1e9)
+			s.undone("n1")
+			s.later(25e9)
+			s.end(0)
+		}},
+		{"answers of producers are lost under faults, and at last one is heard", "P10", Valid, "", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			for range 2 * mostAnswers {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.Committing, history.Info)
+			}
+			s.fault("n1", "kill", 1e9)
+			s.undone("n1")
+			for range mostAnswers {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.Committing, history.Info)
+			}
+			s.read(0, "0-0")
+			s.end(0, "0-0", "3-0")
+		}},
+		{"what was to be committed is asked about until the end", "P10", Valid, "", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.decide("c", "3-0", history.Committing, history.Info)
+			s.later(30e9)
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.read(0, "0-0")
+			s.end(0, "0-0")
+		}},
 		{"nobody would have seen a transaction's message too early", "P10", Unknown, "nobody read", func(s *script) {
 			s.transaction("0", "0-0", history.Committing, history.OK)
 			s.transaction("1", "1-0", history.RollingBack, history.OK)

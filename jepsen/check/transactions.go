@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -24,6 +25,8 @@ type Transaction struct {
 	Prepared history.Type  // Fail: certainly not stored
 	Decides  []Decide      // each try of anybody, in the order they began
 	Asked    []time.Duration
+	// Early is by how much the first check may come too early; 0: by the slack of all, below 0: nobody can say.
+	Early time.Duration
 	// Owed: for as long as the cluster may take, it had no decision, a producer of its
 	// group was connected and nothing was broken.
 	Owed bool
@@ -139,7 +142,7 @@ func (t *Transaction) asked(r *Result, c ChecksOf) {
 		r.violate(fmt.Sprintf("%s was asked about %d times, and %d are the limit.", t.Value, len(asked), c.Limit))
 	}
 	for i, at := range asked {
-		if i == 0 && at-t.Begun < c.Timeout-c.Slack {
+		if i == 0 && t.Early >= 0 && at-t.Begun < c.Timeout-cmp.Or(t.Early, c.Slack) {
 			r.violate(fmt.Sprintf("%s, of %v, was asked about at %v, before %v had gone by.", t.Value, t.Begun, at, c.Timeout))
 		}
 		if i > 0 && at-asked[i-1] < c.Interval-c.Slack {

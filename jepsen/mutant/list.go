@@ -122,6 +122,14 @@ var All = []Mutant{
 		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)<<20",
 	},
 	{
+		Name: "asked-at-once", Bug: "producers are asked about a transaction before its time", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)>>20",
+	},
+	{
+		Name: "answers-unheard", Bug: "what a producer answers when it is asked is passed over", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "broker/transactions.go", Old: "if h.Decision == remoting.TransactionUnknown {", New: "if h.Decision == remoting.TransactionUnknown || h.FromCheck {",
+	},
+	{
 		Name: "timer-early", Bug: "what waits comes 1 s before its time", Workload: "timers", Nemesis: "kill", Property: "P12",
 		File: "broker/timers.go", Old: "dues, next, err := p.due(cursor, now)", New: "now += 1000\n		dues, next, err := p.due(cursor, now)",
 	},
