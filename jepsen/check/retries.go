@@ -169,7 +169,10 @@ func (g *retryGroup) counts(r *Result) {
 // it failed is there.
 func (g *retryGroup) grounds(r *Result) {
 	for _, k := range sortedKeys(g.copies) {
-		if k.times == 0 {
+		if k.times == 0 { // for letters, if it is to come again
+			if k.dead {
+				r.violate(fmt.Sprintf("%s: group %s has never failed it, so that it would be there.", k, g.name), shown(g.copies[k])...)
+			}
 			continue
 		}
 		r.Checked++

@@ -330,6 +330,25 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 				}
 			}
 		}},
+		{"a message that never failed lies among the dead letters", false, Invalid, "has never failed it", func(e *edit) {
+			e.again(modelDead, "0-0", 0)
+		}},
+		{"another letter is listed in one's place", false, Invalid, "where", func(e *edit) {
+			l := e.lastOf(history.Letters)
+			if len(l.Messages) == 0 {
+				panic("the model has no dead letters left")
+			}
+			l.Messages = slices.Clone(l.Messages)
+			l.Messages[0].Value = "!9 bytes, first 00"
+		}},
+		{"a letter is listed with other times", false, Invalid, "where", func(e *edit) {
+			l := e.lastOf(history.Letters)
+			if len(l.Messages) == 0 {
+				panic("the model has no dead letters left")
+			}
+			l.Messages = slices.Clone(l.Messages)
+			l.Messages[0].Times++
+		}},
 		{"the letters were not listed through one node", false, Unknown, "were not listed through n2", func(e *edit) {
 			e.ops = slices.DeleteFunc(e.ops, func(op history.Op) bool { return op.F == history.Letters && op.Node == "n2" })
 		}},
