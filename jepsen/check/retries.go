@@ -81,7 +81,7 @@ func (f *facts) retryGroup(name string) *retryGroup {
 		g.asks = true
 		k := g.next(a.invoke.Values[0], a.invoke.Count, a.invoke.Fate)
 		g.backs[k] = append(g.backs[k], a)
-		if !a.is(history.Fail) {
+		if a.is(history.OK) { // who does not know asks again, and goes no further before
 			g.settled[a.invoke.Places[0]] = true
 		}
 	}

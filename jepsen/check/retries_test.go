@@ -282,6 +282,18 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 			}
 			e.ops = slices.DeleteFunc(e.ops, func(op history.Op) bool { return op.F == history.Deliver && len(op.Messages) == 0 })
 		}},
+		{"a group goes past a message of which nobody knows whether it was put back", false, Invalid, "never handled it nor put it back", func(e *edit) {
+			p := history.Place{Queue: modelTopic, Offset: 3}
+			for i := range e.ops {
+				op := &e.ops[i]
+				if op.F == history.Deliver && at1(p)(op.Messages[0]) {
+					op.Type = history.Fail
+				}
+				if op.F == history.Back && op.Type == history.Invoke && op.Places[0] == p {
+					e.ops[i+1].Type = history.Info
+				}
+			}
+		}},
 		{"a letter is taken out twice", false, Invalid, "was taken out 2 times", func(e *edit) {
 			inv, out := took("", 1)(e)
 			a, b := *inv, *out
