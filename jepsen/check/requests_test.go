@@ -937,6 +937,26 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.end(1, "0-1", "0-2")
 		}},
 
+		{"a message that was stored twice, and is gone", "P6", Invalid, "was sent once", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 0)
+			s.read(0, "0-0")
+			s.look(1, history.OK, &history.Range{End: 2}, "0-0")
+			s.end(2, "0-2")
+		}},
+		{"a message that was stored twice, and is there once", "P6", Invalid, "was sent once", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 1)
+			s.read(0, "0-0")
+			s.end(1, "0-0")
+		}},
+		{"a message that is read again, and is gone", "P6", Valid, "", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 0)
+			s.read(0, "0-0")
+			s.look(0, history.OK, &history.Range{End: 1}, "0-0")
+			s.end(1)
+		}},
 		{"what was read is in no place at the end", "P3", Invalid, "and the queue ends at 1", func(s *script) {
 			s.send("0", "0-0", 0)
 			s.call(history.Op{Process: "1", F: history.Send, Values: []string{"1-0"}}, history.Info, history.Op{})
