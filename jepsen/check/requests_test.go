@@ -922,6 +922,10 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.bounds(0, 3)
 			s.end(0, "0-0", "0-1", "0-2")
 		}},
+		{"a queue's beginning is past its end", "P19", Invalid, "and then that it ends at 3", func(s *script) {
+			s.bounds(5, 3)
+			s.end(5, "0-5")
+		}},
 		{"a queue's beginning goes back", "P19", Invalid, "it begins at 1", func(s *script) {
 			s.bounds(2, 3)
 			s.bounds(1, 3)

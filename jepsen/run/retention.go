@@ -79,7 +79,7 @@ func (l *looker) run(ctx context.Context, pace *pace) {
 		case 0: // what lies below may be gone
 			from = l.rng.Int64N(g.Min + 1)
 		case 1:
-			from += l.rng.Int64N(g.End - g.Min + 1)
+			from += l.rng.Int64N(max(0, g.End-g.Min) + 1)
 		}
 		// Here replicas make checkpoints, since files go. Of what a group commits seldom, a node that is
 		// back knows from there only.
