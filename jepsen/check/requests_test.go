@@ -696,6 +696,11 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.fault("n1", "fsync-error", 2e9)
 			s.end(0)
 		}},
+		{"a node sees that its write-ahead log is damaged", "P20", Valid, "under flip-wal", func(s *script) {
+			s.fault("n1", "flip-wal", 2e9)
+			s.exit("n1", "exit status 71; its log ends: x")
+			s.end(0)
+		}},
 		{"a node ends when its disk is full", "P20", Invalid, "ended by itself", func(s *script) {
 			s.exit("n1", "exit status 70; its log ends: x")
 			s.fault("n1", "disk-full", 2e9)
