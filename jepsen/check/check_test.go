@@ -140,6 +140,10 @@ var mutations = []struct {
 		v := e.lastOf(history.Final).Messages
 		read.Messages = append(slices.Clone(read.Messages), v[len(v)-1])
 	}},
+	{"a message of a queue that is none", "P2", Invalid, "a queue that there is not", 1, func(e *edit) {
+		inv, _ := e.acked(1)
+		e.lastOf(history.Deliver).Messages = []history.Message{{Queue: "t/2", Offset: 0, Value: inv.Values[0]}}
+	}},
 	{"a reader is told another value", "P3", Invalid, "reader reader", 2, func(e *edit) {
 		_, ok := e.acked(1)
 		e.replace(history.Read, "", ok.Places[0], "0-0")

@@ -8,11 +8,26 @@ import (
 
 // commits: a group's offset that was told, or whose commit was acknowledged, is never
 // told lower to who asks after that, and never lies past the end, as it is at the end
-// or as it was then. Groups that an operator moved are for register.
+// or as it was then. Of a group whose commits are in the history it is one that somebody
+// committed, and was not refused. Groups that an operator moved are for register.
 func commits(f *facts, r *Result) {
 	moved := make(map[string]bool)
 	for _, a := range f.asked[history.Reset] {
 		moved[a.invoke.Group+" "+a.invoke.Queue] = true
+	}
+	type committed struct {
+		key    string
+		offset int64
+	}
+	begun := make(map[committed]int64) // line of the first commit of it that was not refused
+	written := make(map[string]bool)   // groups whose commits are in the history
+	for _, a := range f.asked[history.Commit] {
+		written[a.invoke.Group] = true
+		p := a.invoke.Places[0]
+		k := committed{a.invoke.Group + " " + p.Queue, p.Offset}
+		if _, known := begun[k]; !known && !a.is(history.Fail) {
+			begun[k] = a.invoke.Index
+		}
 	}
 	told := make(map[string]*highest)
 	for i := range f.ops {
@@ -40,6 +55,9 @@ func commits(f *facts, r *Result) {
 				if h := told[key].before(inv.Index); h != nil && h.offset > m.Offset {
 					r.violate(fmt.Sprintf("group %s had offset %d of %s at %s, and %d at %s.", op.Group, h.offset, m.Queue, at(h.op), m.Offset, at(op)),
 						brief(h.op, history.Place{Queue: m.Queue, Offset: h.offset}), inv, brief(op, p))
+				}
+				if line, ok := begun[committed{key, m.Offset}]; written[op.Group] && m.Offset >= 0 && (!ok || line > op.Index) {
+					r.violate(fmt.Sprintf("group %s had offset %d of %s at %s, which nobody has committed.", op.Group, m.Offset, m.Queue, at(op)), inv, brief(op, p))
 				}
 				record(told, key, op, "", m.Offset)
 			}

@@ -1,19 +1,29 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"raftmq/jepsen/history"
 )
 
-// Checks of transactions in a run: as package run sets them, with room for clocks and
-// timers that differ.
+// Checks of transactions in a run: as package run sets them. A question may be long on its way, so of how far
+// two are apart nothing is said; the first comes no sooner than a message that is to come later would.
 var runChecks = ChecksOf{Timeout: 2 * time.Second, Interval: 2 * time.Second, Limit: 1000, Slack: 2 * time.Second}
+
+// When nothing is broken any more, an answer to a question holds, or it is asked again soon: one or two may be lost on their
+// way, not so many, each so long behind the one before. And who has not been asked again for so long will not be.
+const (
+	mostAnswers  = 4
+	answersApart = time.Second
+	askedWithin  = 20 * time.Second
+)
 
 // fates gathers the transactions of a history and has them judged.
 func fates(f *facts, r *Result) {
 	all := make(map[string]*Transaction)
+	var strange []*history.Op
 	of := func(v string) *Transaction {
 		t := all[v]
 		if t == nil {
@@ -34,6 +44,10 @@ func fates(f *facts, r *Result) {
 		case history.Prepared:
 			of(op.Values[0]).Prepared = history.OK
 		case history.Asked:
+			if f.byValue[op.Values[0]] == nil {
+				strange = append(strange, op)
+				continue
+			}
 			t := of(op.Values[0])
 			t.Asked = append(t.Asked, time.Duration(op.Time))
 		}
@@ -71,16 +85,59 @@ func fates(f *facts, r *Result) {
 		}
 	}
 	whole := len(f.missing()) == 0
+	early := f.early()
 	var list []Transaction
 	for _, t := range all {
 		if s := f.byValue[t.Value]; s != nil && s.is(history.OK) { // it names the fate, and is no try of its own
 			t.Decides = append(t.Decides, Decide{Fate: Committed, Begun: s.outcome.Index, Type: history.OK, Ended: s.outcome.Index})
 		}
 		t.Owed = t.Prepared == history.OK && (len(t.Decides) == 0 || whole && t.undecided())
+		if len(t.Asked) > 0 {
+			t.Early = min(early(span{int64(t.Begun), int64(t.Asked[0])}), runChecks.Slack) // below 0, nobody can say
+		}
 		list = append(list, *t)
 	}
 	slices.SortFunc(list, func(a, b Transaction) int { return int(a.Begun - b.Begun) })
 	*r = Transactions(list, runChecks, whole)
+	for _, op := range strange {
+		r.violate(fmt.Sprintf("a producer was asked at %s about %s, which nobody has sent.", at(op), op.Values[0]), op)
+	}
+	f.answersHold(r, list, whole)
+}
+
+// answersHold: after the last fault, what producers answer holds. One that has said so before is not asked on and on; and
+// what only commits were asked for is there, or asked about.
+func (f *facts) answersHold(r *Result, list []Transaction, whole bool) {
+	var quiet, end int64
+	for i := range f.ops {
+		switch op := &f.ops[i]; {
+		case op.F == history.Fault && op.Fault != nil:
+			quiet = op.Time
+		case op.F == history.Healed:
+			end = op.Time
+		}
+	}
+	decides := make(map[string][]*history.Op) // by value, in their order
+	for _, a := range f.asked[history.Decide] {
+		decides[a.invoke.Values[0]] = append(decides[a.invoke.Values[0]], a.invoke)
+	}
+	for i := range list {
+		t := &list[i]
+		var answers []*history.Op
+		since := quiet
+		for _, op := range decides[t.Value] {
+			if since = max(since, op.Time); op.Time > quiet && (len(answers) == 0 || op.Time-answers[len(answers)-1].Time >= answersApart.Nanoseconds()) {
+				answers = append(answers, op)
+			}
+		}
+		asked := slices.ContainsFunc(t.Asked, func(at time.Duration) bool { return int64(at) > since })
+		switch {
+		case len(answers) > mostAnswers:
+			r.violate(fmt.Sprintf("producers have said of %s %d times since the last fault what is to become of it, and are asked about it still.", t.Value, len(answers)), answers...)
+		case whole && len(t.Decides) > 0 && t.undecided() && (t.Prepared == history.OK || len(t.Asked) > 0) && !asked && end-since >= askedWithin.Nanoseconds():
+			r.violate(fmt.Sprintf("%s was to be committed, is nowhere, and nobody was asked about it in the last %v.", t.Value, time.Duration(end-since)), decides[t.Value]...)
+		}
+	}
 }
 
 // undecided reports whether no decision can hold: there were only tries to commit of which

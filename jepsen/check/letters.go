@@ -11,11 +11,11 @@ import (
 // letters: a dead letter is taken out once, by whoever is told so, and then it is not
 // listed; until then it is. One that is to be handled again comes once.
 func (g *retryGroup) letters(r *Result) {
-	var list map[history.Place]*history.Op
+	var list map[history.Place]*history.Message
 	for _, op := range g.listed {
-		is := make(map[history.Place]*history.Op)
-		for _, m := range op.Messages {
-			is[history.Place{Queue: m.Queue, Offset: m.Offset}] = op
+		is := make(map[history.Place]*history.Message)
+		for i, m := range op.Messages {
+			is[history.Place{Queue: m.Queue, Offset: m.Offset}] = &op.Messages[i]
 		}
 		g.list(r, op, is)
 		list = is
@@ -74,7 +74,7 @@ func (g *retryGroup) letters(r *Result) {
 }
 
 // list judges one list of dead letters.
-func (g *retryGroup) list(r *Result, op *history.Op, is map[history.Place]*history.Op) {
+func (g *retryGroup) list(r *Result, op *history.Op, is map[history.Place]*history.Message) {
 	there := make(map[history.Place]bool)
 	for _, k := range sortedKeys(g.copies) {
 		if !k.dead {
@@ -87,6 +87,8 @@ func (g *retryGroup) list(r *Result, op *history.Op, is map[history.Place]*histo
 			switch {
 			case is[s.place] != nil && (o.taken > 0 || o.gone > 0):
 				r.violate(fmt.Sprintf("the dead letter %s at %s offset %d was taken out, and %s lists it.", k.value, s.place.Queue, s.place.Offset, op.Node), append(o.lines, brief(op, s.place))...)
+			case is[s.place] != nil && (is[s.place].Value != k.value || is[s.place].Times != k.times):
+				r.violate(fmt.Sprintf("%s lists %s, given %d times, at %s offset %d, where %s is, given %d times.", op.Node, is[s.place].Value, is[s.place].Times, s.place.Queue, s.place.Offset, k.value, k.times), brief(s.op, s.place), brief(op, s.place))
 			case is[s.place] == nil && o.taken+o.gone+o.unsureAgain+o.unsureDrop == 0:
 				r.violate(fmt.Sprintf("nobody took the dead letter %s at %s offset %d out, and %s does not list it.", k.value, s.place.Queue, s.place.Offset, op.Node), brief(s.op, s.place), brief(op))
 			}

@@ -20,13 +20,13 @@ type hold struct {
 }
 
 // giveBacks are the unlocks of a process, of one queue, of which nobody knows whether or when they took effect. Each may end one hold that
-// came later, at any time: no deadline is counted on. An unlock that was done, or certainly was not, explains nothing later.
+// came later, within doneLate. An unlock that was done, or certainly was not, explains nothing later.
 type giveBacks []*asked
 
 // take takes one that may have ended h, the last that was asked for before h was given: those before it may explain earlier holds too.
 func (g *giveBacks) take(h *hold) *asked {
 	for i := len(*g) - 1; i >= 0; i-- {
-		if u := (*g)[i]; u.invoke.Index < h.ok.Index {
+		if u := (*g)[i]; u.invoke.Index < h.ok.Index && h.ok.Time < u.invoke.Time+doneLate.Nanoseconds() {
 			*g = slices.Delete(*g, i, i+1)
 			return u
 		}
@@ -131,13 +131,17 @@ func handledInOrder(f *facts, r *Result, holds map[string][]*hold) {
 	given := make(map[string]*history.Op)  // the Invoke of the Lock of a process
 	last := make(map[string]*history.Op)   // that handled up to next
 	moved := make(map[history.Place]bool)  // by group and queue: where a commit may have moved it
+	refused := make(map[*history.Op]bool)  // the Invoke of a commit that certainly moved nothing
+	for _, a := range f.asked[history.Commit] {
+		refused[a.invoke] = a.is(history.Fail)
+	}
 	for i := range f.ops {
 		op := &f.ops[i]
 		k := op.Group + " " + op.Queue
 		switch {
 		case op.F == history.Lock && op.Type == history.OK:
 			given[k+" "+op.Process] = f.invoked[op]
-		case op.F == history.Commit && op.Type == history.Invoke && len(holds[k]) > 0:
+		case op.F == history.Commit && op.Type == history.Invoke && len(holds[k]) > 0 && !refused[op]:
 			moved[history.Place{Queue: k, Offset: op.Places[0].Offset}] = true
 		case op.F == history.Commit && op.Type == history.OK && len(holds[k]) > 0:
 			record(committed, k, op, "", f.invoked[op].Places[0].Offset)

@@ -15,7 +15,7 @@ var diskExits = []string{"exit status 70", "exit status 71"}
 const diskExitWithin = 15e9
 
 // diskFaults are the faults after which it may. A full disk is none: who has no room waits.
-var diskFaults = []string{"fsync-error", "write-error", "read-error", "fsync-stall", "fsync-hang", "flip", "flip-live", "flip-then-lead", "damaged-minority", "wiped-minority", "stall-cut", "failed-sync-power", "descriptors"}
+var diskFaults = []string{"fsync-error", "write-error", "read-error", "fsync-stall", "fsync-hang", "flip", "flip-live", "flip-then-lead", "flip-wal", "flip-catalogue", "damaged-minority", "wiped-minority", "stall-cut", "failed-sync-power", "descriptors"}
 
 // recovery: after the last fault all nodes were ready and alike, groups came to
 // the end, no node had ended by itself, unless its disk failed and it said so by its exit

@@ -281,6 +281,26 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.end(0, "0-0")
 		}},
 
+		{"a commit that was refused counts", "P8", Invalid, "which nobody has committed", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.commit("b", history.Fail, 3)
+			s.told(3)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a commit counts before it is asked for", "P8", Invalid, "which nobody has committed", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.told(2)
+			s.commit("b", history.OK, 2)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+		{"a commit of which nobody knows counts", "P8", Valid, "", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.commit("b", history.Fail, 2)
+			s.commit("b", history.Info, 2)
+			s.told(2)
+			s.end(0, "0-0", "0-1", "0-2")
+		}},
+
 		{"one holder after the other", "P11", Valid, "", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
 			s.lock("b", history.Lock, history.Fail)
@@ -323,6 +343,14 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.lock("b", history.Unlock, history.OK)
 			s.lock("c", history.Lock, history.OK)
 			s.end(0, "0-0")
+		}},
+		{"an unlock of unknown outcome that takes effect long after", "P11", Invalid, "b was given it", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("a", history.Unlock, history.Info)
+			s.later(150e9)
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.OK)
+			s.end(0)
 		}},
 		{"two unlocks of unknown outcome that take effect late", "P11", Valid, "", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
@@ -402,6 +430,19 @@ func TestRequestsAreJudged(t *testing.T) {
 		}},
 		{"handled out of order", "P11", Invalid, "nobody had handled 0", func(s *script) {
 			s.lock("a", history.Lock, history.OK)
+			s.deliver("a", 1, "0-1")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"handled out of order, behind a commit that was refused", "P11", Invalid, "nobody had handled 0", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.commit("b", history.Fail, 1)
+			s.deliver("a", 1, "0-1")
+			s.end(0, "0-0", "0-1")
+		}},
+		{"handled from where a commit may have moved the group", "P11", Valid, "", func(s *script) {
+			s.lock("a", history.Lock, history.OK)
+			s.lock("b", history.Lock, history.Fail)
+			s.commit("b", history.Info, 1)
 			s.deliver("a", 1, "0-1")
 			s.end(0, "0-0", "0-1")
 		}},
@@ -533,6 +574,37 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.get("n2", 0)
 			s.end(0)
 		}},
+		{"a topic that a node does not know, long after a deletion of which nobody knows", "P14", Invalid, "that there is none", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.Info)
+			s.later(150e9)
+			s.put(2, history.OK)
+			s.get("n2", 0)
+			s.end(0)
+		}},
+		{"a message is lost, long after a deletion of which nobody knows", "P14", Invalid, "does not give it", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.Info)
+			s.later(150e9)
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes()
+			s.end(0)
+		}},
+		{"a deletion of which nobody knows is done behind a creation", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.notes("x")
+			s.dropTopic(history.OK)
+			s.dropTopic(history.Info)
+			s.later(60e9)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.get("n2", 0)
+			s.notes()
+			s.end(0)
+			s.get("n1", 0)
+		}},
 		{"a node that has answered a deletion, and does not know of it", "P14", Invalid, "as before", func(s *script) {
 			s.put(2, history.OK)
 			s.dropTopic(history.OK)
@@ -585,6 +657,33 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.notes("x")
 			s.end(0)
 		}},
+		{"a message outlives its topic at another node, at the end", "P14", Invalid, "gives it again", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{Values: []string{"x"}})
+		}},
+		{"a message is not known to another node, at the end", "P14", Invalid, "does not give it", func(s *script) {
+			s.put(2, history.OK)
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{})
+		}},
+		{"a node does not know yet what became of a topic", "P14", Valid, "", func(s *script) {
+			s.put(2, history.OK)
+			s.note(history.OK, "x")
+			s.dropTopic(history.OK)
+			s.put(2, history.OK)
+			s.note(history.OK, "y")
+			s.get("n1", 2)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{Values: []string{"x"}})
+			s.end(0)
+			s.call(history.Op{Process: "g", F: history.Notes, Topic: "t", Node: "n2"}, history.OK, history.Op{Values: []string{"y"}})
+		}},
 		{"a message that failed", "P14", Invalid, "certainly failed", func(s *script) {
 			s.put(2, history.OK)
 			s.note(history.Fail, "x")
@@ -595,6 +694,11 @@ func TestRequestsAreJudged(t *testing.T) {
 		{"a node ends when its disk fails", "P20", Valid, "under fsync-error", func(s *script) {
 			s.exit("n1", "exit status 70; its log ends: x")
 			s.fault("n1", "fsync-error", 2e9)
+			s.end(0)
+		}},
+		{"a node sees that its write-ahead log is damaged", "P20", Valid, "under flip-wal", func(s *script) {
+			s.fault("n1", "flip-wal", 2e9)
+			s.exit("n1", "exit status 71; its log ends: x")
 			s.end(0)
 		}},
 		{"a node ends when its disk is full", "P20", Invalid, "ended by itself", func(s *script) {
@@ -633,6 +737,80 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.decide("c", "3-0", history.Committing, history.Info)
 			s.read(0, "0-0")
 			s.end(0, "0-0", "3-0")
+		}},
+		{"a producer is asked about what nobody has sent", "P10", Invalid, "which nobody has sent", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"!9 bytes, first 00"}})
+			s.end(0, "0-0")
+		}},
+		{"a producer is asked at once", "P10", Invalid, "before 2s had gone by", func(s *script) {
+			s.add(history.Op{Process: "0", Type: history.Invoke, F: history.Send, Values: []string{"0-0"}})
+			s.add(history.Op{Process: "d", Type: history.Info, F: history.Asked, Values: []string{"0-0"}})
+			s.end(0)
+		}},
+		{"a producer is asked too early, while a node's timers ran fast", "P10", Unknown, "no transaction was committed", func(s *script) {
+			s.fault("n1", "timer-rate", 1e9)
+			s.undone("n1")
+			s.add(history.Op{Process: "0", Type: history.Invoke, F: history.Send, Values: []string{"0-0"}})
+			s.add(history.Op{Process: "d", Type: history.Info, F: history.Asked, Values: []string{"0-0"}})
+			s.fault("n2", "timer-rate", 1e9)
+			s.fault("n3", "isolate", 1e9)
+			s.add(history.Op{Process: "1", Type: history.Invoke, F: history.Send, Values: []string{"1-0"}})
+			s.add(history.Op{Process: "d", Type: history.Info, F: history.Asked, Values: []string{"1-0"}})
+			s.end(0)
+		}},
+		{"what producers answer is never heard", "P10", Invalid, "5 times since the last fault", func(s *script) {
+			s.transaction("3", "3-0", "", "")
+			for range mostAnswers + 1 {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.RollingBack, history.Info)
+			}
+			s.end(0)
+		}},
+		{"a producer is asked for ever about what it has committed", "P10", Invalid, "5 times since the last fault", func(s *script) {
+			s.transaction("3", "3-0", history.Committing, history.OK)
+			for range mostAnswers {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.Committing, history.Info)
+			}
+			s.end(0, "3-0")
+		}},
+		{"what a producer has committed, when it was asked, is lost", "P10", Invalid, "nobody was asked about it in the last", func(s *script) {
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.decide("c", "3-0", history.Committing, history.Info)
+			s.fault("n1", "kill", 1e9)
+			s.undone("n1")
+			s.later(25e9)
+			s.end(0)
+		}},
+		{"answers of producers are lost under faults, and at last one is heard", "P10", Valid, "", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			for range 2 * mostAnswers {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.Committing, history.Info)
+			}
+			s.fault("n1", "kill", 1e9)
+			s.undone("n1")
+			for range mostAnswers {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.Committing, history.Info)
+			}
+			s.read(0, "0-0")
+			s.end(0, "0-0", "3-0")
+		}},
+		{"what was to be committed is asked about until the end", "P10", Valid, "", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.decide("c", "3-0", history.Committing, history.Info)
+			s.later(30e9)
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+			s.read(0, "0-0")
+			s.end(0, "0-0")
 		}},
 		{"nobody would have seen a transaction's message too early", "P10", Unknown, "nobody read", func(s *script) {
 			s.transaction("0", "0-0", history.Committing, history.OK)
@@ -749,6 +927,10 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.bounds(0, 3)
 			s.end(0, "0-0", "0-1", "0-2")
 		}},
+		{"a queue's beginning is past its end", "P19", Invalid, "and then that it ends at 3", func(s *script) {
+			s.bounds(5, 3)
+			s.end(5, "0-5")
+		}},
 		{"a queue's beginning goes back", "P19", Invalid, "it begins at 1", func(s *script) {
 			s.bounds(2, 3)
 			s.bounds(1, 3)
@@ -764,6 +946,26 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.end(1, "0-1", "0-2")
 		}},
 
+		{"a message that was stored twice, and is gone", "P6", Invalid, "was sent once", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 0)
+			s.read(0, "0-0")
+			s.look(1, history.OK, &history.Range{End: 2}, "0-0")
+			s.end(2, "0-2")
+		}},
+		{"a message that was stored twice, and is there once", "P6", Invalid, "was sent once", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 1)
+			s.read(0, "0-0")
+			s.end(1, "0-0")
+		}},
+		{"a message that is read again, and is gone", "P6", Valid, "", func(s *script) {
+			s.ops[0].Run.Trims = []string{"q"}
+			s.send("0", "0-0", 0)
+			s.read(0, "0-0")
+			s.look(0, history.OK, &history.Range{End: 1}, "0-0")
+			s.end(1)
+		}},
 		{"what was read is in no place at the end", "P3", Invalid, "and the queue ends at 1", func(s *script) {
 			s.send("0", "0-0", 0)
 			s.call(history.Op{Process: "1", F: history.Send, Values: []string{"1-0"}}, history.Info, history.Op{})

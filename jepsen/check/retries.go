@@ -81,7 +81,7 @@ func (f *facts) retryGroup(name string) *retryGroup {
 		g.asks = true
 		k := g.next(a.invoke.Values[0], a.invoke.Count, a.invoke.Fate)
 		g.backs[k] = append(g.backs[k], a)
-		if !a.is(history.Fail) {
+		if a.is(history.OK) { // who does not know asks again, and goes no further before
 			g.settled[a.invoke.Places[0]] = true
 		}
 	}
@@ -169,7 +169,10 @@ func (g *retryGroup) counts(r *Result) {
 // it failed is there.
 func (g *retryGroup) grounds(r *Result) {
 	for _, k := range sortedKeys(g.copies) {
-		if k.times == 0 {
+		if k.times == 0 { // for letters, if it is to come again
+			if k.dead {
+				r.violate(fmt.Sprintf("%s: group %s has never failed it, so that it would be there.", k, g.name), shown(g.copies[k])...)
+			}
 			continue
 		}
 		r.Checked++

@@ -282,6 +282,18 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 			}
 			e.ops = slices.DeleteFunc(e.ops, func(op history.Op) bool { return op.F == history.Deliver && len(op.Messages) == 0 })
 		}},
+		{"a group goes past a message of which nobody knows whether it was put back", false, Invalid, "never handled it nor put it back", func(e *edit) {
+			p := history.Place{Queue: modelTopic, Offset: 3}
+			for i := range e.ops {
+				op := &e.ops[i]
+				if op.F == history.Deliver && at1(p)(op.Messages[0]) {
+					op.Type = history.Fail
+				}
+				if op.F == history.Back && op.Type == history.Invoke && op.Places[0] == p {
+					e.ops[i+1].Type = history.Info
+				}
+			}
+		}},
 		{"a letter is taken out twice", false, Invalid, "was taken out 2 times", func(e *edit) {
 			inv, out := took("", 1)(e)
 			a, b := *inv, *out
@@ -329,6 +341,25 @@ func TestEachBrokenPromiseAboutRetriesIsFound(t *testing.T) {
 					e.ops[i+1].Type, e.ops[i+1].Count = history.OK, 0
 				}
 			}
+		}},
+		{"a message that never failed lies among the dead letters", false, Invalid, "has never failed it", func(e *edit) {
+			e.again(modelDead, "0-0", 0)
+		}},
+		{"another letter is listed in one's place", false, Invalid, "where", func(e *edit) {
+			l := e.lastOf(history.Letters)
+			if len(l.Messages) == 0 {
+				panic("the model has no dead letters left")
+			}
+			l.Messages = slices.Clone(l.Messages)
+			l.Messages[0].Value = "!9 bytes, first 00"
+		}},
+		{"a letter is listed with other times", false, Invalid, "where", func(e *edit) {
+			l := e.lastOf(history.Letters)
+			if len(l.Messages) == 0 {
+				panic("the model has no dead letters left")
+			}
+			l.Messages = slices.Clone(l.Messages)
+			l.Messages[0].Times++
 		}},
 		{"the letters were not listed through one node", false, Unknown, "were not listed through n2", func(e *edit) {
 			e.ops = slices.DeleteFunc(e.ops, func(op history.Op) bool { return op.F == history.Letters && op.Node == "n2" })

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -59,19 +60,38 @@ func byTopic(all []*asked) map[string][]*asked {
 	return out
 }
 
+// undoing is what deletions leave of creations.
+type undoing struct {
+	answered int64 // line of the last answer; -1: there was none
+	until    int64 // when those are over of which nobody knows what became, ns
+}
+
+// undoneBy are the deletions that may have been done by a line.
+func undoneBy(drops []*asked, line int64) undoing {
+	u := undoing{answered: -1}
+	for _, d := range drops {
+		switch {
+		case d.is(history.Fail) || d.invoke.Index >= line:
+		case d.is(history.OK):
+			u.answered = max(u.answered, d.outcome.Index)
+		default:
+			u.until = max(u.until, d.invoke.Time+doneLate.Nanoseconds())
+		}
+	}
+	return u
+}
+
+// spares reports whether all of them were over when a creation began.
+func (u undoing) spares(p *asked) bool {
+	return p.invoke.Index > u.answered && p.invoke.Time >= u.until
+}
+
 // standing is a creation that was over before a question began, and that no deletion
 // can have undone before the answer; nil: there is none.
 func standing(puts, drops []*asked, question *asked) *asked {
+	u := undoneBy(drops, question.outcome.Index)
 	for _, p := range puts {
-		if !p.is(history.OK) || p.outcome.Index > question.invoke.Index {
-			continue
-		}
-		undone := false
-		for _, d := range drops {
-			over := d.is(history.Fail) || d.is(history.OK) && d.outcome.Index < p.invoke.Index
-			undone = undone || !over && d.invoke.Index < question.outcome.Index
-		}
-		if !undone {
+		if p.is(history.OK) && p.outcome.Index < question.invoke.Index && u.spares(p) {
 			return p
 		}
 	}
@@ -159,13 +179,19 @@ func atTheEnd(f *facts, r *Result, puts, drops map[string][]*asked) {
 }
 
 // goneWithTheirTopic: a node that has answered a creation gives no message of before a
-// deletion that was over when the creation began.
+// deletion that was over when the creation began; nor does any other, after the last fault.
 func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
 	noted := make(map[string]*asked)
 	for _, a := range f.asked[history.Note] {
 		noted[a.invoke.Values[0]] = a
 	}
 	notes := byTopic(f.asked[history.Note])
+	healed := int64(math.MaxInt64) // line from which on all nodes know of all
+	for i := range f.ops {
+		if op := &f.ops[i]; op.F == history.Healed && op.Type == history.OK {
+			healed = op.Index
+		}
+	}
 	for _, a := range f.asked[history.Notes] {
 		if !a.is(history.OK) {
 			continue
@@ -175,7 +201,7 @@ func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
 		// before it was asked.
 		var gone, again *asked
 		for _, p := range puts[a.invoke.Topic] {
-			if !p.is(history.OK) || p.invoke.Node != a.invoke.Node || p.outcome.Index > a.invoke.Index {
+			if !p.is(history.OK) || p.invoke.Node != a.invoke.Node && a.invoke.Index < healed || p.outcome.Index > a.invoke.Index {
 				continue
 			}
 			for _, d := range drops[a.invoke.Topic] {
@@ -184,7 +210,7 @@ func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
 				}
 			}
 		}
-		stillThere(r, a, notes[a.invoke.Topic], puts[a.invoke.Topic], drops[a.invoke.Topic])
+		stillThere(r, a, a.invoke.Index > healed, notes[a.invoke.Topic], puts[a.invoke.Topic], drops[a.invoke.Topic])
 		for _, v := range a.outcome.Values {
 			n := noted[v]
 			switch {
@@ -201,21 +227,23 @@ func goneWithTheirTopic(f *facts, r *Result, puts, drops map[string][]*asked) {
 }
 
 // stillThere: what was put into a topic before a question is in the answer, unless the topic
-// may have been deleted since. Nodes that may not have heard of the latest creation are passed over.
-func stillThere(r *Result, a *asked, notes, puts, drops []*asked) {
-	var ended []*asked // deletions that may have been done by the answer
-	for _, d := range drops {
-		if !d.is(history.Fail) && d.invoke.Index < a.outcome.Index {
-			ended = append(ended, d)
+// may have been deleted since. Nodes that may not have heard of the latest creation are passed over, before all are well again.
+func stillThere(r *Result, a *asked, well bool, notes, puts, drops []*asked) {
+	u := undoneBy(drops, a.outcome.Index)
+	known := make(map[string]int64) // line of each node's first answer that what stands was created
+	for _, p := range puts {
+		if !p.is(history.OK) || !u.spares(p) {
+			continue
+		}
+		if line, ok := known[p.invoke.Node]; !ok || p.outcome.Index < line {
+			known[p.invoke.Node] = p.outcome.Index
 		}
 	}
 	knows := func(request *asked) bool {
-		return len(ended) == 0 || slices.ContainsFunc(puts, func(p *asked) bool {
-			return p.is(history.OK) && p.invoke.Node == request.invoke.Node && p.outcome.Index < request.invoke.Index &&
-				!slices.ContainsFunc(ended, func(d *asked) bool { return !d.is(history.OK) || d.outcome.Index > p.invoke.Index })
-		})
+		line, ok := known[request.invoke.Node]
+		return u == undoing{answered: -1} || ok && line < request.invoke.Index
 	}
-	if !knows(a) {
+	if !knows(a) && !(well && len(known) > 0) {
 		return
 	}
 	for _, n := range notes {

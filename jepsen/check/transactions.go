@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -24,6 +25,8 @@ type Transaction struct {
 	Prepared history.Type  // Fail: certainly not stored
 	Decides  []Decide      // each try of anybody, in the order they began
 	Asked    []time.Duration
+	// Early is by how much the first check may come too early; 0: by the slack of all, below 0: nobody can say.
+	Early time.Duration
 	// Owed: for as long as the cluster may take, it had no decision, a producer of its
 	// group was connected and nothing was broken.
 	Owed bool
@@ -71,7 +74,7 @@ type ChecksOf struct {
 //
 // A message is seen in one place at most; after a commit was answered, in exactly one;
 // after a rollback, never; and by nobody before anyone asked for a commit. All answers
-// name one fate. A producer is asked no sooner, no more often and no more times than set,
+// name one fate, that somebody asked for. A producer is asked no sooner, no more often and no more times than set,
 // and is asked when it is owed.
 func Transactions(all []Transaction, c ChecksOf, whole bool) Result {
 	r := Result{ID: "P10", Promise: "a transaction has one fate, and its message shares it", Violations: []Violation{}}
@@ -102,6 +105,9 @@ func (t *Transaction) fate(r *Result, whole bool) {
 		case named.holds() != fate:
 			r.violate(fmt.Sprintf("%s: line %d was answered that it is %s, line %d that it is %s.", t.Value, named.Ended+1, named.holds(), d.Ended+1, fate))
 		}
+	}
+	if named != nil && named.holds() == RolledBack && !slices.ContainsFunc(t.Decides, func(d Decide) bool { return d.Fate == RolledBack && d.Begun < named.Ended }) {
+		r.violate(fmt.Sprintf("%s is rolled back, says line %d, and nobody asked for that.", t.Value, named.Ended+1))
 	}
 	if len(t.Seen) > 1 {
 		r.violate(fmt.Sprintf("%s is at %s offset %d and at %s offset %d.", t.Value, t.Seen[0].Place.Queue, t.Seen[0].Place.Offset, t.Seen[1].Place.Queue, t.Seen[1].Place.Offset))
@@ -136,7 +142,7 @@ func (t *Transaction) asked(r *Result, c ChecksOf) {
 		r.violate(fmt.Sprintf("%s was asked about %d times, and %d are the limit.", t.Value, len(asked), c.Limit))
 	}
 	for i, at := range asked {
-		if i == 0 && at-t.Begun < c.Timeout-c.Slack {
+		if i == 0 && t.Early >= 0 && at-t.Begun < c.Timeout-cmp.Or(t.Early, c.Slack) {
 			r.violate(fmt.Sprintf("%s, of %v, was asked about at %v, before %v had gone by.", t.Value, t.Begun, at, c.Timeout))
 		}
 		if i > 0 && at-asked[i-1] < c.Interval-c.Slack {

@@ -91,6 +91,9 @@ func TestBrokenFatesAreFound(t *testing.T) {
 		{"line 9 that it is rolled back", func(x *Transaction) { x.Decides = append(x.Decides, Decide{RolledBack, 7, history.OK, 8}) }},
 		{"line 9 that it is rolled back", func(x *Transaction) { x.Decides = append(x.Decides, Decide{Committed, 7, history.Fail, 8}) }},
 		{"nobody committed", func(x *Transaction) { x.Decides = nil }},
+		{"nobody asked for that", func(x *Transaction) {
+			x.Seen, x.Decides = nil, []Decide{{Committed, 5, history.Fail, 6}, {RolledBack, 7, history.Info, 0}}
+		}},
 		{"certainly not stored, and is at", func(x *Transaction) { x.Prepared = history.Fail }},
 		{"certainly not stored, and was asked", func(x *Transaction) {
 			*x = Transaction{Value: "x", Prepared: history.Fail, Asked: []time.Duration{time.Minute}}

@@ -6,7 +6,7 @@ import (
 	"raftmq/jepsen/history"
 )
 
-// trims: a queue's first offset only rises; a read below it is told where it is, and
+// trims: a queue's first offset only rises, and is never past its end; a read below it is told where it is, and
 // a read at or above it is served, from where it was asked for. Something must have
 // been trimmed.
 func trims(f *facts, r *Result) {
@@ -20,6 +20,9 @@ func trims(f *facts, r *Result) {
 		r.Checked++
 		inv := f.invoked[op]
 		trimmed = trimmed || op.Range.Min > 0
+		if op.Range.Min > op.Range.End {
+			r.violate(fmt.Sprintf("%s said at %s that %s begins at %d, and then that it ends at %d.", op.Node, at(op), op.Queue, op.Range.Min, op.Range.End), inv, op)
+		}
 		if h := first[op.Queue].before(inv.Index); h != nil && h.offset > op.Range.Min {
 			r.violate(fmt.Sprintf("%s began at offset %d at %s, and %s says at %s that it begins at %d.", op.Queue, h.offset, at(h.op), op.Node, at(op), op.Range.Min), h.op, inv, op)
 		}

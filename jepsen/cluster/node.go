@@ -315,7 +315,7 @@ func (n *Node) AwaitEnd(ctx context.Context, within time.Duration) (code int, er
 	}
 }
 
-// TellEnd tells OnExit how the last process ended, which MayEnd has kept from it: it was not to
+// TellEnd tells OnExit how the last process ended, which MayEnd or Stop has kept from it: it was not to
 // end so.
 func (n *Node) TellEnd() {
 	n.mu.Lock()
@@ -324,17 +324,6 @@ func (n *Node) TellEnd() {
 	if p != nil && n.running() == nil && n.c.o.OnExit != nil {
 		n.c.o.OnExit(n.Name, p.How()+"; its log ends: "+n.lastLines(3))
 	}
-}
-
-// Ended reports whether the last process has ended by itself, with this exit code.
-func (n *Node) Ended(code int) bool {
-	n.mu.Lock()
-	p := n.life
-	n.mu.Unlock()
-	if p == nil || n.running() != nil {
-		return false
-	}
-	return p.Code() == code
 }
 
 // Wipe takes the node's folder away. The process must be gone.

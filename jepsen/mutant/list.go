@@ -82,6 +82,10 @@ var All = []Mutant{
 		File: "fsm/locks.go", Old: "return !there || l.expires <= now || l.client == owner", New: "return true",
 	},
 	{
+		Name: "refused-and-counted", Bug: "a commit of who does not hold a queue's lock is refused, and counts", Workload: "ordered", Nemesis: "kill", Property: "P8",
+		File: "fsm/offsets.go", Old: "		return NotOwner\n	case old.reset:", New: "		if o.Offset > old.offset && o.Offset <= end {\n			m.offsets.put(k, groupOffset{offset: o.Offset})\n		}\n		return NotOwner\n	case old.reset:",
+	},
+	{
 		Name: "lock-taken-away", Bug: "a queue that is locked is given to whoever asks", Workload: "ordered", Nemesis: "kill", Property: "P11",
 		File: "fsm/locks.go", Old: "case there && l.expires > now:\n		return 0, false", New: "case there && l.expires > now+1<<40:\n		return 0, false",
 	},
@@ -120,6 +124,14 @@ var All = []Mutant{
 	{
 		Name: "nobody-asked", Bug: "producers are not asked about transactions that have no decision", Workload: "transactions", Nemesis: "kill", Property: "P10",
 		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)<<20",
+	},
+	{
+		Name: "asked-at-once", Bug: "producers are asked about a transaction before its time", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)>>20",
+	},
+	{
+		Name: "answers-unheard", Bug: "what a producer answers when it is asked is passed over", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "broker/transactions.go", Old: "if h.Decision == remoting.TransactionUnknown {", New: "if h.Decision == remoting.TransactionUnknown || h.FromCheck {",
 	},
 	{
 		Name: "timer-early", Bug: "what waits comes 1 s before its time", Workload: "timers", Nemesis: "kill", Property: "P12",

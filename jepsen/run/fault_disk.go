@@ -326,8 +326,15 @@ func flipCatalogue(ctx context.Context, h *hit) error {
 // startOrReplace starts the node, if it does not run. It must come to be ready, or end since
 // it cannot trust its votes; then its folder is taken away, and it is replaced.
 func (h *hit) startOrReplace(ctx context.Context) error {
-	if !h.node.Running() && !h.node.Ended(exitDamaged) {
-		if err := h.node.Start(); err != nil {
+	if !h.node.Running() {
+		code, err := h.node.AwaitEnd(ctx, 0)
+		if err == nil { // it was killed, or has seen the damage since
+			err = h.endedWith(code, exitDamaged, exitKilled)
+		}
+		if err == nil && code == exitKilled {
+			err = h.node.Start()
+		}
+		if err != nil {
 			return err
 		}
 	}

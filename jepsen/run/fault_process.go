@@ -94,7 +94,16 @@ func pauseMajority(_ context.Context, h *hit) (err error) {
 
 func restartOne(_ context.Context, h *hit) error {
 	h.startAgain(h.node)
-	return h.node.Stop()
+	return h.stop()
+}
+
+// stop tells the node to end. One that does not, or not with 0, is told like any that ends as it should not.
+func (h *hit) stop() error {
+	err := h.node.Stop()
+	if err != nil {
+		h.node.TellEnd()
+	}
+	return err
 }
 
 // upgrade has the node run the other release's program, proved by what the kernel says that
@@ -102,7 +111,7 @@ func restartOne(_ context.Context, h *hit) error {
 func upgrade(ctx context.Context, h *hit) error {
 	h.pid = h.node.PID()
 	swap := func(ctx context.Context, other bool) error {
-		if err := h.node.Stop(); err != nil {
+		if err := h.stop(); err != nil {
 			return err
 		}
 		h.node.Switch(other)

@@ -45,6 +45,7 @@ type toy struct {
 	pid   int
 	ended chan struct{}
 	code  int
+	last  int // code with which it ends when it is told to
 }
 
 func (l *toy) PID() int               { return l.pid }
@@ -52,7 +53,7 @@ func (l *toy) Ended() <-chan struct{} { return l.ended }
 func (l *toy) Code() int              { return l.code }
 func (l *toy) How() string            { return fmt.Sprintf("exit status %d", l.code) }
 func (l *toy) Kill() error            { l.end(-1); return nil }
-func (l *toy) End()                   { l.end(0) }
+func (l *toy) End()                   { l.end(l.last) }
 func (l *toy) end(code int)           { l.code = code; close(l.ended) }
 
 func (w *toys) Begin(p cluster.Place) (cluster.Life, error) {
@@ -199,6 +200,48 @@ func TestANodeThatMayEndMayNotPanic(t *testing.T) {
 				require.Contains(t, w.exits[0], "n1 exit status 2")
 			}
 		}
+	}
+}
+
+// So is one that may end, since it sees that what it counts on is damaged.
+func TestANodeWhoseFilesAreDamagedMayNotPanic(t *testing.T) {
+	for _, code := range []int{exitKilled, 2} {
+		r, w := toyRun(t, nil)
+		h := r.hit(1)
+		h.node.MayEnd(true)
+		w.lives[0].end(code)
+		_, err := h.node.AwaitEnd(t.Context(), time.Minute)
+		require.NoError(t, err)
+		err = h.startOrReplace(t.Context())
+		if code == exitKilled {
+			require.NoError(t, err)
+			require.True(t, h.node.Running())
+			require.Empty(t, w.exits)
+		} else {
+			require.ErrorContains(t, err, "ended with 2")
+			require.Len(t, w.exits, 1)
+			require.Contains(t, w.exits[0], "n1 exit status 2")
+		}
+	}
+}
+
+// One that is told to end may not panic either.
+func TestANodeThatIsToldToEndEndsWell(t *testing.T) {
+	for _, code := range []int{0, 2} {
+		r, w := toyRun(t, nil)
+		w.lives[0].last = code
+		h := r.hit(1)
+		err := kindOf("restart").begin(t.Context(), h)
+		if code == 0 {
+			require.NoError(t, err)
+			require.Empty(t, w.exits)
+		} else {
+			require.Error(t, err)
+			require.Len(t, w.exits, 1)
+			require.Contains(t, w.exits[0], "n1 exit status 2")
+		}
+		require.NoError(t, h.undo(t.Context()))
+		require.True(t, h.node.Running())
 	}
 }
 

@@ -43,19 +43,31 @@ var retentionLoad = Workload{
 // keepAll ends the trimming, so that all replicas are read from one beginning on, and
 // returns when all nodes know of it.
 func keepAll(ctx context.Context, r *run) error {
-	unlimited := map[string]string{"retention-bytes": "unlimited"}
-	err := r.clients[0].Admin().UpdateTopic(ctx, client.TopicConfig{Name: retentionTopic.Name, Queues: retentionTopic.Queues, Attributes: unlimited})
-	for _, cl := range r.pinned {
-		for err == nil {
-			var t client.TopicConfig
-			t, err = cl.Admin().Topic(ctx, retentionTopic.Name)
-			if err != nil || t.Attributes["retention-bytes"] == unlimited["retention-bytes"] {
-				break
-			}
-			sleep(ctx, 20*time.Millisecond)
+	const attribute, unlimited = "retention-bytes", "unlimited"
+	err := r.clients[0].Admin().UpdateTopic(ctx, client.TopicConfig{Name: retentionTopic.Name, Queues: retentionTopic.Queues, Attributes: map[string]string{attribute: unlimited}})
+	for i, cl := range r.pinned {
+		if err == nil {
+			err = heard(ctx, r.cluster.Nodes[i].Name, func(ctx context.Context) (bool, error) {
+				t, err := cl.Admin().Topic(ctx, retentionTopic.Name)
+				return t.Attributes[attribute] == unlimited, err
+			})
 		}
 	}
 	return err
+}
+
+// heard asks a node until it knows of a change.
+func heard(ctx context.Context, node string, knows func(ctx context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, alikeLimit, fmt.Errorf("%s has not heard of a change of a topic after %v", node, alikeLimit))
+	defer cancel()
+	for {
+		if is, err := knows(ctx); is || err != nil {
+			return err
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
 }
 
 type looker struct {
@@ -79,7 +91,7 @@ func (l *looker) run(ctx context.Context, pace *pace) {
 		case 0: // what lies below may be gone
 			from = l.rng.Int64N(g.Min + 1)
 		case 1:
-			from += l.rng.Int64N(g.End - g.Min + 1)
+			from += l.rng.Int64N(max(0, g.End-g.Min) + 1)
 		}
 		// Here replicas make checkpoints, since files go. Of what a group commits seldom, a node that is
 		// back knows from there only.

@@ -150,13 +150,22 @@ func (r *run) probe(ctx context.Context, t Topic) error {
 	if err != nil {
 		return err
 	}
-	end := time.Now().Add(probes)
-	for q := range t.count() {
-		for s.send(ctx, 1, q) != history.OK {
-			if time.Now().After(end) {
-				return fmt.Errorf("%s accepted no send within %v of the last fault", t.Queue(q), probes)
+	if q := deaf(ctx, t.count(), func(ctx context.Context, q int) bool { return s.send(ctx, 1, q) == history.OK }); q >= 0 {
+		return fmt.Errorf("%s accepted no send within %v of the last fault", t.Queue(q), probes)
+	}
+	return s.producer.Close(ctx)
+}
+
+// deaf tries each of so many queues until it takes a send, and is the first that did not in time; -1: all did.
+func deaf(ctx context.Context, queues int, takes func(ctx context.Context, q int) bool) int {
+	ctx, cancel := context.WithTimeout(ctx, probes)
+	defer cancel()
+	for q := range queues {
+		for taken := false; !taken; {
+			if taken = takes(ctx, q); ctx.Err() != nil {
+				return q
 			}
 		}
 	}
-	return s.producer.Close(ctx)
+	return -1
 }

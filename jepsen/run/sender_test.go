@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -30,4 +32,29 @@ func TestOutcomesAreWhatTheClientPromises(t *testing.T) {
 		got, _ := outcome(x.err)
 		require.Equal(t, x.want, got, "%v", x.err)
 	}
+}
+
+// All queues take a send in the time that one has, or are named: also if each did in the end.
+func TestEachQueueTakesASendInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		after := func(d time.Duration) func(context.Context, int) bool {
+			return func(ctx context.Context, _ int) bool { return sleep(ctx, d) }
+		}
+		require.Equal(t, -1, deaf(t.Context(), 3, after(time.Second)))
+		require.Equal(t, 1, deaf(t.Context(), 3, after(6*time.Second)))
+		require.Equal(t, 0, deaf(t.Context(), 3, func(ctx context.Context, _ int) bool { sleep(ctx, 8*time.Second); return false }))
+		tries := 0
+		require.Equal(t, -1, deaf(t.Context(), 1, func(ctx context.Context, _ int) bool { tries++; return sleep(ctx, time.Second) && tries == 3 }))
+	})
+}
+
+// A node that never hears of a change does not hold the run up for ever.
+func TestANodeThatHearsNothingIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := heard(t.Context(), "n2", func(context.Context) (bool, error) { return false, nil })
+		require.ErrorContains(t, err, "n2 has not heard")
+		asked := 0
+		require.NoError(t, heard(t.Context(), "n2", func(context.Context) (bool, error) { asked++; return asked == 3, nil }))
+		require.ErrorIs(t, heard(t.Context(), "n2", func(context.Context) (bool, error) { return false, errHandler }), errHandler)
+	})
 }

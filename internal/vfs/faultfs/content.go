@@ -87,6 +87,42 @@ func (c *content) sync(file vfs.File) (err error) {
 	return nil
 }
 
+// through makes whole pages and the file's size durable, and nothing else that was written.
+func (c *content) through(file vfs.File, from, to int64) (err error) {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	c.clean(from, to)
+	t, err := c.open()
+	if t == nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	size, err := file.Size()
+	if err != nil {
+		return err
+	}
+	if err := t.Truncate(size); err != nil {
+		return err
+	}
+	return c.copy(file, t, from, min(to, size))
+}
+
+// clean takes a range from what a sync is to copy.
+func (c *content) clean(from, to int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var left []span
+	for _, s := range c.dirty {
+		if s.from < from {
+			left = append(left, span{s.from, min(s.to, from)})
+		}
+		if s.to > to {
+			left = append(left, span{max(s.from, to), s.to})
+		}
+	}
+	c.dirty = left
+}
+
 // open opens the twin; nil without an error: the file has no name any more, and nothing
 // of it need be durable.
 func (c *content) open() (*os.File, error) {

@@ -4,7 +4,7 @@
 //
 // For each file that is used through the layer a twin is kept, outside the folder, that
 // has what is durable of it; for each directory the names that are. A sync copies what
-// was written since the last one to the twin. The process may be killed at any time: the
+// was written since the last one to the twin, WriteThrough what it has written itself. The process may be killed at any time: the
 // folder then has what the kernel has, the twin what a disk would. No sync reaches the
 // machine's own disk.
 //

@@ -132,6 +132,40 @@ func TestAMapShowsWhatAPowerCutLoses(t *testing.T) {
 	require.Equal(t, "-----", d.bytes("a")[vfs.PageSize:][:5])
 }
 
+// What is written through is durable, and nothing that was written before it, into the same file.
+func TestWhatIsWrittenThroughMakesNothingElseDurable(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		d := newDisk(t)
+		f := d.create("a", strings.Repeat("-", 4*vfs.PageSize))
+		require.NoError(t, f.Sync())
+		require.NoError(t, d.SyncDir(d.root))
+		d.write(f, vfs.PageSize-2, "four")
+		d.write(f, 2*vfs.PageSize-2, "four")
+		d.write(f, 3*vfs.PageSize, "one")
+		if again { // by a process that knows nothing of what was written before
+			d.open()
+			f = d.reopen("a")
+		}
+		b := vfs.Aligned(vfs.PageSize)
+		for i := range b {
+			b[i] = '+'
+		}
+		require.NoError(t, f.WriteThrough(b, vfs.PageSize))
+		require.Equal(t, "fo+", d.bytes("a")[vfs.PageSize-2:vfs.PageSize+1])
+		require.Equal(t, "+ur", d.bytes("a")[2*vfs.PageSize-1:2*vfs.PageSize+2])
+		lost := d.cut(0)
+		require.Equal(t, 3, lost.Sectors)
+		require.Equal(t, strings.Repeat("-", vfs.PageSize)+string(b)+strings.Repeat("-", 2*vfs.PageSize), d.bytes("a"))
+
+		f = d.reopen("a")
+		d.write(f, 0, "one")
+		require.NoError(t, f.WriteThrough(b, vfs.PageSize))
+		require.NoError(t, f.SyncData())
+		require.Zero(t, d.cut(0))
+		require.Equal(t, "one-", d.bytes("a")[:4])
+	}
+}
+
 // Writes in more places than are kept are durable when synced all the same, and what a
 // failed sync lost before stays lost.
 func TestManyScatteredWritesAreDurableWhenSynced(t *testing.T) {

@@ -58,19 +58,28 @@ func (l *layered) Allocate(off, n int64) error {
 func (l *layered) Sync() error { return l.SyncData() }
 
 func (l *layered) SyncData() error {
+	return l.synced(func() error { return l.c.sync(l.File) })
+}
+
+// synced makes something durable, if no rule strikes.
+func (l *layered) synced(sync func() error) error {
 	if err := l.f.meet(OpSync, l.Name(), false); err != nil {
 		if lost := l.c.lose(l.File); lost != nil {
 			return lost
 		}
 		return err
 	}
-	return l.c.sync(l.File)
+	return sync()
 }
 
-// WriteThrough is two operations, a write and a sync.
+// WriteThrough is two operations, a write and a sync: of these bytes alone, if they are whole pages, as the disk has it.
 func (l *layered) WriteThrough(b []byte, off int64) error {
 	if _, err := l.WriteAt(b, off); err != nil {
 		return err
 	}
-	return l.SyncData()
+	to := off + int64(len(b))
+	if off%vfs.PageSize != 0 || to%vfs.PageSize != 0 {
+		return l.SyncData()
+	}
+	return l.synced(func() error { return l.c.through(l.File, off, to) })
 }
