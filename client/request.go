@@ -126,6 +126,7 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 			over = ErrClosed
 		}
 		if waits != nil && u.cancel() {
+			waits = nil
 			p.buffer.give(len(u.msgs), u.size)
 			return nil, fmt.Errorf("request to %s: %w", m.Topic, over)
 		}
