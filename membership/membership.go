@@ -327,7 +327,7 @@ func (m *Members) hear(r record) {
 	m.bytes += r.bytes - old.bytes
 	m.records[name] = r
 	m.learnLocked(old, r)
-	if at := r.Node.Gossip; at != "" && m.known[name] != at {
+	if at := r.Node.Gossip; m.known[name] != at && isPeer(name, at) {
 		m.known[name] = at
 		select {
 		case m.keep <- struct{}{}:
