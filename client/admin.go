@@ -173,6 +173,11 @@ func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig, alters .
 	if err := a.do(ctx, op, t.Name, "", req); err != nil {
 		return err
 	}
+	if _, ok := ctx.Deadline(); !ok { // somebody may delete it at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askTotal)
+		defer cancel()
+	}
 	for wait := newBackoff(5*time.Millisecond, 200*time.Millisecond); ; {
 		_, err := a.c.routes.fetch(ctx, t.Name)
 		if !errors.Is(err, ErrTopicNotFound) {
