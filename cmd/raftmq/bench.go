@@ -203,6 +203,9 @@ func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
 		}
 		return make([]error, len(ds))
 	})
+	if err == nil && n.Load() < int64(f.count) { // it was told to end before they could come
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}
