@@ -14,7 +14,8 @@ import (
 	"raftmq/remoting"
 )
 
-// Admin creates, changes and looks at what a cluster holds.
+// Admin creates, changes and looks at what a cluster holds. ErrUncertain of a change: it may
+// have been made.
 type Admin struct{ c *Client }
 
 // Admin returns the client's administration.
@@ -172,6 +173,11 @@ func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig, alters .
 	if err := a.do(ctx, op, t.Name, "", req); err != nil {
 		return err
 	}
+	if _, ok := ctx.Deadline(); !ok { // somebody may delete it at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askTotal)
+		defer cancel()
+	}
 	for wait := newBackoff(5*time.Millisecond, 200*time.Millisecond); ; {
 		_, err := a.c.routes.fetch(ctx, t.Name)
 		if !errors.Is(err, ErrTopicNotFound) {
@@ -192,9 +198,12 @@ func (a *Admin) DeleteTopic(ctx context.Context, name string) error {
 	return err
 }
 
-// do asks any node for something that may be done twice.
+// do asks any node for a change that may be made twice.
 func (a *Admin) do(ctx context.Context, op, topic, group string, req *remoting.Command) error {
-	_, err := a.askAny(ctx, op, topic, group, req)
+	r, addr, err := a.c.askChange(ctx, op, "", req)
+	if err == nil && r.Code != remoting.OK {
+		err = refusal(op, topic, group, addr, r)
+	}
 	return err
 }
 
@@ -452,7 +461,7 @@ func (a *Admin) ResetOffsets(ctx context.Context, group, topic string, p Positio
 		return out, nil
 	}
 	for _, row := range out {
-		r, addr, err := a.c.askBroker(ctx, "reset offsets", row.Broker, remoting.NewRequest(remoting.InvokeBrokerToResetOffset,
+		r, addr, err := a.c.askChange(ctx, "reset offsets", row.Broker, remoting.NewRequest(remoting.InvokeBrokerToResetOffset,
 			remoting.ResetOffsetHeader{Topic: topic, Group: group, Timestamp: -1, Force: true, QueueID: int32(row.QueueID), Offset: row.Committed}))
 		if err != nil {
 			return nil, err

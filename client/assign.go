@@ -71,7 +71,7 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 	var lost []*claim
 	s.mu.Lock()
 	for k, cl := range s.claims {
-		if sub, ok := want[k]; !ok || sub.version != cl.sub.version || s.ordered && holds[k].epoch != cl.epoch {
+		if sub, ok := want[k]; !ok || sub.version != cl.sub.version || numbers[k] != cl.number || s.ordered && holds[k].epoch != cl.epoch {
 			cl.cancel()
 			lost = append(lost, cl)
 			delete(s.claims, k)

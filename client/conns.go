@@ -202,22 +202,38 @@ const (
 	askTotal = 10 * time.Second // when the caller's context sets no end
 )
 
+// effect is what comes of a request that is asked again.
+type effect int
+
+const (
+	looks    effect = iota // nothing: it asks for something
+	changes                // no harm; but it may be done when no answer was had
+	notTwice               // harm
+)
+
 // ask sends a request that may be done twice to one address after the other
 // until one answers otherwise than "later". addrs is asked again before each
 // round.
 func (c *Client) ask(ctx context.Context, op string, addrs func() []string, req *remoting.Command) (*remoting.Command, string, error) {
-	return c.asking(ctx, op, addrs, req, true)
+	return c.asking(ctx, op, addrs, req, looks)
 }
 
-// asking is ask; with twice false it ends with ErrUncertain after a try that may have been
-// done.
-func (c *Client) asking(ctx context.Context, op string, addrs func() []string, req *remoting.Command, twice bool) (*remoting.Command, string, error) {
+// asking is ask; what is not to be done twice ends after a try that may have been done. If
+// one may have been, the error of what has an effect is ErrUncertain.
+func (c *Client) asking(ctx context.Context, op string, addrs func() []string, req *remoting.Command, does effect) (*remoting.Command, string, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, askTotal)
 		defer cancel()
 	}
 	req.SetExt("rmq", "1")
+	maybe := false // a try may have been done
+	ended := func(err error) error {
+		if maybe && does != looks {
+			err = fmt.Errorf("%w: %w", ErrUncertain, err)
+		}
+		return fmt.Errorf("%s: %w", op, err)
+	}
 	var last error
 	for wait := newBackoff(20*time.Millisecond, time.Second); ; {
 		list := c.conns.order(addrs())
@@ -231,34 +247,31 @@ func (c *Client) asking(ctx context.Context, op string, addrs func() []string, r
 			if errors.Is(err, remoting.ErrNoReply) && ctx.Err() == nil {
 				c.conns.avoid(addr)
 			}
+			now := err != nil && !errors.Is(err, remoting.ErrNotSent) || err == nil && r.Code == remoting.OutcomeUnknown
+			maybe = maybe || now
 			switch {
-			case err != nil && !twice && c.isClosed() && !errors.Is(err, remoting.ErrNotSent):
-				return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrUncertain, ErrClosed)
 			case err != nil && (c.isClosed() || errors.Is(err, ErrClosed)):
-				return nil, addr, fmt.Errorf("%s: %w", op, ErrClosed)
+				return nil, addr, ended(ErrClosed)
 			case err != nil && errors.Is(err, remoting.ErrTooLarge):
 				return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrTooLarge, err)
 			case err != nil:
 				last = fmt.Errorf("%w: %s: %w", ErrUnavailable, addr, err)
-				if !twice && !errors.Is(err, remoting.ErrNotSent) {
-					return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrUncertain, last)
-				}
 			case isLater(r.Code):
 				last = refusal(op, "", "", addr, r)
-				if !twice && r.Code == remoting.OutcomeUnknown {
-					return nil, addr, fmt.Errorf("%s: %w: %w", op, ErrUncertain, last)
-				}
 			case r.Code == remoting.RequestCodeNotSupported && i+1 < len(list):
 				last = refusal(op, "", "", addr, r) // by this node, or this port of it
 			default:
 				return r, addr, nil
 			}
+			if now && does == notTwice {
+				return nil, addr, ended(last)
+			}
 			if ctx.Err() != nil {
-				return nil, addr, fmt.Errorf("%s: %w (%w)", op, ctx.Err(), last)
+				return nil, addr, ended(fmt.Errorf("%w (%w)", ctx.Err(), last))
 			}
 		}
 		if err := wait.sleep(ctx); err != nil {
-			return nil, "", fmt.Errorf("%s: %w (%w)", op, err, last)
+			return nil, "", ended(fmt.Errorf("%w (%w)", err, last))
 		}
 	}
 }
@@ -304,10 +317,15 @@ func (c *Client) askBroker(ctx context.Context, op, broker string, req *remoting
 	return c.ask(ctx, op, c.brokerList(ctx, broker), req)
 }
 
-// askOnce is askBroker for what is not to be done twice: ErrUncertain if it may have been
-// done.
+// askChange is askBroker for what has an effect: ErrUncertain if it may have been done, and
+// nobody said so in time.
+func (c *Client) askChange(ctx context.Context, op, broker string, req *remoting.Command) (*remoting.Command, string, error) {
+	return c.asking(ctx, op, c.brokerList(ctx, broker), req, changes)
+}
+
+// askOnce is askChange for what is not to be done twice.
 func (c *Client) askOnce(ctx context.Context, op, broker string, req *remoting.Command) (*remoting.Command, string, error) {
-	return c.asking(ctx, op, c.brokerList(ctx, broker), req, false)
+	return c.asking(ctx, op, c.brokerList(ctx, broker), req, notTwice)
 }
 
 // brokerList is whom to ask, in each round.

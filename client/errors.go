@@ -10,7 +10,8 @@ import (
 
 var (
 	// ErrUncertain: the message may or may not be stored. Every other error
-	// of a send says that it certainly is not.
+	// of a send says that it certainly is not. Of a change of a topic or a group: it may
+	// or may not be made.
 	ErrUncertain = errors.New("client: outcome unknown")
 
 	ErrClosed        = errors.New("client: closed")
@@ -28,12 +29,12 @@ var (
 // BrokerError is a node's refusal. It matches the sentinels of this package
 // that its code means.
 type BrokerError struct {
-	Op            string // what was asked
-	Topic, Group  string // empty: not about one
-	Broker        string // address that answered
-	Code          int    // RocketMQ's reply code
-	Remark        string // the node's words
-	kind, outcome error
+	Op           string // what was asked
+	Topic, Group string // empty: not about one
+	Broker       string // address that answered
+	Code         int    // RocketMQ's reply code
+	Remark       string // the node's words
+	kind         error
 }
 
 func (e *BrokerError) Error() string {
@@ -49,7 +50,7 @@ func (e *BrokerError) Error() string {
 }
 
 func (e *BrokerError) Is(target error) bool {
-	return target != nil && (target == e.kind || target == e.outcome)
+	return target != nil && target == e.kind
 }
 
 func refusal(op, topic, group, addr string, r *remoting.Command) *BrokerError {

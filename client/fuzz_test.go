@@ -21,10 +21,11 @@ func FuzzDecodeRecords(f *testing.F) {
 	}
 	var k codecs
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ds, err := decodeRecords(b, &k)
+		ds, rest, err := decodeRecords(b, &k)
 		if err == nil && len(b) > 0 {
 			require.NotEmpty(t, ds)
 		}
+		require.LessOrEqual(t, len(rest), len(b))
 		for _, d := range ds {
 			require.NotEmpty(t, d.ID)
 		}

@@ -74,7 +74,7 @@ type lane struct {
 	queue queueKey
 
 	number     atomic.Int64 // among the topic's queues, which may be others when it was made again
-	sickUntil  atomic.Int64 // unix ns
+	sickUntil  atomic.Int64 // ns since began
 	struggling atomic.Bool  // a batch is being tried again
 
 	mu      sync.Mutex
@@ -91,8 +91,11 @@ type lane struct {
 	seq   uint64 // next
 }
 
+// began is from when lanes count: the wall's clock may jump.
+var began = time.Now()
+
 func (l *lane) well() bool {
-	return !l.struggling.Load() && (l.sickUntil.Load() == 0 || time.Now().UnixNano() >= l.sickUntil.Load())
+	return !l.struggling.Load() && (l.sickUntil.Load() == 0 || int64(time.Since(began)) >= l.sickUntil.Load())
 }
 
 // gathers says that a request is being gathered, or one is on its way that is worth waiting for, and the next
@@ -293,7 +296,7 @@ func (l *lane) send(batch []*unit) {
 		}
 		if v == notYet || v == perhaps {
 			l.struggling.Store(true)
-			l.sickUntil.Store(time.Now().Add(sickFor).UnixNano())
+			l.sickUntil.Store(int64(time.Since(began) + sickFor))
 			l.evacuate()
 		}
 		spent := p.retry.MaxAttempts > 0 && try >= p.retry.MaxAttempts || ctx.Err() != nil

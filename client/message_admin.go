@@ -177,14 +177,16 @@ func (a *Admin) FindMessages(ctx context.Context, topic, key string, from, until
 		case r.Code != remoting.OK:
 			return nil, refusal(op, topic, "", addr, r)
 		}
-		ds, err := decodeRecords(r.Body, &a.c.codecs)
-		if err != nil {
-			return nil, fmt.Errorf("%s of %s from %s: %w", op, topic, addr, err)
+		for rest := r.Body; len(rest) > 0; {
+			var ds []*Delivery
+			if ds, rest, err = decodeRecords(rest, &a.c.codecs); err != nil {
+				return nil, fmt.Errorf("%s of %s from %s: %w", op, topic, addr, err)
+			}
+			for _, d := range ds {
+				d.Broker = name
+			}
+			found = append(found, ds...)
 		}
-		for _, d := range ds {
-			d.Broker = name
-		}
-		found = append(found, ds...)
 	}
 	slices.SortStableFunc(found, func(x, y *Delivery) int { return x.StoredAt.Compare(y.StoredAt) })
 	return found, nil

@@ -101,14 +101,14 @@ func (p *puller) answer(addr string, r *remoting.Command) (pulled, error) {
 	if r.Code != remoting.OK {
 		return got, nil
 	}
-	all, err := decodeRecords(r.Body, &p.c.codecs)
+	all, rest, err := decodeRecords(r.Body, &p.c.codecs)
 	for _, d := range all {
 		if p.filter.match(d.Tag) {
 			d.Broker, d.QueueID = p.key.queue.broker, int(p.key.queue.id)
 			got.messages = append(got.messages, d)
 		}
 	}
-	if err != nil {
+	if len(rest) > 0 {
 		// Nothing is skipped: what was read counts, then it is asked again.
 		if len(all) == 0 {
 			return pulled{}, fmt.Errorf("pull %s from %s: %w", p.key.topic, addr, err)

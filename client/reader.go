@@ -2,9 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"sync"
 
 	"raftmq/message"
@@ -27,11 +27,12 @@ type Reader struct {
 
 	mu     sync.Mutex
 	queues map[int]*place // not changed once made; nil before they are known
+	gone   bool           // the topic was deleted: what is in another by its name came since
 }
 
 // place is where a reader is in a queue.
 type place struct {
-	number int
+	number int // among the topic's queues, which may be others when it was made again
 	key    laneKey
 	next   int64
 	gen    int // raised by Seek
@@ -76,7 +77,8 @@ func (c *Client) NewReader(topic string, opts ...ReaderOption) (*Reader, error) 
 
 // All yields messages, in order within each queue, until the loop breaks or ctx
 // ends. An error is the last thing it yields; a later All goes on after the
-// last message yielded. ctx's end is yielded as an error.
+// last message yielded, after ErrTopicNotFound at the begin of a topic that was made
+// again. ctx's end is yielded as an error.
 func (r *Reader) All(ctx context.Context) iter.Seq2[*Delivery, error] { return r.read(ctx, false) }
 
 // UntilEnd is All up to the ends as of its start. It yields nothing of an empty
@@ -156,13 +158,16 @@ func (r *Reader) open(ctx context.Context) error {
 	if len(r.only) > 0 {
 		numbers = r.only
 	}
+	r.mu.Lock()
+	start := r.startIn(r.gone)
+	r.mu.Unlock()
 	queues := make(map[int]*place, len(numbers))
 	for _, n := range numbers {
 		if n < 0 || n >= len(rt.all) {
 			return fmt.Errorf("%w: topic %s has no queue %d", ErrInvalid, r.topic, n)
 		}
 		pl := &place{number: n, key: laneKey{r.topic, rt.key(n)}}
-		if pl.next, err = r.c.resolve(ctx, pl.key, r.start); err != nil {
+		if pl.next, err = r.c.resolve(ctx, pl.key, start); err != nil {
 			return err
 		}
 		queues[n] = pl
@@ -175,8 +180,24 @@ func (r *Reader) open(ctx context.Context) error {
 	return nil
 }
 
-// grow finds queues that were added to the topic. Only the goroutine that reads, or what it
-// has watch for it, does.
+// startIn is where a queue is begun; later: all that is in it came after the reader began.
+func (r *Reader) startIn(later bool) Position {
+	if later && r.start.kind == atLatest {
+		return Earliest()
+	}
+	return r.start
+}
+
+// forget has the topic begun anew: it was deleted, and there may be another by its name, in
+// which the places mean nothing.
+func (r *Reader) forget() {
+	r.mu.Lock()
+	r.queues, r.gone = nil, true
+	r.mu.Unlock()
+}
+
+// grow finds queues that were added to the topic, and the numbers that all have. Only the goroutine that
+// reads, or what it has watch for it, does.
 func (r *Reader) grow(ctx context.Context) (more []*place, err error) {
 	if len(r.only) > 0 {
 		return nil, nil
@@ -185,26 +206,26 @@ func (r *Reader) grow(ctx context.Context) (more []*place, err error) {
 	if err != nil {
 		return nil, err
 	}
-	start := r.start
-	if start.kind == atLatest { // all that is in them came since
-		start = Earliest()
-	}
-	queues := maps.Clone(r.known())
-	read := make(map[queueKey]bool)
-	for _, pl := range queues {
-		read[pl.key.queue] = true
+	queues := make(map[int]*place)
+	for _, pl := range r.known() {
+		if n, there := rt.numbers[pl.key.queue]; there {
+			queues[n] = pl
+		}
 	}
 	for _, n := range rt.readable {
-		if queues[n] != nil || read[rt.key(n)] {
+		if queues[n] != nil {
 			continue
 		}
-		pl := &place{number: n, key: laneKey{r.topic, rt.key(n)}}
-		if pl.next, err = r.c.resolve(ctx, pl.key, start); err != nil {
+		pl := &place{key: laneKey{r.topic, rt.key(n)}}
+		if pl.next, err = r.c.resolve(ctx, pl.key, r.startIn(true)); err != nil {
 			return nil, err
 		}
 		queues[n], more = pl, append(more, pl)
 	}
 	r.mu.Lock()
+	for n, pl := range queues {
+		pl.number = n
+	}
 	r.queues = queues
 	r.mu.Unlock()
 	return more, nil
@@ -251,24 +272,42 @@ func (r *Reader) read(ctx context.Context, untilEnd bool) iter.Seq2[*Delivery, e
 			return
 		}
 		defer r.reading.Unlock()
+		gone := false
+		defer func() {
+			if gone {
+				r.forget()
+			}
+		}()
+		fail := func(err error) {
+			gone = errors.Is(err, ErrTopicNotFound) && r.known() != nil
+			yield(nil, err)
+		}
 		again := r.known() != nil
 		err := r.open(ctx)
 		if err == nil && again && untilEnd {
 			_, err = r.grow(ctx)
 		}
 		if err != nil {
-			yield(nil, err)
+			fail(err)
 			return
 		}
 		queues := r.known()
 		if untilEnd {
 			for _, pl := range queues {
-				_, high, err := r.c.bounds(ctx, pl.key)
+				r.mu.Lock()
+				next, gen := pl.next, pl.gen
+				r.mu.Unlock()
+				low, high, err := r.c.bounds(ctx, pl.key)
 				if err != nil {
-					yield(nil, err)
+					fail(err)
 					return
 				}
 				pl.end = high
+				r.mu.Lock()
+				if next > high && gen == pl.gen { // of another topic by that name
+					pl.next = low
+				}
+				r.mu.Unlock()
 			}
 		}
 		inner, cancel := context.WithCancel(ctx)
@@ -304,7 +343,7 @@ func (r *Reader) read(ctx context.Context, untilEnd bool) iter.Seq2[*Delivery, e
 			}
 			switch {
 			case g.err != nil:
-				yield(nil, g.err)
+				fail(g.err)
 				return
 			case g.end:
 				left--
@@ -314,10 +353,11 @@ func (r *Reader) read(ctx context.Context, untilEnd bool) iter.Seq2[*Delivery, e
 				if untilEnd && d.Offset >= g.pl.end {
 					break
 				}
-				if !r.passed(g, d.Offset+1) {
+				number, ok := r.passed(g, d.Offset+1)
+				if !ok {
 					break
 				}
-				d.Queue = g.pl.number
+				d.Queue = number
 				if !yield(d, nil) {
 					return
 				}
@@ -330,15 +370,15 @@ func (r *Reader) read(ctx context.Context, untilEnd bool) iter.Seq2[*Delivery, e
 	}
 }
 
-// passed notes that a queue was read up to next; false if Seek moved it.
-func (r *Reader) passed(g got, next int64) bool {
+// passed notes that a queue was read up to next, and says which it is; false if Seek moved it.
+func (r *Reader) passed(g got, next int64) (number int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if g.gen != g.pl.gen {
-		return false
+		return 0, false
 	}
 	g.pl.next = next
-	return true
+	return g.pl.number, true
 }
 
 // pull hands over one pull after the other, each ahead of what is yielded by

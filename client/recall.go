@@ -14,7 +14,7 @@ import (
 var ErrTooLate = errors.New("client: too late")
 
 // Recall takes back a message that waits for its time, by its receipt's Recall. Nil:
-// it will not come. ErrTooLate: it is due. ErrInvalid: it is no such name, or nothing
+// it will not come. ErrTooLate: it is due. ErrInvalid: it is no such name, or, with ErrMessageNotFound, nothing
 // waits under it. Asking again for the same is answered alike, also after its time, for as
 // long as its partition retains what says so. ErrUncertain: that is trimmed, or it could
 // not be asked whether the message was taken back.
@@ -42,7 +42,7 @@ func (c *Client) Recall(ctx context.Context, handle string) error {
 	case r.Code == remoting.SystemError: // it is forgotten, or the answer to a panic
 		return fmt.Errorf("%w: %w", ErrUncertain, refusal("recall", parts[1], "", addr, r))
 	case r.Code == remoting.QueryNotFound:
-		return fmt.Errorf("recall: %w: %s", ErrInvalid, r.Remark)
+		return fmt.Errorf("recall: %w: %w: %s", ErrInvalid, ErrMessageNotFound, r.Remark)
 	}
 	return refusal("recall", parts[1], "", addr, r)
 }

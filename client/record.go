@@ -73,16 +73,21 @@ func (d *Delivery) inflate(flags int32, k *codecs) {
 	d.Body = body
 }
 
-// decodeRecords decodes a pull's body. A record that cannot be read ends it:
-// what came before is returned with the error.
-func decodeRecords(b []byte, k *codecs) (out []*Delivery, err error) {
-	for len(b) > 0 {
+// maxBodies bounds the bodies that are held of one pull: they may be compressed, and
+// a MiB of those be gigabytes.
+const maxBodies = 32 << 20
+
+// decodeRecords decodes a pull's body until its bodies come to maxBodies, and returns what is left. A
+// record that cannot be read ends it: what came before is returned with the error.
+func decodeRecords(b []byte, k *codecs) (out []*Delivery, rest []byte, err error) {
+	for bodies := 0; len(b) > 0 && bodies < maxBodies; {
 		d, n, err := decodeRecord(b, k)
 		if err != nil {
-			return out, err
+			return out, b, err
 		}
 		out = append(out, d)
 		b = b[n:]
+		bodies += len(d.Body)
 	}
-	return out, nil
+	return out, b, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -126,6 +127,7 @@ func (p *Producer) Request(ctx context.Context, m *Message) (*Delivery, error) {
 			over = ErrClosed
 		}
 		if waits != nil && u.cancel() {
+			waits = nil
 			p.buffer.give(len(u.msgs), u.size)
 			return nil, fmt.Errorf("request to %s: %w", m.Topic, over)
 		}
@@ -187,7 +189,7 @@ func (c *Client) Reply(ctx context.Context, request *Delivery, m *Message) error
 	}
 	req := remoting.NewRequest(remoting.SendReplyMessageV2, remoting.SendHeader{ProducerGroup: "raftmq-reply", Topic: message.ReplyTopic(cluster),
 		BornTimestamp: time.Now().UnixMilli(), Properties: props, MaxReconsumeTimes: -1})
-	req.Body = m.Body
+	req.Body = bytes.Clone(m.Body) // it may still be written when the caller has it back
 	const op = "reply"
 	closed := c.isClosed()
 	r, addr, err := c.askBroker(ctx, op, "", req)

@@ -56,11 +56,11 @@ func (a *Admin) Timers(ctx context.Context, topic string, max int) ([]TimerInfo,
 	return a.timers(ctx, topic, "", max)
 }
 
-// Timer is the message that waits under a name; ErrInvalid if none does.
+// Timer is the message that waits under a name; ErrInvalid and ErrMessageNotFound if none does.
 func (a *Admin) Timer(ctx context.Context, name string) (TimerInfo, error) {
 	all, err := a.timers(ctx, "", name, 1)
 	if err == nil && len(all) != 1 {
-		err = fmt.Errorf("%w: no message waits under %s", ErrInvalid, name)
+		err = fmt.Errorf("%w: %w: none waits under %s", ErrInvalid, ErrMessageNotFound, name)
 	}
 	if err != nil {
 		return TimerInfo{}, err
@@ -133,7 +133,7 @@ func (a *Admin) listLetters(ctx context.Context, h remoting.DeadLettersHeader) (
 	return out, nil
 }
 
-// DeadLetter is one; ErrInvalid if it is not there.
+// DeadLetter is one; ErrInvalid and ErrMessageNotFound if it is not there.
 func (a *Admin) DeadLetter(ctx context.Context, group, name string) (DeadLetterInfo, error) {
 	h, err := letter(group, name, remoting.ListLetters, 1)
 	if err != nil {
@@ -141,7 +141,7 @@ func (a *Admin) DeadLetter(ctx context.Context, group, name string) (DeadLetterI
 	}
 	all, err := a.listLetters(ctx, h)
 	if err == nil && len(all) != 1 {
-		err = fmt.Errorf("%w: group %s has no dead letter %s", ErrInvalid, group, name)
+		err = fmt.Errorf("%w: %w: group %s has no dead letter %s", ErrInvalid, ErrMessageNotFound, group, name)
 	}
 	if err != nil {
 		return DeadLetterInfo{}, err

@@ -68,8 +68,18 @@ func single(m *Message, queue int) *unit {
 // several is a unit of messages of one topic.
 func several(ms []*Message, queue int) *unit { return &unit{ms: ms, queue: queue} }
 
-// cancel gives the unit up unless it was taken.
-func (u *unit) cancel() bool { return u.state.CompareAndSwap(unitWaiting, unitCancelled) }
+// cancel gives the unit up unless it was taken. Its lane may be busy for long before it looks at
+// what waits: the messages are let go of at once, as their room in the buffer is.
+func (u *unit) cancel() bool {
+	if !u.state.CompareAndSwap(unitWaiting, unitCancelled) {
+		return false
+	}
+	u.given.Lock()
+	defer u.given.Unlock()
+	clear(u.ms)
+	clear(u.msgs)
+	return true
+}
 
 // keep is for a caller that does not wait for the outcome of a unit that was taken: its
 // messages are its own again, so what is still tried has copies.

@@ -327,7 +327,7 @@ func (m *Members) hear(r record) {
 	m.bytes += r.bytes - old.bytes
 	m.records[name] = r
 	m.learnLocked(old, r)
-	if at := r.Node.Gossip; at != "" && m.known[name] != at {
+	if at := r.Node.Gossip; m.known[name] != at && isPeer(name, at) {
 		m.known[name] = at
 		select {
 		case m.keep <- struct{}{}:
@@ -511,7 +511,7 @@ func (d delegate) LocalState(bool) []byte {
 
 func (d delegate) MergeRemoteState(b []byte, _ bool) {
 	var all []json.RawMessage
-	if err := json.Unmarshal(b, &all); err != nil || len(all) > maxRecords {
+	if err := json.Unmarshal(b, &all); err != nil || len(all) > maxRecords+1 { // the sender's own, and what it keeps of others
 		d.m.log.Warn("malformed records", "bytes", len(b), "records", len(all), "error", err)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"unicode"
 
 	"raftmq/internal/vfs"
 )
@@ -15,7 +16,16 @@ import (
 // counts as empty.
 const peersFile = "peers"
 
-const maxPeersBytes = 1 << 20 // far more than maxRecords lines
+const (
+	maxPeersBytes = 1 << 20
+	maxPeer       = maxPeersBytes / (2 * maxRecords) // a line's: of maxRecords nodes that were read, and as many that were heard of
+)
+
+// isPeer reports whether a name and an address make a line that can be read again: strangers
+// may say of themselves what they like.
+func isPeer(name, at string) bool {
+	return len(name)+len(at)+len(" \n") <= maxPeer && name != "" && at != "" && !strings.ContainsFunc(name+at, unicode.IsSpace)
+}
 
 func (m *Members) readPeers() map[string]string {
 	known := make(map[string]string)

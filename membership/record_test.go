@@ -141,3 +141,17 @@ func TestRecordsThatAreTooLargeToBePassedOnAreNotKept(t *testing.T) {
 	hear("b", 2, 20)
 	require.Len(t, m.records["b"].Leads, 20)
 }
+
+// What a member says of itself and of as many others as it keeps is taken by others.
+func TestAsManyRecordsAsAreKeptAreTaken(t *testing.T) {
+	a, b := open(t, "a", "", 0), open(t, "b", "", 0)
+	for i := range maxRecords {
+		r, err := json.Marshal(record{V: recordVersion, Seq: 1, Node: Node{Name: fmt.Sprint("x", i)}})
+		require.NoError(t, err)
+		delegate{a}.NotifyMsg(r)
+	}
+	delegate{b}.MergeRemoteState(delegate{a}.LocalState(true), true)
+	_, ok := b.Node("a")
+	require.True(t, ok)
+	require.Len(t, b.records, maxRecords)
+}

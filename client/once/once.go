@@ -27,7 +27,9 @@ import (
 const Table = "raftmq_handled"
 
 // DDL makes the table. Types may be others of the database's that hold as much; the
-// primary key is what makes it work.
+// primary key is what makes it work. Texts must be compared by their bytes: where case, accents or blanks at the end
+// do not count unless it is said, as in MySQL and SQL Server, give both columns a binary collation, or two
+// messages, or groups, may count as one.
 const DDL = `CREATE TABLE raftmq_handled (
 	consumer_group VARCHAR(120) NOT NULL,
 	message_id     VARCHAR(255) NOT NULL,

@@ -32,6 +32,9 @@ func benchCommand(g *globals) *cobra.Command {
 	p.StringVar(&profile, "cpu-profile", "", "file for a profile of this process, the load")
 	var profiled *os.File
 	c.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		if err := f.check(); err != nil {
+			return exitError{exitUsage, err}
+		}
 		if os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(benchGC)
 		}
@@ -81,6 +84,19 @@ func benchCommand(g *globals) *cobra.Command {
 		filesCommand(),
 	)
 	return c
+}
+
+// check refuses what nothing can be measured with.
+func (f *benchFlags) check() error {
+	for name, n := range map[string]int{"in-flight": f.inFlight, "producers": f.producers, "count": f.count} {
+		if n < 1 {
+			return fmt.Errorf("--%s %d: at least one", name, n)
+		}
+	}
+	if f.size < 0 || f.rate < 0 || f.duration < 0 || f.delay < 0 {
+		return errors.New("--size, --rate, --duration and --delay are not negative")
+	}
+	return nil
 }
 
 // benchGC has the load, which keeps little and makes much garbage, collect seldom.
@@ -203,6 +219,9 @@ func benchConsume(ctx context.Context, g *globals, f benchFlags) error {
 		}
 		return make([]error, len(ds))
 	})
+	if err == nil && n.Load() < int64(f.count) { // it was told to end before they could come
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}

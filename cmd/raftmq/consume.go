@@ -108,6 +108,9 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 				return err
 			})
 			if err == nil && count > 0 && n < count {
+				if err := cmd.Context().Err(); err != nil { // it was told to end before they could
+					return fmt.Errorf("%d of %d messages came: %w", n, count, err)
+				}
 				return exitError{exitCheck, fmt.Errorf("%d of %d messages came", n, count)}
 			}
 			return err

@@ -29,6 +29,17 @@ type failoverResult struct {
 	Digests    bool      `json:"digests_equal"` // of all replicas, at the end
 }
 
+// check is nil if what was acknowledged held, and there was something.
+func (r *failoverResult) check() error {
+	switch {
+	case r.Lost+r.Duplicates+r.Disorder > 0 || !r.Digests:
+		return exitError{exitCheck, errors.New("what was acknowledged did not hold")}
+	case r.Sent == 0:
+		return exitError{exitCheck, errors.New("nothing was acknowledged")}
+	}
+	return nil
+}
+
 func failoverCommand(g *globals) *cobra.Command {
 	var dir, fault string
 	var kills int
@@ -66,10 +77,7 @@ reads the whole log at the end.
 			if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
 				return err
 			}
-			if r.Lost+r.Duplicates+r.Disorder > 0 || !r.Digests {
-				return exitError{exitCheck, errors.New("what was acknowledged did not hold")}
-			}
-			return nil
+			return r.check()
 		},
 	}
 	c.Flags().StringVar(&dir, "data", "", "directory of a running dev cluster (default: one of its own)")

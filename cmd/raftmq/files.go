@@ -36,6 +36,17 @@ type filesResult struct {
 	Bytes      int64 `json:"bytes"`
 }
 
+// check is nil if what was acknowledged held, and there was something.
+func (r *filesResult) check() error {
+	switch {
+	case r.Lost+r.WrongHash+r.Duplicates+r.Failed > 0 || !r.Digests:
+		return exitError{exitCheck, errors.New("what was acknowledged did not hold")}
+	case r.Sent == 0:
+		return exitError{exitCheck, errors.New("nothing was acknowledged")}
+	}
+	return nil
+}
+
 const filesLimit = 1 << 20
 
 func filesCommand() *cobra.Command {
@@ -61,10 +72,7 @@ func filesCommand() *cobra.Command {
 			if err := enc.Encode(r); err != nil {
 				return err
 			}
-			if r.Lost+r.WrongHash+r.Duplicates+r.Failed > 0 || !r.Digests {
-				return exitError{exitCheck, errors.New("what was acknowledged did not hold")}
-			}
-			return nil
+			return r.check()
 		},
 	}
 	c.Flags().StringVar(&root, "root", "", "folder (default: the Go toolchain's source)")

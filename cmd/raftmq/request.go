@@ -31,7 +31,7 @@ func requestCommand(g *globals) *cobra.Command {
 			m := client.Message{Topic: args[0], Body: []byte(args[1]), Tag: tag, Keys: strings.Fields(key)}
 			if args[1] == "-" {
 				var err error
-				if m.Body, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), client.MaxBody+1)); err != nil {
+				if m.Body, err = readAll(cmd.Context(), io.LimitReader(cmd.InOrStdin(), client.MaxBody+1)); err != nil {
 					return err
 				}
 			}
@@ -57,6 +57,24 @@ func requestCommand(g *globals) *cobra.Command {
 	c.Flags().StringVar(&tag, "tag", "", "tag that consumers filter by")
 	c.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for the reply")
 	return c
+}
+
+// readAll reads until in or ctx ends. A read that is under way then is left to the end of the process:
+// nothing ends it sooner.
+func readAll(ctx context.Context, in io.Reader) ([]byte, error) {
+	var all []byte
+	end := make(chan error, 1)
+	go func() {
+		var err error
+		all, err = io.ReadAll(in)
+		end <- err
+	}()
+	select {
+	case err := <-end:
+		return all, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // printReply prints a reply's body, or all of it.
@@ -139,6 +157,9 @@ func replyCommand(g *globals) *cobra.Command {
 				return err
 			})
 			if err == nil && count > 0 && n < count {
+				if err := cmd.Context().Err(); err != nil { // it was told to end before they could
+					return fmt.Errorf("%d of %d requests came: %w", n, count, err)
+				}
 				return exitError{exitCheck, fmt.Errorf("%d of %d requests came", n, count)}
 			}
 			return err

@@ -69,7 +69,7 @@ func sendCommand(g *globals) *cobra.Command {
 			var input error // what was read before it is sent, and told of
 			switch {
 			case len(files) > 0:
-				input = s.files(files, m)
+				s.files(files, m)
 			case args[1] == "-":
 				input = s.lines(os.Stdin, m)
 			default:
@@ -104,18 +104,21 @@ type sender struct {
 	err                     error
 }
 
-// files sends each file as a message that is otherwise like m, until one cannot be read.
-func (s *sender) files(names []string, m client.Message) error {
-	for _, f := range names {
+// files sends each file as a message that is otherwise like m, until one cannot be read: that and those behind
+// it are not stored.
+func (s *sender) files(names []string, m client.Message) {
+	for i, f := range names {
 		b, err := os.ReadFile(f)
 		if err != nil {
-			return err
+			for _, rest := range names[i:] {
+				s.note(rest, client.Receipt{}, err)
+			}
+			return
 		}
 		x := m
 		x.Body, x.Keys = b, append([]string{strings.ReplaceAll(f, " ", "_")}, m.Keys...)
 		s.sendAs(f, &x)
 	}
-	return nil
 }
 
 // lines sends each line as a message that is otherwise like m, until in ends or the command is

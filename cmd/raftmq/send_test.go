@@ -23,10 +23,11 @@ func TestSendTellsWhatBecameOfWhatWasRead(t *testing.T) {
 
 	good := filepath.Join(t.TempDir(), "good")
 	require.NoError(t, os.WriteFile(good, []byte("x"), 0o600))
-	code, out, errs := raftmq(t, "send", "files", "--endpoint", at, "-o", "json", "--file", good, "--file", good+".missing")
+	code, out, errs := raftmq(t, "send", "files", "--endpoint", at, "-o", "json", "--file", good, "--file", good+".missing", "--file", good+".behind")
 	require.Equal(t, exitFailed, code, errs)
-	require.Contains(t, out, `"stored":1`, "the first file was sent")
-	require.Contains(t, errs, "good.missing")
+	require.JSONEq(t, `{"stored":1,"not_stored":2,"unknown":0}`, out, "the first file was sent")
+	require.Contains(t, errs, "good.missing: not stored")
+	require.Contains(t, errs, "good.behind: not stored")
 
 	code, out, errs = raftmqReading(t, "a\n"+strings.Repeat("b", 2<<20)+"\nc\n", "send", "lines", "-", "--endpoint", at, "-o", "json")
 	require.NotZero(t, code)

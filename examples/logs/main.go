@@ -15,6 +15,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	return errors.New("send HOST, or collect -dir FOLDER")
 }
 
-// send sends each line of r, and returns when all are stored. Lines travel in batches as
+// send sends each line of r until that or ctx ends, and returns when all are stored. Lines travel in batches as
 // they come.
 func send(ctx context.Context, c *client.Client, host string, r io.Reader) error {
 	p, err := c.NewProducer("logs", client.WithCompression(client.LZ4, 512))
@@ -74,20 +75,35 @@ func send(ctx context.Context, c *client.Client, host string, r io.Reader) error
 	}
 	var mu sync.Mutex
 	var failed error
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		m := &client.Message{Topic: topic, OrderKey: host, Body: append([]byte(nil), lines.Bytes()...)}
-		err := p.SendAsync(ctx, m, func(_ client.Receipt, err error) {
-			mu.Lock()
-			failed = errors.Join(failed, err)
-			mu.Unlock()
-		})
-		if err != nil {
-			return err
+	lines, end := make(chan []byte), make(chan error, 1)
+	go func() { // a line that does not come is waited for until the program ends
+		s := bufio.NewScanner(r)
+		s.Buffer(nil, 1<<20)
+		for s.Scan() {
+			select {
+			case lines <- bytes.Clone(s.Bytes()):
+			case <-ctx.Done():
+				return
+			}
+		}
+		end <- s.Err()
+	}()
+	for more := true; more; {
+		select {
+		case line := <-lines:
+			err = p.SendAsync(ctx, &client.Message{Topic: topic, OrderKey: host, Body: line}, func(_ client.Receipt, err error) {
+				mu.Lock()
+				failed = errors.Join(failed, err)
+				mu.Unlock()
+			})
+			more = err == nil
+		case err = <-end:
+			more = false
+		case <-ctx.Done():
+			err, more = ctx.Err(), false
 		}
 	}
-	err = errors.Join(lines.Err(), p.Close(context.WithoutCancel(ctx)))
+	err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 	mu.Lock()
 	defer mu.Unlock()
 	return errors.Join(err, failed)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -80,5 +81,37 @@ func TestASlowCollectorSlowsNoHostDown(t *testing.T) {
 			next = max(next, n+1)
 		}
 		require.Equal(t, lines, next, host)
+	}
+}
+
+// A host that is told to stop does, though no line comes, and what came is stored.
+func TestAHostThatIsSilentStops(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := mqtest.Start(t, 1, nil)
+	cl := c.Client()
+	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: topic}))
+	in, out := io.Pipe()
+	defer out.Close()
+	run, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- send(run, cl, "host", in) }()
+	_, err := io.WriteString(out, "one line\n")
+	require.NoError(t, err)
+	stored := func() (n int64) {
+		stats, err := cl.Admin().TopicStats(ctx, topic)
+		require.NoError(t, err)
+		for _, q := range stats {
+			n += q.Max
+		}
+		return n
+	}
+	require.Eventually(t, func() bool { return stored() == 1 }, 50*time.Second, 10*time.Millisecond)
+	stop()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, context.Canceled)
+	case <-ctx.Done():
+		t.Fatal("it waits for a line")
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/broker"
+	"raftmq/client"
 	"raftmq/internal/mqtest"
 )
 
@@ -83,4 +85,34 @@ func TestTheBooksAreBalancedWhoeverDies(t *testing.T) {
 		}
 	}
 	require.NoError(t, balance(filepath.Join(dir, "shop.db"), filepath.Join(dir, "warehouse.db")))
+}
+
+// A shop that died when all orders were paid, and the last one's verdict was not delivered yet, has it
+// delivered when it is started again: the warehouse ships them all.
+func TestAShopIsNotDoneBeforeItsVerdictsAre(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := mqtest.Start(t, 3, func(cfg *broker.Config) {
+		cfg.TransactionTimeout, cfg.TransactionCheckInterval, cfg.TransactionChecks = 500*time.Millisecond, 500*time.Millisecond, 1000
+	})
+	cl := c.Client()
+	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: topic}))
+	dir := t.TempDir()
+	file := filepath.Join(dir, "shop.db")
+	db, err := open(file, orders, told)
+	require.NoError(t, err)
+	p, err := cl.NewTransactionProducer("shop", func(context.Context, client.Transaction) client.Verdict { return client.Undecided })
+	require.NoError(t, err)
+	_, err = p.Send(ctx, &client.Message{Topic: topic, Keys: []string{"0"}, Body: []byte("0")}, func(_ context.Context, tx client.Transaction) (client.Verdict, error) {
+		return client.Undecided, pay(db, "0", tx.ID)
+	})
+	require.NoError(t, err)
+	require.NoError(t, p.Close(ctx))
+	require.NoError(t, db.Close())
+	require.NoError(t, shop(ctx, c.Client(), file, 1))
+	open, err := cl.Admin().Transactions(ctx, topic, false, 0)
+	require.NoError(t, err)
+	require.Empty(t, open, "the shop has gone, and nobody else knows")
+	require.NoError(t, warehouse(ctx, c.Client(), filepath.Join(dir, "warehouse.db"), 1))
+	require.NoError(t, balance(file, filepath.Join(dir, "warehouse.db")))
 }

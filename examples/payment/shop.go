@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 
 	"raftmq/client"
 )
+
+// seller is the group of the shop's producers.
+const seller = "shop"
 
 // Buckets of the shop's database.
 var (
@@ -45,7 +49,7 @@ func shop(ctx context.Context, c *client.Client, file string, n int) error {
 		return err
 	}
 	defer db.Close()
-	p, err := c.NewTransactionProducer("shop", func(_ context.Context, t client.Transaction) client.Verdict { return whatBecameOf(db, t.ID) })
+	p, err := c.NewTransactionProducer(seller, func(_ context.Context, t client.Transaction) client.Verdict { return whatBecameOf(db, t.ID) })
 	if err != nil {
 		return err
 	}
@@ -70,7 +74,26 @@ func shop(ctx context.Context, c *client.Client, file string, n int) error {
 			fmt.Println("order", order, "is paid")
 		}
 	}
-	return nil
+	return decided(ctx, c)
+}
+
+// decided returns when the cluster knows what became of each of the shop's messages. One whose verdict was
+// lost is asked about, and nobody else has the books.
+func decided(ctx context.Context, c *client.Client) error {
+	for {
+		open, err := c.Admin().Transactions(ctx, topic, false, 0)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(open, func(t client.TransactionInfo) bool { return t.Group == seller && t.State == "pending" }) {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // pay is the local transaction: the order, and that this message tells of it.
