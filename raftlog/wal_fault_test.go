@@ -389,15 +389,21 @@ func TestWALRemovesWhatWasNotFinished(t *testing.T) {
 	o := raftlog.WALOptions{FS: m, SegmentBytes: 64 << 10, Segments: 12, MaxAppend: 16 << 10}
 	w := smallWAL(t, o)
 	fault := m.Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRename}, Hang: true})
-	defer fault.Release()
-	for i := uint64(1); ; i++ {
-		require.NoError(t, w.Group(1).StoreLog(entry(i, 1, 4000)))
-		select {
-		case <-fault.Struck():
-		default:
-			continue
+	full := make(chan struct{})
+	go func() { // an entry that needs the segment waits for it
+		defer close(full)
+		for i := uint64(1); w.Group(1).StoreLog(entry(i, 1, 4000)) == nil; i++ {
 		}
-		break
+	}()
+	defer func() {
+		fault.Release()
+		require.NoError(t, w.Close())
+		<-full
+	}()
+	select {
+	case <-fault.Struck():
+	case <-full:
+		t.Fatal("no entry could be stored")
 	}
 	o.FS = m.CrashKeeping(1, 1)
 	tmps := func() (n int) {
