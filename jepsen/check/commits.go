@@ -68,7 +68,7 @@ func commits(f *facts, r *Result) {
 func (f *facts) pastEnd(r *Result, op *history.Op, p history.Place) {
 	if b := f.bounds[p.Queue]; b != nil && p.Offset > b.Range.End {
 		r.violate(fmt.Sprintf("group %s had offset %d of %s, whose end is %d.", op.Group, p.Offset, p.Queue, b.Range.End), brief(op, p), b)
-	} else if s := f.stored(p.Queue, p.Offset-1); s != nil && s.invoke.Index > op.Index {
+	} else if s := f.stored(p.Queue, p.Offset-1); s != nil && f.begun(s).Index > op.Index {
 		r.violate(fmt.Sprintf("group %s had offset %d of %s at %s; what stands before that was sent later, at %s.", op.Group, p.Offset, p.Queue, at(op), at(s.invoke)), brief(op, p), s.invoke)
 	}
 }

@@ -124,6 +124,19 @@ func gather(ops []history.Op) (*facts, error) {
 	return f, nil
 }
 
+// begun is the first line that asked for a send's values: one that sends them again, and did not certainly fail, may come before it.
+func (f *facts) begun(s *send) *history.Op {
+	first := s.invoke
+	for _, v := range s.values {
+		for _, a := range f.resent[v] {
+			if a.invoke.Index < first.Index && !a.is(history.Fail) {
+				first = a.invoke
+			}
+		}
+	}
+	return first
+}
+
 // complete reports what is missing of an Invoke that its property reads.
 func complete(op *history.Op) error {
 	ok := true

@@ -34,7 +34,7 @@ func fresh(f *facts, r *Result) {
 				r.violate(fmt.Sprintf("offset %d of %s was told at %s (%s); asked at %s, %s said at %s that the queue ends at %d.", h.offset, op.Queue, at(h.op), who(h.op), at(inv), op.Node, at(op), op.Range.End),
 					f.invoked[h.op], h.op, inv, brief(op))
 			}
-			if s := f.stored(op.Queue, op.Range.End-1); s != nil && s.invoke.Index > op.Index {
+			if s := f.stored(op.Queue, op.Range.End-1); s != nil && f.begun(s).Index > op.Index {
 				r.violate(fmt.Sprintf("%s said at %s that %s ends at %d; what stands before that was sent later, at %s.", op.Node, at(op), op.Queue, op.Range.End, at(s.invoke)), inv, brief(op), s.invoke)
 			}
 			if b := f.bounds[op.Queue]; b != nil && op.Range.End > b.Range.End {

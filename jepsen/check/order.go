@@ -22,13 +22,13 @@ func order(f *facts, r *Result) {
 		}
 	}
 	for _, s := range f.sends {
-		places := f.standing(s)
+		places, first := f.standing(s), f.begun(s)
 		for i, x := range places {
 			r.Checked++
-			if h := done[x.place.Queue].before(s.invoke.Index); h != nil && h.offset >= x.place.Offset {
+			if h := done[x.place.Queue].before(first.Index); h != nil && h.offset >= x.place.Offset {
 				other := f.byValue[h.value]
 				r.violate(fmt.Sprintf("%s was acknowledged at %s at %s offset %d; %s was sent after that, at %s, and stands before it, at offset %d.",
-					h.value, at(h.op), x.place.Queue, h.offset, x.value, at(s.invoke), x.place.Offset), other.invoke, h.op, s.invoke, s.outcome, brief(x.op, x.place))
+					h.value, at(h.op), x.place.Queue, h.offset, x.value, at(first), x.place.Offset), other.invoke, h.op, first, s.outcome, brief(x.op, x.place))
 			}
 			if i > 0 && places[i-1].place.Queue == x.place.Queue && places[i-1].place.Offset >= x.place.Offset {
 				r.violate(fmt.Sprintf("%s and %s were sent together in this order, and stand at offsets %d and %d of %s.", places[i-1].value, x.value,

@@ -36,7 +36,7 @@ func phantom(f *facts, r *Result) {
 				r.violate(fmt.Sprintf("%s certainly failed at %s (%s), and is at %s offset %d.", m.Value, at(s.outcome), s.outcome.Error, m.Queue, m.Offset), s.invoke, s.outcome, brief(op, p))
 			case !queues[m.Queue]:
 				r.violate(fmt.Sprintf("%s was given to %s at %s from %s offset %d, a queue that there is not.", m.Value, who(op), at(op), m.Queue, m.Offset), brief(op, p))
-			case op.Index < s.invoke.Index:
+			case op.Index < f.begun(s).Index:
 				r.violate(fmt.Sprintf("%s was seen at %s, before it was sent at %s.", m.Value, at(op), at(s.invoke)), brief(op, p), s.invoke)
 			}
 		}

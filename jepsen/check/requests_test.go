@@ -191,6 +191,38 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.again("1", "0-0", history.OK, 0)
 			s.end(0, "0-0")
 		}},
+		{"sent again beside it, and stored before it began", "P5", Valid, "", func(s *script) {
+			s.again("1-again", "1-0", history.OK, 0)
+			s.send("0", "0-0", 1)
+			s.send("1", "1-0", 0)
+			s.end(0, "1-0", "0-0")
+		}},
+		{"sent again beside it, in vain, and stored before what was there", "P5", Invalid, "stands before it", func(s *script) {
+			s.again("1-again", "1-0", history.Fail, 0)
+			s.send("0", "0-0", 1)
+			s.send("1", "1-0", 0)
+			s.end(0, "1-0", "0-0")
+		}},
+		{"sent again beside it, and read before it began", "P2", Valid, "", func(s *script) {
+			s.again("0-again", "0-0", history.OK, 0)
+			s.read(0, "0-0")
+			s.send("0", "0-0", 0)
+			s.end(0, "0-0")
+		}},
+		{"sent again beside it, and handled before it began", "P8", Valid, "", func(s *script) {
+			s.again("0-again", "0-0", history.OK, 0)
+			s.commit("a", history.OK, 1)
+			s.told(1)
+			s.send("0", "0-0", 0)
+			s.end(0, "0-0")
+		}},
+		{"sent again beside it, and the queue's end before it began", "P17", Valid, "", func(s *script) {
+			s.again("0-again", "0-0", history.OK, 0)
+			s.bounds(0, 1)
+			s.look(0, history.OK, &history.Range{End: 1}, "0-0")
+			s.send("0", "0-0", 0)
+			s.end(0, "0-0")
+		}},
 		{"sent again, another place", "P6b", Invalid, "sent again under the same identity", func(s *script) {
 			s.send("0", "0-0", 0)
 			s.again("1", "0-0", history.OK, 1)
