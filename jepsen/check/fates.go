@@ -86,12 +86,13 @@ func fates(f *facts, r *Result) {
 	}
 	whole := len(f.missing()) == 0
 	early := f.early()
+	_, healed := f.lastFault()
 	var list []Transaction
 	for _, t := range all {
 		if s := f.byValue[t.Value]; s != nil && s.is(history.OK) { // it names the fate, and is no try of its own
 			t.Decides = append(t.Decides, Decide{Fate: Committed, Begun: s.outcome.Index, Type: history.OK, Ended: s.outcome.Index})
 		}
-		t.Owed = t.Prepared == history.OK && (len(t.Decides) == 0 || whole && t.undecided())
+		t.Owed = healed > 0 && t.Prepared == history.OK && (len(t.Decides) == 0 || whole && t.undecided())
 		if len(t.Asked) > 0 {
 			t.Early = min(early(span{int64(t.Begun), int64(t.Asked[0])}), runChecks.Slack) // below 0, nobody can say
 		}
@@ -105,17 +106,25 @@ func fates(f *facts, r *Result) {
 	f.answersHold(r, list, whole)
 }
 
-// answersHold: after the last fault, what producers answer holds. One that has said so before is not asked on and on; and
-// what only commits were asked for is there, or asked about.
-func (f *facts) answersHold(r *Result, list []Transaction, whole bool) {
-	var quiet, end int64
+// lastFault is when the last fault was over, and when all had time to become well since, ns; 0: the run broke off before that.
+func (f *facts) lastFault() (over, healed int64) {
 	for i := range f.ops {
 		switch op := &f.ops[i]; {
 		case op.F == history.Fault && op.Fault != nil:
-			quiet = op.Time
+			over = op.Time
 		case op.F == history.Healed:
-			end = op.Time
+			healed = op.Time
 		}
+	}
+	return over, healed
+}
+
+// answersHold: after the last fault, what producers answer holds. One that has said so before is not asked on and on; and
+// what only commits were asked for is there, or asked about.
+func (f *facts) answersHold(r *Result, list []Transaction, whole bool) {
+	quiet, end := f.lastFault()
+	if end == 0 {
+		return
 	}
 	decides := make(map[string][]*history.Op) // by value, in their order
 	for _, a := range f.asked[history.Decide] {

@@ -844,6 +844,22 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.read(0, "0-0")
 			s.end(0, "0-0")
 		}},
+		{"a run breaks off before producers are asked", "P10", Unknown, "not read to their ends", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			s.read(0, "0-0")
+		}},
+		{"a run breaks off while answers of producers are lost", "P10", Unknown, "not read to their ends", func(s *script) {
+			s.transaction("0", "0-0", history.Committing, history.OK)
+			s.transaction("1", "1-0", history.RollingBack, history.OK)
+			s.transaction("3", "3-0", "", "")
+			for range mostAnswers + 1 {
+				s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"3-0"}})
+				s.decide("c", "3-0", history.RollingBack, history.Info)
+			}
+			s.read(0, "0-0")
+		}},
 		{"nobody would have seen a transaction's message too early", "P10", Unknown, "nobody read", func(s *script) {
 			s.transaction("0", "0-0", history.Committing, history.OK)
 			s.transaction("1", "1-0", history.RollingBack, history.OK)
