@@ -222,7 +222,7 @@ const (
 	snapshotMagic   = "rqSN"
 	snapshotVersion = 1
 	snapshotHead    = 21
-	// maxSnapshot bounds what a peer can make us hold: the machine's state is
+	// maxSnapshot bounds the floor that a peer can make us hold: the machine's state is
 	// bounded by 4 MiB, the bounds of its queues come on top.
 	maxSnapshot = 64 << 20
 )
@@ -276,12 +276,9 @@ func (stateSnapshot) Release() {}
 // Restore implements raft.FSM.
 func (a *applier) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
-	b, err := io.ReadAll(io.LimitReader(rc, maxSnapshot+1))
+	b, err := io.ReadAll(rc) // a floor is bounded as it is received; what Raft kept is as large as the machine has made it
 	if err != nil {
 		return fmt.Errorf("read snapshot: %w", err)
-	}
-	if len(b) > maxSnapshot {
-		return fmt.Errorf("raftlog: snapshot of more than %d bytes", maxSnapshot)
 	}
 	state, index, term, err := decodeSnapshot(b)
 	if err != nil {

@@ -293,3 +293,58 @@ func TestAReplicaWithoutRoomForItsFirstEntryIsOpenedLater(t *testing.T) {
 	defer r.Close()
 	<-led
 }
+
+// bulkyMachine has a state of so many bytes.
+type bulkyMachine struct {
+	index, term uint64
+	bytes       int
+}
+
+func (m *bulkyMachine) Apply(entries []*raft.Log) ([]any, error) {
+	last := entries[len(entries)-1]
+	m.index, m.term = last.Index, last.Term
+	return make([]any, len(entries)), nil
+}
+
+func (m *bulkyMachine) Applied() (index, term uint64) { return m.index, m.term }
+
+func (m *bulkyMachine) Checkpoint() (state []byte, sync func() error) {
+	return make([]byte, m.bytes), func() error { return nil }
+}
+
+func (m *bulkyMachine) Floor() ([]byte, uint64, uint64, error) { return nil, 0, 0, nil }
+
+func (m *bulkyMachine) Restore(state []byte, index, term uint64) error {
+	m.index, m.term, m.bytes = index, term, len(state)
+	return nil
+}
+
+// A snapshot that Raft keeps is as large as the machine's state: who has kept it starts again from it.
+func TestAGroupStartsFromALargeSnapshot(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *nodeNet) {
+		const bytes = 65 << 20
+		logs, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
+		wal, err := raftlog.OpenWAL("wal", raftlog.WALOptions{FS: vfs.NewMem(1), SegmentBytes: 64 << 10, MaxAppend: 16 << 10, MaxEntry: 8 << 10})
+		require.NoError(t, err)
+		defer wal.Close()
+		host := raftlog.NewHost(n.open(t, "n1", nil), "n1", 1, nil)
+		defer host.Close()
+		open := func(m *bulkyMachine) *raftlog.Replica {
+			t.Helper()
+			r, err := host.Open(raftlog.ReplicaConfig{
+				Group: 1, Log: wal.Group(1), Logs: logs, Snapshots: snapshots, Bootstrap: servers("n1").Servers, OnFault: func(err error) { t.Error(err) },
+			}, m)
+			require.NoError(t, err)
+			return r
+		}
+		r := open(&bulkyMachine{bytes: bytes})
+		eventually(t, "leads", func() bool { _, ok := r.Leads(); return ok })
+		_, err = r.Propose(t.Context(), []byte("one"))
+		require.NoError(t, err)
+		require.NoError(t, r.Snapshot(t.Context()))
+		require.NoError(t, r.Close())
+		again := &bulkyMachine{}
+		require.NoError(t, open(again).Close())
+		require.Equal(t, bytes, again.bytes)
+	})
+}
