@@ -143,8 +143,11 @@ func checkCatalogue(logs raft.LogStore, snapshots raft.SnapshotStore) error {
 	if err != nil {
 		return err
 	}
-	start := uint64(0) // of the newest snapshot that is good
-	for _, m := range metas {
+	start, newest := uint64(0), uint64(0) // of the newest snapshot that is good, and of the newest
+	for i, m := range metas {
+		if i == 0 {
+			newest = m.Index
+		}
 		_, r, e := snapshots.Open(m.ID) // it compares the checksum
 		if e == nil {
 			start, err = m.Index, r.Close()
@@ -152,12 +155,16 @@ func checkCatalogue(logs raft.LogStore, snapshots raft.SnapshotStore) error {
 		}
 		err = errors.Join(err, fmt.Errorf("snapshot %s: %w", m.ID, e))
 	}
-	if first > start+1 || last > 0 && last < start || start == 0 && len(metas) > 0 {
+	// A snapshot that a leader sent may lie beyond the entries from before, which stay, and those behind it go on from there.
+	if first > start+1 || start < newest && last < newest || start == 0 && len(metas) > 0 {
 		return fmt.Errorf("%w: entries from %d follow a snapshot of entry %d: %w", ErrCatalogueDamaged, first, start, errors.Join(errors.New("what lies between is not there"), err))
 	}
 	for i := max(first, 1); i <= last; i++ {
 		if err := logs.GetLog(i, new(raft.Log)); err != nil {
 			if errors.Is(err, raft.ErrLogNotFound) {
+				if i <= start { // the snapshot has it
+					continue
+				}
 				err = fmt.Errorf("%w: entry %d is not there", ErrCatalogueDamaged, i)
 			}
 			return err

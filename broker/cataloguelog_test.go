@@ -122,3 +122,46 @@ func TestAGapBehindADamagedSnapshotIsFound(t *testing.T) {
 	}))
 	require.ErrorIs(t, checkCatalogue(logs, snapshots), ErrCatalogueDamaged)
 }
+
+// A follower that lacked more than its leader's log keeps was sent a snapshot. What it had before stays in its log, as far as Raft leaves
+// it, and what follows the snapshot comes behind: that is no damage, and it starts again. Without the snapshot it is.
+func TestACatalogueThatWasSentASnapshotStartsAgain(t *testing.T) {
+	dir := t.TempDir()
+	snapshots, err := raft.NewFileSnapshotStore(dir, 2, os.Stderr)
+	require.NoError(t, err)
+	_, transport := raft.NewInmemTransport("")
+	keep := func(index uint64) string {
+		sink, err := snapshots.Create(raft.SnapshotVersionMax, index, 1, raft.Configuration{}, 1, transport)
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(sink, "the state at entry %d", index)
+		require.NoError(t, err)
+		require.NoError(t, sink.Close())
+		return sink.ID()
+	}
+	logs := summedLogs{raft.NewInmemStore()}
+	store := func(from, to uint64) {
+		for i := from; i <= to; i++ {
+			require.NoError(t, logs.StoreLog(&raft.Log{Index: i, Term: 1}))
+		}
+	}
+	keep(10)
+	store(5, 14)
+	sent := keep(50)
+	require.NoError(t, checkCatalogue(logs, snapshots), "nothing has come since")
+	damaged := func() {
+		t.Helper()
+		state := filepath.Join(dir, "snapshots", sent, "state.bin")
+		require.NoError(t, os.WriteFile(state, []byte("the state at entry 51"), 0o600))
+		require.ErrorIs(t, checkCatalogue(logs, snapshots), ErrCatalogueDamaged)
+		require.NoError(t, os.WriteFile(state, []byte("the state at entry 50"), 0o600))
+		require.NoError(t, checkCatalogue(logs, snapshots))
+	}
+	damaged()
+	store(51, 55)
+	require.NoError(t, checkCatalogue(logs, snapshots), "some has")
+	damaged()
+	require.NoError(t, logs.DeleteRange(53, 53))
+	require.ErrorIs(t, checkCatalogue(logs, snapshots), ErrCatalogueDamaged, "an entry behind it is lost")
+	require.NoError(t, logs.DeleteRange(51, 53))
+	require.ErrorIs(t, checkCatalogue(logs, snapshots), ErrCatalogueDamaged, "the first ones behind it are")
+}
