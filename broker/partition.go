@@ -183,6 +183,9 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 // start proposes a command and has then called with what became of it. After an error it is
 // not called, and nothing was done.
 func (p *partition) start(cmd []byte, then func(result any, err error)) error {
+	if len(cmd) > p.maxEntry { // see propose; a leader that has such a one sends nothing behind it
+		return fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), p.maxEntry)
+	}
 	if !p.allows(cmd) {
 		return errLevel
 	}

@@ -206,6 +206,11 @@ func (b *Broker) endTransaction(ctx context.Context, r *request) *remoting.Comma
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	if h.ProducerGroup != "" || !h.Operator { // it goes into an entry with others' decisions, which may not be too large
+		if err := message.CheckGroup(h.ProducerGroup); err != nil {
+			return r.failed(err)
+		}
+	}
 	slot, number := splitStateOffset(h.StateTableOffset)
 	part, refusal := b.partitionOf(ctx, r, slot, h.CommitLogOffset)
 	if refusal != nil {
