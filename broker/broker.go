@@ -23,6 +23,7 @@ import (
 	"raftmq/message"
 	"raftmq/raftlog"
 	"raftmq/remoting"
+	"raftmq/store"
 )
 
 // Version is what this program says it is.
@@ -388,7 +389,10 @@ func (b *Broker) checkpoints() {
 			if p.log.Bytes() < b.cfg.CheckpointBytes {
 				continue
 			}
-			if err := p.replica.Checkpoint(); err != nil && !errors.Is(err, raftlog.ErrClosed) && !errors.Is(err, vfs.ErrNoSpace) && b.ctx.Err() == nil {
+			switch err := p.replica.Checkpoint(); {
+			case err == nil, errors.Is(err, raftlog.ErrClosed), errors.Is(err, vfs.ErrNoSpace), b.ctx.Err() != nil:
+			case errors.Is(err, store.ErrDamaged): // it cannot go on, and waits to be repaired: see halted
+			default:
 				b.fail(fmt.Errorf("checkpoint of partition %d: %w", p.desc.ID, err))
 			}
 		}

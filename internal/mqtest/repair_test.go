@@ -290,6 +290,66 @@ func TestAReplicaThatCannotApplyAnEntryIsRepaired(t *testing.T) {
 	}
 }
 
+// The same while the node cannot look after that replica, since it is opening others, and makes checkpoints of all that are open: there
+// is none of one that cannot go on, and that is no reason to end.
+func TestAReplicaThatWaitsForItsRepairEndsNoNode(t *testing.T) {
+	t.Parallel()
+	s := newSickbay(t, func(cfg *broker.Config) {
+		cfg.RetainEvery, cfg.DeleteWhen, cfg.CheckpointBytes = 50*time.Millisecond, "any", 1
+	})
+	admin := s.Client().Admin()
+	require.NoError(t, admin.CreateTopic(s.ctx, client.TopicConfig{Name: "u", Partitions: 1, Queues: 1}))
+	i := (s.leads() + 1) % 3
+	s.Stop(i) // so that the queue is read from its file
+	s.Run(i)
+	s.Await(i)
+	await := func(what string, c <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-c:
+		case err := <-s.Nodes[i].Failed():
+			t.Fatalf("%s failed: %v", s.names[i], err)
+		case <-s.ctx.Done():
+			t.Fatalf("never: %s", what)
+		}
+	}
+	opens := s.mems[i].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpMkdirAll}, Name: "????????", Times: 1, Hang: true})
+	defer opens.Release()
+	made := make(chan error, 1)
+	go func() { made <- admin.CreateTopic(s.ctx, client.TopicConfig{Name: "v", Partitions: 1, Queues: 1}) }()
+	await("a partition is opened", opens.Struck())
+	var unread []*vfs.Injection
+	for _, name := range []string{"*.floor", "*.q"} {
+		unread = append(unread, s.mems[i].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpRead}, Name: name, Times: 1}))
+	}
+	require.NoError(t, admin.AlterTopic(s.ctx, client.TopicConfig{Name: "t", Attributes: map[string]string{"retention-bytes": "65536"}}))
+	for _, u := range unread {
+		await("the replica cannot go on", u.Struck())
+	}
+	next := fmt.Sprintf("%08d", s.of(i, "u").ID)
+	synced := make(chan struct{}, 1)
+	s.mems[i].SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.OpSyncData && filepath.Base(filepath.Dir(op.Name)) == next && filepath.Ext(op.Name) == ".log" {
+			select {
+			case synced <- struct{}{}:
+			default:
+			}
+		}
+		return nil
+	})
+	defer s.mems[i].SetHook(nil)
+	for range 2 { // the first may be of a round that had passed the replica before
+		_, err := s.p.Send(s.ctx, &client.Message{Topic: "u", Body: []byte("later")})
+		require.NoError(t, err)
+		await("the next has a checkpoint", synced)
+	}
+	opens.Release()
+	require.NoError(t, <-made)
+	s.awaitSound(i, 1)
+	s.send(5)
+	s.requireHealed(i)
+}
+
 // The same while the node is stopped: it opens, or is repaired before it can.
 func TestDamageInAStoppedNodeIsRepaired(t *testing.T) {
 	t.Parallel()
