@@ -163,9 +163,10 @@ func (s *Store) flush(all bool) error {
 }
 
 // local decides what a failed write means: a full disk may get room again, and
-// nothing is lost; all else is final.
+// nothing is lost; damage that it met in a file is for the owner to repair, and what was
+// to be written there stays in memory; all else is final.
 func (s *Store) local(err error) error {
-	if errors.Is(err, vfs.ErrNoSpace) {
+	if errors.Is(err, vfs.ErrNoSpace) || errors.Is(s.tell(err), ErrDamaged) {
 		return err
 	}
 	return s.fail(err)

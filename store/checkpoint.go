@@ -29,8 +29,8 @@ func (s *Store) capture() []byte {
 func (s *Store) Checkpoint() (state []byte, m Mark) { return s.capture(), s.last }
 
 // Sync makes everything through m durable: segments, queues, floors, names. It
-// runs beside Append. An error is final unless it is ErrNoSpace of the disk:
-// nothing is known of what reached it, and every later call says the same.
+// runs beside Append. An error is final unless it is ErrNoSpace of the disk, or
+// ErrDamaged: nothing is known of what reached it, and every later call says the same.
 //
 // It takes the state of the Sync before for kept, and removes files below a trim
 // that both states can do without.

@@ -66,6 +66,40 @@ func TestOwnerIsToldOfDamage(t *testing.T) {
 	require.Less(t, told[0].Offset, int64(301))
 }
 
+// Damage that is met when more is to be written to a file is none of the disk's faults: the owner is told, and what was to be written there
+// waits in memory, is read, and is written when the file is whole.
+func TestDamageThatAWriteMeetsIsNoFault(t *testing.T) {
+	disk := vfs.NewMem(1)
+	o := small(disk)
+	told := make(chan *Damage, 10)
+	o.OnDamage = func(d *Damage) { told <- d }
+	o.OnFault = func(err error) { t.Error(err) }
+	s, err := Open("p", o, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	fill(t, s, 1, 20, same)
+	require.NoError(t, s.Sync(s.Last()))
+	q := message.Queue{Topic: "t"}
+	name := queueName("p", q, 0)
+	s.files.forget(name) // as when other files are in use
+	require.NoError(t, disk.Damage(name, 9, 1, flip))
+	_, end := s.Bounds(q)
+	fill(t, s, 21, 24, same)
+	for range 2 {
+		require.ErrorIs(t, s.Sync(s.Last()), ErrDamaged)
+	}
+	require.Equal(t, name, (<-told).File)
+	require.Empty(t, told)
+	b, err := s.Read(q, end, 9, 1<<20, nil)
+	require.NoError(t, err)
+	require.Positive(t, b.Count)
+	fill(t, s, 25, 28, same)
+	require.NoError(t, disk.Damage(name, 9, 1, flip))
+	require.NoError(t, s.Sync(s.Last()))
+	found, _ := verify(t, s, 0)
+	require.Empty(t, found)
+}
+
 // A disk that cannot read is damage; that a read was not possible now is not.
 func TestWhatIsDamage(t *testing.T) {
 	for _, c := range []struct {
