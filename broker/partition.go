@@ -161,11 +161,19 @@ func (p *partition) turns() {
 	p.turn = make(chan struct{})
 }
 
+// fits refuses what makes an entry that no replica could apply or store, and behind which a leader could send nothing.
+func (p *partition) fits(cmd []byte) error {
+	if len(cmd) > p.maxEntry {
+		return fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), p.maxEntry)
+	}
+	return nil
+}
+
 // propose is for commands other than appends. errNotHere, remoting.ErrHeader:
 // certainly no effect.
 func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
-	if len(cmd) > p.maxEntry { // no replica could apply it, or store it
-		return nil, fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), p.maxEntry)
+	if err := p.fits(cmd); err != nil {
+		return nil, err
 	}
 	if late(byOf(ctx)) {
 		return nil, errLate
@@ -183,8 +191,8 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 // start proposes a command and has then called with what became of it. After an error it is
 // not called, and nothing was done.
 func (p *partition) start(cmd []byte, then func(result any, err error)) error {
-	if len(cmd) > p.maxEntry { // see propose; a leader that has such a one sends nothing behind it
-		return fmt.Errorf("%w: it makes an entry of %d bytes, at most %d", remoting.ErrHeader, len(cmd), p.maxEntry)
+	if err := p.fits(cmd); err != nil {
+		return err
 	}
 	if !p.allows(cmd) {
 		return errLevel

@@ -108,10 +108,7 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 				return err
 			})
 			if err == nil && count > 0 && n < count {
-				if err := cmd.Context().Err(); err != nil { // it was told to end before they could
-					return fmt.Errorf("%d of %d messages came: %w", n, count, err)
-				}
-				return exitError{exitCheck, fmt.Errorf("%d of %d messages came", n, count)}
+				return fewer(cmd.Context(), n, count, "messages")
 			}
 			return err
 		},
@@ -166,4 +163,12 @@ func filterOf(tags, condition string, conditional bool) (client.Filter, error) {
 		}
 	}
 	return client.Tags(list...), nil
+}
+
+// fewer says that not all of what was waited for came: ctx's end if it was told to end before they could.
+func fewer(ctx context.Context, n, count int, what string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%d of %d %s came: %w", n, count, what, err)
+	}
+	return exitError{exitCheck, fmt.Errorf("%d of %d %s came", n, count, what)}
 }

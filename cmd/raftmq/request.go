@@ -157,10 +157,7 @@ func replyCommand(g *globals) *cobra.Command {
 				return err
 			})
 			if err == nil && count > 0 && n < count {
-				if err := cmd.Context().Err(); err != nil { // it was told to end before they could
-					return fmt.Errorf("%d of %d requests came: %w", n, count, err)
-				}
-				return exitError{exitCheck, fmt.Errorf("%d of %d requests came", n, count)}
+				return fewer(cmd.Context(), n, count, "requests")
 			}
 			return err
 		},

@@ -60,10 +60,23 @@ func (c *content) take() (spans []span, whole bool) {
 }
 
 // sync makes the file's bytes and size durable.
-func (c *content) sync(file vfs.File) (err error) {
+func (c *content) sync(file vfs.File) error {
 	c.syncing.Lock()
 	defer c.syncing.Unlock()
 	spans, whole := c.take()
+	return c.keep(file, spans, whole)
+}
+
+// through makes whole pages and the file's size durable, and nothing else that was written.
+func (c *content) through(file vfs.File, from, to int64) error {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	c.clean(from, to)
+	return c.keep(file, []span{{from, to}}, false)
+}
+
+// keep brings ranges, or all that differs, and the size to the twin. c.syncing is held.
+func (c *content) keep(file vfs.File, spans []span, whole bool) (err error) {
 	t, err := c.open()
 	if t == nil {
 		return err
@@ -85,26 +98,6 @@ func (c *content) sync(file vfs.File) (err error) {
 		return c.compare(file, t, size)
 	}
 	return nil
-}
-
-// through makes whole pages and the file's size durable, and nothing else that was written.
-func (c *content) through(file vfs.File, from, to int64) (err error) {
-	c.syncing.Lock()
-	defer c.syncing.Unlock()
-	c.clean(from, to)
-	t, err := c.open()
-	if t == nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, t.Close()) }()
-	size, err := file.Size()
-	if err != nil {
-		return err
-	}
-	if err := t.Truncate(size); err != nil {
-		return err
-	}
-	return c.copy(file, t, from, min(to, size))
 }
 
 // clean takes a range from what a sync is to copy.
