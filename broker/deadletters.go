@@ -47,11 +47,16 @@ func (b *Broker) deadLetters(ctx context.Context, r *request) *remoting.Command 
 	listed := 0 // bytes: an answer must fit a frame
 	for _, s := range b.catalogue.Slots() {
 		for queue, id := range g.Retry[s.ID] {
-			if id == 0 || h.Max <= int32(all.Done)+int32(len(all.Letters)) || listed >= maxPullBytes {
+			at := remoting.LetterPlace{Slot: int32(s.ID), Queue: int32(queue)}
+			if id == 0 || at.Slot < h.From.Slot || at.Slot == h.From.Slot && at.Queue < h.From.Queue {
 				continue
 			}
+			if h.Max <= int32(all.Done)+int32(len(all.Letters)) || listed >= maxPullBytes {
+				all.Next = &at
+				return r.ReplyWith(nil, remoting.EncodeBody(all))
+			}
 			sub, its := *r, h
-			its.Slot, its.Queue, its.Max = int32(s.ID), int32(queue), h.Max-int32(all.Done)-int32(len(all.Letters))
+			its.Slot, its.Queue, its.Max = at.Slot, at.Queue, h.Max-int32(all.Done)-int32(len(all.Letters))
 			sub.Command = remoting.NewRequest(r.Code, its)
 			sub.SetExt(extOurs, r.Ext[extOurs])
 			reply := b.deadLettersOf(ctx, &sub, &its)
@@ -74,6 +79,10 @@ func (b *Broker) deadLetters(ctx context.Context, r *request) *remoting.Command 
 				listed += len(l.Record)
 			}
 			all.Done, all.Gone = all.Done+part.Done, all.Gone+part.Gone
+			if part.Next != nil {
+				all.Next = part.Next
+				return r.ReplyWith(nil, remoting.EncodeBody(all))
+			}
 		}
 	}
 	return r.ReplyWith(nil, remoting.EncodeBody(all))
@@ -109,7 +118,7 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 			take, bytes = nil, 0
 			return takenOut(&list, v.(fsm.UnearthResult).Items)
 		}
-		err := p.eachDeadLetter(h, q, func(rec message.Record) (bool, error) {
+		next, err := p.eachDeadLetter(h, q, func(rec message.Record) (bool, error) {
 			switch h.Op {
 			case remoting.ListLetters:
 				if bytes > 0 && bytes+len(rec) > maxPullBytes {
@@ -117,7 +126,7 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 				}
 				list.Letters = append(list.Letters, remoting.DeadLetter{Slot: part.Slot, Queue: h.Queue, Offset: int64(rec.QueueOffset()), Record: rec})
 				bytes += len(rec)
-				return bytes < maxPullBytes, nil
+				return true, nil
 			case remoting.PurgeLetters:
 				take = append(take, fsm.Unearth{From: rec.QueueOffset(), To: rec.QueueOffset() + 1})
 			default:
@@ -147,6 +156,9 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 		if err != nil {
 			return nil, err
 		}
+		if next != nil && h.Op == remoting.ListLetters {
+			list.Next = &remoting.LetterPlace{Slot: h.Slot, Queue: h.Queue, Offset: int64(*next)}
+		}
 		return r.ReplyWith(nil, remoting.EncodeBody(list)), nil
 	})
 }
@@ -167,10 +179,14 @@ func takenOut(list *remoting.DeadLetterList, items []fsm.UnearthStatus) (err err
 	return err
 }
 
-// eachDeadLetter gives the dead letters that are asked for and are there to visit, until
-// that returns false.
-func (p *partition) eachDeadLetter(h *remoting.DeadLettersHeader, q message.Queue, visit func(message.Record) (bool, error)) error {
+// eachDeadLetter gives the dead letters that are asked for and are there to visit, in
+// order, at most as many as are asked for, until that does not take one. It returns where
+// it stopped if there may be more.
+func (p *partition) eachDeadLetter(h *remoting.DeadLettersHeader, q message.Queue, visit func(message.Record) (taken bool, err error)) (*message.Offset, error) {
 	lo, hi := p.store().Bounds(q)
+	if h.From.Slot == h.Slot && h.From.Queue == h.Queue {
+		lo = max(lo, message.Offset(h.From.Offset))
+	}
 	if h.Offset >= 0 {
 		lo, hi = max(lo, message.Offset(h.Offset)), min(hi, message.Offset(h.Offset)+1)
 	}
@@ -181,27 +197,29 @@ func (p *partition) eachDeadLetter(h *remoting.DeadLettersHeader, q message.Queu
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for rest := batch.Records; len(rest) > 0 && lo < hi; {
 			rec, err := message.ParseRecord(rest)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			rest = rest[len(rec):]
 			if lo = rec.QueueOffset() + 1; lo > hi || !p.machine.Buried(h.Group, q, rec.QueueOffset()) {
 				continue
 			}
-			if on, err := visit(rec); err != nil || !on {
-				return err
+			at := rec.QueueOffset()
+			if n >= h.Max {
+				return &at, nil
 			}
-			if n++; n >= h.Max {
-				return nil
+			if taken, err := visit(rec); err != nil || !taken {
+				return &at, err
 			}
+			n++
 		}
 		lo = max(lo, batch.Next)
 	}
-	return nil
+	return nil, nil
 }
 
 // redriven is a dead letter that its group handles again, with all its attempts.

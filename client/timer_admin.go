@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -51,8 +52,12 @@ func (a *Admin) timers(ctx context.Context, topic, name string, max int) ([]Time
 }
 
 // Timers are messages that wait in a topic's partitions, retries of its messages among
-// them; of each partition the next to come first, at most max; 0: 1000.
+// them; of each partition the next to come first, at most max in all; 0: 1000, which is
+// the most.
 func (a *Admin) Timers(ctx context.Context, topic string, max int) ([]TimerInfo, error) {
+	if max < 0 || max > listedLetters {
+		return nil, fmt.Errorf("%w: at most %d timers, not 0 to %d", ErrInvalid, max, listedLetters)
+	}
 	return a.timers(ctx, topic, "", max)
 }
 
@@ -67,6 +72,10 @@ func (a *Admin) Timer(ctx context.Context, name string) (TimerInfo, error) {
 	}
 	return all[0], nil
 }
+
+// listedLetters is how many dead letters and timers a list has if it is not said, and how
+// many timers at most.
+const listedLetters = 1000
 
 // DeadLetterInfo is a message that its group gave up.
 type DeadLetterInfo struct {
@@ -100,35 +109,54 @@ func (a *Admin) deadLetters(ctx context.Context, h remoting.DeadLettersHeader) (
 
 // letter is the header for one dead letter, or, without a name, for at most max of all.
 func letter(group, name, op string, max int) (h remoting.DeadLettersHeader, err error) {
+	if max < 0 || max > remoting.MaxLetters {
+		return h, fmt.Errorf("%w: at most %d dead letters, not 0 to %d", ErrInvalid, max, remoting.MaxLetters)
+	}
 	h = remoting.DeadLettersHeader{Group: group, Op: op, Slot: -1, Offset: -1, Max: int32(max)}
 	if name == "" {
 		return h, nil
 	}
-	if n, err := fmt.Sscanf(name, "%d-%d-%d", &h.Slot, &h.Queue, &h.Offset); n != 3 || err != nil || h.Slot < 0 || h.Queue < 0 || h.Offset < 0 {
-		return h, fmt.Errorf("%w: dead letter %q is not a slot, a queue and an offset, like 0-1-17", ErrInvalid, name)
+	at, err := remoting.ParseLetterPlace(name)
+	if err != nil {
+		return h, fmt.Errorf("%w: dead letter %q %w", ErrInvalid, name, err)
 	}
+	h.Slot, h.Queue, h.Offset = at.Slot, at.Queue, at.Offset
 	return h, nil
 }
 
 // DeadLetters are a group's, at most max; 0: 1000. Those that were taken out are not
-// among them.
+// among them. An answer of a node has up to 4 MiB of them, so it may ask several times:
+// what becomes one meanwhile may be missing.
 func (a *Admin) DeadLetters(ctx context.Context, group string, max int) ([]DeadLetterInfo, error) {
-	h, _ := letter(group, "", remoting.ListLetters, max)
+	h, err := letter(group, "", remoting.ListLetters, max)
+	if err != nil {
+		return nil, err
+	}
 	return a.listLetters(ctx, h)
 }
 
 func (a *Admin) listLetters(ctx context.Context, h remoting.DeadLettersHeader) (out []DeadLetterInfo, err error) {
-	l, err := a.deadLetters(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	for _, x := range l.Letters {
-		d, _, err := decodeRecord(x.Record, &a.c.codecs)
+	for most := cmp.Or(int(h.Max), listedLetters); len(out) < most; {
+		h.Max = int32(most - len(out))
+		l, err := a.deadLetters(ctx, h)
 		if err != nil {
-			return nil, fmt.Errorf("dead letters of %s: %w", h.Group, err)
+			return nil, err
 		}
-		d.Broker = fmt.Sprintf("raftmq-%d", x.Slot)
-		out = append(out, DeadLetterInfo{fmt.Sprintf("%d-%d-%d", x.Slot, x.Queue, x.Offset), d})
+		for _, x := range l.Letters {
+			d, _, err := decodeRecord(x.Record, &a.c.codecs)
+			if err != nil {
+				return nil, fmt.Errorf("dead letters of %s: %w", h.Group, err)
+			}
+			d.Broker = fmt.Sprintf("raftmq-%d", x.Slot)
+			out = append(out, DeadLetterInfo{remoting.LetterPlace{Slot: int32(x.Slot), Queue: x.Queue, Offset: x.Offset}.String(), d})
+		}
+		if l.Next == nil {
+			break
+		}
+		if l.Next.Compare(h.From) <= 0 {
+			return nil, fmt.Errorf("dead letters of %s: a list that ends at %s goes on at %s", h.Group, h.From, l.Next)
+		}
+		h.From = *l.Next
 	}
 	return out, nil
 }

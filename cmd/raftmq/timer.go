@@ -27,13 +27,16 @@ func timerCommand(g *globals) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if len(xs) == limit {
+			fmt.Fprintf(os.Stderr, "raftmq: %d are listed, and there may be more\n", limit)
+		}
 		t := table{header: []string{"DUE", "TOPIC", "SLOT", "QUEUE", "ID", "BYTES", "TIMER"}}
 		for _, x := range xs {
 			t.add(object(x), exact(x.Due), x.Topic, x.Broker, x.QueueID, x.ID, x.Bytes, x.Name)
 		}
 		return t.print(g.output)
 	}}
-	list.Flags().IntVar(&limit, "limit", 1000, "at most, of all partitions together")
+	list.Flags().IntVar(&limit, "limit", 1000, "at most, of all partitions together; 1 to 1000")
 	show := &cobra.Command{Use: "show TIMER", Short: "Show a message that waits", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		cl, err := g.dial(cmd.Context())
 		if err != nil {
@@ -98,9 +101,16 @@ func dlqCommand(g *globals) *cobra.Command {
 			return err
 		}
 		defer cl.Close(cmd.Context())
-		xs, err := cl.Admin().DeadLetters(cmd.Context(), args[0], limit)
+		if limit < 1 {
+			return exitError{exitUsage, fmt.Errorf("--limit is at least 1, not %d", limit)}
+		}
+		xs, err := cl.Admin().DeadLetters(cmd.Context(), args[0], limit+1)
 		if err != nil {
 			return err
+		}
+		if len(xs) > limit {
+			xs = xs[:limit]
+			fmt.Fprintf(os.Stderr, "raftmq: the first %d are listed, there are more: --limit\n", limit)
 		}
 		t := table{header: []string{"LETTER", "TOPIC", "STORED", "ATTEMPTS", "ID", "REASON"}}
 		for _, x := range xs {

@@ -1,16 +1,18 @@
 package mqtest
 
 import (
+	"context"
 	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"raftmq/broker"
+	"raftmq/client"
 	"raftmq/remoting"
 )
 
-// Of dead letters that do not fit an answer together some are listed.
+// Of dead letters that do not fit an answer together some are listed, and where the list goes on.
 func TestLongDeadLettersAreListed(t *testing.T) {
 	c := Start(t, 3, largest)
 	c.createTopic(t, topicOf("t", 1))
@@ -23,10 +25,24 @@ func TestLongDeadLettersAreListed(t *testing.T) {
 		}
 	}
 	var l remoting.DeadLetterList
-	for i := range c.Nodes {
+	for i, b := range c.Nodes {
 		w := DialWire(t, c.listener(i, 0), remoting.JSON)
 		require.NoError(t, remoting.DecodeBody(w.OK(remoting.DeadLetters, fields{"group": "g", "op": "list"}, nil).Body, &l))
 		require.NotEmpty(t, l.Letters)
+		require.NotNil(t, l.Next, "the others are not in the answer")
+		cl, err := client.Dial(t.Context(), client.WithEndpoints(b.Addresses().NameServer))
+		require.NoError(t, err)
+		defer cl.Close(context.WithoutCancel(t.Context()))
+		all, err := cl.Admin().DeadLetters(t.Context(), "g", 0)
+		require.NoError(t, err)
+		require.Len(t, all, 6)
+		for _, max := range []int{1, 3, 5} {
+			some, err := cl.Admin().DeadLetters(t.Context(), "g", max)
+			require.NoError(t, err)
+			require.Equal(t, namesOf(all[:max]), namesOf(some))
+		}
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.DeadLetters, fields{"group": "g", "op": "list", "from": all[4].Name}, nil).Body, &l))
+		require.Equal(t, all[4].Name, remoting.LetterPlace{Slot: int32(l.Letters[0].Slot), Queue: l.Letters[0].Queue, Offset: l.Letters[0].Offset}.String())
 	}
 	w := DialWire(t, c.listener(0, 0), remoting.JSON)
 	require.NoError(t, remoting.DecodeBody(w.OK(remoting.DeadLetters, fields{"group": "g", "op": "purge"}, nil).Body, &l))
@@ -49,4 +65,11 @@ func TestLongDeadLettersAreHandledAgain(t *testing.T) {
 	require.Equal(t, remoting.OK, r.Code, r.Remark)
 	require.NoError(t, remoting.DecodeBody(r.Body, &l))
 	require.Equal(t, 2, l.Done)
+}
+
+func namesOf(letters []client.DeadLetterInfo) (names []string) {
+	for _, l := range letters {
+		names = append(names, l.Name)
+	}
+	return names
 }

@@ -115,6 +115,8 @@ func wireRefusals(t *testing.T, c *Cluster) {
 		{"recall of nothing", remoting.RecallMessage, fields{"topic": "t", "recallHandle": "djEgdCByYWZ0bXEtMCA5MDAwMDAwMDAwMDAwIGsgNjQ="}, nil, remoting.QueryNotFound},
 		{"timers of no topic", remoting.ListTimers, fields{"topic": "none"}, nil, remoting.TopicNotExist},
 		{"dead letters of nobody", remoting.DeadLetters, fields{"group": "nobody", "op": "list"}, nil, remoting.SubscriptionGroupNotExist},
+		{"dead letters from nowhere", remoting.DeadLetters, fields{"group": "g", "op": "list", "from": "0-1"}, nil, remoting.InvalidParameter},
+		{"dead letters to be dropped from a place on", remoting.DeadLetters, fields{"group": "g", "op": "purge", "from": "0-0-1"}, nil, remoting.InvalidParameter},
 		{"dead letters and what else", remoting.DeadLetters, fields{"group": "g", "op": "eat"}, nil, remoting.InvalidParameter},
 		{"send to dead letters", remoting.SendMessageV2, sendShort("%DLQ%g", 0), text("x"), remoting.NoPermission},
 		{"no message there", remoting.ViewMessageByID, fields{"offset": "9223372036854775807"}, nil, remoting.SystemError},

@@ -404,27 +404,35 @@ func (o *undertaker) takeOut(ctx context.Context, q int, l history.Message, fate
 	o.r.history.Add(op)
 }
 
-// letters asks a node for a group's dead letters in one partition. A list that is as long
-// as an answer may be, or nearly, is not whole.
+// letters asks a node for a group's dead letters in one partition, in as many answers as
+// they take.
 func (w *wire) letters(ctx context.Context, n *cluster.Node, group string, q int) (ms []history.Message, ok bool) {
-	const most = 3 << 20
 	_, dead := copiesOf(group)
-	reply, typ, _ := w.ask(ctx, n, q, remoting.NewRequest(remoting.DeadLetters, remoting.DeadLettersHeader{Group: group, Op: remoting.ListLetters, Slot: int32(q), Offset: -1, Max: 1 << 20}))
-	if typ != history.OK || len(reply.Body) > most {
-		return nil, false
-	}
-	var list remoting.DeadLetterList
-	if err := remoting.DecodeBody(reply.Body, &list); err != nil {
-		return nil, false
-	}
-	for _, l := range list.Letters {
-		rec, err := message.ParseRecord(l.Record)
-		if err != nil {
+	h := remoting.DeadLettersHeader{Group: group, Op: remoting.ListLetters, Slot: int32(q), Offset: -1, Max: remoting.MaxLetters}
+	for {
+		reply, typ, _ := w.ask(ctx, n, q, remoting.NewRequest(remoting.DeadLetters, h))
+		if typ != history.OK {
 			return nil, false
 		}
-		ms = append(ms, history.Message{Queue: dead.Queue(q), Offset: l.Offset, Value: valueIn(rec), Times: int(rec.ReconsumeTimes())})
+		var list remoting.DeadLetterList
+		if err := remoting.DecodeBody(reply.Body, &list); err != nil {
+			return nil, false
+		}
+		for _, l := range list.Letters {
+			rec, err := message.ParseRecord(l.Record)
+			if err != nil {
+				return nil, false
+			}
+			ms = append(ms, history.Message{Queue: dead.Queue(q), Offset: l.Offset, Value: valueIn(rec), Times: int(rec.ReconsumeTimes())})
+		}
+		if list.Next == nil {
+			return ms, true
+		}
+		if list.Next.Compare(h.From) <= 0 {
+			return nil, false
+		}
+		h.From = *list.Next
 	}
-	return ms, true
 }
 
 // listLetters writes down the dead letters of a group, through each node.
