@@ -28,6 +28,7 @@ type greeted struct {
 	stop    context.CancelFunc
 	lacking map[*Replica]logEnd // what to tell it of, and where its log ended when it refused
 	running bool                // a goroutine greets it
+	more    chan struct{}       // has an item when there is more to tell
 }
 
 const (
@@ -51,7 +52,7 @@ func (g *greetings) link(node string, up bool) {
 	if !up {
 		return
 	}
-	n := &greeted{lacking: make(map[*Replica]logEnd)}
+	n := &greeted{lacking: make(map[*Replica]logEnd), more: make(chan struct{}, 1)}
 	n.ctx, n.stop = context.WithCancel(g.host.transport.ctx)
 	g.up[node] = n
 	for _, r := range g.host.all() {
@@ -67,6 +68,7 @@ func (g *greetings) leads(r *Replica) {
 	defer g.mu.Unlock()
 	for node, n := range g.up {
 		n.lacking[r] = logEnd{}
+		n.hasMore()
 		g.runLocked(node, n)
 	}
 }
@@ -77,10 +79,13 @@ func (g *greetings) runLocked(node string, n *greeted) {
 	}
 }
 
-// greet tells a node of the groups led here until its replicas have what is committed, or the link is lost.
+// greet tells a node of the groups led here until its replicas have what is committed, or the link is lost. A group that comes to be led
+// here does not wait for as long as those do that have been told of before.
 func (g *greetings) greet(node string, n *greeted) {
-	for wait := greetMin; ; wait = min(2*wait, greetMax) {
-		g.round(node, n)
+	for wait := greetMin; ; {
+		if g.round(node, n) {
+			wait = greetMin
+		}
 		g.mu.Lock()
 		n.running = len(n.lacking) > 0 && n.ctx.Err() == nil
 		running := n.running
@@ -88,20 +93,41 @@ func (g *greetings) greet(node string, n *greeted) {
 		if !running {
 			return
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-n.ctx.Done():
-			timer.Stop()
+		if n.pause(wait) {
+			wait = greetMin
+		} else {
+			wait = min(2*wait, greetMax)
 		}
 	}
 }
 
-// round greets the node once for each group, and takes those out that need no more.
-func (g *greetings) round(node string, n *greeted) {
+// pause waits, no longer than for a moment once there is more to tell, and says whether there is: many groups come to be led together.
+func (n *greeted) pause(wait time.Duration) (more bool) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for tell := n.more; ; {
+		select {
+		case <-timer.C:
+			return more
+		case <-tell:
+			more, tell = true, nil
+			timer.Reset(min(wait, greetMin))
+		case <-n.ctx.Done():
+			return more
+		}
+	}
+}
+
+// round greets the node once for each group, and takes those out that need no more. It does not wait for all answers, and says so, if
+// there is more to tell: who has not opened a group yet answers late.
+func (g *greetings) round(node string, n *greeted) (more bool) {
 	link, err := g.host.transport.peer(node).data.wait(linkWait, n.ctx.Done())
 	if err != nil {
-		return
+		return false
+	}
+	select {
+	case <-n.more: // is among those
+	default:
 	}
 	g.mu.Lock()
 	replicas := slices.Collect(maps.Keys(n.lacking))
@@ -118,21 +144,35 @@ func (g *greetings) round(node string, n *greeted) {
 	}
 	late := time.NewTimer(callTimeout)
 	defer late.Stop()
-	for ; asked > 0; asked-- {
+	for tell := n.more; asked > 0; {
 		select {
 		case a := <-replies:
+			asked--
 			switch {
 			case a.err != nil: // its group is not open yet, or the link is lost
 			case a.resp.Success:
-				g.told(n, a.r)
+				if term, _ := a.r.Leads(); term == a.term { // else it may lead anew
+					g.told(n, a.r)
+				}
 			case g.stuck(n, a.r, logEnd{term: a.resp.Term, index: a.resp.LastLog}):
 				a.r.trigger(func() {})
 			}
+		case <-tell:
+			more, tell = true, nil
+			late.Reset(greetMin)
 		case <-late.C:
-			return
+			return more
 		case <-n.ctx.Done():
-			return
+			return more
 		}
+	}
+	return more
+}
+
+func (n *greeted) hasMore() {
+	select {
+	case n.more <- struct{}{}:
+	default:
 	}
 }
 
@@ -153,6 +193,7 @@ func (g *greetings) stuck(n *greeted, r *Replica, end logEnd) bool {
 
 type greetReply struct {
 	r    *Replica
+	term uint64 // of the greeting
 	resp *raft.AppendEntriesResponse
 	err  error
 }
@@ -166,7 +207,7 @@ func (r *Replica) greet(link *peerLink, target raft.ServerAddress, req *raft.App
 			read(b)
 			err = b.err
 		}
-		replies <- greetReply{r, resp, err}
+		replies <- greetReply{r, req.Term, resp, err}
 	}}
 	_, incarnation := NodeOf(target)
 	_, err := link.send(c, func(call uint64) *outFrame {
@@ -196,15 +237,19 @@ func (r *Replica) triggerOnce() {
 	}
 }
 
-// trigger makes Raft send to all followers now: there is no other way than an entry.
+// trigger makes Raft send to all followers now: there is no other way than an entry. No command: it is not applied, so that its commit
+// is told here.
 func (r *Replica) trigger(done func()) {
 	if r.gate.ask() != nil {
 		done()
 		return
 	}
 	go func() { // ends when Raft answers: see Close
-		r.raft.Barrier(0).Error()
+		err := r.raft.Barrier(0).Error()
 		r.gate.leave()
+		if err == nil {
+			r.pushes.note()
+		}
 		done()
 	}()
 }

@@ -34,6 +34,63 @@ func TestANodeThatIsBackIsToldWithoutTraffic(t *testing.T) {
 	}
 }
 
+// And when a leader begins: one that lacks entries then is sent a barrier, and everybody hears that it is committed.
+func TestWhatALeaderBeginsWithIsToldWithoutTraffic(t *testing.T) {
+	inFleet(t, func(f *fleet) { f.heartbeat = 20 * time.Second }, func(t *testing.T, f *fleet) {
+		f.put(many("before", 50)...)
+		f.equal()
+		for i := range 20 {
+			leader := f.leader()
+			next := f.follower(leader.name)
+			lags := f.follower(leader.name, next.name)
+			f.net.cuts.Cut(leader.name, lags.name)
+			f.put(many(fmt.Sprint("meanwhile ", i, " "), 1+i%5)...)
+			require.NoError(t, leader.replicas[0].Transfer(within(t, time.Minute), next.name))
+			require.Equal(t, next, f.leader(leader.name))
+			f.net.cuts.Heal(leader.name, lags.name)
+			time.Sleep(500 * time.Millisecond)
+			for _, n := range f.nodes {
+				require.NoError(t, n.replicas[0].CatchUp(within(t, time.Second)), "%s, after %s led and %s lagged, in transfer %d", n.name, next.name, lags.name, i)
+			}
+		}
+	})
+}
+
+// A group that comes to be led does not wait for another to be opened by a node that has been asked for it again and again, ever less often.
+func TestAGroupThatIsLedDoesNotWaitForAnother(t *testing.T) {
+	inFleet(t, func(f *fleet) { f.groups, f.heartbeat = 2, 20*time.Second }, func(t *testing.T, f *fleet) {
+		f.put(many("before", 50)...)
+		f.equal()
+		late := f.follower().name
+		f.stop(late)
+		f.groups = 1
+		n := f.start(late)
+		var both *fleetNode // leads the other group, which is not open there
+		eventually(t, "no leader of the other group", func() bool {
+			for _, x := range f.nodes {
+				if len(x.replicas) > 1 {
+					if _, leads := x.replicas[1].Leads(); leads {
+						both = x
+					}
+				}
+			}
+			return both != nil
+		})
+		if f.leader() == both {
+			require.NoError(t, both.replicas[0].Transfer(within(t, time.Minute), f.follower(both.name, late).name))
+		}
+		for range 4 {
+			time.Sleep(5300 * time.Millisecond)
+			other := f.leader(both.name)
+			require.NoError(t, other.replicas[0].Transfer(within(t, time.Minute), both.name))
+			require.Equal(t, both, f.leader(other.name))
+			time.Sleep(50 * time.Millisecond)
+			require.NoError(t, n.replicas[0].CatchUp(within(t, 50*time.Millisecond)))
+			require.NoError(t, both.replicas[0].Transfer(within(t, time.Minute), other.name))
+		}
+	})
+}
+
 // And one that opens its groups long after its links.
 func TestANodeThatOpensAGroupLateIsTold(t *testing.T) {
 	inFleet(t, func(f *fleet) { f.heartbeat = 2 * time.Second }, func(t *testing.T, f *fleet) {
