@@ -37,6 +37,10 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.deadLetters(ctx, r)
 	case remoting.ListQuarantined:
 		return b.listQuarantined(ctx, r)
+	case remoting.ListLeaders:
+		return b.listLeaders(ctx, r)
+	case remoting.MoveLeader:
+		return b.moveLeader(ctx, r)
 	case remoting.SettleDispute:
 		return b.settleDispute(ctx, r)
 	case remoting.GetBrokerRuntimeInfo:

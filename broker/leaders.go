@@ -72,7 +72,7 @@ func (b *Broker) balance() {
 		moves := 0
 		for _, p := range b.local() {
 			to := b.preferred(p.desc)
-			if !p.leads() || to == b.id.Node || to == "" || seen[to] < 3 || moves == balanceMoves {
+			if !p.leads() || to == b.id.Node || to == "" || seen[to] < 3 || moves == balanceMoves || b.keepsLeader(p) {
 				continue
 			}
 			moves++

@@ -38,6 +38,7 @@ type partition struct {
 	pinned   pin
 	pins     atomic.Uint64
 	refuses  atomic.Bool           // messages: too few replicas have room
+	moved    atomic.Int64          // Broker.uptime at which an operator last chose this node to lead; 0: none did
 	waits    atomic.Pointer[error] // why applying waits for room; nil: it does not
 	in       meter                 // messages stored while this replica led
 	aged     atomic.Pointer[aged]

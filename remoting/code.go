@@ -82,6 +82,10 @@ const (
 	ListQuarantined Code = 9003
 	// SettleDispute is ours: the replicas of a partition, and which of them counts.
 	SettleDispute Code = 9004
+	// ListLeaders is ours: who leads which partition; 9005 is between nodes.
+	ListLeaders Code = 9006
+	// MoveLeader is ours: a node is to lead a partition.
+	MoveLeader Code = 9007
 	// ListTransactions is ours: those of a topic that wait for a decision, or one.
 	ListTransactions Code = 9014
 	// ListTimers is ours: what waits for its time in a topic, or one of that.

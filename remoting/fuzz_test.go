@@ -95,7 +95,7 @@ func headers() []header {
 		new(remoting.TopicHeader), new(remoting.CreateTopicHeader), new(remoting.DeleteGroupHeader), new(remoting.ConsumeStatsHeader),
 		new(remoting.ResetOffsetHeader), new(remoting.KVHeader), new(remoting.KVReply), new(remoting.ClusterHeader),
 		new(remoting.NamespaceHeader), new(remoting.GroupHeader), new(remoting.EndTransactionHeader), new(remoting.EndTransactionReply), new(remoting.CheckTransactionHeader),
-		new(remoting.ListTransactionsHeader), new(remoting.DisputeHeader), new(remoting.SendBackHeader), new(remoting.DeadLettersHeader), new(remoting.PushReplyHeader), new(remoting.ExplainHeader),
+		new(remoting.ListTransactionsHeader), new(remoting.DisputeHeader), new(remoting.MoveLeaderHeader), new(remoting.SendBackHeader), new(remoting.DeadLettersHeader), new(remoting.PushReplyHeader), new(remoting.ExplainHeader),
 		new(remoting.StatsHeader), new(remoting.BrokerConsumeStatsHeader), new(remoting.ConsumeQueueHeader), new(remoting.TopicOfGroupHeader), new(remoting.MemberHeader), new(remoting.VersionReply)}
 }
 

@@ -33,7 +33,7 @@ func clusterCommand(g *globals) *cobra.Command {
 			return err
 		}
 		return printDamaged(cmd.Context(), cl)
-	}}, clusterRepair(g))
+	}}, clusterLeaders(g), clusterMoveLeader(g), clusterRepair(g))
 	return c
 }
 

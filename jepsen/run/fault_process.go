@@ -19,6 +19,7 @@ var processFaults = []kind{
 	{name: "restart", area: "process", says: "a node is told to end, must end with 0, and is started again", short: 500 * time.Millisecond, long: 2 * time.Second, unseats: true, begin: restartOne},
 	{name: "upgrade", area: "process", says: "a node is told to end, and runs another release's program for a while, then its own again", short: 3 * time.Second, long: 8 * time.Second, other: true, unseats: true, begin: upgrade},
 	{name: "storm", area: "process", says: "nodes are killed as fast as they are up again", short: 2 * time.Second, long: 4 * time.Second, begin: storm},
+	{name: "move-leaders", area: "process", says: "leaders, the catalogue's too, are moved from node to node as fast as it goes", short: 2 * time.Second, long: 5 * time.Second, begin: moveLeaders},
 }
 
 // killOne also is what others begin with.
