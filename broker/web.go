@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 // web serves health, metrics and, on loopback, profiles and the digests of
@@ -32,7 +33,7 @@ func (b *Broker) openWeb() (*web, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
 	mux.HandleFunc("/readyz", w.ready)
-	mux.Handle("/metrics", promhttp.HandlerFor(b.metrics(), promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", promhttp.HandlerFor(b.metrics(), promhttp.HandlerOpts{MaxRequestsInFlight: webMetrics}))
 	debug := http.NewServeMux()
 	debug.HandleFunc("/debug/pprof/", pprof.Index)
 	debug.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -40,14 +41,38 @@ func (b *Broker) openWeb() (*web, error) {
 	debug.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	profileBlocked(debug)
 	debug.HandleFunc("/debug/partitions", w.partitions)
-	mux.Handle("/debug/", loopbackOnly(debug))
-	w.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	all := http.NewServeMux()
+	all.Handle("/", written(mux))
+	all.Handle("/debug/", loopbackOnly(debug))
+	w.server = &http.Server{Handler: all, ReadHeaderTimeout: webHeader, IdleTimeout: webIdle, MaxHeaderBytes: webHeaderBytes}
 	b.wg.Go(func() {
-		if err := w.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := w.server.Serve(netutil.LimitListener(ln, webConnections)); !errors.Is(err, http.ErrServerClosed) {
 			b.log.Error("http stopped", "error", err)
 		}
 	})
 	return w, nil
+}
+
+// What whoever reaches the port may take: a connection beyond these waits.
+const (
+	webConnections = 512
+	webMetrics     = 4 // answers that are being made
+	webHeaderBytes = 16 << 10
+	webHeader      = 5 * time.Second
+	webIdle        = 10 * time.Second
+	webWrite       = 10 * time.Second
+)
+
+// written gives an answer so long to be taken, without its body being read.
+func written(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(webWrite)); err != nil {
+			http.Error(rw, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		r.Body.Close()
+		h.ServeHTTP(rw, r)
+	})
 }
 
 func loopbackOnly(h http.Handler) http.Handler {

@@ -1,0 +1,54 @@
+package mqtest
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Who holds connections to the port of health and metrics, or does not take what it has asked for,
+// takes a bounded part of a node, and not for long.
+func TestHealthIsToldBesideWhoTakesAllConnections(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	at := c.Nodes[0].Addresses().HTTP
+	conns := make([]net.Conn, 0, 600)
+	for range cap(conns) {
+		nc, err := net.DialTimeout("tcp", at, patience)
+		require.NoError(t, err)
+		defer nc.Close()
+		conns = append(conns, nc)
+	}
+	asks := strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200)
+	for i, nc := range conns {
+		nc.SetWriteDeadline(time.Now().Add(time.Second))
+		switch i % 3 {
+		case 0: // nothing is sent
+		case 1:
+			nc.Write([]byte("GET /readyz HTTP/1.1\r\n")) // no end of it
+		default:
+			nc.Write([]byte(asks)) // no answer is read
+		}
+	}
+	cl := http.Client{Timeout: ample}
+	resp, err := cl.Get("http://" + at + "/readyz")
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	require.NoError(t, err)
+	require.Equal(t, "ok\n", string(body))
+
+	req, err := http.NewRequest(http.MethodGet, "http://"+at+"/livez", nil)
+	require.NoError(t, err)
+	req.Header.Set("X-Long", strings.Repeat("x", 1<<20))
+	resp, err = cl.Do(req)
+	if err == nil { // else it was cut off while it sent
+		resp.Body.Close()
+		require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, resp.StatusCode)
+	}
+}
