@@ -376,7 +376,7 @@ func TimerOps() func(e store.Entry, at store.Position, lastMs int64) ([]store.Ti
 		accepted := func(p store.Place) bool {
 			r := message.Record(e.Data[p.Start : p.Start+p.Size])
 			_, pos := message.SplitPhysicalOffset(r.PhysicalOffset())
-			return r.QueueOffset() < 0 && store.Position(pos) == at+store.Position(p.Start)
+			return r.QueueOffset() < 0 && store.Position(pos) == (at+store.Position(p.Start))&message.MaxPosition
 		}
 		switch kind(e.Data[0]) {
 		case kindDelay:

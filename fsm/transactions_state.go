@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"raftmq/message"
 	"raftmq/store"
@@ -205,7 +206,7 @@ func (s *transactions) check(c Check, next int64, limit uint32) CheckStatus {
 
 // lowest is the least position that a pending record is at, or the largest there is.
 func (s *transactions) lowest() store.Position {
-	low := store.Position(message.MaxPosition)
+	low := store.Position(math.MaxInt64)
 	for h := s.oldest; h != nil; h = h.newer {
 		low = min(low, h.at)
 	}
@@ -254,7 +255,7 @@ func (s *transactions) decode(r *reader) {
 			born: int64(r.u64()), next: int64(r.u64()), checks: r.u32()}
 		parked := r.u8()
 		h.parked, h.group = parked == 1, r.text()
-		if r.err == nil && (parked > 1 || h.group == "" || len(h.group) > maxName || h.pos < 0 || h.at < 0 || h.pos > message.MaxPosition || h.at > message.MaxPosition ||
+		if r.err == nil && (parked > 1 || h.group == "" || len(h.group) > maxName || h.pos < 0 || h.at < 0 ||
 			h.number >= s.next || s.newest != nil && (h.pos <= s.newest.pos || h.number <= s.newest.number)) {
 			r.fail("half")
 		}
