@@ -363,10 +363,15 @@ func (m *PartitionMachine) Timers() (cursor store.TimerKey, now int64) {
 
 // TimerOps returns a function that finds what an entry of a partition did to timers:
 // for a store.Mender, which gives it the entries of a segment in order, and T before
-// the first. It is not safe for concurrent use.
+// the first; and may begin again at an earlier one. It is not safe for concurrent use.
 func TimerOps() func(e store.Entry, at store.Position, lastMs int64) ([]store.TimerOp, error) {
 	m := &PartitionMachine{topics: make(map[string]string)}
+	before := store.Position(-1)
 	return func(e store.Entry, at store.Position, lastMs int64) (ops []store.TimerOp, err error) {
+		if at <= before { // what T was at the end is none of what it was there
+			m.now = 0
+		}
+		before = at
 		m.now = max(m.now, lastMs)
 		if raft.LogType(e.Type) != raft.LogCommand || len(e.Data) < commandHead {
 			return nil, nil

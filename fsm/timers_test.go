@@ -3,6 +3,7 @@ package fsm
 import (
 	"context"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -145,4 +146,42 @@ func TestWhatIsKeptOutlivesATrim(t *testing.T) {
 	r = openReplica(t, r.disk, state)
 	require.Equal(t, want, timersOf(t, r, 0), "as built from the log")
 	require.Equal(t, FireResult{Done: true, Count: 2}, r.fireAt(7000))
+}
+
+// Each of several damaged files of the index has it built from the log. What was taken back stays so
+// also the second time, and after its time.
+func TestWhatWasTakenBackStaysSoHoweverOftenTheIndexIsBuilt(t *testing.T) {
+	r := newReplica(t)
+	q := queue(0)
+	r.delay(1000, delayed(t, q, Producer{}, 5000), delayed(t, q, Producer{}, 6000))
+	back := r.dueBy(math.MaxInt64)[0].Key
+	r = r.restart()
+	require.Equal(t, []bool{true}, r.do(EncodeRecall(nil, 1001, []store.TimerKey{back})).(RecallResult).Items)
+	r = r.restart()
+	r.do(EncodeTick(nil, 7000))
+	want := timersOf(t, r, 0)
+	require.Len(t, want, 1)
+	state, sync := r.Checkpoint()
+	require.NoError(t, sync())
+	require.NoError(t, r.Close())
+	st, err := StoreState(state)
+	require.NoError(t, err)
+	names, err := r.disk.List("p")
+	require.NoError(t, err)
+	var runs []string
+	for _, n := range names {
+		if strings.HasSuffix(n, ".timers") {
+			runs = append(runs, n)
+			require.NoError(t, r.disk.Damage("p/"+n, 4096, 1, func(b []byte) { b[0] ^= 4 }))
+		}
+	}
+	require.Len(t, runs, 2)
+	m := &store.Mender{Dir: "p", State: st, Places: Places(), Timers: TimerOps(), Options: store.Options{FS: r.disk, SegmentBytes: segmentBytes, Number: 7}}
+	require.NoError(t, m.Mend(context.Background(), runs))
+	r = openReplica(t, r.disk, state)
+	require.Equal(t, want, timersOf(t, r, 0))
+	x, err := r.Store().TimerOf(back)
+	require.NoError(t, err)
+	require.Zero(t, x.Size, "taken back")
+	require.Equal(t, FireResult{Done: true, Count: 1}, r.fireAt(7000))
 }
