@@ -14,6 +14,8 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"raftmq/internal/vfs"
 )
 
 // ErrCatalogueDamaged: what the catalogue's log or its snapshots hold is not what was
@@ -152,6 +154,9 @@ func checkCatalogue(logs raft.LogStore, snapshots raft.SnapshotStore) error {
 		if e == nil {
 			start, err = m.Index, r.Close()
 			break
+		}
+		if vfs.Starved(e) {
+			return fmt.Errorf("snapshot %s: %w", m.ID, e)
 		}
 		err = errors.Join(err, fmt.Errorf("snapshot %s: %w", m.ID, e))
 	}

@@ -324,6 +324,9 @@ func (b *Broker) recall(id uint64) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if vfs.Starved(err) { // whether there is one is not known
+		return fmt.Errorf("read %s: %w", name, err)
+	}
 	q, noted := quarantine{Whole: true, Reason: name + " cannot be read"}, false // whatever it said
 	if err == nil {
 		var doc quarantine

@@ -160,6 +160,9 @@ func Open(c Config) (*Members, error) {
 	m.self.Seq++ // a peer may have asked already
 	m.mu.Unlock()
 	earlier := m.readPeers()
+	if earlier == nil {
+		return nil, errors.Join(errors.New("membership: no more files may be open, or there is no memory, to read the known peers"), m.Close())
+	}
 	m.mu.Lock()
 	for name, at := range earlier {
 		if m.known[name] == "" { // else it was heard of meanwhile

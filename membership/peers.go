@@ -13,7 +13,7 @@ import (
 
 // peersFile keeps the gossip addresses of the other nodes for the next start: a
 // line for each, the name and host:port. It is a hint: one that cannot be read
-// counts as empty.
+// counts as empty, unless more files or memory are all it takes.
 const peersFile = "peers"
 
 const (
@@ -27,6 +27,7 @@ func isPeer(name, at string) bool {
 	return len(name)+len(at)+len(" \n") <= maxPeer && name != "" && at != "" && !strings.ContainsFunc(name+at, unicode.IsSpace)
 }
 
+// readPeers returns nil if the file cannot be read for want of files or memory: who is in it is to be asked, and kept.
 func (m *Members) readPeers() map[string]string {
 	known := make(map[string]string)
 	if m.dir == "" {
@@ -35,6 +36,9 @@ func (m *Members) readPeers() map[string]string {
 	b, err := vfs.ReadFile(m.disk, filepath.Join(m.dir, peersFile), maxPeersBytes)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Warn("read known peers", "error", err)
+	}
+	if vfs.Starved(err) {
+		return nil
 	}
 	for line := range strings.Lines(string(b)) {
 		if f := strings.Fields(line); len(f) == 2 && len(known) < maxRecords {

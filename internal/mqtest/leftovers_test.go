@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,4 +72,25 @@ func TestATopicThatWasDeletedWhileItCouldNotBeOpenedIsGone(t *testing.T) {
 		require.NoError(t, err)
 		return len(there) == 0
 	})
+}
+
+// Whether a replica was in quarantine is not known while no more files may be open: none is put there for that.
+func TestAReplicaThatCannotBeOpenedForWantOfFilesIsSound(t *testing.T) {
+	t.Parallel()
+	c, mems := onMems(t, 1, nil)
+	c.createTopic(t, topicOf("t", 1))
+	c.Stop(0)
+	fault := mems[0].Inject(vfs.Fault{Ops: []vfs.OpKind{vfs.OpOpen}, Name: "quarantine.json", Err: vfs.ErrNoFiles})
+	c.Run(0)
+	select {
+	case <-fault.Struck():
+	case <-time.After(ample):
+		t.Fatal("no partition is opened")
+	}
+	fault.Release()
+	c.until("all are open", func() bool { return c.Nodes[0].Readiness().Open == 3 })
+	require.Zero(t, c.metric(0, "raftmq_partitions_quarantined"))
+	c.Await(0)
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.put(sendShort("t", 0), []byte("x"))
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"syscall"
 	"unsafe"
 )
 
@@ -37,6 +38,12 @@ type noFiles struct{}
 
 func (noFiles) Error() string        { return "vfs: no more files may be open" }
 func (noFiles) Is(target error) bool { return target == ErrNoSpace }
+
+// Starved reports whether a file could not be opened or read for want of files or memory: of what it
+// holds, and whether it is there, that says nothing.
+func Starved(err error) bool {
+	return errors.Is(err, ErrNoFiles) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
 
 // FS is a disk. Names are slash-separated paths. It may be used concurrently.
 type FS interface {
