@@ -87,6 +87,18 @@ func (s *walSegment) writeHead(h walHead, copies ...int64) error {
 // behind a whole segment. (64 MiB at once held them up for 0.4 s.)
 const zeroStep = 1 << 20
 
+// zero writes zeros from an offset to the end of the file, step by step, each by way of do.
+func (s *walSegment) zero(from int64, do func(step func() error) error) error {
+	zeros := vfs.Aligned(int(min(s.head.size, zeroStep)))
+	for off := from; off < s.head.size; off += int64(len(zeros)) {
+		err := do(func() error { return s.file.WriteThrough(zeros[:min(int64(len(zeros)), s.head.size-off)], off) })
+		if err != nil {
+			return fmt.Errorf("zero segment %s at %d: %w", s.name, off, err)
+		}
+	}
+	return nil
+}
+
 // createWALSegment makes the file, filled with zeros, durable before it has its name. After an error there is none; but for one that is
 // not vfs.ErrNoSpace: then it may be there, and no other file may have its number.
 func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, error) {
@@ -100,11 +112,9 @@ func createWALSegment(fsys vfs.FS, dir, base string, h walHead) (*walSegment, er
 	if err != nil {
 		return nil, wrap(err)
 	}
-	s := &walSegment{file: f, name: name}
-	err = f.Allocate(0, h.size)
-	zeros := vfs.Aligned(int(min(h.size, zeroStep)))
-	for off := int64(0); err == nil && off < h.size; off += int64(len(zeros)) {
-		err = f.WriteThrough(zeros[:min(int64(len(zeros)), h.size-off)], off)
+	s := &walSegment{file: f, name: name, head: h}
+	if err = f.Allocate(0, h.size); err == nil {
+		err = s.zero(0, func(step func() error) error { return step() })
 	}
 	if err == nil {
 		err = f.Sync()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -180,6 +181,39 @@ func TestWALHealsDamageWhileItRuns(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A place that the disk cannot give any more is written over: else the next start, which reads whole segments, would find it.
+func TestWALHealsWhatCannotBeRead(t *testing.T) {
+	disk := vfs.NewMem(1)
+	w := openAiling(t, disk, time.Minute)
+	g := w.Group(1)
+	for i := range uint64(20) {
+		require.NoError(t, g.StoreLog(walTestLog(i+1, 1, 300)))
+	}
+	g.mu.RLock()
+	p := g.slots[1].pos // not in the block that is written next
+	g.mu.RUnlock()
+	w.mu.Lock()
+	name := w.live[p.seg-w.live[0].head.number].name
+	w.mu.Unlock()
+	bad := disk.FailRead(name+"*", int64(p.off), int64(p.len)) // while it is open it has the name under which it was made
+	disk.SetHook(func(op vfs.Op) error {                       // as a disk does with a sector
+		if end := op.Off + op.Len; op.Kind == vfs.OpWrite && strings.HasPrefix(op.Name, name) && op.Off <= int64(p.off) && end >= int64(p.off+p.len) {
+			bad.Release()
+		}
+		return nil
+	})
+	w.verify()
+	require.ErrorIs(t, walAwait(t, w.damaged), ErrWALDamaged)
+	walAwait(t, w.healed)
+	require.NoError(t, w.Close())
+	w = openAiling(t, disk, time.Minute)
+	var l raft.Log
+	for i := range uint64(20) {
+		require.NoError(t, w.Group(1).GetLog(i+1, &l))
+		require.Equal(t, *walTestLog(i+1, 1, 300), l)
 	}
 }
 

@@ -90,6 +90,7 @@ func (w *WAL) addSegment(reuse bool, instead *walSegment) error {
 	}
 	var s *walSegment
 	var was uint64 // its number before
+	bad := false   // it was found damaged
 	if n := len(w.free); reuse {
 		i := w.releasedLocked()
 		if i < 0 {
@@ -98,13 +99,15 @@ func (w *WAL) addSegment(reuse bool, instead *walSegment) error {
 		s = w.free[i]
 		w.free = slices.Delete(w.free, i, i+1)
 		h.size, was = s.head.size, s.head.number
+		bad = w.bad[was] != nil
 	}
 	w.mu.Unlock()
 	var err error
 	if reuse {
-		watch := newPatience(w.o.WriteDeadline, func() { w.fail(fmt.Errorf("head segment %s: nothing within the deadline", s.name)) })
-		err = s.rehead(h)
-		watch.stop()
+		err = w.watched(s, func() error { return s.rehead(h) })
+		if err == nil && bad { // the disk may not give what it once held, which the next start reads
+			err = s.zero(walFirstFrame, func(step func() error) error { return w.watched(s, step) })
+		}
 	} else {
 		s, err = createWALSegment(w.o.FS, w.dir, walBase(int(h.number-1)), h)
 	}
@@ -127,4 +130,11 @@ func (w *WAL) addSegment(reuse bool, instead *walSegment) error {
 		}
 	}
 	return nil
+}
+
+// watched has a write to a released segment end within the deadline.
+func (w *WAL) watched(s *walSegment, write func() error) error {
+	watch := newPatience(w.o.WriteDeadline, func() { w.fail(fmt.Errorf("head segment %s: nothing within the deadline", s.name)) })
+	defer watch.stop()
+	return write()
 }
