@@ -155,7 +155,7 @@ func (l *Log) DeleteRange(first, last uint64) error {
 		return err // nothing was removed
 	}
 	l.mu.Lock()
-	l.torn = true
+	l.torn = l.torn || l.lost == 0 // those that are lost are answered for until others are stored
 	l.mu.Unlock()
 	return err
 }

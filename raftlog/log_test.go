@@ -79,3 +79,38 @@ func TestARefusedTruncationIsNone(t *testing.T) {
 	_ = stored(5)
 	require.ErrorIs(t, fault, ErrWALFull)
 }
+
+// What is to replace entries that a floor took away may find no room: they are answered for as before, and it is sent again.
+func TestWhatReplacesLostEntriesMayFindNoRoom(t *testing.T) {
+	store := &crampedStore{LogStore: raft.NewInmemStore()}
+	for i := uint64(1); i <= 8; i++ {
+		require.NoError(t, store.StoreLogs([]*raft.Log{{Index: i, Term: 2}}))
+	}
+	var fault error
+	l := NewLog(store, func(err error) { fault = err })
+	require.NoError(t, l.lose(logEnd{3, 5}, func() error { return store.DeleteRange(1, 8) }))
+	stored := func() (err error) {
+		over := make(chan struct{})
+		go func() { // which a fault ends
+			defer close(over)
+			err = l.StoreLog(&raft.Log{Index: 6, Term: 3})
+		}()
+		<-over
+		return err
+	}
+	for _, full := range []bool{true, true, false} {
+		var e raft.Log
+		require.NoError(t, l.GetLog(6, &e))
+		require.Zero(t, e.Term)
+		require.NoError(t, l.DeleteRange(6, 8)) // as Raft does, which takes them for entries of another term
+		store.full = full
+		err := stored()
+		store.full = false
+		require.NoError(t, fault)
+		if full {
+			require.ErrorIs(t, err, ErrWALFull)
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}
