@@ -273,13 +273,14 @@ func (s *Store) flushKeys(g *segment, mem []keyPlace, through Position) error {
 	defer s.files.put(f)
 	n := len(mem)
 	b := encodeRun(slices.Clone(mem), through)
-	s.files.wrote(f)
 	if size, err := f.Size(); err == nil && size > k.size { // runs that are not good
 		if err := f.Truncate(k.size); err != nil {
 			return fmt.Errorf("cut %s: %w", k.name, err)
 		}
 	}
-	if _, err := f.WriteAt(b, k.size); err != nil {
+	_, err = f.WriteAt(b, k.size)
+	s.files.wrote(f) // not before: a sync would go by
+	if err != nil {
 		return fmt.Errorf("write %s: %w", k.name, err)
 	}
 	run := keyRun{at: k.size + keyRunHead, count: n, crc: be.Uint32(b[24:])}

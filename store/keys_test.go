@@ -3,8 +3,11 @@ package store
 import (
 	"fmt"
 	"runtime"
+	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"raftmq/internal/vfs"
@@ -68,6 +71,32 @@ func TestKeysOfASyncedSegmentAreSynced(t *testing.T) {
 	defer s2.Close()
 	require.Empty(t, s2.active().keys.mem, "nothing is to be indexed again")
 	requireKeys(t, s2, 100)
+}
+
+// A run that is written while files are being synced is synced by this Sync or by the next.
+func TestKeysThatAreWrittenBesideASyncAreSynced(t *testing.T) {
+	disk := vfs.NewMem(1)
+	o := small(disk)
+	s, err := Open("p", o, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	var once sync.Once
+	disk.SetHook(func(op vfs.Op) error { // a sync that has come to the files just before the run is written
+		if op.Kind == vfs.OpWrite && op.Len > 0 && strings.HasSuffix(op.Name, ".keys") {
+			once.Do(func() { assert.NoError(t, s.files.syncDirty()) })
+		}
+		return nil
+	})
+	fill(t, s, 1, 150, same)
+	state, m := s.Checkpoint()
+	require.NoError(t, s.Sync(m))
+	require.Greater(t, len(s.Segments()), 2)
+	o.FS = disk.CrashKeeping(1, 0)
+	after, err := Open("p", o, state)
+	require.NoError(t, err)
+	defer after.Close()
+	found, _ := verify(t, after, 0)
+	require.Empty(t, found)
 }
 
 // Whatever byte of a run is not what was written, no key is lost: the index is
