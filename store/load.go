@@ -27,6 +27,16 @@ func (s *Store) removeFile(name string) error {
 	return nil
 }
 
+// isTmp reports whether a file of that base name was being made here. The owner has files
+// of its own in the folder, which it may write beside Open.
+func isTmp(base string) bool {
+	switch base {
+	case timerTmp, timerMergeTmp, mendName, cutName + ".tmp":
+		return true
+	}
+	return strings.HasSuffix(base, ".floor.tmp") || strings.HasPrefix(base, "mend-") && strings.HasSuffix(base, ".tmp")
+}
+
 // listing is what a store's directory holds.
 type listing struct {
 	starts []Position // of segments, in order
@@ -50,7 +60,7 @@ func (s *Store) list() (l listing, err error) {
 		at, kind, _ := strings.Cut(n, ".")
 		pos, err := strconv.ParseInt(at, 10, 64)
 		switch {
-		case n == nextSegment || strings.HasSuffix(n, ".tmp"):
+		case n == nextSegment || isTmp(n):
 			l.rest = append(l.rest, n)
 		case err != nil:
 		case kind == "log":

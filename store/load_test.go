@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -191,5 +192,25 @@ func TestStateFromBeforeAResetCanBeOpened(t *testing.T) {
 			_, got := s.Digest()
 			require.Equal(t, want, got)
 		}
+	}
+}
+
+// What a crash left half made is removed by Open, and nothing that the owner keeps in the folder, which may be writing it meanwhile.
+func TestOpenLeavesTheOwnersFiles(t *testing.T) {
+	disk, _, k := settled(t, 100)
+	owners := []string{"quarantine.json", "quarantine.json.tmp"}
+	own := []string{"trim.tmp", "mend.tmp", "mend-64.tmp", "timers.tmp", "timers2.tmp", "00000000000000000000.floor.tmp"}
+	for _, n := range slices.Concat(owners, own) {
+		f, err := disk.Create("p/" + n)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	s := openMem(t, disk, k.state)
+	require.NoError(t, s.Close())
+	names, err := disk.List("p")
+	require.NoError(t, err)
+	require.Subset(t, names, owners)
+	for _, n := range own {
+		require.NotContains(t, names, n)
 	}
 }
