@@ -17,7 +17,8 @@
 //	trim                    below which position files may be missing
 //
 // Each starts with a magic of four bytes and a format version, 1. A later version
-// is refused by the file's name (ErrVersion), and left as it is.
+// is refused by the file's name (ErrVersion), and left as it is. One that decayed is
+// damage: the checksum of the head is that of version 1.
 //
 // # Layouts
 //

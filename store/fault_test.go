@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,7 +58,11 @@ func TestNewerVersionIsRefusedByName(t *testing.T) {
 			}
 		}
 		require.NotEmpty(t, name, kind)
-		require.NoError(t, disk.Damage(name, 4, 4, func(b []byte) { be.PutUint32(b, formatVersion+1) }))
+		head := map[string]int{".log": 60, ".q": 60, ".keys": 28, "trim": 16, ".floor": 16}[kind]
+		require.NoError(t, disk.Damage(name, 0, int64(head)+4, func(b []byte) {
+			be.PutUint32(b[4:], formatVersion+1)
+			be.PutUint32(b[head:], crc32.Checksum(b[:head], castagnoli))
+		}))
 		s, err = Open("p", small(disk), k.state)
 		if kind == ".floor" {
 			require.NoError(t, err)
@@ -74,6 +79,61 @@ func TestNewerVersionIsRefusedByName(t *testing.T) {
 	}
 	_, err := Open("p", Options{FS: vfs.NewMem(1)}, []byte{stateVersion + 1})
 	require.ErrorIs(t, err, ErrVersion)
+}
+
+// A version that decayed is damage like any other: the rest of the head is as a file of this version has it.
+func TestAVersionThatDecayedIsDamage(t *testing.T) {
+	files := map[string]struct {
+		b    []byte
+		read func(b []byte) error
+	}{
+		"log":    {origin{Mark{7, 3, 4096}, 4000, 1234}.encode(), func(b []byte) error { _, err := decodeHead("f", b); return err }},
+		"q":      {encodeQueueHead(5), func(b []byte) error { return checkQueueHead("f", b, 5) }},
+		"keys":   {encodeRun([]keyPlace{{9, 64}}, 4096), func(b []byte) error { _, _, err := decodeRun("f", b, 0, int64(len(b))); return err }},
+		"timers": {(&timerRun{count: 1}).encodeHead(), func(b []byte) error { _, err := decodeTimerHead("f", b, timerRunSize(1)); return err }},
+		"trim":   {encodeCut(4096), func(b []byte) error { _, err := decodeCut("f", b); return err }},
+		"floor":  {encodeFloor(nil, []byte("bytes")), func(b []byte) error { _, _, err := decodeFloor("f", b); return err }},
+	}
+	for kind, f := range files {
+		require.NoError(t, f.read(f.b), kind)
+		for bit := 4 * 8; bit < 8*8; bit++ {
+			b := slices.Clone(f.b)
+			b[bit/8] ^= 1 << (bit % 8)
+			err := f.read(b)
+			require.ErrorIs(t, err, ErrDamaged, "%s bit %d", kind, bit)
+			require.NotErrorIs(t, err, ErrVersion, "%s bit %d", kind, bit)
+		}
+	}
+	st := state{mark: Mark{9, 2, 5000}, frame: 4900}
+	for bit := range 8 {
+		b := st.encode()
+		b[0] ^= 1 << bit
+		_, err := decodeState(b)
+		require.ErrorIs(t, err, ErrDamaged)
+		require.NotErrorIs(t, err, ErrVersion)
+		_, _, err = decodeFloor("f", encodeFloor(b, nil))
+		require.ErrorIs(t, err, ErrDamaged)
+	}
+}
+
+// A bit of a file's version decays: a replica opens all the same, or says which file it is that is damaged, and is repaired.
+func TestAVersionThatDecayedIsRepaired(t *testing.T) {
+	for _, kind := range []string{".log", ".q", ".keys"} {
+		disk, _, k := settled(t, 200)
+		names, err := disk.List("p")
+		require.NoError(t, err)
+		name := names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, kind) })]
+		require.NoError(t, disk.Damage("p/"+name, 7, 1, flip))
+		s, err := Open("p", small(disk), k.state)
+		if err == nil {
+			_, err = s.Lookup("t", "common", 1000, 0, 0)
+			require.NoError(t, errors.Join(err, s.Close()), kind)
+			continue
+		}
+		var d *Damage
+		require.ErrorAs(t, err, &d, kind)
+		require.Equal(t, "p/"+name, d.File)
+	}
 }
 
 // Any byte of the log or of a queue that is not what was written is found when it

@@ -24,12 +24,16 @@ var (
 )
 
 // checkFormat refuses a file, or a part of one, that is not of this kind and
-// version. The checksum at crcAt covers what lies before it.
+// version. The checksum at crcAt covers what lies before it. A version that alone is not
+// what the checksum says has decayed, and is no later one.
 func checkFormat(name string, b []byte, magic string, crcAt int) error {
 	if len(b) < crcAt+4 || string(b[:4]) != magic {
 		return damaged(name, 0, "no %q at its start", magic)
 	}
 	if v := be.Uint32(b[4:]); v > formatVersion {
+		if was := be.AppendUint32([]byte(magic), formatVersion); be.Uint32(b[crcAt:]) == crc32.Checksum(append(was, b[8:crcAt]...), castagnoli) {
+			return damaged(name, 4, "format version %d is not what was written", v)
+		}
 		return fmt.Errorf("%w: %s has format version %d, this program knows up to %d", ErrVersion, name, v, formatVersion)
 	}
 	if be.Uint32(b[crcAt:]) != crc32.Checksum(b[:crcAt], castagnoli) {

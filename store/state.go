@@ -77,7 +77,8 @@ func decodeState(b []byte) (state, error) {
 	if len(b) == 0 {
 		return s, nil
 	}
-	if b[0] != stateVersion {
+	if n := len(b) - 4; b[0] != stateVersion && // and did not decay: see checkFormat
+		(n < stateHead || crc32.Update(crc32.Checksum([]byte{stateVersion}, castagnoli), castagnoli, b[1:n]) != be.Uint32(b[n:])) {
 		return s, fmt.Errorf("%w: state version %d, this program knows %d", ErrVersion, b[0], stateVersion)
 	}
 	if len(b) < stateHead+4 {
