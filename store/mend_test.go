@@ -94,6 +94,40 @@ func TestAnyFileIsMended(t *testing.T) {
 	}
 }
 
+// A queue's first files are lost, and the first entries of them are trimmed: what takes their place has their names, and their entries.
+func TestAQueuesFileThatIsLostAfterATrimIsMended(t *testing.T) {
+	disk, h, k := settled(t, 250)
+	s := openMem(t, disk, k.state)
+	for _, g := range s.Segments()[1:] {
+		require.NoError(t, s.Trim(g.Position))
+		for range 3 {
+			require.NoError(t, k.save(s))
+		}
+		for _, q := range s.Queues() {
+			bases := s.queues[q].bases
+			lo, _ := s.Bounds(q)
+			for n := range min(3, len(bases)-1) {
+				if bases[0] == lo {
+					continue
+				}
+				left := disk.CrashKeeping(0, 1)
+				for _, base := range bases[:n+1] {
+					require.NoError(t, left.Remove(queueName("p", q, base)))
+				}
+				_, err := Open("p", small(left), k.state)
+				require.ErrorIs(t, err, ErrDamaged)
+				require.NoError(t, h.mender(left, k.state).Mend(t.Context(), nil), "%v %d", q, n)
+				s2 := openMem(t, left, k.state)
+				requireSame(t, h, s, s2)
+				require.Equal(t, bases, s2.queues[q].bases)
+				found, _ := verify(t, s2, 0)
+				require.Empty(t, found)
+				require.NoError(t, s2.Close())
+			}
+		}
+	}
+}
+
 // What Open meets is mended though nobody has named it.
 func TestWhatKeepsAStoreFromOpeningIsMended(t *testing.T) {
 	disk, h, k := settled(t, 100)

@@ -54,13 +54,16 @@ func (m *Mender) queue(ctx context.Context, st state, q message.Queue, base mess
 	if err != nil {
 		return err
 	}
-	x := &shelf{base: base, from: max(base, b.min), to: min(b.max, base+m.Options.queueFile)}
-	for _, other := range have.bases[q] {
-		if other > base {
-			x.to = min(x.to, other)
-			break
+	next := b.max
+	if i, there := slices.BinarySearch(have.bases[q], base); there && i+1 < len(have.bases[q]) {
+		next = have.bases[q][i+1]
+	} else if !there && i < len(have.bases[q]) { // it was named by an entry, and ends where the next file begins, which it fills up to
+		next = have.bases[q][i]
+		if before := (next - base + m.Options.queueFile - 1) / m.Options.queueFile * m.Options.queueFile; before <= next {
+			base = next - before
 		}
 	}
+	x := &shelf{base: base, from: max(base, b.min), to: min(b.max, base+m.Options.queueFile, next)}
 	if x.next = x.from; x.from >= x.to {
 		return m.remove(queueName("", q, base))
 	}
