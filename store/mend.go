@@ -127,7 +127,9 @@ func (m *Mender) Mend(ctx context.Context, files []string) error {
 	for range mendRounds {
 		s, err := Open(m.Dir, m.Options, m.State)
 		if err == nil {
-			return errors.Join(m.finish(s), s.Close())
+			if err = errors.Join(m.finish(s), s.Close()); err == nil {
+				return nil
+			}
 		}
 		var d *Damage
 		if !errors.As(err, &d) || filepath.Dir(d.File) != filepath.Clean(m.Dir) {

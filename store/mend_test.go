@@ -12,6 +12,7 @@ import (
 
 	"raftmq/internal/vfs"
 	"raftmq/internal/vfs/vfstest"
+	"raftmq/message"
 )
 
 // peerStore is a Peer in the same process.
@@ -92,6 +93,25 @@ func TestAnyFileIsMended(t *testing.T) {
 	for _, kind := range []string{".log", ".q", ".keys", ".floor"} {
 		require.Positive(t, kinds[kind], kind)
 	}
+}
+
+// An index of keys that is to be built again needs the log and the queues: what is damaged there, and nobody has named, is mended too.
+func TestWhatKeepsAnIndexFromBeingBuiltIsMended(t *testing.T) {
+	disk, h, k := settled(t, 100)
+	want := openMem(t, disk.CrashKeeping(0, 1), k.state)
+	require.NoError(t, disk.Remove(want.segments[1].keys.name))
+	q := message.Queue{Topic: "t", ID: 1}
+	lo, err := want.search(want.queues[q], 0, want.queues[q].written, func(p queuePlace) bool { return p.pos >= want.segments[1].start })
+	require.NoError(t, err)
+	base, ok := want.baseOf(want.queues[q].bases, lo)
+	require.True(t, ok)
+	require.NoError(t, disk.Damage(queueName("p", q, base), placeAt(base, lo), 1, flip))
+	require.NoError(t, disk.Damage(want.segments[1].name, 200, 1, flip))
+	require.NoError(t, h.mender(disk, k.state, peerStore{want}).Mend(t.Context(), nil))
+	s := openMem(t, disk, k.state)
+	found, _ := verify(t, s, 0)
+	require.Empty(t, found)
+	requireSame(t, h, want, s)
 }
 
 // A queue's first files are lost, and the first entries of them are trimmed: what takes their place has their names, and their entries.
