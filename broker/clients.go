@@ -214,7 +214,7 @@ func (g *registry) unregister(r *request) *remoting.Command {
 	}
 	g.mu.Unlock()
 	changed := !sameGroups(old, info)
-	if h.Joined > 0 && h.ConsumerGroup != "" && len(h.ClientID) <= maxClientID {
+	if h.Joined > 0 && message.CheckGroup(h.ConsumerGroup) == nil && len(h.ClientID) <= maxClientID { // of another group there are no members
 		changed = g.leaves(leave{ID: strings.Clone(h.ClientID), Group: strings.Clone(h.ConsumerGroup), Joined: h.Joined, at: time.Now(), here: true}) || changed
 	}
 	if changed {
