@@ -318,6 +318,9 @@ func settingsOf(t fsm.Topic) fsm.TopicSpec {
 	return fsm.TopicSpec{Name: t.Name, ReadQueues: t.ReadQueues, WriteQueues: t.WriteQueues, Perm: t.Perm, Order: t.Order, SysFlag: t.SysFlag, Attributes: t.Attributes}
 }
 
+// maxAttributes is how many one request sets, or takes away: a topic has no more.
+const maxAttributes = 256
+
 // attributes reads "+k=v,-k": what is set, and what is not to be any more.
 func attributes(s string) (set map[string]string, unset []string, err error) {
 	for part := range strings.SplitSeq(s, ",") {
@@ -331,6 +334,9 @@ func attributes(s string) (set map[string]string, unset []string, err error) {
 			unset = append(unset, k)
 		} else if part != "" {
 			return nil, nil, fmt.Errorf("attribute %q begins with neither + nor -", part)
+		}
+		if len(set)+len(unset) > maxAttributes {
+			return nil, nil, fmt.Errorf("more than %d attributes", maxAttributes)
 		}
 	}
 	return set, unset, nil
