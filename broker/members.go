@@ -36,6 +36,13 @@ func (b *Broker) askMember(ctx context.Context, r *request) *remoting.Command {
 		r.slot = 0
 	}
 	if r.Code == remoting.ConsumeMessageDirectly {
+		wait, cancel := context.WithTimeout(ctx, memberWait)
+		err := b.admission.handed.enter(wait) // before the message is read, which is kept until the member has answered
+		cancel()
+		if err != nil {
+			return r.failed(err)
+		}
+		defer b.admission.handed.leave()
 		if refusal := b.withMessage(ctx, r, &h); refusal != nil {
 			return refusal
 		}
