@@ -183,7 +183,7 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 		return nil, errLevel
 	}
 	v, err := p.replica.Propose(ctx, cmd)
-	if errors.Is(err, raftlog.ErrNotLeader) {
+	if errors.Is(err, raftlog.ErrNotLeader) || errors.Is(err, raftlog.ErrClosed) {
 		return nil, errNotHere
 	}
 	return v, err
