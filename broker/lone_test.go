@@ -31,6 +31,7 @@ func newLone(t *testing.T) *lone {
 	}}
 	l.run()
 	t.Cleanup(l.stop)
+	eventually(t, func() bool { ok, _ := l.Ready(); return ok })
 	eventually(t, func() bool {
 		return l.autoCreate(t.Context(), &request{Command: remoting.NewRequest(remoting.SendMessage, nil)}, "t") == nil
 	})
@@ -45,7 +46,6 @@ func (l *lone) run() {
 	b, err := Open(context.Background(), l.conf, Deps{Disk: l.mem})
 	require.NoError(l.t, err)
 	l.Broker = b
-	eventually(l.t, func() bool { ok, _ := b.Ready(); return ok })
 }
 
 func (l *lone) stop() {
