@@ -13,6 +13,12 @@ import (
 // the catalogue's leader, as of the request; without a leader, those that are
 // known here.
 func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
+	if ofSeveral(r.Code) && !r.forwarded {
+		if err := b.admission.read(ctx, b.admission.wholes); err != nil {
+			return r.failed(err)
+		}
+		defer b.admission.wholes.leave()
+	}
 	switch r.Code {
 	case remoting.UpdateAndCreateTopic, remoting.DeleteTopicInBroker, remoting.DeleteTopicInNS, remoting.UpdateSubscriptionGroup,
 		remoting.DeleteSubscriptionGroup, remoting.PutKVConfig, remoting.DeleteKVConfig:
@@ -117,6 +123,16 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		return b.clients.subscriptionOf(ctx, r)
 	}
 	return r.unsupported()
+}
+
+// ofSeveral reports whether an answer is put together of what several partitions say.
+func ofSeveral(code remoting.Code) bool {
+	switch code {
+	case remoting.ListTransactions, remoting.ListTimers, remoting.ExplainMessage, remoting.DeadLetters, remoting.GetBrokerConsumeStats, remoting.GetTopicStats,
+		remoting.GetConsumeStats, remoting.InvokeBrokerToResetOffset:
+		return true
+	}
+	return false
 }
 
 // topic looks a topic up, as the catalogue's leader knows it.

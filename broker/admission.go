@@ -22,6 +22,9 @@ const (
 	// have in flight, 4096.
 	heldPerConn = 2048
 	gateWaiting = 4096 // in each gate
+	// wholesAtOnce is how many answers are put together at once of what several partitions say: each keeps what it has while it
+	// waits for the next.
+	wholesAtOnce = 4
 )
 
 // connectionCost is what a connection takes that has nothing in flight: buffers and
@@ -30,11 +33,11 @@ const connectionCost = 64 << 10
 
 // ClientMemory bounds what clients can make a node keep in memory, whatever they do,
 // in bytes: requests, the records that they are made into, replies that they do not read (twice the setting, and what is
-// being read from disk for those to come), answers of members, filters, connections.
+// being read from disk for those to come), answers of members and of several partitions, filters, connections.
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + membersAsked*remoting.MaxFrame + maxMeters*meterCost + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + (2*membersAsked+wholesAtOnce)*remoting.MaxFrame + maxMeters*meterCost + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
 
 // recordBytes bound the records that requests are made into, while their handlers run and while they wait for an entry, which they may do
@@ -151,7 +154,9 @@ type admission struct {
 	pulls    *gate            // reads of queues
 	lookups  *gate            // other reads of a partition
 	lists    *gate            // lists of the catalogue
+	wholes   *gate            // answers that are put together of what several partitions say
 	members  *gate            // questions to members of groups
+	handed   *gate            // messages that members are to handle now
 	commits  byteGate         // messages of transactions that are being committed, and that are put back
 	backs    *gate            // reads of what is put back, of which it is not known yet how long it is
 	bodies   byteGate         // JSON of requests that is being read
@@ -163,7 +168,7 @@ type admission struct {
 func newAdmission(c Config) admission {
 	return admission{
 		requests: remoting.NewBudget(c.MaxRequestBytes), replies: remoting.NewBudget(c.MaxReplyBytes), open: remoting.NewBudget(int64(c.MaxConnections)),
-		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), members: newGate(membersAsked, gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
+		pulls: newGate(pullPlaces(), gateWaiting), lookups: newGate(lookPlaces(), gateWaiting), lists: newGate(lookPlaces(), gateWaiting), wholes: newGate(wholesAtOnce, gateWaiting), members: newGate(membersAsked, gateWaiting), handed: newGate(membersAsked, gateWaiting), commits: newByteGate(decisionBytes), backs: newGate(1, gateWaiting), bodies: newByteGate(bodyBytes),
 		records: remoting.NewBudget(recordBytes(c)),
 		maxHeld: int32(min(maxHeldPulls, c.MaxRequestBytes/2/heldCost)),
 	}

@@ -95,6 +95,7 @@ type Broker struct {
 	scrubbed  scrubber
 	digested  digester
 	checked   catalogueCheck
+	crowd     catalogueRoom
 	clock     clock
 	fired     atomic.Uint64 // messages whose time had come
 	putBack   atomic.Uint64 // retries

@@ -30,6 +30,8 @@ type change struct {
 	// next is asked on the catalogue's leader, by what it knows then, and again when
 	// that changed meanwhile.
 	next func() (cmd []byte, refusal *remoting.Command)
+	// adds is about how many bytes a command of next's adds to the catalogue; nil: it takes some away.
+	adds func(cmd []byte) int
 	// topic, if not "", is what it is about: next reads what another change of it sets.
 	topic string
 	// then, if not nil, completes it at the node that was asked.
@@ -114,7 +116,12 @@ func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remot
 		if cmd == nil { // there is nothing to do
 			return r.ReplyWith(nil, nil), nil
 		}
+		leave, ok := b.enterCatalogue(c, cmd)
+		if !ok {
+			return r.refuse(remoting.SystemBusy, "[CATALOGUE FULL] topics, groups and values take %d MiB; certainly not done", maxCatalogue>>20), nil
+		}
 		v, err := b.decide(ctx, cmd)
+		leave()
 		if err != nil {
 			return nil, err
 		}
@@ -175,10 +182,12 @@ func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Co
 		if err := message.CheckGroup(c.GroupName); err != nil {
 			return change{}, r.failed(err)
 		}
-		return one(fsm.EncodePutGroup(nil, fsm.GroupSpec{
+		put := one(fsm.EncodePutGroup(nil, fsm.GroupSpec{
 			Name: c.GroupName, ConsumeEnable: c.ConsumeEnable, ConsumeFromMinEnable: c.ConsumeFromMinEnable, ConsumeBroadcastEnable: c.ConsumeBroadcastEnable,
 			ConsumeMessageOrderly: c.ConsumeMessageOrderly, RetryMaxTimes: c.RetryMaxTimes, ConsumeTimeoutMinute: c.ConsumeTimeoutMinute, Attributes: c.Attributes,
-		})), nil
+		}))
+		put.adds = func(cmd []byte) int { return b.groupAdds(cmd, c.GroupName) }
+		return put, nil
 	case remoting.DeleteSubscriptionGroup:
 		var h remoting.DeleteGroupHeader
 		if err := h.Decode(r.Ext); err != nil {
@@ -198,12 +207,17 @@ func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Co
 		if _, ok := r.Ext["value"]; !ok {
 			return change{}, r.refuse(remoting.InvalidParameter, "field value is missing")
 		}
-		return one(fsm.EncodePutKV(nil, h.Namespace, h.Key, h.Value)), nil
+		put := one(fsm.EncodePutKV(nil, h.Namespace, h.Key, h.Value))
+		put.adds = func(cmd []byte) int { return b.kvAdds(cmd, h.Namespace, h.Key) }
+		return put, nil
 	case codeSubscribe:
-		if err := message.CheckGroup(r.Ext["group"]); err != nil {
+		group, topics := r.Ext["group"], strings.Split(r.Ext["topics"], ",")
+		if err := message.CheckGroup(group); err != nil {
 			return change{}, r.failed(err)
 		}
-		return one(fsm.EncodeSubscribe(nil, r.Ext["group"], strings.Split(r.Ext["topics"], ","))), nil
+		c := one(fsm.EncodeSubscribe(nil, group, topics))
+		c.adds = func([]byte) int { return b.subscribeAdds(group, topics) }
+		return c, nil
 	}
 	return change{}, r.refuse(remoting.RequestCodeNotSupported, "request code %d", r.Code)
 }
@@ -234,6 +248,7 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag}
 	return change{
 		topic: h.Topic,
+		adds:  func(cmd []byte) int { return b.topicAdds(cmd, h.Topic) },
 		next: func() ([]byte, *remoting.Command) {
 			if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {
 				return nil, r.refuse(remoting.InvalidParameter, "%d partitions: the cluster has %d slots", h.Partitions, slots)
@@ -284,7 +299,8 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 // queuesAltered is what a topic's settings become where of want only what alters names counts. Queues
 // that are not written any more are read.
 func queuesAltered(t fsm.Topic, want fsm.TopicSpec, alters string) fsm.TopicSpec {
-	spec := fsm.TopicSpec{Name: t.Name, ReadQueues: t.ReadQueues, WriteQueues: t.WriteQueues, Perm: t.Perm, Order: t.Order, SysFlag: t.SysFlag}
+	spec := settingsOf(t)
+	spec.Attributes = nil
 	for what := range strings.SplitSeq(alters, ",") {
 		switch what {
 		case "write":
@@ -296,6 +312,14 @@ func queuesAltered(t fsm.Topic, want fsm.TopicSpec, alters string) fsm.TopicSpec
 	}
 	return spec
 }
+
+// settingsOf is what an update may change of a topic, as it is.
+func settingsOf(t fsm.Topic) fsm.TopicSpec {
+	return fsm.TopicSpec{Name: t.Name, ReadQueues: t.ReadQueues, WriteQueues: t.WriteQueues, Perm: t.Perm, Order: t.Order, SysFlag: t.SysFlag, Attributes: t.Attributes}
+}
+
+// maxAttributes is how many one request sets, or takes away: a topic has no more.
+const maxAttributes = 256
 
 // attributes reads "+k=v,-k": what is set, and what is not to be any more.
 func attributes(s string) (set map[string]string, unset []string, err error) {
@@ -310,6 +334,9 @@ func attributes(s string) (set map[string]string, unset []string, err error) {
 			unset = append(unset, k)
 		} else if part != "" {
 			return nil, nil, fmt.Errorf("attribute %q begins with neither + nor -", part)
+		}
+		if len(set)+len(unset) > maxAttributes {
+			return nil, nil, fmt.Errorf("more than %d attributes", maxAttributes)
 		}
 	}
 	return set, unset, nil

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,4 +31,22 @@ func TestAGroupIsNotSaidToBeGoneFromPartitionsThatAreNotKnown(t *testing.T) {
 	reply := b.dropGroups(t.Context(), r, "g")
 	require.NotNil(t, reply)
 	require.Contains(t, reply.Remark, "delete it again")
+}
+
+// A request that names more attributes than a topic has is refused before what it says is kept, which takes many times its text.
+func TestMoreAttributesThanATopicHasAreNotRead(t *testing.T) {
+	text := func(n int) string {
+		var parts []string
+		for i := range n {
+			parts = append(parts, fmt.Sprintf("+k%d=v", i))
+		}
+		return strings.Join(parts, ",")
+	}
+	set, _, err := attributes(text(maxAttributes))
+	require.NoError(t, err)
+	require.Len(t, set, maxAttributes)
+	_, _, err = attributes(text(maxAttributes + 1))
+	require.Error(t, err)
+	_, _, err = attributes(strings.Repeat("-k,", maxAttributes+1))
+	require.Error(t, err)
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -28,6 +29,7 @@ const (
 	leftTold      = 10 * time.Second   // how long lists name a client that left
 	maxClients    = 8 << 20            // bytes of a list
 	maxOwn        = maxClients / 4 * 3 // of those that are connected, which leaves room for who left
+	listHead      = 1 << 10            // what a list has beside its members, and more
 	maxClient     = 256 << 10          // of a heartbeat
 	// listsWait bounds how long a node that lacks another's list waits for it: longer
 	// than stock clients, who keep what they have when nobody answers.
@@ -77,16 +79,17 @@ func (g *registry) run() {
 	}
 }
 
-// listed is how many bytes a client takes in a list.
-func listed(i clientInfo) int {
-	b, err := json.Marshal(i)
+// listed is how many bytes a client, or another member of a list, takes there.
+func listed(v any) int {
+	b, err := json.Marshal(v)
 	if err != nil {
 		panic("broker: encode a client: " + err.Error()) // texts and numbers
 	}
 	return len(b) + 1
 }
 
-// own is this node's list, encoded; nil, and logged, if it is too large.
+// own is this node's list, encoded; nil, and logged, if it is too large. Of what is said beside the clients that are
+// connected, as much is in it as there is room for: others may know the rest.
 func (g *registry) own() []byte {
 	g.mu.Lock()
 	g.since++
@@ -94,17 +97,31 @@ func (g *registry) own() []byte {
 	for _, info := range g.conns {
 		list.Clients = append(list.Clients, info)
 	}
-	for _, info := range g.away {
-		list.Clients = append(list.Clients, info)
+	room := maxClients - listHead - g.bytes
+	fits := func(n int) bool {
+		if n > room {
+			return false
+		}
+		room -= n
+		return true
+	}
+	for _, l := range g.toldLeavesLocked() {
+		if fits(listed(l)) {
+			list.Leaves = append(list.Leaves, l)
+		}
 	}
 	for id, at := range g.left {
 		if time.Since(at) > leftTold {
 			delete(g.left, id)
-		} else {
+		} else if fits(listed(id)) {
 			list.Left = append(list.Left, id)
 		}
 	}
-	list.Leaves = g.toldLeavesLocked()
+	for _, key := range slices.Sorted(maps.Keys(g.away)) { // the same ones each time
+		if info := g.away[key]; fits(info.bytes) {
+			list.Clients = append(list.Clients, info)
+		}
+	}
 	g.mu.Unlock()
 	msg, err := json.Marshal(list)
 	if err != nil || len(msg) > maxClients {
@@ -263,6 +280,7 @@ func (g *registry) keepLocked(clients []clientInfo) {
 			info.Until = g.b.time().Add(clientsReturn).UnixMilli()
 		}
 		if key := info.key(); info.Until > g.away[key].Until {
+			info.bytes = listed(info)
 			g.away[key] = info
 		}
 	}

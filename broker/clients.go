@@ -138,13 +138,15 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	g.renameLocked(r.conn, old.ID, info.ID)
 	delete(g.left, info.ID)
 	g.mu.Unlock()
-	h = remoting.HeartbeatData{WithoutSub: h.WithoutSub}
-	leave() // the rest may wait for the catalogue
 	if changed {
 		g.touch(groupsOf(old, info))
 	}
-	for name, c := range info.Consumer {
-		if err := g.subscribe(ctx, name, c); err != nil {
+	unknown := g.unknown(info)
+	resend := h.WithoutSub && old.ID != info.ID
+	h, info, old = remoting.HeartbeatData{}, clientInfo{}, clientInfo{}
+	leave() // the rest may wait for the catalogue
+	for name, topics := range unknown {
+		if err := g.subscribe(ctx, name, topics); err != nil {
 			g.b.log.Warn("record a group's subscription", "group", name, "error", err)
 		}
 	}
@@ -152,7 +154,7 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 		return refusal
 	}
 	reply := r.ReplyWith(nil, nil)
-	if h.WithoutSub && old.ID != info.ID {
+	if resend {
 		reply.SetExt("IS_SUB_CHANGE", "true") // tell all of it in the next one
 	}
 	return reply
@@ -171,21 +173,30 @@ func (g *registry) checkFilters(r *request, c remoting.ConsumerData) *remoting.C
 	return nil
 }
 
-// subscribe makes sure that the catalogue knows the group and its topics.
-func (g *registry) subscribe(ctx context.Context, group string, c remoting.ConsumerData) error {
-	known, ok := g.b.catalogue.Group(group)
-	var topics []string
-	for _, s := range c.SubscriptionDataSet {
-		if _, there := g.b.catalogue.Topic(s.Topic); there && !slices.Contains(known.Topics, s.Topic) {
-			topics = append(topics, s.Topic)
+// unknown are the groups of a client of which the catalogue does not know all, and which topics it lacks, joined by commas.
+func (g *registry) unknown(i clientInfo) map[string]string {
+	all := make(map[string]string)
+	for group, c := range i.Consumer {
+		known, ok := g.b.catalogue.Group(group)
+		var topics []string
+		for _, s := range c.SubscriptionDataSet {
+			if _, there := g.b.catalogue.Topic(s.Topic); there && !slices.Contains(known.Topics, s.Topic) {
+				topics = append(topics, s.Topic)
+			}
+		}
+		if !ok || len(topics) > 0 {
+			slices.Sort(topics)
+			all[group] = strings.Join(slices.Compact(topics), ",")
 		}
 	}
-	if ok && len(topics) == 0 {
-		return nil
-	}
+	return all
+}
+
+// subscribe has the catalogue know the group and its topics.
+func (g *registry) subscribe(ctx context.Context, group, topics string) error {
 	req := &request{Command: remoting.NewRequest(codeSubscribe, nil), slot: 0}
 	req.SetExt("group", group)
-	req.SetExt("topics", strings.Join(topics, ","))
+	req.SetExt("topics", topics)
 	if reply := g.b.admin(ctx, req); reply.Code != remoting.OK {
 		return errReply{reply}
 	}
@@ -214,7 +225,7 @@ func (g *registry) unregister(r *request) *remoting.Command {
 	}
 	g.mu.Unlock()
 	changed := !sameGroups(old, info)
-	if h.Joined > 0 && h.ConsumerGroup != "" && len(h.ClientID) <= maxClientID {
+	if h.Joined > 0 && message.CheckGroup(h.ConsumerGroup) == nil && len(h.ClientID) <= maxClientID { // of another group there are no members
 		changed = g.leaves(leave{ID: strings.Clone(h.ClientID), Group: strings.Clone(h.ConsumerGroup), Joined: h.Joined, at: time.Now(), here: true}) || changed
 	}
 	if changed {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,18 @@ func TestAWrongClockKeepsNoClientThatIsAway(t *testing.T) {
 		g.expire()
 		require.Len(t, g.away, 1)
 	}
+}
+
+// What is kept of members that leave is bounded: a group that no member can be in is not.
+func TestALeaveOfNoGroupIsNotKept(t *testing.T) {
+	g := &registry{b: &Broker{now: time.Now}, conns: make(map[*remoting.ServerConn]clientInfo), lists: make(map[string]clientList), away: make(map[string]clientInfo)}
+	leave := func(group string) *remoting.Command {
+		return g.unregister(&request{Command: remoting.NewRequest(remoting.UnregisterClient, remoting.UnregisterHeader{ClientID: "c", ConsumerGroup: group, Joined: 1})})
+	}
+	require.Equal(t, remoting.OK, leave(strings.Repeat("g", 1<<20)).Code)
+	require.Empty(t, g.leftGroups)
+	require.Equal(t, remoting.OK, leave("g").Code)
+	require.Len(t, g.leftGroups, 1)
 }
 
 // A pull that names no subscription asks for its group's: that makes no list of all clients, of which

@@ -34,6 +34,15 @@ func TestCommitsThatNobodyWaitsForDoNotPileUp(t *testing.T) {
 	require.Equal(t, fsm.Raised, (<-waits).status)
 }
 
+// A commit that names the holder of a lock keeps no longer name than a holder has.
+func TestACommitKeepsNoLongName(t *testing.T) {
+	r := &request{client: "c"}
+	o := r.offset("g", message.Queue{Topic: "t"}, 1, strings.Repeat("x", 1<<20), 7)
+	require.Equal(t, maxClientID+1, len(o.Owner), "which holds no lock")
+	require.EqualValues(t, 7, o.Epoch)
+	require.Equal(t, "holder", r.offset("g", message.Queue{Topic: "t"}, 1, "holder", 7).Owner)
+}
+
 // A commit that waits for an entry keeps nothing of the request that it came in, which counts no
 // more by then.
 func TestCommitsThatWaitKeepNoHeaders(t *testing.T) {

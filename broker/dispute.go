@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"raftmq/fsm"
+	"raftmq/internal/vfs"
 	"raftmq/remoting"
 )
 
@@ -173,7 +175,11 @@ func (b *Broker) clear(id uint64) bool {
 	if !cleared {
 		return false
 	}
-	if err := b.release(id, quarantine{Disputed: true}); err != nil {
+	switch err := b.release(id, quarantine{Disputed: true}); {
+	case errors.Is(err, vfs.ErrNoSpace): // it is tried again
+		b.log.Error("end the quarantine of a replica that counts", "partition", id, "error", err)
+		return true
+	case err != nil:
 		b.fail(fmt.Errorf("end the quarantine of partition %d: %w", id, err))
 		return true
 	}

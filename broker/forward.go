@@ -35,6 +35,8 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			reply, err := here(ctx)
 			switch {
 			case err == nil && unknown != nil && unlooked(reply.Code): // says nothing of the try before
+			case err == nil && unknown != nil && forbidden(r.Code, reply.Code): // by now
+				return r.failed(unknown)
 			case err == nil:
 				return reply
 			case unknown != nil && errors.Is(err, errBusy):
@@ -56,6 +58,8 @@ func (b *Broker) atLeader(ctx context.Context, r *request, group uint64, wait ti
 			switch {
 			case err == nil && reply.Ext[extAbsent] == "1":
 			case err == nil && unknown != nil && unlooked(reply.Code):
+			case err == nil && unknown != nil && forbidden(r.Code, reply.Code):
+				return r.failed(unknown)
 			case err == nil && reply.Code == remoting.OutcomeUnknown:
 				unknown = fmt.Errorf("%w: %s", raftlog.ErrUnknownOutcome, reply.Remark)
 				if !again {
@@ -91,6 +95,16 @@ func unlooked(code remoting.Code) bool {
 	switch code {
 	case remoting.ServiceNotAvailable, remoting.SystemBusy, remoting.FlowControl, remoting.NotLeaderForQueue:
 		return true
+	}
+	return false
+}
+
+// forbidden reports whether a send was refused for what its topic, its group or a node's settings allow, which may have
+// changed since a try before.
+func forbidden(asked, code remoting.Code) bool {
+	switch code {
+	case remoting.NoPermission, remoting.TopicNotExist, remoting.SubscriptionGroupNotExist, remoting.InvalidParameter, remoting.MessageIllegal:
+		return laneOf(asked) == laneSends
 	}
 	return false
 }

@@ -74,6 +74,10 @@ func (b *Broker) queryMessage(ctx context.Context, r *request) *remoting.Command
 
 // queryLetters is queryMessage of a group's retries or dead letters.
 func (b *Broker) queryLetters(ctx context.Context, r *request, h *remoting.QueryMessageHeader) *remoting.Command {
+	if err := b.admission.read(ctx, b.admission.wholes); err != nil {
+		return r.failed(err)
+	}
+	defer b.admission.wholes.leave()
 	unknown := b.catchUp(ctx)
 	if topic, _, refusal := b.locate(ctx, r, h.Topic, 0); refusal != nil && topic.Name == "" {
 		return refusal

@@ -36,6 +36,13 @@ func (b *Broker) askMember(ctx context.Context, r *request) *remoting.Command {
 		r.slot = 0
 	}
 	if r.Code == remoting.ConsumeMessageDirectly {
+		wait, cancel := context.WithTimeout(ctx, memberWait)
+		err := b.admission.handed.enter(wait) // before the message is read, which is kept until the member has answered
+		cancel()
+		if err != nil {
+			return r.failed(err)
+		}
+		defer b.admission.handed.leave()
 		if refusal := b.withMessage(ctx, r, &h); refusal != nil {
 			return refusal
 		}
@@ -45,8 +52,11 @@ func (b *Broker) askMember(ctx context.Context, r *request) *remoting.Command {
 		if reply.Ext[extAbsent] != "1" {
 			break
 		}
-		if there, err := b.forwards.call(ctx, node, r, memberWait); err == nil {
+		switch there, err := b.forwards.call(ctx, node, r, memberWait); {
+		case err == nil:
 			reply = there
+		case !errors.Is(err, remoting.ErrNotSent): // it may have been asked
+			return r.silent(&h)
 		}
 	}
 	if reply.Ext[extAbsent] == "1" {
@@ -103,11 +113,16 @@ func (b *Broker) askMemberHere(ctx context.Context, r *request, h *remoting.Memb
 	case errors.Is(err, remoting.ErrNotSent):
 		return r.absent()
 	case err != nil:
-		return r.refuse(remoting.ConsumeMessageTimeout, "The consumer <%s> <%s> does not answer", h.ConsumerGroup, h.ClientID)
+		return r.silent(h)
 	case len(answer.Body) > maxPullBytes:
 		return r.refuse(remoting.SystemError, "the answer of the consumer <%s> <%s> has %d bytes, at most %d", h.ConsumerGroup, h.ClientID, len(answer.Body), maxPullBytes)
 	}
 	return r.told(answer)
+}
+
+// silent answers for a member of which nobody knows what it did.
+func (r *request) silent(h *remoting.MemberHeader) *remoting.Command {
+	return r.refuse(remoting.ConsumeMessageTimeout, "The consumer <%s> <%s> does not answer", h.ConsumerGroup, h.ClientID)
 }
 
 // connOf is the latest connection here of a member of a group; nil: there is none.

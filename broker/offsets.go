@@ -100,8 +100,8 @@ func (b *Broker) commitOffset(ctx context.Context, r *request) *remoting.Command
 // offset is a commit of r's client, or of the holder of a lock that it names.
 func (r *request) offset(group string, q message.Queue, off int64, owner string, epoch uint64) fsm.CommitOffset {
 	o := fsm.CommitOffset{Group: group, Queue: q, Offset: message.Offset(off), Owner: r.client}
-	if epoch != 0 {
-		o.Owner, o.Epoch = owner, epoch
+	if epoch != 0 { // a longer name holds no lock
+		o.Owner, o.Epoch = owner[:min(len(owner), maxClientID+1)], epoch
 	}
 	return o
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"raftmq/fsm"
+	"raftmq/internal/vfs"
 	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
@@ -88,6 +89,10 @@ func (a archive) GetLog(index uint64, out *raft.Log) error {
 func (b *Broker) openPartition(desc fsm.Partition, bootstrap []raft.Server) (*partition, error) {
 	group := b.wal.Group(desc.ID)
 	if err := b.recall(desc.ID); err != nil {
+		return nil, err
+	}
+	// Now, since what opens the store removes files that are half written.
+	if err := b.persist(desc.ID); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
 		return nil, err
 	}
 	c, _, err := group.Checkpoint()
@@ -183,7 +188,7 @@ func (p *partition) propose(ctx context.Context, cmd []byte) (any, error) {
 		return nil, errLevel
 	}
 	v, err := p.replica.Propose(ctx, cmd)
-	if errors.Is(err, raftlog.ErrNotLeader) {
+	if errors.Is(err, raftlog.ErrNotLeader) || errors.Is(err, raftlog.ErrClosed) {
 		return nil, errNotHere
 	}
 	return v, err

@@ -423,10 +423,13 @@ func (i *infirmary) mended(id uint64, done, left quarantine) {
 }
 
 // release ends a quarantine, durably, of which that much was repaired. What else was found
-// meanwhile stays.
+// meanwhile stays. Of a replica that was removed there is nothing to end.
 func (b *Broker) release(id uint64, done quarantine) (err error) {
 	b.sick.noting.Lock()
 	defer b.sick.noting.Unlock()
+	if _, sick := b.sick.of(id); !sick {
+		return nil
+	}
 	left := b.sick.left(id, done)
 	if left.over() {
 		if err = b.disk.Remove(b.quarantinePath(id)); err == nil || errors.Is(err, fs.ErrNotExist) {

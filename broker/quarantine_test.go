@@ -93,6 +93,37 @@ func TestWhatADisputedReplicaHasDamagedStays(t *testing.T) {
 	}
 }
 
+// An operator says that a disputed replica counts while its disk is full: that is noted when there is room.
+func TestAFullDiskOnlyDelaysAnOperatorsWord(t *testing.T) {
+	disk := vfs.NewMem(1)
+	b := &Broker{disk: disk, cfg: Config{Data: "d"}, sick: newInfirmary(), log: hclog.NewNullLogger(), now: time.Now, failed: make(chan error, 1)}
+	require.True(t, b.sick.admit(7, quarantine{Files: []string{"a.log"}, Disputed: true, Reason: "at entry 9 no majority agrees"}))
+	require.NoError(t, b.persist(7))
+	b.sick.change(7, func(w *ward) { w.cleared = true })
+	disk.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.OpCreate {
+			return vfs.ErrNoSpace
+		}
+		return nil
+	})
+	require.True(t, b.clear(7))
+	require.Empty(t, b.failed, "the node goes on")
+	q, _ := b.sick.of(7)
+	require.True(t, q.withheld())
+	require.Equal(t, []uint64{7}, b.sick.due(time.Now()))
+	disk.SetHook(nil)
+	require.True(t, b.clear(7))
+	q, _ = b.sick.of(7)
+	require.False(t, q.withheld())
+}
+
+// A topic may be deleted while an operator settles which replica counts, or while one is repaired: the quarantine of
+// what was removed is over, and there is no folder to say so in.
+func TestAQuarantineOfWhatWasRemovedIsOver(t *testing.T) {
+	b := &Broker{disk: vfs.NewMem(1), cfg: Config{Data: "d"}, sick: newInfirmary()}
+	require.NoError(t, b.release(7, quarantine{Disputed: true}))
+}
+
 // The repair of a replica may take long: that another is in quarantine is noted meanwhile.
 func TestAQuarantineIsNotedWhileAnotherReplicaIsRepaired(t *testing.T) {
 	c := Config{

@@ -119,6 +119,7 @@ func serves(l copyLooks) bool  { return l.Quarantine == nil || !l.Quarantine.wit
 // repair makes one try. It leaves the replica open if it can be.
 func (b *Broker) repair(desc fsm.Partition, q quarantine) error {
 	if q.Disputed {
+		b.openAgain(desc)
 		return errors.New("no majority of the replicas agrees: see the runbook")
 	}
 	if b.sick.alone(desc.ID) && len(b.others(b.ctx, desc, isSound)) > 0 { // another is better again
@@ -127,6 +128,7 @@ func (b *Broker) repair(desc fsm.Partition, q quarantine) error {
 	}
 	peers := b.others(b.ctx, desc, serves)
 	if len(peers) == 0 && (q.Whole || !derived(q.Files)) {
+		b.openAgain(desc)
 		b.resign(desc)
 		return errors.New("no other replica that could help is there")
 	}
@@ -261,6 +263,13 @@ func (b *Broker) reopen(desc fsm.Partition) {
 	select {
 	case b.kick <- struct{}{}:
 	default:
+	}
+}
+
+// openAgain lets a replica that is closed, and not repaired, be opened as it is: what could not be read may be read now.
+func (b *Broker) openAgain(desc fsm.Partition) {
+	if _, open := b.partition(desc.ID); !open {
+		b.reopen(desc)
 	}
 }
 

@@ -295,28 +295,29 @@ func (b *Broker) trim(t trim) bool {
 const keepWait = time.Minute
 
 // errNoGain: most of what a trim would take is to be kept, and would be appended again.
-var errNoGain = errors.New("broker: most of it is still to come, or among retries and dead letters")
+var errNoGain = errors.New("broker: most of it is still to come, among retries and dead letters, or without a decision")
 
 // keepAbove appends again what a trim would take and is to be kept: what is still to
-// come, retries and dead letters. errNoGain if that is most of it, and it need not go.
-// When a disk fills up, letters do not count for that: behind them may lie what goes.
+// come, retries and dead letters. errNoGain if that, and what carryHalves does next, is most of it, and it need not go.
+// When a disk fills up, letters and transactions do not count for that: behind them may lie what goes.
 func (p *partition) keepAbove(b *Broker, to store.Position, why string) error {
 	ctx, cancel := context.WithTimeout(b.ctx, keepWait)
 	defer cancel()
 	half := int64(to-p.store().First().Position) / 2
-	letters, timers := int64(0), int64(0)
+	letters, undecided, timers := int64(0), int64(0), int64(0)
 	var err error
 	if why == whyBytes {
 		if letters, err = p.lettersBelow(ctx, b, to); err != nil {
 			return err
 		}
+		undecided = p.halvesBelow(to)
 	}
 	if p.store().TimerCount() > 0 {
 		if timers, err = p.timersBelow(to); err != nil {
 			return err
 		}
 	}
-	if why != whyExpired && letters+timers > half {
+	if why != whyExpired && letters+undecided+timers > half {
 		return errNoGain
 	}
 	if err := p.keepLetters(ctx, b, to); err != nil || timers == 0 {

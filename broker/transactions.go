@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -378,6 +379,14 @@ var (
 
 // carryBytes is how much of halves' records one entry carries on.
 const carryBytes = 256 << 10
+
+// halvesBelow returns how many bytes of records carryHalves would store again.
+func (p *partition) halvesBelow(before store.Position) (bytes int64) {
+	for _, h := range p.machine.HalvesBelow(before, math.MaxInt) {
+		bytes += int64(h.Bytes)
+	}
+	return bytes
+}
 
 // carryHalves stores again what is pending below before, so that it may be trimmed:
 // a trim stops before the rest.

@@ -281,6 +281,35 @@ func TestLettersThatAreMoreThanIsKeptAreNotStoredForEver(t *testing.T) {
 	require.Len(t, list, 20)
 }
 
+// Transactions without a decision that are more than a partition is to keep are kept, and not stored again and
+// again for the sake of it.
+func TestTransactionsThatAreMoreThanIsKeptAreNotStoredForEver(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, smallSegments)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "kept", nil)
+	tp, err := cl.NewTransactionProducer("shop", func(context.Context, client.Transaction) client.Verdict { return client.Undecided }, client.WithSendTimeout(ample))
+	require.NoError(t, err)
+	var names []string
+	for range 20 {
+		r, err := tp.Send(ctx, &client.Message{Topic: "kept", Body: make([]byte, 16<<10)}, func(context.Context, client.Transaction) (client.Verdict, error) { return client.Undecided, nil })
+		require.NoError(t, err)
+		names = append(names, r.Name)
+	}
+	attribute(ctx, t, cl, "kept", "retention-bytes", "65536")
+	require.Greater(t, c.settles("kept"), int64(20*16<<10))
+	for _, name := range names {
+		_, err := cl.Admin().DecideTransaction(ctx, name, client.Rollback)
+		require.NoError(t, err)
+	}
+	c.until("they go when they are decided", func() bool {
+		x := c.of(c.leaderOf("kept"), "kept")
+		return x.Position-x.First < 20*16<<10
+	})
+}
+
 // What was in a deleted group's retries goes with what is as old: nobody will ask for it.
 func TestRetriesOfADeletedGroupGo(t *testing.T) {
 	t.Parallel()
