@@ -159,6 +159,10 @@ func (s *Consumer) buried(j *job, err error) bool {
 		return false
 	}
 	back := s.putBack(j, -1, err)
+	if notKept(back) {
+		s.letGo(j, back)
+		return true
+	}
 	if back != nil {
 		s.c.log.Warn("message not put with the dead letters: it is handled again", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "error", back)
 	}
