@@ -195,8 +195,11 @@ func (s *Consumer) lock(ctx context.Context, want map[laneKey]subscription) map[
 		if err != nil {
 			s.c.log.Warn("lock queues", "group", s.group, "broker", broker, "error", err)
 		}
-		if len(got) < len(keys) {
-			time.AfterFunc(lockAgain, s.rebalanceSoon)
+		if len(got) < len(keys) && s.lacks.CompareAndSwap(false, true) { // one asks for all: else each asking has several follow it
+			time.AfterFunc(lockAgain, func() {
+				s.lacks.Store(false)
+				s.rebalanceSoon()
+			})
 		}
 	}
 	return holds
