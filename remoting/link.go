@@ -37,6 +37,7 @@ const (
 	writeStep  = 256 << 10        // bytes gathered for one write
 	copyBody   = 8 << 10          // longer bodies are written from where they are
 	readBuffer = 16 << 10         // per connection
+	fewFrames  = 256              // a queue that was longer is let go of when it is empty
 	fairQueue  = 1 << 20          // bytes that a peer may have waiting when all together have too many
 	writeStall = 15 * time.Second // a write step that takes longer ends the connection
 )
@@ -99,6 +100,9 @@ type answer struct {
 }
 
 var heads = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+// buffers are what is gathered in for a write. A connection that writes nothing has none.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 
 func newLink(nc net.Conn, maxFrame, maxQueue int, log hclog.Logger) *link {
 	l := &link{nc: nc, maxFrame: maxFrame, maxQueue: maxQueue, log: log, ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
@@ -303,7 +307,6 @@ func (l *link) answered(cmd *Command) {
 
 // write is the writer's goroutine: it gathers what is queued and writes it.
 func (l *link) write() {
-	buf := make([]byte, 0, 4096)
 	var (
 		took []outFrame
 		vec  net.Buffers
@@ -312,6 +315,8 @@ func (l *link) write() {
 		// Who is about to queue a frame gets to it first, and one write takes
 		// more: 64 calls in flight went from 9 to 5.6 us each, one lost nothing.
 		runtime.Gosched()
+		gathered := buffers.Get().(*[]byte)
+		buf := *gathered
 		for {
 			n, cost := 0, 0
 			l.mu.Lock()
@@ -349,7 +354,9 @@ func (l *link) write() {
 			}
 			left := copy(l.out, l.out[i:])
 			clear(l.out[left:])
-			l.out = l.out[:left]
+			if l.out = l.out[:left]; left == 0 && cap(l.out) > fewFrames {
+				l.out = nil
+			}
 			idle := l.idleLocked(n == 0 && left == 0)
 			l.busy = n > 0
 			l.mu.Unlock()
@@ -410,6 +417,11 @@ func (l *link) write() {
 				l.fail(fmt.Errorf("write: %w", err))
 				return
 			}
+		}
+		*gathered = buf[:0]
+		buffers.Put(gathered)
+		if cap(took) > fewFrames {
+			took, vec = nil, nil
 		}
 	}
 }
