@@ -39,7 +39,7 @@ const (
 	readBuffer = 16 << 10         // per connection
 	fewFrames  = 256              // a queue that was longer is let go of when it is empty
 	fairQueue  = 1 << 20          // bytes that a peer may have waiting when all together have too many
-	writeStall = 15 * time.Second // a write step that takes longer ends the connection
+	writeStall = 15 * time.Second // a write step that takes longer ends the connection; a long frame has several
 )
 
 // link is a connection both ends of which ask and answer.
@@ -383,7 +383,7 @@ func (l *link) write() {
 					from = len(buf)
 				}
 			}
-			if len(vec) == 0 {
+			if len(vec) == 0 && n <= writeStep {
 				var w int
 				w, err = l.nc.Write(buf)
 				wrote = int64(w)
@@ -391,8 +391,11 @@ func (l *link) write() {
 				if from < len(buf) {
 					vec = append(vec, buf[from:])
 				}
-				v := vec
-				wrote, err = v.WriteTo(l.nc)
+				if v := vec; n <= writeStep {
+					wrote, err = v.WriteTo(l.nc)
+				} else {
+					wrote, err = l.writeLong(v)
+				}
 				clear(vec[:cap(vec)])
 			}
 			l.writing.Store(0)
@@ -424,6 +427,23 @@ func (l *link) write() {
 			took, vec = nil, nil
 		}
 	}
+}
+
+// writeLong writes a frame that is longer than a step. Each step has its time: a peer at a slow line would never
+// have such a frame, and one that takes nothing is not waited for any longer than by short ones.
+func (l *link) writeLong(parts [][]byte) (wrote int64, err error) {
+	for _, b := range parts {
+		for len(b) > 0 {
+			l.nc.SetWriteDeadline(time.Now().Add(writeStall))
+			n, err := l.nc.Write(b[:min(len(b), writeStep)])
+			wrote += int64(n)
+			if err != nil {
+				return wrote, err
+			}
+			b = b[n:]
+		}
+	}
+	return wrote, nil
 }
 
 // unwritten takes back the mark of calls whose first byte was not taken by
