@@ -202,6 +202,13 @@ func (b *Broker) values(ctx context.Context, r *request) *remoting.Command {
 	if len(all) == 0 {
 		return r.refuse(remoting.QueryNotFound, "No config item, Namespace: %s", h.Namespace)
 	}
+	size := 0
+	for k, v := range all {
+		size += len(k) + len(v)
+	}
+	if size > maxPullBytes {
+		return r.refuse(remoting.SystemError, "the values of namespace %s take %d bytes, at most %d: ask for one after the other", h.Namespace, size, maxPullBytes)
+	}
 	return r.ReplyWith(nil, remoting.EncodeBody(remoting.KVTable{Table: all}))
 }
 

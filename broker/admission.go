@@ -37,7 +37,7 @@ const connectionCost = 64 << 10
 func (c Config) ClientMemory() int64 {
 	c.fillBounds()
 	reading := int64(readPlaces()) * maxPullBytes
-	return c.MaxRequestBytes + (2*membersAsked+wholesAtOnce)*remoting.MaxFrame + maxMeters*meterCost + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
+	return c.MaxRequestBytes + c.MaxRequestBytes/remoting.AheadPart + (2*membersAsked+wholesAtOnce)*remoting.MaxFrame + maxMeters*meterCost + recordBytes(c) + 2*c.MaxReplyBytes + reading + decisionBytes + bodyBytes + filterBytes + int64(c.MaxConnections)*connectionCost
 }
 
 // recordBytes bound the records that requests are made into, while their handlers run and while they wait for an entry, which they may do

@@ -30,7 +30,7 @@ func TestBudgetsMustFitEachOther(t *testing.T) {
 
 func TestClientMemoryFollowsFromTheSettings(t *testing.T) {
 	c := Config{MaxConnections: 100, MaxRequestBytes: 50 << 20, MaxReplyBytes: 30 << 20}
-	require.EqualValues(t, 50<<20+2*50<<20+2*30<<20+100*connectionCost+readPlaces()*maxPullBytes+decisionBytes+bodyBytes+filterBytes+(2*membersAsked+wholesAtOnce)*remoting.MaxFrame+maxMeters*meterCost, c.ClientMemory())
+	require.EqualValues(t, 50<<20+50<<20/remoting.AheadPart+2*50<<20+2*30<<20+100*connectionCost+readPlaces()*maxPullBytes+decisionBytes+bodyBytes+filterBytes+(2*membersAsked+wholesAtOnce)*remoting.MaxFrame+maxMeters*meterCost, c.ClientMemory())
 	require.Greater(t, Config{}.ClientMemory(), int64(256<<20), "of the defaults")
 }
 

@@ -338,16 +338,30 @@ func (g *registry) notifyOf(topics map[string]bool) {
 }
 
 // all returns the cluster's clients, one each, this node's first.
-func (g *registry) all() []clientInfo {
+func (g *registry) all() []clientInfo { return g.those(func(clientInfo) bool { return true }) }
+
+// membersOf are all that are in the group. Members ask for each other all the time: no list of all clients is made.
+func (g *registry) membersOf(group string) []clientInfo {
+	return g.those(func(i clientInfo) bool {
+		_, ok := i.Consumer[group]
+		return ok
+	})
+}
+
+// those are all that are of a kind, which all with one key are or none.
+func (g *registry) those(are func(clientInfo) bool) []clientInfo {
 	seen := make(map[string]bool)
-	var all []clientInfo
+	var those []clientInfo
 	g.each(func(i clientInfo) {
+		if !are(i) {
+			return
+		}
 		if key := i.key(); !seen[key] {
 			seen[key] = true
-			all = append(all, i)
+			those = append(those, i)
 		}
 	})
-	return all
+	return those
 }
 
 // each calls f with what is said of the cluster's clients, this node's first; of one that is

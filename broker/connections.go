@@ -22,10 +22,8 @@ func (g *registry) list(ctx context.Context, r *request) *remoting.Command {
 		}
 	}
 	ids := []string{}
-	for _, i := range g.all() {
-		if _, ok := i.Consumer[h.ConsumerGroup]; ok {
-			ids = append(ids, i.ID)
-		}
+	for _, i := range g.membersOf(h.ConsumerGroup) {
+		ids = append(ids, i.ID)
 	}
 	sort.Strings(ids)
 	ids = slices.Compact(ids)
@@ -49,11 +47,8 @@ func (g *registry) consumers(ctx context.Context, r *request) *remoting.Command 
 	var out remoting.ConsumerConnection
 	out.SubscriptionTable = make(map[string]remoting.SubscriptionData)
 	seen := make(map[string]bool)
-	for _, i := range g.all() {
-		c, ok := i.Consumer[h.ConsumerGroup]
-		if !ok {
-			continue
-		}
+	for _, i := range g.membersOf(h.ConsumerGroup) {
+		c := i.Consumer[h.ConsumerGroup]
 		if !seen[i.ID] {
 			seen[i.ID] = true
 			out.ConnectionSet = append(out.ConnectionSet, i.connection())
@@ -77,10 +72,8 @@ func (g *registry) producers(ctx context.Context, r *request) *remoting.Command 
 	}
 	g.complete(ctx)
 	var out remoting.ProducerConnection
-	for _, i := range g.all() {
-		if slices.Contains(i.Producer, h.ProducerGroup) {
-			out.ConnectionSet = append(out.ConnectionSet, i.connection())
-		}
+	for _, i := range g.those(func(i clientInfo) bool { return slices.Contains(i.Producer, h.ProducerGroup) }) {
+		out.ConnectionSet = append(out.ConnectionSet, i.connection())
 	}
 	if len(out.ConnectionSet) == 0 {
 		return r.refuse(remoting.SystemError, "the producer group %s is not online", h.ProducerGroup)

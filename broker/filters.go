@@ -20,9 +20,12 @@ const (
 	keptFilters = 256
 	// filterBytes bounds what they take together.
 	filterBytes = 32 << 20
+	// maxTags bounds the text of a subscription by tag: what it is read into, for each read, takes many times as much.
+	maxTags = 256 << 10
 )
 
 var (
+	errTags       = fmt.Errorf("broker: the tags of a subscription take at most %d bytes", maxTags)
 	errFilterKind = errors.New("broker: subscriptions are of type TAG or SQL92")
 	errFilterOff  = errors.New("broker: this node does not filter by SQL92: no-property-filter is set")
 )
@@ -66,6 +69,8 @@ func (b *Broker) wanted(kind, text string) (wants, error) {
 	switch {
 	case remoting.IsTag(kind) && filter.IsAll(text):
 		return nil, nil
+	case remoting.IsTag(kind) && len(text) > maxTags:
+		return nil, errTags
 	case remoting.IsTag(kind):
 		return func() *store.Filter {
 			tags := filter.ParseTags(text)

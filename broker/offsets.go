@@ -94,6 +94,9 @@ func (b *Broker) commitOffset(ctx context.Context, r *request) *remoting.Command
 	if err := message.CheckGroup(h.ConsumerGroup); err != nil {
 		return r.failed(err)
 	}
+	if refusal := b.madeAgain(ctx, r, h.Topic, part, h.Part); refusal != nil {
+		return refusal
+	}
 	return b.commit(ctx, r, part, r.offset(h.ConsumerGroup, q, h.CommitOffset, h.Owner, h.Epoch), !r.IsOneway())
 }
 
@@ -104,6 +107,19 @@ func (r *request) offset(group string, q message.Queue, off int64, owner string,
 		o.Owner, o.Epoch = owner[:min(len(owner), maxClientID+1)], epoch
 	}
 	return o
+}
+
+// madeAgain refuses a place of a partition, by its number, whose topic was deleted: part is that of another
+// by its name, in which the place means nothing.
+func (b *Broker) madeAgain(ctx context.Context, r *request, topic string, part fsm.Partition, number uint32) *remoting.Command {
+	if number == 0 || part.ID == 0 || part.Number == number {
+		return nil
+	}
+	err := b.catchUp(ctx) // the other may be the later one, and not known here yet
+	if now, there := b.partitionNumbered(r.slot, number); err != nil || there && now.Topic == part.Topic {
+		return r.failed(errNotHere) // asked again
+	}
+	return r.refuse(remoting.TopicNotExist, "the topic %s was deleted, and another is there by its name", topic)
 }
 
 // commit raises a group's offset; without wait it is only queued.

@@ -27,6 +27,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 	if err := message.CheckTopic(h.Topic); err != nil {
 		return r.failed(err)
 	}
+	if refusal := r.longProperties(&h); refusal != nil {
+		return refusal
+	}
 	group, retry := message.RetryGroup(h.Topic) // a client puts back what it could not have put back
 	if b.ownTopic(h.Topic) && !retry {
 		return r.refuse(remoting.NoPermission, "the topic %s belongs to the broker", h.Topic)
@@ -105,6 +108,15 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 		}
 		return b.sent(r, &h, res, unique), nil
 	})
+}
+
+// longProperties refuses properties that could not be stored, before they are read: that takes many times as much
+// memory as their text.
+func (r *request) longProperties(h *remoting.SendHeader) *remoting.Command {
+	if n := len(h.Properties); n > message.MaxProperties {
+		return r.refuse(remoting.MessageIllegal, "properties of %d bytes, at most %d; certainly not stored", n, message.MaxProperties)
+	}
+	return nil
 }
 
 // producerOf reads the identity that clients of ours send.

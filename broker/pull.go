@@ -45,6 +45,9 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	case h.QueueID >= topic.ReadQueues:
 		return r.refuse(remoting.InvalidParameter, "queue %d of topic %s in %s: it has %d", h.QueueID, h.Topic, brokerName(r.slot), topic.ReadQueues)
 	}
+	if refusal := b.madeAgain(ctx, r, h.Topic, part, h.Part); refusal != nil {
+		return refusal
+	}
 	switch g, ok := b.catalogue.Group(h.ConsumerGroup); {
 	case !ok:
 	case !g.ConsumeEnable:

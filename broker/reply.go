@@ -64,6 +64,9 @@ func (b *Broker) sendReply(ctx context.Context, r *request) *remoting.Command {
 	if len(r.Body) > b.cfg.MaxBody {
 		return r.refuse(remoting.MessageIllegal, "reply of %d bytes, at most %d; certainly not delivered", len(r.Body), b.cfg.MaxBody)
 	}
+	if refusal := r.longProperties(&h); refusal != nil {
+		return refusal
+	}
 	props := message.ParseProperties(h.Properties)
 	id := props[message.PropReplyTo]
 	if id == "" || props[message.PropCorrelation] == "" {

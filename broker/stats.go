@@ -3,12 +3,14 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 
 	"raftmq/fsm"
 	"raftmq/message"
+	"raftmq/raftlog"
 	"raftmq/remoting"
 )
 
@@ -252,6 +254,9 @@ func (b *Broker) resetOffset(ctx context.Context, r *request) *remoting.Command 
 		part := remoting.ResetOffsetBody{OffsetTable: make(map[remoting.MessageQueue]int64)}
 		for i := from; i < to; i++ {
 			off, err := p.reset(ctx, &h, message.Queue{Topic: h.Topic, ID: i}, b.atMs())
+			if err != nil && i > from {
+				err = fmt.Errorf("%w: %d queues were moved, then: %v", raftlog.ErrUnknownOutcome, i-from, err)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -279,6 +284,9 @@ func (b *Broker) resetOffset(ctx context.Context, r *request) *remoting.Command 
 	err := b.eachPartition(ctx, r, h.Topic, func(ctx context.Context, t fsm.Topic, p *partition) (*remoting.Command, error) {
 		return reset(ctx, p, 0, t.ReadQueues)
 	}, gather(out.OffsetTable, &part, func() map[remoting.MessageQueue]int64 { return part.OffsetTable }))
+	if n := len(out.OffsetTable); err != nil && n > 0 { // what is answered counts for all of them
+		return r.refuse(remoting.SystemError, "%d queues were moved, then: %v; move the group again", n, err)
+	}
 	return r.orReply(err, out)
 }
 

@@ -13,8 +13,8 @@ const averageStrategy = "average"
 // joined is since when a client that does not say is a member, as far as nodes have heard.
 func (g *registry) joined(id, group string) int64 {
 	at := g.b.now().UnixMilli()
-	for _, i := range g.all() {
-		if c, ok := i.Consumer[group]; ok && i.ID == id && c.Joined > 0 {
+	for _, i := range g.membersOf(group) {
+		if c := i.Consumer[group]; i.ID == id && c.Joined > 0 {
 			at = min(at, c.Joined)
 		}
 	}
@@ -26,9 +26,9 @@ func (g *registry) joined(id, group string) int64 {
 // would leave queues to nobody, and take others twice.
 func (g *registry) checkStrategy(r *request, group, id, strategy string, joined int64) *remoting.Command {
 	first, theirs, since := "", "", int64(0)
-	for _, i := range g.all() {
-		c, ok := i.Consumer[group]
-		if !ok || i.ID == id || c.MessageModel == remoting.Broadcasting {
+	for _, i := range g.membersOf(group) {
+		c := i.Consumer[group]
+		if i.ID == id || c.MessageModel == remoting.Broadcasting {
 			continue
 		}
 		if first == "" || cmp.Or(cmp.Compare(c.Joined, since), cmp.Compare(i.ID, first)) < 0 {

@@ -182,10 +182,13 @@ func (a *Admin) putTopic(ctx context.Context, op string, t TopicConfig, alters .
 		_, err := a.c.routes.fetch(ctx, t.Name)
 		if !errors.Is(err, ErrTopicNotFound) {
 			a.c.routes.forget(t.Name)
+			if err != nil {
+				err = fmt.Errorf("%s: %w: it is made, but where is not known: %w", op, ErrUncertain, err)
+			}
 			return err
 		}
 		if wait.sleep(ctx) != nil {
-			return fmt.Errorf("%s: created, but its route does not show: %w", op, err)
+			return fmt.Errorf("%s: %w: it is made, but its route does not show: %w", op, ErrUncertain, err)
 		}
 	}
 }
@@ -202,7 +205,17 @@ func (a *Admin) DeleteTopic(ctx context.Context, name string) error {
 func (a *Admin) do(ctx context.Context, op, topic, group string, req *remoting.Command) error {
 	r, addr, err := a.c.askChange(ctx, op, "", req)
 	if err == nil && r.Code != remoting.OK {
-		err = refusal(op, topic, group, addr, r)
+		err = changeRefusal(op, topic, group, addr, r)
+	}
+	return err
+}
+
+// changeRefusal is refusal of a change. A fault of the node may be one behind the change: it is made, and
+// not everywhere yet.
+func changeRefusal(op, topic, group, addr string, r *remoting.Command) error {
+	err := refusal(op, topic, group, addr, r)
+	if r.Code == remoting.SystemError {
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
 	return err
 }
@@ -438,7 +451,7 @@ func (a *Admin) lag(ctx context.Context, group string) ([]GroupLag, error) {
 // ResetOffsets moves a group in every queue of a topic to a position, back or
 // forth, and returns where it is then (Committed) beside the ends. With dryRun
 // nothing is moved. Members that run go on from there by themselves. When it
-// fails midway, some queues may have been moved.
+// fails midway, some queues have been moved: that is ErrUncertain.
 func (a *Admin) ResetOffsets(ctx context.Context, group, topic string, p Position, dryRun bool) ([]GroupLag, error) {
 	rt, err := a.c.routes.refresh(ctx, topic)
 	if err != nil {
@@ -460,14 +473,17 @@ func (a *Admin) ResetOffsets(ctx context.Context, group, topic string, p Positio
 	if dryRun {
 		return out, nil
 	}
-	for _, row := range out {
+	for moved, row := range out {
 		r, addr, err := a.c.askChange(ctx, "reset offsets", row.Broker, remoting.NewRequest(remoting.InvokeBrokerToResetOffset,
 			remoting.ResetOffsetHeader{Topic: topic, Group: group, Timestamp: -1, Force: true, QueueID: int32(row.QueueID), Offset: row.Committed}))
+		if err == nil && r.Code != remoting.OK {
+			err = changeRefusal("reset offsets", topic, group, addr, r)
+		}
+		if err != nil && moved > 0 && !errors.Is(err, ErrUncertain) {
+			err = fmt.Errorf("%w: %d of %d queues were moved, then: %w", ErrUncertain, moved, len(out), err)
+		}
 		if err != nil {
 			return nil, err
-		}
-		if r.Code != remoting.OK {
-			return nil, refusal("reset offsets", topic, group, addr, r)
 		}
 	}
 	return out, nil

@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,4 +61,39 @@ func TestAReaderReadsAllOfATopicThatWasMadeAgain(t *testing.T) {
 			require.Len(t, got, 6*each)
 		})
 	}
+}
+
+// A topic was deleted, made again and filled beyond the place that a consumer had, while it did not ask: it
+// begins anew, and commits nothing there of the one before.
+func TestAConsumerDoesNotGoOnInATopicThatWasMadeAgain(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.topic("t", 1)
+	f.parts = map[string]uint32{"t": 1}
+	c := f.dial()
+	p := producer(t, c)
+	sendAll(t, p, "t", 0, 60)
+	var y tally
+	last := make(chan struct{})
+	r := consume(t, c, "t", func(ctx context.Context, d *client.Delivery) error {
+		if string(d.Body) == "9" {
+			<-last
+		}
+		return y.handle(ctx, d)
+	}, client.WithPrefetch(32, 1<<20))
+	eventually(t, func() bool { return f.committed("g", "t") == 9 && y.times("40") == 1 }) // it holds as many as it may
+	r.Pause()
+	f.mu.Lock()
+	f.deleteLocked("t")
+	f.topics["t"] = &fakeTopic{1, 1, 6, 1}
+	f.parts["t"] = 2
+	f.mu.Unlock()
+	sendAll(t, p, "t", 100, 200)
+	close(last)
+	eventually(t, func() bool { return y.times("9") == 1 })
+	time.Sleep(1500 * time.Millisecond) // more than between two commits
+	r.Resume()
+	eventually(t, func() bool { return f.committed("g", "t") == 100 })
+	require.Equal(t, 1, y.times("100"))
+	require.Equal(t, 1, y.times("140"))
+	require.NoError(t, r.stop())
 }

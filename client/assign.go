@@ -139,7 +139,7 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 		if s.broadcast && s.store == nil {
 			continue
 		}
-		offset, version, ok := cl.committing()
+		offset, part, version, ok := cl.committing()
 		if !ok {
 			continue
 		}
@@ -148,7 +148,7 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 			if s.broadcast {
 				err = s.store.Store(ctx, cl.key.topic, cl.number, offset)
 			} else {
-				err = s.c.commitOffset(ctx, s.group, cl.key, offset, cl.epoch)
+				err = s.c.commitOffset(ctx, s.group, cl.key, offset, part, cl.epoch)
 			}
 			if err != nil {
 				s.c.log.Warn("offset not committed", "group", s.group, "topic", cl.key.topic, "queue", cl.number, "offset", offset, "error", err)
@@ -159,9 +159,9 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 	wg.Wait()
 }
 
-func (c *Client) commitOffset(ctx context.Context, group string, k laneKey, offset int64, epoch uint64) error {
+func (c *Client) commitOffset(ctx context.Context, group string, k laneKey, offset int64, part uint32, epoch uint64) error {
 	r, addr, err := c.askBroker(ctx, "commit", k.queue.broker, remoting.NewRequest(remoting.UpdateConsumerOffset,
-		remoting.UpdateOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, CommitOffset: offset, BrokerName: k.queue.broker, Owner: c.id, Epoch: epoch}))
+		remoting.UpdateOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, CommitOffset: offset, BrokerName: k.queue.broker, Owner: c.id, Epoch: epoch, Part: part}))
 	if err == nil && r.Code != remoting.OK {
 		err = refusal("commit", k.topic, group, addr, r)
 	}

@@ -27,9 +27,10 @@ type claim struct {
 	epoch  uint64          // of the queue's lock; 0: there is none
 
 	mu       sync.Mutex
-	version  int   // raised when the place is moved from outside
-	next     int64 // to be pulled
-	max      int64 // end of the queue as of the last pull
+	version  int    // raised when the place is moved from outside
+	next     int64  // to be pulled
+	part     uint32 // the number of the partition that it is in; 0: nothing came from there yet
+	max      int64  // end of the queue as of the last pull
 	held     []*job
 	bytes    int64
 	saved    int64 // committed; -1: none
@@ -208,6 +209,9 @@ func (cl *claim) take(got pulled, version int) {
 		return
 	}
 	cl.next, cl.max, cl.pulledAt = max(cl.next, got.next), got.max, time.Now()
+	if got.part != 0 {
+		cl.part = got.part
+	}
 	if len(cl.held) == 0 {
 		cl.handledAt = cl.pulledAt // nothing waited until now
 	}
@@ -254,7 +258,9 @@ func (cl *claim) leave(next int64, started bool) {
 	cl.mu.Lock()
 	cl.version++
 	cl.stale, cl.commits = cl.stale+cl.commits, 0
-	cl.next, cl.saved, cl.started = next, -1, started
+	if cl.next, cl.saved, cl.started = next, -1, started; !started {
+		cl.part = 0
+	}
 	cl.held, cl.bytes = nil, 0
 	cl.order.out = cl.order.idle != nil
 	cl.mu.Unlock()
@@ -290,15 +296,15 @@ func (cl *claim) floorLocked() int64 {
 
 // committing is what is to be committed, until committed is called; ok is false if that did
 // not move.
-func (cl *claim) committing() (offset int64, version int, ok bool) {
+func (cl *claim) committing() (offset int64, part uint32, version int, ok bool) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	o := cl.floorLocked()
 	if !cl.started || o == cl.saved {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	cl.commits++
-	return o, cl.version, true
+	return o, cl.part, cl.version, true
 }
 
 // committed says what became of it.
@@ -312,7 +318,7 @@ func (cl *claim) committed(offset int64, version int, err error) {
 		return
 	}
 	cl.commits--
-	if e, ok := errors.AsType[*BrokerError](err); err == nil || ok && e.Code == int(remoting.InvalidParameter) { // the queue is gone: never again
+	if e, ok := errors.AsType[*BrokerError](err); err == nil || ok && (e.Code == int(remoting.InvalidParameter) || e.Code == int(remoting.TopicNotExist)) { // the queue is gone: never again
 		cl.saved = max(cl.saved, offset)
 	}
 }

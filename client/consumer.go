@@ -38,6 +38,7 @@ type Consumer struct {
 
 	again chan struct{} // one token: rebalance
 	told  atomic.Bool   // that members or queues are others
+	lacks atomic.Bool   // locks, which are asked for again in a while
 
 	joined atomic.Int64 // when it last began to run, Unix ms
 

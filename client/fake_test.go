@@ -43,6 +43,7 @@ type fake struct {
 	letters  int                               // dead letters
 	locks    map[string]string                 // group@topic@broker@queue -> client id
 	rules    map[string]string                 // of placement, by topic
+	parts    map[string]uint32                 // numbers of partitions, by topic
 	fault    func(n *fakeNode, req *remoting.Command) fault
 	answer   func(req *remoting.Command) *remoting.Command // in place of the node's own; nil: that
 }
@@ -450,6 +451,9 @@ func (n *fakeNode) answerLocked(c *remoting.ServerConn, req *remoting.Command, s
 	case remoting.UpdateConsumerOffset:
 		_, k := queue()
 		o, _ := strconv.ParseInt(req.Ext["commitOffset"], 10, 64)
+		if part := req.Ext["part"]; part != "" && part != fmt.Sprint(f.parts[k.topic]) {
+			return req.Reply(remoting.TopicNotExist, "no such topic")
+		}
 		key := offsetKey(req.Ext["consumerGroup"], k.topic, k.broker, k.id)
 		if _, pending := f.resets[key]; !pending {
 			f.offsets[key] = max(f.offsets[key], o)
@@ -596,7 +600,7 @@ func (n *fakeNode) sendLocked(req *remoting.Command, broker string) *remoting.Co
 	for _, b := range batch {
 		m := message.Message{Topic: k.topic, QueueID: k.id, SysFlag: h.SysFlag, QueueOffset: message.Offset(len(l.records)), BornTimestamp: h.BornTimestamp,
 			StoreTimestamp: time.Now().UnixMilli(), BornHost: netip.MustParseAddrPort("127.0.0.1:1"), StoreHost: netip.MustParseAddrPort("127.0.0.1:2"),
-			Body: b.Body, Properties: b.Properties}
+			Body: b.Body, Properties: b.Properties, PhysicalOffset: message.PhysicalOffset(f.parts[k.topic], 0)}
 		rec, err := m.AppendRecord(nil)
 		if err != nil {
 			return req.Reply(remoting.MessageIllegal, err.Error())
@@ -630,10 +634,10 @@ func (n *fakeNode) pull(ctx context.Context, req *remoting.Command, slot int) *r
 			records = l.records
 		}
 		grown := f.grown
-		there := f.topics[k.topic] != nil
+		there, part := f.topics[k.topic] != nil, f.parts[k.topic]
 		holder := f.locks[offsetKey(h.ConsumerGroup, k.topic, k.broker, k.id)]
 		f.mu.Unlock()
-		if !there {
+		if !there || h.Part != 0 && h.Part != part {
 			return req.Reply(remoting.TopicNotExist, "no such topic")
 		}
 		if h.Epoch != 0 && holder != h.Owner {

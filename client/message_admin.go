@@ -203,11 +203,12 @@ func (a *Admin) At(ctx context.Context, s LifeStep) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Code == remoting.SystemError && (strings.HasPrefix(r.Remark, "no message at ") || strings.HasPrefix(r.Remark, "no partition with ")) {
-		return nil, fmt.Errorf("%w: %w", ErrMessageNotFound, refusal(op, s.Topic, "", addr, r))
-	}
 	if r.Code != remoting.OK {
-		return nil, refusal(op, s.Topic, "", addr, r)
+		err := error(refusal(op, s.Topic, "", addr, r))
+		if notKept(err) {
+			err = fmt.Errorf("%w: %w", ErrMessageNotFound, err)
+		}
+		return nil, err
 	}
 	d, _, err := decodeRecord(r.Body, &a.c.codecs)
 	if err != nil {

@@ -159,6 +159,10 @@ func (s *Consumer) buried(j *job, err error) bool {
 		return false
 	}
 	back := s.putBack(j, -1, err)
+	if notKept(back) {
+		s.letGo(j, back)
+		return true
+	}
 	if back != nil {
 		s.c.log.Warn("message not put with the dead letters: it is handled again", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "error", back)
 	}
@@ -191,8 +195,11 @@ func (s *Consumer) lock(ctx context.Context, want map[laneKey]subscription) map[
 		if err != nil {
 			s.c.log.Warn("lock queues", "group", s.group, "broker", broker, "error", err)
 		}
-		if len(got) < len(keys) {
-			time.AfterFunc(lockAgain, s.rebalanceSoon)
+		if len(got) < len(keys) && s.lacks.CompareAndSwap(false, true) { // one asks for all: else each asking has several follow it
+			time.AfterFunc(lockAgain, func() {
+				s.lacks.Store(false)
+				s.rebalanceSoon()
+			})
 		}
 	}
 	return holds

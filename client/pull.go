@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -25,6 +26,7 @@ type puller struct {
 	filter     Filter
 	subVersion int64
 	epoch      uint64 // of the queue's lock; 0: there is none
+	part       uint32 // of the last record, the number of its partition; 0: none came yet
 }
 
 type pulled struct {
@@ -32,6 +34,7 @@ type pulled struct {
 	next     int64
 	min, max int64
 	moved    bool // the place is not there: go on at next
+	part     uint32
 }
 
 // pull asks until a node answers; it may come back with nothing but a next
@@ -40,7 +43,7 @@ func (p *puller) pull(ctx context.Context, from int64, most int) (pulled, error)
 	req := remoting.NewRequest(remoting.PullMessage, remoting.PullHeader{ConsumerGroup: p.group, Topic: p.key.topic, QueueID: p.key.queue.id,
 		QueueOffset: from, MaxMsgNums: int32(min(most, pullMost)), SysFlag: remoting.PullSuspend | remoting.PullSubscription,
 		SuspendTimeout: pullHold, SubVersion: p.subVersion, Subscription: p.filter.expression(), ExpressionType: p.filter.kind(),
-		MaxMsgBytes: pullBytes, BrokerName: p.key.queue.broker, Owner: p.c.id, Epoch: p.epoch})
+		MaxMsgBytes: pullBytes, BrokerName: p.key.queue.broker, Owner: p.c.id, Epoch: p.epoch, Part: p.part})
 	req.SetExt("rmq", "1")
 	wait := newBackoff(20*time.Millisecond, time.Second)
 	name := p.key.queue.broker
@@ -102,6 +105,10 @@ func (p *puller) answer(addr string, r *remoting.Command) (pulled, error) {
 		return got, nil
 	}
 	all, rest, err := decodeRecords(r.Body, &p.c.codecs)
+	if len(all) > 0 {
+		p.part, _ = message.SplitPhysicalOffset(all[len(all)-1].physical)
+	}
+	got.part = p.part
 	for _, d := range all {
 		if p.filter.match(d.Tag) {
 			d.Broker, d.QueueID = p.key.queue.broker, int(p.key.queue.id)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +66,11 @@ func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 			s.c.log.Warn("message perhaps not put back before the run's end: it comes again, and once more if it was", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "error", back)
 			return
 		}
+		if notKept(back) && s.lastHere(j, err) {
+			s.letGo(j, back)
+			j.claim.done(j)
+			return
+		}
 		s.c.log.Warn("message not put back: it is handled again here", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "error", back)
 	}
 	if wait < 0 {
@@ -72,6 +78,28 @@ func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 	}
 	j.again()
 	jobs.addLater(j, wait)
+}
+
+// attemptsHere is how often a message is handled that cannot be put back since it is not kept any
+// more, unless the consumer says how often: as often as by the group's default.
+const attemptsHere = 17
+
+// notKept says that a message was not put back since it is not kept any more: it was trimmed, or its
+// topic deleted.
+func notKept(err error) bool {
+	e, ok := errors.AsType[*BrokerError](err)
+	return ok && e.Code == int(remoting.SystemError) && (strings.HasPrefix(e.Remark, "no message at ") || strings.HasPrefix(e.Remark, "no partition with "))
+}
+
+// lastHere says that a message which is not kept any more was handled as often as it may be: nobody
+// puts it with the dead letters, and what is behind it must not wait for ever.
+func (s *Consumer) lastHere(j *job, err error) bool {
+	_, buried := errors.AsType[*deadLetter](err)
+	return buried || j.d.Attempt >= cmp.Or(s.attempts, attemptsHere)
+}
+
+func (s *Consumer) letGo(j *job, back error) {
+	s.c.log.Error("message given up: it failed, and is not kept any more, so it is no dead letter either", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "id", j.d.ID, "error", back)
 }
 
 // backoff is the wait after a failed attempt; below 0: the broker's.

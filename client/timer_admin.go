@@ -98,8 +98,11 @@ func (a *Admin) deadLetters(ctx context.Context, h remoting.DeadLettersHeader) (
 	if err != nil {
 		return l, err
 	}
-	if r.Code != remoting.OK {
+	if r.Code != remoting.OK && h.Op == remoting.ListLetters {
 		return l, refusal(op, "", h.Group, addr, r)
+	}
+	if r.Code != remoting.OK {
+		return l, changeRefusal(op, "", h.Group, addr, r)
 	}
 	if err := remoting.DecodeBody(r.Body, &l); err != nil {
 		return l, fmt.Errorf("%s from %s: %w", op, addr, err)

@@ -82,6 +82,7 @@ const (
 	probeInterval = 300 * time.Millisecond
 	probeTimeout  = 150 * time.Millisecond
 	rejoinEvery   = time.Second
+	rejoinAtOnce  = 16              // peers that are called
 	tellTimeout   = 2 * time.Second // one peer's TCP connection
 )
 
@@ -402,19 +403,31 @@ func (m *Members) rejoin() {
 		}
 		m.mu.RUnlock()
 		slices.Sort(missing)
-		for _, at := range missing {
-			select {
-			case <-m.stop:
-				return
-			default:
-			}
-			m.list.Join([]string{at}) // whoever does not answer is asked again
-		}
+		m.call(missing)
 		select {
 		case <-time.After(rejoinEvery):
 		case <-m.stop:
 			return
 		}
+	}
+}
+
+// call calls peers, some at once: one that does not answer takes seconds, and there may be many, whom
+// strangers have made up.
+func (m *Members) call(peers []string) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	some := make(chan struct{}, rejoinAtOnce)
+	for _, at := range peers {
+		select {
+		case <-m.stop:
+			return
+		case some <- struct{}{}:
+		}
+		wg.Go(func() {
+			defer func() { <-some }()
+			m.list.Join([]string{at}) // whoever does not answer is asked again
+		})
 	}
 }
 

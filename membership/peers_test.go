@@ -2,6 +2,10 @@ package membership
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,4 +27,24 @@ func TestStrangersDoNotSpoilThePeersThatAreKept(t *testing.T) {
 	hear("b", "127.0.0.1:2")
 	require.Eventually(t, func() bool { return m.readPeers()["b"] == "127.0.0.1:2" }, time.Minute, 10*time.Millisecond)
 	require.Len(t, m.readPeers(), 1)
+}
+
+// Known peers that do not answer, however many, do not keep a node from one that does.
+func TestPeersThatDoNotAnswerHoldNobodyUp(t *testing.T) {
+	b := open(t, "b", "", 0)
+	silent := ""
+	for silent == "" || silent > b.Addr() { // it is called before b
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { ln.Close() })
+		silent = ln.Addr().String()
+	}
+	lines := "b " + b.Addr() + "\n"
+	for i := range 60 {
+		lines += fmt.Sprintf("s%d %s\n", i, silent)
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, peersFile), []byte(lines), 0o600))
+	a := open(t, "a", dir, 0)
+	until(t, a, "b is found", func() bool { return len(a.Nodes()) == 2 })
 }

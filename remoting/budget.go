@@ -13,6 +13,7 @@ type Budget struct {
 	most    int64
 	used    atomic.Int64
 	partial atomic.Int64 // of used: frames that have not wholly arrived
+	ahead   atomic.Int64 // not of used: memory of frames of which nothing may have arrived yet
 
 	mu       sync.Mutex
 	links    map[*link]struct{} // that take from it what waits to be written
@@ -154,6 +155,24 @@ func (b *Budget) takePartial(n int) bool {
 func (b *Budget) arrived(n int) {
 	if b != nil {
 		b.partial.Add(int64(-n))
+	}
+}
+
+// AheadPart is which part of a budget there is besides for what is yet to arrive.
+const AheadPart = 4
+
+// takeAhead takes n bytes of memory for what is yet to arrive.
+func (b *Budget) takeAhead(n int) bool {
+	if b == nil {
+		return true
+	}
+	_, ok := addUpTo(&b.ahead, int64(n), b.most/AheadPart)
+	return ok
+}
+
+func (b *Budget) giveAhead(n int) {
+	if b != nil && n > 0 {
+		b.ahead.Add(int64(-n))
 	}
 }
 

@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 
@@ -34,4 +35,16 @@ func TestWhatFindsNoRoomKeepsNobodyOut(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	require.Zero(t, b.Used())
+}
+
+// What is made for bytes that are yet to come is given back, whatever becomes of them.
+func TestWhatIsMadeAheadIsGivenBack(t *testing.T) {
+	b := NewBudget(4 << 20)
+	for _, x := range []struct{ announced, come int }{{1 << 20, 1 << 20}, {1 << 20, 10}, {1 << 20, 600 << 10}, {100 << 10, 100 << 10}, {4 << 20, 4 << 20}} {
+		in := &intake{budget: b}
+		readBytes(bytes.NewReader(make([]byte, x.come)), x.announced, in)
+		in.giveBack()
+		require.Zero(t, b.ahead.Load(), x)
+		require.Zero(t, b.Used(), x)
+	}
 }

@@ -26,7 +26,8 @@ func (l *link) directLocked() bool {
 	}
 	l.out[0] = outFrame{}
 	l.out = l.out[:0]
-	l.outSize -= f.cost()
+	cost := f.cost() // as it was queued: below the head may grow
+	l.outSize -= cost
 	l.busy, l.idle = true, false
 	l.mu.Unlock()
 
@@ -57,7 +58,7 @@ func (l *link) directLocked() bool {
 	} else if wrote == 0 {
 		l.unwritten([]outFrame{f}, 0)
 	}
-	l.queued.Give(f.cost())
+	l.queued.Give(cost)
 	freeHead(f.head)
 	l.mu.Lock()
 	l.busy, l.rest = false, rest

@@ -112,6 +112,15 @@ func tf(b bool) string {
 // epoch is that of a lock, 0 if none is named.
 func (f *fields) epoch() uint64 { return uint64(f.int("epoch", false, 0, 0, math.MaxInt64)) }
 
+// part is the number, in its slot, of the partition that a place is in, as physical offsets have it; 0 if it is not said.
+func (f *fields) part() uint32 { return uint32(f.int("part", false, 0, 0, math.MaxInt32)) }
+
+func inPart(m map[string]string, part uint32) {
+	if part != 0 {
+		m["part"] = strconv.FormatUint(uint64(part), 10)
+	}
+}
+
 // holder names a lock's holder, if there is one.
 func holder(m map[string]string, owner string, epoch uint64) {
 	if epoch != 0 {

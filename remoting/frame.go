@@ -17,10 +17,12 @@ const MaxFrame = 16 << 20
 const MaxHeader = 1 << 20
 
 // Sizes of reading: a longer body is grown by doubling as its bytes arrive,
-// so that a length that lies costs no memory. Who asked has chosen whom: there an answer's body may cost
+// so that a length that lies costs no memory. What is made before they do is bounded: when there is too much of it,
+// a body begins with a short step. Who asked has chosen whom: there an answer's body may cost
 // as much as the largest pull, and is not copied as it grows.
 const (
 	bodyStep   = 256 << 10
+	shortStep  = 16 << 10
 	answerStep = 4 << 20
 )
 
@@ -176,10 +178,15 @@ func readBytes(r io.Reader, n int, in *intake) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	step := bodyStep
+	step, ahead := bodyStep, 0
 	if in.budget == nil {
 		step = answerStep
+	} else if n > shortStep {
+		if ahead = min(n, step); !in.budget.takeAhead(ahead) {
+			step, ahead = shortStep, 0
+		}
 	}
+	defer func() { in.budget.giveAhead(ahead) }()
 	b := make([]byte, min(n, step))
 	for taken, have := 0, 0; ; {
 		if _, err := io.ReadFull(r, b[have:]); err != nil {
@@ -191,12 +198,16 @@ func readBytes(r io.Reader, n int, in *intake) ([]byte, error) {
 		}
 		if !in.take(have - taken) {
 			b = nil
+			in.budget.giveAhead(ahead)
+			ahead = 0
 			if _, err := io.CopyN(io.Discard, r, int64(n-have)); err != nil {
 				return nil, unexpected(err)
 			}
 			return nil, errNoBudget
 		}
 		taken = have
+		in.budget.giveAhead(ahead)
+		ahead = 0
 		next := make([]byte, min(n, 2*have))
 		copy(next, b)
 		b = next

@@ -37,11 +37,12 @@ type UpdateOffsetHeader struct {
 	// Ours: who commits, under which epoch of the queue's lock; 0: it names none.
 	Owner string
 	Epoch uint64
+	Part  uint32 // ours: of which partition the offset is; 0: not said
 }
 
 func (h *UpdateOffsetHeader) Decode(ext map[string]string) error {
 	f := fields{ext: ext}
-	*h = UpdateOffsetHeader{f.must("consumerGroup"), f.must("topic"), f.queue("queueId"), f.bounded("commitOffset", 0, 1<<63-1), f.text("bname"), f.text("owner"), f.epoch()}
+	*h = UpdateOffsetHeader{f.must("consumerGroup"), f.must("topic"), f.queue("queueId"), f.bounded("commitOffset", 0, 1<<63-1), f.text("bname"), f.text("owner"), f.epoch(), f.part()}
 	return f.err
 }
 
@@ -54,6 +55,7 @@ func (h UpdateOffsetHeader) Encode() map[string]string {
 	m := map[string]string{"consumerGroup": h.ConsumerGroup, "topic": h.Topic, "queueId": i32(h.QueueID), "commitOffset": i64(h.CommitOffset)}
 	optional(m, "bname", h.BrokerName)
 	holder(m, h.Owner, h.Epoch)
+	inPart(m, h.Part)
 	return m
 }
 

@@ -33,6 +33,7 @@ type PullHeader struct {
 	// that names one is answered to the holder only.
 	Owner string
 	Epoch uint64
+	Part  uint32 // ours: of which partition the place is; 0: not said
 }
 
 func (h *PullHeader) Decode(ext map[string]string) error {
@@ -53,6 +54,7 @@ func (h *PullHeader) Decode(ext map[string]string) error {
 		BrokerName:     f.text("bname"),
 		Owner:          f.text("owner"),
 		Epoch:          f.epoch(),
+		Part:           f.part(),
 	}
 	return f.err
 }
@@ -79,6 +81,7 @@ func (h PullHeader) Encode() map[string]string {
 		m["maxMsgBytes"] = i32(h.MaxMsgBytes)
 	}
 	holder(m, h.Owner, h.Epoch)
+	inPart(m, h.Part)
 	optional(m, "bname", h.BrokerName)
 	return m
 }

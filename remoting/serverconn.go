@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -27,6 +28,7 @@ type ServerConn struct {
 	bytes   int // of their frames
 	charged int // of bytes: taken from the server's budget
 	pending map[int32]pending
+	wide    bool // pending had many at a time, and room for them since
 }
 
 // pending are the requests with one opaque that wait for their replies; a
@@ -216,7 +218,11 @@ func (c *ServerConn) answered(opaque int32) {
 	bytes := 0
 	if p.count--; p.count == 0 {
 		bytes = p.bytes
-		delete(c.pending, opaque)
+		if delete(c.pending, opaque); c.wide && len(c.pending) <= fewFrames/4 { // a map does not shrink
+			few := make(map[int32]pending, len(c.pending))
+			maps.Copy(few, c.pending)
+			c.pending, c.wide = few, false
+		}
 	} else {
 		c.pending[opaque] = p
 	}
@@ -246,6 +252,7 @@ func (c *ServerConn) request(req *Command, size int, err error) {
 		c.mu.Lock()
 		p := c.pending[req.Opaque]
 		c.pending[req.Opaque] = pending{p.count + 1, p.bytes + size}
+		c.wide = c.wide || len(c.pending) > fewFrames
 		c.mu.Unlock()
 	}
 	c.handlers.Add(1)

@@ -130,6 +130,11 @@ func (row *kindRow) turn(ctx context.Context, cl *client.Client, k messageKind, 
 		})
 	}()
 	for cons.Stats().Queues < 2*f.partitions {
+		select {
+		case err := <-ended: // it is refused
+			return errors.Join(err, ctx.Err())
+		default:
+		}
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 
 	"raftmq/broker"
 	"raftmq/client"
@@ -115,4 +116,19 @@ func TestAShopIsNotDoneBeforeItsVerdictsAre(t *testing.T) {
 	require.Empty(t, open, "the shop has gone, and nobody else knows")
 	require.NoError(t, warehouse(ctx, c.Client(), filepath.Join(dir, "warehouse.db"), 1))
 	require.NoError(t, balance(file, filepath.Join(dir, "warehouse.db")))
+}
+
+// A shop whose disk does not take that a message is given up does not say so: the order could be paid
+// after that.
+func TestWhatIsNotWrittenIsNotAnswered(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "shop.db")
+	db, err := open(file, orders, told)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	db, err = bolt.Open(file, 0o600, &bolt.Options{Timeout: 10 * time.Second, OpenFile: func(name string, _ int, perm os.FileMode) (*os.File, error) {
+		return os.OpenFile(name, os.O_RDONLY, perm) // writes fail
+	}})
+	require.NoError(t, err)
+	defer db.Close()
+	require.Equal(t, client.Undecided, whatBecameOf(db, "m"))
 }

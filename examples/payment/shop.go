@@ -110,10 +110,10 @@ func pay(db *bolt.DB, order, message string) error {
 }
 
 // whatBecameOf answers a check. What is not there is given up in the same
-// transaction, so that it cannot come to be after the answer.
+// transaction, so that it cannot come to be after the answer: if that is not written, there is none.
 func whatBecameOf(db *bolt.DB, message string) client.Verdict {
 	v := client.Undecided
-	db.Update(func(tx *bolt.Tx) error {
+	err := db.Update(func(tx *bolt.Tx) error {
 		switch order := tx.Bucket(told).Get([]byte(message)); {
 		case order == nil:
 			if err := tx.Bucket(told).Put([]byte(message), []byte("-")); err != nil {
@@ -127,6 +127,9 @@ func whatBecameOf(db *bolt.DB, message string) client.Verdict {
 		}
 		return nil
 	})
+	if err != nil {
+		return client.Undecided // it is asked again
+	}
 	return v
 }
 
