@@ -217,6 +217,13 @@ func (b *Broker) reconcile() {
 		b.drop(p)
 	}
 	b.removeLeftovers(want)
+	if !b.caught.up.Load() {
+		for id := range want {
+			if b.left.known && !b.left.ids[id] { // its topic may have been deleted long ago: what was decided since is yet to come
+				delete(want, id)
+			}
+		}
+	}
 	b.openAll(want)
 }
 

@@ -162,6 +162,8 @@ func (b *Broker) allCaughtUp() bool {
 			defer func() { <-some }()
 			if !c.look(b.ctx, r, b.mayLead(group)) {
 				missing.Add(1)
+			} else if group == catalogueGroup { // partitions that are made anew have waited for it
+				b.leadsChanged()
 			}
 		})
 	}
