@@ -92,8 +92,7 @@ func (b *Broker) sendDelayed(ctx context.Context, r *request, h *remoting.SendHe
 		}
 		handle, off := "", int64(-1)
 		if res.Waits {
-			_, pos := message.SplitPhysicalOffset(res.Physical[0])
-			key := store.TimerKey{DueMs: items[i].DueMs, ID: store.Position(pos)}
+			key := store.TimerKey{DueMs: items[i].DueMs, ID: p.positionOf(res.Physical[0])}
 			if res.Status == fsm.Duplicate { // what counts is when it was to come the first time
 				if key.DueMs, err = p.machine.DueOf(key.ID); err != nil {
 					return nil, unknownReceipt(err)

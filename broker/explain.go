@@ -158,24 +158,24 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 // step describes a record.
 func (p *partition) step(rec message.Record, what, group string) remoting.MessageStep {
 	m := rec.Message()
-	_, pos := message.SplitPhysicalOffset(m.PhysicalOffset)
+	pos := p.positionOf(m.PhysicalOffset)
 	s := remoting.MessageStep{
-		What: what, Topic: m.Topic, Group: group, Slot: p.desc.Slot, Queue: m.QueueID, Offset: int64(m.QueueOffset), Position: pos,
+		What: what, Topic: m.Topic, Group: group, Slot: p.desc.Slot, Queue: m.QueueID, Offset: int64(m.QueueOffset), Position: int64(pos),
 		OffsetID: message.OffsetID(m.StoreHost, m.PhysicalOffset), At: m.StoreTimestamp, Times: m.ReconsumeTimes, By: m.BornHost.String(), Bytes: len(m.Body),
 	}
 	s.MsgID, _ = rec.Property(message.PropUniqueKey)
 	s.Keys, _ = rec.Property(message.PropKeys)
 	s.Tag, _ = rec.Property(message.PropTags)
 	s.Reason, _ = rec.Property(message.PropDLQReason)
-	s.Index, s.Term, _ = p.store().EntryAround(store.Position(pos)) // of one that is trimmed meanwhile: not known
+	s.Index, s.Term, _ = p.store().EntryAround(pos) // of one that is trimmed meanwhile: not known
 	return s
 }
 
 // decidedStep is the decision that had a record stored.
 func (p *partition) decidedStep(of remoting.MessageStep, half int64) remoting.MessageStep {
-	_, pos := message.SplitPhysicalOffset(half)
-	s := remoting.MessageStep{What: remoting.StepDecided, MsgID: of.MsgID, Topic: of.Topic, Slot: of.Slot, Queue: of.Queue, Offset: -1, Position: pos, State: "committed", At: of.At}
-	if d, ok := p.machine.DecisionOf(store.Position(pos)); ok {
+	pos := p.halfOf(half)
+	s := remoting.MessageStep{What: remoting.StepDecided, MsgID: of.MsgID, Topic: of.Topic, Slot: of.Slot, Queue: of.Queue, Offset: -1, Position: int64(pos), State: "committed", At: of.At}
+	if d, ok := p.machine.DecisionOf(pos); ok {
 		s.At, s.By = d.Time, deciderNames[d.By]
 	}
 	return s

@@ -162,7 +162,7 @@ func (p *partition) eachToKeep(b *Broker, l letters, below store.Position, visit
 				return err
 			}
 			rest = rest[len(rec):]
-			if _, pos := message.SplitPhysicalOffset(rec.PhysicalOffset()); store.Position(pos) >= below {
+			if p.positionOf(rec.PhysicalOffset()) >= below {
 				return nil
 			}
 			if !p.machine.Buried(l.group, l.queue, rec.QueueOffset()) || l.dead && b.tooOld(rec) {

@@ -21,7 +21,7 @@ func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command 
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	number, pos := message.SplitPhysicalOffset(h.Offset)
+	number, _ := message.SplitPhysicalOffset(h.Offset)
 	part, ok := b.partitionNumbered(r.slot, number)
 	if !ok {
 		if err := b.catchUp(ctx); err != nil {
@@ -32,7 +32,7 @@ func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command 
 		}
 	}
 	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
-		rec, err := p.store().Record(store.Position(pos))
+		rec, err := p.store().Record(p.positionOf(h.Offset))
 		if errors.Is(err, store.ErrNotFound) {
 			return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
 		}

@@ -13,6 +13,7 @@ import (
 
 	"raftmq/fsm"
 	"raftmq/internal/vfs"
+	"raftmq/message"
 	"raftmq/raftlog"
 	"raftmq/remoting"
 	"raftmq/store"
@@ -47,6 +48,27 @@ type partition struct {
 	mu   sync.Mutex
 	turn chan struct{} // closed when leadership changes
 	let  sync.Once     // go of those who wait
+}
+
+// positionOf is where a record lies, or lay, that has a physical offset.
+func (p *partition) positionOf(physical int64) store.Position {
+	_, low := message.SplitPhysicalOffset(physical)
+	return store.Position(message.PositionBefore(low, int64(p.store().Last().Position)))
+}
+
+// halfOf is positionOf of a half, which may wait for its decision while the log goes on for
+// as long as it likes.
+func (p *partition) halfOf(physical int64) store.Position {
+	last := p.positionOf(physical)
+	for pos := last; pos >= 0; pos -= message.MaxPosition + 1 {
+		if _, ok := p.machine.Half(pos); ok {
+			return pos
+		}
+		if _, ok := p.machine.DecisionOf(pos); ok {
+			return pos
+		}
+	}
+	return last
 }
 
 // archive lets Raft read applied entries back from the commit log.

@@ -45,7 +45,7 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 		r.SetExt("delivery", remoting.Delivery(h.Delivery))
 	}
 	r.slot = r.slotOf(h.BrokerName)
-	number, pos := message.SplitPhysicalOffset(h.Offset)
+	number, source := message.SplitPhysicalOffset(h.Offset)
 	part, ok := b.partitionNumbered(r.slot, number)
 	if !ok {
 		if err := b.catchUp(ctx); err != nil {
@@ -69,12 +69,12 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 		if p.refuses.Load() {
 			return r.failed(errNoDisk), nil
 		}
-		item, leave, refusal, err := b.toPutBack(wait, r, p, &h, store.Position(pos), group, queue)
+		item, leave, refusal, err := b.toPutBack(wait, r, p, &h, group, queue)
 		if refusal != nil || err != nil {
 			return refusal, err
 		}
 		defer leave()
-		item.Source = store.Position(pos)
+		item.Source = store.Position(source) // its low bits say which delivery it is
 		res, err := b.putBackAt(ctx, p, item, queue)
 		switch {
 		case err != nil:
@@ -96,12 +96,12 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 
 // toPutBack reads a message, and makes of it what is to be stored. A message may be a thousand
 // times its request, so there is room for some only; leave gives it back.
-func (b *Broker) toPutBack(ctx context.Context, r *request, p *partition, h *remoting.SendBackHeader, pos store.Position, group fsm.Group, queue int32) (item fsm.PutBack, leave func(), refusal *remoting.Command, err error) {
+func (b *Broker) toPutBack(ctx context.Context, r *request, p *partition, h *remoting.SendBackHeader, group fsm.Group, queue int32) (item fsm.PutBack, leave func(), refusal *remoting.Command, err error) {
 	if err := b.admission.backs.enter(ctx); err != nil {
 		return item, nil, nil, err
 	}
 	defer b.admission.backs.leave()
-	rec, err := p.store().Record(pos)
+	rec, err := p.store().Record(p.positionOf(h.Offset))
 	if errors.Is(err, store.ErrNotFound) {
 		return item, nil, r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
 	}

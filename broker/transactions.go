@@ -220,9 +220,8 @@ func (b *Broker) endTransaction(ctx context.Context, r *request) *remoting.Comma
 	if h.Decision == remoting.TransactionUnknown {
 		return r.ReplyWith(nil, nil) // it is asked again
 	}
-	_, pos := message.SplitPhysicalOffset(h.CommitLogOffset)
 	return b.atPartition(ctx, r, part, forwardWait, true, func(ctx context.Context, p *partition) (*remoting.Command, error) {
-		res, err := b.resolve(ctx, p, &h, store.Position(pos), number)
+		res, err := b.resolve(ctx, p, &h, number)
 		if err != nil {
 			return nil, err
 		}
@@ -255,8 +254,8 @@ func (b *Broker) partitionOf(ctx context.Context, r *request, slot int, physical
 
 // resolve has a decision made, unless there is one, which it returns. A half that is
 // not pending here is asked about only when all is applied that was acknowledged.
-func (b *Broker) resolve(ctx context.Context, p *partition, h *remoting.EndTransactionHeader, pos store.Position, number uint64) (fsm.DecideResult, error) {
-	d := fsm.Decide{Position: pos, Verdict: fsm.Commit, By: fsm.ByProducer, Group: h.ProducerGroup}
+func (b *Broker) resolve(ctx context.Context, p *partition, h *remoting.EndTransactionHeader, number uint64) (fsm.DecideResult, error) {
+	d := fsm.Decide{Verdict: fsm.Commit, By: fsm.ByProducer, Group: h.ProducerGroup}
 	if h.Decision == remoting.TransactionRollback {
 		d.Verdict = fsm.Rollback
 	}
@@ -267,7 +266,8 @@ func (b *Broker) resolve(ctx context.Context, p *partition, h *remoting.EndTrans
 		d.By = fsm.ByCheck
 	}
 	for checked := false; ; checked = true {
-		half, pending := p.machine.Half(pos)
+		d.Position = p.halfOf(h.CommitLogOffset)
+		half, pending := p.machine.Half(d.Position)
 		switch {
 		case pending && half.Number != number:
 			return fsm.DecideResult{Status: fsm.UnknownTransaction}, nil

@@ -66,8 +66,7 @@ func pendingTransaction(p *partition, h fsm.HalfInfo) remoting.Transaction {
 
 // showTransaction answers with one transaction, the message with it if it is pending.
 func (b *Broker) showTransaction(r *request, p *partition, physical int64) (*remoting.Command, error) {
-	_, at := message.SplitPhysicalOffset(physical)
-	pos := store.Position(at)
+	pos := p.halfOf(physical)
 	var t remoting.Transaction
 	if h, ok := p.machine.Half(pos); ok {
 		t = pendingTransaction(p, h)

@@ -10,24 +10,37 @@ import (
 )
 
 // A physical offset names a record to clients that send it back alone:
-// the slot-local number of its partition (20 bits) above its position (43 bits).
-// It is positive and the same on all replicas.
+// the slot-local number of its partition (20 bits) above the low 43 bits of its
+// position. It is positive and the same on all replicas. A log that was appended to
+// for long is longer than those bits count, and keeps less of it: see PositionBefore.
 const (
 	positionBits = 43
 	// MaxPartitionNumber is the largest slot-local partition number.
 	MaxPartitionNumber = 1<<20 - 1
-	// MaxPosition is the largest position a physical offset can name, 8 TiB.
+	// MaxPosition is the largest position that a physical offset has whole, 8 TiB.
 	MaxPosition = 1<<positionBits - 1
 )
 
 // PhysicalOffset joins a partition's number and a position in its log.
 func PhysicalOffset(number uint32, position int64) int64 {
-	return int64(number)<<positionBits | position
+	return int64(number)<<positionBits | position&MaxPosition
 }
 
-// SplitPhysicalOffset is the inverse of PhysicalOffset.
+// SplitPhysicalOffset is the inverse of PhysicalOffset, but for the high bits of a
+// position.
 func SplitPhysicalOffset(p int64) (number uint32, position int64) {
 	return uint32(p>>positionBits) & MaxPartitionNumber, p & MaxPosition
+}
+
+// PositionBefore is the last position before the end of a log that has these low bits;
+// the bits themselves if there is none. Of what a log has it is the right one as long as
+// that is less than 8 TiB.
+func PositionBefore(low, end int64) int64 {
+	p := end&^MaxPosition | low
+	if p >= end {
+		p -= MaxPosition + 1
+	}
+	return max(p, low)
 }
 
 // OffsetID is the message id that a broker gives: host, port and physical offset

@@ -93,6 +93,16 @@ func TestIDs(t *testing.T) {
 	n, pos := SplitPhysicalOffset(q)
 	require.EqualValues(t, MaxPartitionNumber, n)
 	require.EqualValues(t, MaxPosition, pos)
+	n, pos = SplitPhysicalOffset(PhysicalOffset(6, 5<<43|17))
+	require.EqualValues(t, 6, n)
+	require.EqualValues(t, 17, pos)
+	const lap = MaxPosition + 1
+	for _, x := range [][3]int64{
+		{17, 0, 17}, {17, 17, 17}, {17, 18, 17}, {17, lap, 17}, {17, lap + 17, 17}, {17, lap + 18, lap + 17}, {MaxPosition, lap, MaxPosition},
+		{MaxPosition, 3*lap - 1, 2*lap - 1}, {MaxPosition, 3 * lap, 3*lap - 1}, {0, 5*lap + 1, 5 * lap}, {0, 5 * lap, 4 * lap},
+	} {
+		require.Equal(t, x[2], PositionBefore(x[0], x[1]), "%v", x)
+	}
 	u := NewUniqueKeys(host.Addr(), 1, 7, func() time.Time { return time.Unix(0, 0) })
 	require.NotEqual(t, u.Next(), u.Next())
 }

@@ -73,7 +73,7 @@ func (r *run) onDisk(n *cluster.Node) (map[string][]history.Message, error) {
 		}
 		for at, rec := range records(b) {
 			// An entry that a resend is in lies there too, its records in no place.
-			if _, position := message.SplitPhysicalOffset(rec.PhysicalOffset()); position != start+int64(at) {
+			if _, position := message.SplitPhysicalOffset(rec.PhysicalOffset()); position != (start+int64(at))&message.MaxPosition {
 				continue
 			}
 			t, wanted := topics[rec.Topic()]
