@@ -27,11 +27,11 @@ type catalogueRoom struct {
 	flying        int // and may be
 }
 
-// enter lets a change in that adds about so many bytes; leave says that it is decided. false: there is no room. One
-// that adds nothing always finds some.
-func (c *catalogueRoom) enter(term, version uint64, adds int, measure func() int) (leave func(), ok bool) {
+// enter lets a change in that adds about so many bytes; leave says that it is decided, and whether it may have added them.
+// false: there is no room. One that adds nothing always finds some.
+func (c *catalogueRoom) enter(term, version uint64, adds int, measure func() int) (leave func(added bool), ok bool) {
 	if adds <= 0 {
-		return func() {}, true
+		return func(bool) {}, true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -40,25 +40,27 @@ func (c *catalogueRoom) enter(term, version uint64, adds int, measure func() int
 	if !fits() {
 		again = measureAgain
 	}
-	if c.term != term || c.version != version && time.Since(c.at) > again {
+	if c.term != term || (c.version != version || c.since > 0) && time.Since(c.at) > again { // what was counted may have added nothing
 		c.took, c.since, c.term, c.version, c.at = measure(), 0, term, version, time.Now()
 	}
 	if !fits() {
 		return nil, false
 	}
 	c.flying += adds
-	return func() {
+	return func(added bool) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.flying -= adds
-		c.since += adds
+		if added {
+			c.since += adds
+		}
 	}, true
 }
 
 // enterCatalogue is enter of a change by a command.
-func (b *Broker) enterCatalogue(c change, cmd []byte) (leave func(), ok bool) {
+func (b *Broker) enterCatalogue(c change, cmd []byte) (leave func(added bool), ok bool) {
 	if c.adds == nil {
-		return func() {}, true
+		return func(bool) {}, true
 	}
 	term, _ := b.catalogue.replica.Leads()
 	return b.crowd.enter(term, b.catalogue.Version(), c.adds(cmd), func() int {

@@ -16,21 +16,21 @@ func TestACatalogueIsMeasured(t *testing.T) {
 	var c catalogueRoom
 	size, measured := 0, 0
 	version := uint64(1)
-	enter := func(term uint64, adds int) (func(), bool) {
+	enter := func(term uint64, adds int) (func(bool), bool) {
 		return c.enter(term, version, adds, func() int { measured++; return size })
 	}
 	later := func(d time.Duration) { c.at = c.at.Add(-d) }
 	for range 100 {
 		leave, ok := enter(1, 10)
 		require.True(t, ok)
-		leave()
+		leave(true)
 		version++
 	}
 	require.Equal(t, 1, measured)
 	later(2 * measureSeldom)
 	leave, ok := enter(1, 10)
 	require.True(t, ok)
-	leave()
+	leave(true)
 	require.Equal(t, 2, measured, "what is added is a guess")
 	size = maxCatalogue
 	_, ok = enter(2, 10)
@@ -53,11 +53,37 @@ func TestACatalogueIsMeasured(t *testing.T) {
 	later(2 * measureAgain)
 	_, ok = enter(2, 10)
 	require.False(t, ok, "what is on its way counts")
-	leave()
+	leave(true)
 	version++
 	later(2 * measureAgain)
 	_, ok = enter(2, 10)
 	require.True(t, ok)
+}
+
+// What is refused where it is applied has added nothing, however often it is asked for and however large it is. Nor does
+// what was counted count for ever, if nothing else changes.
+func TestWhatIsRefusedTakesNoRoomInTheCatalogue(t *testing.T) {
+	l := newLone(t)
+	l.leader()
+	put := func(key, value string) *remoting.Command {
+		return l.admin(t.Context(), &request{Command: remoting.NewRequest(remoting.PutKVConfig, remoting.KVHeader{Namespace: "n", Key: key, Value: value})})
+	}
+	l.crowd.mu.Lock()
+	l.crowd.at = time.Time{} // the next change finds what there is now
+	l.crowd.mu.Unlock()
+	long := strings.Repeat("v", 900<<10) // more than a value may have
+	for range maxCatalogue/len(long) + 2 {
+		reply := put("long", long)
+		require.Equal(t, remoting.InvalidParameter, reply.Code, reply.Remark)
+	}
+	reply := put("k", "v")
+	require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+
+	l.crowd.mu.Lock()
+	l.crowd.version, l.crowd.since, l.crowd.at = l.catalogue.Version(), maxCatalogue, time.Now().Add(-2*measureAgain)
+	l.crowd.mu.Unlock()
+	reply = put("l", "v")
+	require.Equal(t, remoting.OK, reply.Code, reply.Remark)
 }
 
 // A catalogue that is as large as it may be takes no more, until something is deleted. What does not make it larger is done.

@@ -121,11 +121,12 @@ func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remot
 			return r.refuse(remoting.SystemBusy, "[CATALOGUE FULL] topics, groups and values take %d MiB; certainly not done", maxCatalogue>>20), nil
 		}
 		v, err := b.decide(ctx, cmd)
-		leave()
+		res, _ := v.(fsm.CatalogueResult)
+		leave(err != nil || res.Changed)
 		if err != nil {
 			return nil, err
 		}
-		if why = v.(fsm.CatalogueResult).Err; why == nil {
+		if why = res.Err; why == nil {
 			return r.ReplyWith(nil, nil), nil
 		}
 		if !errors.Is(why, fsm.ErrExists) && !errors.Is(why, fsm.ErrNotFound) {

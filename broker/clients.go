@@ -126,7 +126,8 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	})
 	old := g.conns[r.conn]
 	if h.WithoutSub { // heartbeat V2: the groups are as before
-		info.Consumer, info.bytes = old.Consumer, max(info.bytes, old.bytes)
+		info.Consumer = old.Consumer
+		info.bytes = listed(info)
 	}
 	if more := info.bytes - old.bytes; more > 0 && g.bytes+more > maxOwn {
 		g.mu.Unlock()

@@ -215,7 +215,9 @@ func (p *partition) eachDeadLetter(h *remoting.DeadLettersHeader, q message.Queu
 			if taken, err := visit(rec); err != nil || !taken {
 				return &at, err
 			}
-			n++
+			if n++; n >= h.Max && h.Op != remoting.ListLetters { // only a list says whether there are more
+				return nil, nil
+			}
 		}
 		lo = max(lo, batch.Next)
 	}

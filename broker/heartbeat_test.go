@@ -64,3 +64,23 @@ func TestAHeartbeatThatWaitsForTheCatalogueKeepsLittle(t *testing.T) {
 	end()
 	require.Less(t, took, int64(5<<20), "together they said ten megabytes")
 }
+
+// A heartbeat that leaves out what its client consumes has it counted all the same: else the list of clients may come to be too
+// long to be sent.
+func TestAHeartbeatWithoutSubscriptionsCountsWhatItLeavesOut(t *testing.T) {
+	l := newLone(t)
+	conn := &remoting.ServerConn{}
+	beat := func(body string) {
+		r := &request{Command: remoting.NewRequest(remoting.Heartbeat, nil), conn: conn}
+		r.Body = []byte(body)
+		reply := l.clients.heartbeat(t.Context(), r)
+		require.Equal(t, remoting.OK, reply.Code, reply.Remark)
+	}
+	long := strings.Repeat("x", 200<<10)
+	beat(`{"clientID":"c","consumerDataSet":[{"groupName":"g","messageModel":"BROADCASTING","subscriptionDataSet":[{"topic":"t","subString":"` + long + `"}]}]}`)
+	beat(`{"clientID":"c","withoutSub":true,"producerDataSet":[{"groupName":"` + long + `"}]}`)
+	l.clients.mu.RLock()
+	defer l.clients.mu.RUnlock()
+	require.GreaterOrEqual(t, l.clients.bytes, listed(l.clients.conns[conn]))
+	require.Greater(t, l.clients.bytes, 400<<10)
+}

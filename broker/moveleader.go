@@ -53,10 +53,13 @@ func (b *Broker) moveLeader(ctx context.Context, r *request) *remoting.Command {
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	b.catchUp(ctx)
+	unheard := b.catchUp(ctx)
 	group, voters, what := uint64(h.Partition), b.catalogue.Nodes(), "the catalogue"
 	if group != catalogueGroup {
 		part, ok := b.catalogue.Partition(group)
+		if !ok && unheard != nil {
+			return r.failed(errNotHere)
+		}
 		if !ok {
 			return r.refuse(remoting.InvalidParameter, "there is no partition %d", group)
 		}
@@ -85,7 +88,11 @@ func (b *Broker) moveLeader(ctx context.Context, r *request) *remoting.Command {
 				return r.refuse(remoting.IllegalOperation, "%s does not answer for its replica: %v", h.Node, err), nil
 			}
 		}
-		if err := replica.Transfer(ctx, h.Node); err != nil && !errors.Is(err, raftlog.ErrNotLeader) {
+		err := replica.Transfer(ctx, h.Node)
+		if errors.Is(err, raftlog.ErrUnknownOutcome) {
+			return nil, err
+		}
+		if err != nil && !errors.Is(err, raftlog.ErrNotLeader) {
 			return r.refuse(remoting.IllegalOperation, "%s was not handed to %s: %v", what, h.Node, err), nil
 		}
 		return nil, errNotHere // it is for the next leader to answer

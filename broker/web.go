@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -41,10 +42,10 @@ func (b *Broker) openWeb() (*web, error) {
 	debug.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	profileBlocked(debug)
 	debug.HandleFunc("/debug/partitions", w.partitions)
-	all := http.NewServeMux()
-	all.Handle("/", written(mux))
-	all.Handle("/debug/", loopbackOnly(debug))
-	w.server = &http.Server{Handler: all, ReadHeaderTimeout: webHeader, IdleTimeout: webIdle, MaxHeaderBytes: webHeaderBytes}
+	mux.HandleFunc("/debug/", func(rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, "only from this host", http.StatusForbidden)
+	})
+	w.server = &http.Server{Handler: fromHere(debug, written(mux)), ReadTimeout: webHeader, IdleTimeout: webIdle, MaxHeaderBytes: webHeaderBytes}
 	b.wg.Go(func() {
 		if err := w.server.Serve(netutil.LimitListener(ln, webConnections)); !errors.Is(err, http.ErrServerClosed) {
 			b.log.Error("http stopped", "error", err)
@@ -58,12 +59,12 @@ const (
 	webConnections = 512
 	webMetrics     = 4 // answers that are being made
 	webHeaderBytes = 16 << 10
-	webHeader      = 5 * time.Second
+	webHeader      = 5 * time.Second // and a body, which nothing here has, but which is read over
 	webIdle        = 10 * time.Second
 	webWrite       = 10 * time.Second
 )
 
-// written gives an answer so long to be taken, without its body being read.
+// written gives an answer so long to be taken. The request's body is read over before.
 func written(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if err := http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(webWrite)); err != nil {
@@ -75,14 +76,15 @@ func written(h http.Handler) http.Handler {
 	})
 }
 
-func loopbackOnly(h http.Handler) http.Handler {
+// fromHere has debug answer what is asked of it from this host, where a profile may take its time, and others all else.
+func fromHere(debug, others http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			http.Error(rw, "only from this host", http.StatusForbidden)
+		if ip := net.ParseIP(host); strings.HasPrefix(r.URL.Path, "/debug/") && ip != nil && ip.IsLoopback() {
+			debug.ServeHTTP(rw, r)
 			return
 		}
-		h.ServeHTTP(rw, r)
+		others.ServeHTTP(rw, r)
 	})
 }
 

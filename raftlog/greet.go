@@ -137,7 +137,7 @@ func (g *greetings) round(node string, n *greeted) (more bool) {
 	for _, r := range replicas {
 		target, req := r.greeting(node)
 		if req == nil {
-			g.told(n, r)
+			g.told(n, r, 0)
 		} else if r.greet(link, target, req, replies, n.ctx.Done()) {
 			asked++
 		}
@@ -151,9 +151,7 @@ func (g *greetings) round(node string, n *greeted) (more bool) {
 			switch {
 			case a.err != nil: // its group is not open yet, or the link is lost
 			case a.resp.Success:
-				if term, _ := a.r.Leads(); term == a.term { // else it may lead anew
-					g.told(n, a.r)
-				}
+				g.told(n, a.r, a.term)
 			case g.stuck(n, a.r, logEnd{term: a.resp.Term, index: a.resp.LastLog}):
 				a.r.trigger(func() {})
 			}
@@ -176,10 +174,13 @@ func (n *greeted) hasMore() {
 	}
 }
 
-func (g *greetings) told(n *greeted, r *Replica) {
+// told takes a replica out that was told of in a term, or did not lead; not if it leads anew.
+func (g *greetings) told(n *greeted, r *Replica, term uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(n.lacking, r)
+	if now, leads := r.Leads(); !leads || now == term {
+		delete(n.lacking, r)
+	}
 }
 
 // stuck notes where a replica's log ends that lacks something, and says whether nothing has come there since it was last asked.

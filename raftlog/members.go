@@ -118,7 +118,7 @@ const (
 // answered ErrNotLeader meanwhile. The library's own transfer is not used: it can
 // leave a node refusing writes for ever (hashicorp/raft issue 696). A leader that has
 // no room to apply is handed over with proposals under way. One that lags far behind, as it does for
-// minutes after it was away for long, is not waited for.
+// minutes after it was away for long, is not waited for. ErrUnknownOutcome: it was told to stand, and may lead yet.
 func (r *Replica) Transfer(ctx context.Context, node string) error {
 	stalled := r.Stalled() != nil
 	if _, ok := r.Leads(); !ok && !(stalled && r.raft.State() == raft.Leader) {
@@ -167,13 +167,16 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 	}
 	var resp raft.TimeoutNowResponse
 	if err := r.net.TimeoutNow(to.ID, to.Address, &raft.TimeoutNowRequest{RPCHeader: r.header()}, &resp); err != nil {
+		if errors.Is(err, ErrLinkLost) {
+			err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		}
 		return fmt.Errorf("raftlog: tell %s to stand: %w", node, err)
 	}
 	for r.raft.State() == raft.Leader {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("raftlog: group %d: %s was not elected: %w", r.cfg.Group, node, context.Cause(ctx))
+			return fmt.Errorf("%w: group %d: %s was not elected yet: %w", ErrUnknownOutcome, r.cfg.Group, node, context.Cause(ctx))
 		}
 	}
 	return nil

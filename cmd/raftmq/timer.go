@@ -27,7 +27,7 @@ func timerCommand(g *globals) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if len(xs) == limit {
+		if len(xs) > 0 && len(xs) == limit {
 			fmt.Fprintf(os.Stderr, "raftmq: %d are listed, and there may be more\n", limit)
 		}
 		t := table{header: []string{"DUE", "TOPIC", "SLOT", "QUEUE", "ID", "BYTES", "TIMER"}}

@@ -52,3 +52,25 @@ func TestHealthIsToldBesideWhoTakesAllConnections(t *testing.T) {
 		require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, resp.StatusCode)
 	}
 }
+
+// Nor does who announces a body that does not come.
+func TestHealthIsToldBesideWhoSendsNoBody(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	at := c.Nodes[0].Addresses().HTTP
+	for i := range 600 {
+		nc, err := net.DialTimeout("tcp", at, patience)
+		require.NoError(t, err)
+		defer nc.Close()
+		path := []string{"/readyz", "/debug/partitions", "/nowhere"}[i%3]
+		nc.SetWriteDeadline(time.Now().Add(time.Second))
+		nc.Write([]byte("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"))
+	}
+	cl := http.Client{Timeout: ample}
+	resp, err := cl.Get("http://" + at + "/readyz")
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	require.NoError(t, err)
+	require.Equal(t, "ok\n", string(body))
+}
