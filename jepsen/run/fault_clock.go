@@ -94,6 +94,11 @@ func clockStrobe(_ context.Context, h *hit) error {
 	if err := h.clock(vclock.Change{Jump: jump}); err != nil {
 		return err
 	}
+	if off, _, err := h.node.Clock(); err != nil {
+		return err
+	} else if (off - jump).Abs() > asked {
+		return fmt.Errorf("the clock is off by %v, not by %v", off, jump)
+	}
 	h.count = 1
 	var failed error
 	h.lasts = func(ctx context.Context) {

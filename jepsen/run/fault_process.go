@@ -95,6 +95,9 @@ func pauseMajority(_ context.Context, h *hit) (err error) {
 
 func restartOne(_ context.Context, h *hit) error {
 	h.startAgain(h.node)
+	if h.pid = h.node.PID(); h.pid == 0 {
+		return fmt.Errorf("%s does not run", h.node.Name)
+	}
 	return h.stop()
 }
 

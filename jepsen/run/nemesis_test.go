@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/history"
 	"raftmq/jepsen/vclock"
+	"raftmq/remoting"
 )
 
 // toys is a world of nodes that are ready at once, take orders, and do nothing.
@@ -242,6 +244,60 @@ func TestANodeThatIsToldToEndEndsWell(t *testing.T) {
 		}
 		require.NoError(t, h.undo(t.Context()))
 		require.True(t, h.node.Running())
+	}
+}
+
+// One that does not run, since it has just ended by itself, is not restarted.
+func TestANodeThatDoesNotRunIsNotRestarted(t *testing.T) {
+	r, _ := toyRun(t, nil)
+	h := r.hit(1)
+	_, err := h.node.Kill()
+	require.NoError(t, err)
+	require.ErrorContains(t, kindOf("restart").begin(t.Context(), h), "does not run")
+	require.NoError(t, h.undo(t.Context()))
+	require.True(t, h.node.Running())
+}
+
+// That a clock jumps is seen by the clock: toys take the order, and do not heed it.
+func TestAClockThatStaysIsNotStrobed(t *testing.T) {
+	r, _ := toyRun(t, nil)
+	h := r.hit(1)
+	require.ErrorContains(t, kindOf("clock-strobe").begin(t.Context(), h), "the clock is off by ")
+}
+
+// That a leader is moved is seen by its terms, not by what it answers.
+func TestLeadersThatStayAreNotMoved(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		var term atomic.Uint64
+		r, w := toyRun(t, func(node int) []cluster.Replica {
+			return []cluster.Replica{{ID: 1, Topic: topic, State: []string{"Leader", "Follower", "Follower"}[node], Term: term.Load()}}
+		})
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		s := &remoting.Server{Handler: remoting.HandlerFunc(func(_ context.Context, _ *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+			switch req.Code {
+			case remoting.ListLeaders:
+				return req.ReplyWith(nil, remoting.EncodeBody(remoting.PartitionLeaders{Partitions: []remoting.PartitionLeader{{Partition: 1, Topic: topic, Leader: "n1"}}}))
+			case remoting.MoveLeader:
+				if moves {
+					term.Add(1)
+				}
+			}
+			return req.ReplyWith(nil, nil)
+		})}
+		go s.Serve(ln) // ends with Close
+		t.Cleanup(func() { s.Close() })
+		w.serves = ln.Addr().String()
+		h := r.hit(1)
+		require.NoError(t, kindOf("move-leaders").begin(t.Context(), h))
+		h.lasts(t.Context())
+		require.Positive(t, h.count)
+		err = h.proof(t.Context())
+		if moves {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "nobody leads in a later term")
+		}
 	}
 }
 
