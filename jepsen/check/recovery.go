@@ -8,14 +8,30 @@ import (
 	"raftmq/jepsen/history"
 )
 
-// Exit codes with which a node may end when its disk fails or has lost what it needs, and
-// for how long after such a fault, in ns.
-var diskExits = []string{"exit status 70", "exit status 71"}
+// Exit codes: a disk failed, or what a node may not go on without is damaged.
+const (
+	exitDisk    = "exit status 70"
+	exitDamaged = "exit status 71"
+)
 
+// diskExitWithin is for how long after such a fault a node may end for it, in ns.
 const diskExitWithin = 15e9
 
-// diskFaults are the faults after which it may. A full disk is none: who has no room waits.
-var diskFaults = []string{"fsync-error", "write-error", "read-error", "fsync-stall", "fsync-hang", "flip", "flip-live", "flip-then-lead", "flip-wal", "flip-catalogue", "damaged-minority", "wiped-minority", "stall-cut", "failed-sync-power", "descriptors"}
+// diskExits are the faults after which a node may end, and with which codes. A full disk is none: who has no room waits. Nor is what is damaged, or
+// cannot be read, in the files of a partition: that replica is repaired, and its node goes on.
+var diskExits = map[string][]string{
+	"fsync-error":       {exitDisk},
+	"fsync-stall":       {exitDisk},
+	"fsync-hang":        {exitDisk},
+	"write-error":       {exitDisk},
+	"stall-cut":         {exitDisk},
+	"descriptors":       {exitDisk},
+	"failed-sync-power": {exitDisk, exitDamaged},
+	"flip-wal":          {exitDamaged},
+	"flip-catalogue":    {exitDisk, exitDamaged},
+	"damaged-minority":  {exitDamaged},
+	"wiped-minority":    {exitDamaged},
+}
 
 // recovery: after the last fault all nodes were ready and alike, groups came to
 // the end, no node had ended by itself, unless its disk failed and it said so by its exit
@@ -51,12 +67,9 @@ func recovery(f *facts, r *Result) {
 // diskFault is the fault of its disk for which a node may have ended; nil: there is none,
 // or its exit code says something else.
 func (f *facts) diskFault(exit *history.Op) *history.Op {
-	if !slices.ContainsFunc(diskExits, func(code string) bool { return strings.HasPrefix(exit.Error, code+";") }) {
-		return nil
-	}
 	for i := range f.ops {
 		op := &f.ops[i]
-		if op.F != history.Fault || op.Fault == nil || op.Node != exit.Node || !slices.Contains(diskFaults, op.Fault.Kind) {
+		if op.F != history.Fault || op.Fault == nil || op.Node != exit.Node || !slices.ContainsFunc(diskExits[op.Fault.Kind], func(code string) bool { return endedWith(exit, code) }) {
 			continue
 		}
 		if begun := op.Time - op.Fault.Lasted; begun <= exit.Time && exit.Time <= op.Time+diskExitWithin {
@@ -64,4 +77,10 @@ func (f *facts) diskFault(exit *history.Op) *history.Op {
 		}
 	}
 	return nil
+}
+
+// endedWith reports whether a node ended with a code: a process's is followed by the end of its log, that of a simulated node by why first.
+func endedWith(exit *history.Op, code string) bool {
+	rest, ok := strings.CutPrefix(exit.Error, code)
+	return ok && (strings.HasPrefix(rest, ";") || strings.HasPrefix(rest, ":"))
 }

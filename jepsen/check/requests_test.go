@@ -728,6 +728,16 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.fault("n1", "fsync-error", 2e9)
 			s.end(0)
 		}},
+		{"a simulated node ends when its disk fails", "P20", Valid, "under fsync-stall", func(s *script) {
+			s.exit("n1", "exit status 70: write-ahead log: sync: too long; its log ends: x")
+			s.fault("n1", "fsync-stall", 2e9)
+			s.end(0)
+		}},
+		{"a node ends with a code that is longer", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 700; its log ends: x")
+			s.fault("n1", "fsync-stall", 2e9)
+			s.end(0)
+		}},
 		{"a node sees that its write-ahead log is damaged", "P20", Valid, "under flip-wal", func(s *script) {
 			s.fault("n1", "flip-wal", 2e9)
 			s.exit("n1", "exit status 71; its log ends: x")
@@ -752,6 +762,21 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.exit("n1", "exit status 70; its log ends: x")
 			s.end(0)
 			s.fault("n1", "fsync-error", 1e9)
+		}},
+		{"a node ends when a bit of its messages changes", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n1", "flip-live", 2e9)
+			s.end(0)
+		}},
+		{"a node ends when it cannot read its messages", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 70; its log ends: x")
+			s.fault("n1", "read-error", 2e9)
+			s.end(0)
+		}},
+		{"a node takes a sync that hangs for damage", "P20", Invalid, "ended by itself", func(s *script) {
+			s.exit("n1", "exit status 71; its log ends: x")
+			s.fault("n1", "fsync-stall", 2e9)
+			s.end(0)
 		}},
 		{"a node ends when it is stopped", "P20", Invalid, "ended by itself", func(s *script) {
 			s.exit("n1", "exit status 70; its log ends: x")
