@@ -18,8 +18,8 @@ const (
 )
 
 // groupPlace is what a group's register holds: its offset, -1 for none, and whether an
-// operator has ever moved it. From then on a commit may be passed over, since it is
-// until a client was told of the move.
+// operator has moved it. From then on commits are passed over until a client of the group reads from
+// there, which nobody does in the groups that operators move here.
 type groupPlace struct {
 	offset int64
 	moved  bool
@@ -36,11 +36,10 @@ var groupRegister = porcupine.NondeterministicModel{
 		s, c := state.(groupPlace), input.(groupCall)
 		switch c.f {
 		case history.Commit:
-			next := []any{groupPlace{max(s.offset, c.offset), s.moved}}
-			if s.moved && c.offset > s.offset {
-				next = append(next, s)
+			if s.moved {
+				return []any{s}
 			}
-			return next
+			return []any{groupPlace{offset: max(s.offset, c.offset)}}
 		case history.Reset:
 			return []any{groupPlace{c.offset, true}}
 		}

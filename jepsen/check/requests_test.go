@@ -278,13 +278,36 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.commit("a", history.OK, 3)
 			s.commit("b", history.OK, 2)
 			s.told(3)
+			s.commit("a", history.Info, 4)
+			s.told(3)
+			s.told(4)
 			s.reset(1)
 			s.commit("a", history.OK, 2) // passed over
 			s.told(1)
-			s.commit("a", history.Info, 4)
-			s.told(1)
-			s.told(4)
 			s.end(0, "0-0", "0-1", "0-2", "0-3")
+		}},
+		{"a commit undoes an operator's move", "P8r", Invalid, "no order of the 4", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.reset(0)
+			s.commit("a", history.OK, 2)
+			s.told(2)
+			s.end(0, "0-0", "0-1")
+		}},
+		{"a commit of which nobody knows undoes an operator's move", "P8r", Invalid, "no order of the 4", func(s *script) {
+			s.reset(0)
+			s.commit("a", history.Info, 2)
+			s.told(0)
+			s.told(2)
+			s.end(0, "0-0", "0-1")
+		}},
+		{"a commit of which nobody knows stands before an operator's move, of which nobody knows either", "P8r", Valid, "", func(s *script) {
+			s.commit("a", history.OK, 1)
+			s.call(history.Op{Process: "operator", F: history.Reset, Group: "g", Queue: "q", Places: []history.Place{{Queue: "q", Offset: 0}}}, history.Info, history.Op{})
+			s.commit("b", history.Info, 2)
+			s.told(1)
+			s.told(2)
+			s.told(0)
+			s.end(0, "0-0", "0-1")
 		}},
 		{"a commit that is forgotten", "P8r", Invalid, "no order of the 3", func(s *script) {
 			s.commit("a", history.OK, 2)
