@@ -291,11 +291,7 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	if err := r.mend(); err != nil {
 		r.healed = append(r.healed, err.Error())
 	}
-	for _, n := range r.cluster.Nodes {
-		if err := n.AwaitReady(ctx); err != nil {
-			r.healed = append(r.healed, err.Error())
-		}
-	}
+	r.healed = append(r.healed, sideBySide(r.cluster.Nodes, func(n *cluster.Node) error { return n.AwaitReady(ctx) })...)
 	for _, t := range r.topics() {
 		if t.Copies.Group != "" {
 			continue
@@ -306,9 +302,7 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 	}
 	r.sent = time.Now()
 	groups := r.groups()
-	for _, g := range slices.Sorted(maps.Keys(groups)) {
-		r.drain(ctx, g, groups[g])
-	}
+	sideBySide(slices.Sorted(maps.Keys(groups)), func(g string) error { r.drain(ctx, g, groups[g]); return nil })
 	for _, p := range r.parts {
 		if p.drain != nil {
 			p.drain(ctx, r)
@@ -325,4 +319,20 @@ func (r *run) load(ctx context.Context, plan []Planned) error {
 		}
 	}
 	return errors.Join(failed, ctx.Err())
+}
+
+// sideBySide does something with all of a list at once, and gives what went wrong: each has the time that one has.
+func sideBySide[T any](all []T, do func(T) error) (wrong []string) {
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, x := range all {
+		wg.Go(func() { errs[i] = do(x) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			wrong = append(wrong, err.Error())
+		}
+	}
+	return wrong
 }

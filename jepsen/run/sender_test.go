@@ -48,6 +48,24 @@ func TestEachQueueTakesASendInTime(t *testing.T) {
 	})
 }
 
+// The time that all nodes have to be ready is that of one, not of one after the other.
+func TestAllHaveTheTimeOfOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		wrong := sideBySide([]int{1, 2, 3}, func(i int) error {
+			ready := begun.Add(time.Duration(i) * 90 * time.Second)
+			if time.Until(ready) > 2*time.Minute {
+				sleep(t.Context(), 2*time.Minute)
+				return fmt.Errorf("n%d is not ready", i)
+			}
+			sleep(t.Context(), time.Until(ready))
+			return nil
+		})
+		require.Equal(t, []string{"n2 is not ready", "n3 is not ready"}, wrong)
+		require.Equal(t, 2*time.Minute, time.Since(begun))
+	})
+}
+
 // A node that never hears of a change does not hold the run up for ever.
 func TestANodeThatHearsNothingIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
