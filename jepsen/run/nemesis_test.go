@@ -123,7 +123,7 @@ func toyRun(t *testing.T, replicas func(node int) []cluster.Replica) (*run, *toy
 	h, err := history.Create(filepath.Join(store, "history.jsonl"))
 	require.NoError(t, err)
 	r = &run{o: Options{Seed: 1, Store: store, Say: t.Logf}, breaks: true, history: h, begun: time.Now()}
-	c, err := cluster.Start(t.Context(), cluster.Options{World: w, Dir: t.TempDir(), Nodes: nodes, Slots: 1, Network: toyNet{w: w}, OnExit: func(node, how string) {
+	c, err := cluster.Start(t.Context(), cluster.Options{World: w, Dir: t.TempDir(), Nodes: nodes, Slots: partitions, Network: toyNet{w: w}, OnExit: func(node, how string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.exits = append(w.exits, node+" "+how)

@@ -346,7 +346,7 @@ func (o *undertaker) run(ctx context.Context) {
 	for sleep(ctx, lookEvery) {
 		on := context.WithoutCancel(ctx)
 		for q := range dead.count() {
-			letters, ok := o.wire.letters(on, pick(o.rng, o.r.cluster.Nodes), retryGroup, q)
+			letters, ok := o.wire.letters(on, pick(o.rng, o.r.cluster.Nodes), retryGroup, q, remoting.MaxLetters)
 			if !ok {
 				continue
 			}
@@ -404,11 +404,14 @@ func (o *undertaker) takeOut(ctx context.Context, q int, l history.Message, fate
 	o.r.history.Add(op)
 }
 
+// fewLetters is how many dead letters the first answer has at the end, so that lists go on in the next, whose beginning the one before names.
+const fewLetters = 16
+
 // letters asks a node for a group's dead letters in one partition, in as many answers as
-// they take.
-func (w *wire) letters(ctx context.Context, n *cluster.Node, group string, q int) (ms []history.Message, ok bool) {
+// they take: the first of so many letters at most, each of twice as many as the one before, since there may be thousands.
+func (w *wire) letters(ctx context.Context, n *cluster.Node, group string, q int, most int32) (ms []history.Message, ok bool) {
 	_, dead := copiesOf(group)
-	h := remoting.DeadLettersHeader{Group: group, Op: remoting.ListLetters, Slot: int32(q), Offset: -1, Max: remoting.MaxLetters}
+	h := remoting.DeadLettersHeader{Group: group, Op: remoting.ListLetters, Slot: int32(q), Offset: -1, Max: most}
 	for {
 		reply, typ, _ := w.ask(ctx, n, q, remoting.NewRequest(remoting.DeadLetters, h))
 		if typ != history.OK {
@@ -431,7 +434,7 @@ func (w *wire) letters(ctx context.Context, n *cluster.Node, group string, q int
 		if list.Next.Compare(h.From) <= 0 {
 			return nil, false
 		}
-		h.From = *list.Next
+		h.From, h.Max = *list.Next, min(2*h.Max, remoting.MaxLetters)
 	}
 }
 
@@ -442,9 +445,9 @@ func (r *run) listLetters(ctx context.Context, group string) {
 	for _, n := range r.cluster.Nodes {
 		op := history.Op{Process: "run", Type: history.OK, F: history.Letters, Group: group, Node: n.Name}
 		for q := range partitions {
-			ms, ok := w.letters(ctx, n, group, q)
+			ms, ok := w.letters(ctx, n, group, q, fewLetters)
 			for try := 1; !ok && try < endTries && sleep(ctx, endPause); try++ {
-				ms, ok = w.letters(ctx, n, group, q)
+				ms, ok = w.letters(ctx, n, group, q, fewLetters)
 			}
 			if !ok {
 				op.Type, op.Error = history.Info, "not all of them are told"
