@@ -8,14 +8,27 @@ import (
 	"raftmq/jepsen/history"
 )
 
+// damaging are the faults that damage files of a node, have it lose what it has written, or have its reads fail: what it tells of damage from then on is
+// theirs.
+var damaging = []string{"flip", "flip-live", "flip-wal", "flip-catalogue", "flip-then-lead", "damaged-minority", "read-error", "write-error", "fsync-error", "failed-sync-power"}
+
 // identical: replicas of a partition that have applied the same have the same
-// digest; and at the end all have applied the same.
+// digest; and at the end all have applied the same. Nor has a node told that they did not, or that its files were damaged
+// by nothing: it is mended from the others, and not seen at the end.
 func identical(f *facts, r *Result) {
 	type key struct{ partition, applied uint64 }
 	first := make(map[key]*history.Op)
 	last := make(map[uint64]map[string]*history.Op)
 	for i := range f.ops {
 		op := &f.ops[i]
+		if op.F == history.Event && op.Event != nil {
+			switch {
+			case op.Event.Differs():
+				r.violate(fmt.Sprintf("%s said at %s that replicas are not the same: %s.", op.Node, at(op), op.Event.What), op)
+			case op.Event.Damage() && !f.damaged(op):
+				r.violate(fmt.Sprintf("%s said at %s that its files are damaged, and nothing had damaged them: %s.", op.Node, at(op), op.Event.What), op)
+			}
+		}
 		if op.F != history.Replica || op.Replica == nil {
 			continue
 		}
@@ -45,4 +58,11 @@ func identical(f *facts, r *Result) {
 			}
 		}
 	}
+}
+
+// damaged reports whether a fault had damaged files of a node before it told so.
+func (f *facts) damaged(told *history.Op) bool {
+	return slices.ContainsFunc(f.ops, func(op history.Op) bool {
+		return op.F == history.Fault && op.Fault != nil && op.Node == told.Node && slices.Contains(damaging, op.Fault.Kind) && op.Time-op.Fault.Lasted <= told.Time
+	})
 }

@@ -72,6 +72,11 @@ func (s *script) leads(node string, partition, term uint64) {
 	s.add(history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: node, Event: &history.Told{What: fmt.Sprintf("leadership lead=true term=%d", term), Partition: partition}})
 }
 
+// tells adds what a node writes of itself.
+func (s *script) tells(node, what string) {
+	s.add(history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: node, Event: &history.Told{What: what}})
+}
+
 func (s *script) exit(node, how string) {
 	s.add(history.Op{Process: "nemesis", Type: history.Info, F: history.Fault, Node: node, Fault: &history.Effect{Kind: "exit"}, Error: how})
 }
@@ -985,6 +990,35 @@ func TestRequestsAreJudged(t *testing.T) {
 		{"two leaders in one term", "terms", Invalid, "in the same term", func(s *script) {
 			s.leads("n1", 1, 2)
 			s.leads("n2", 1, 2)
+			s.end(0)
+		}},
+
+		{"replicas that differed, and were made alike", "P16", Invalid, "n1 said at", func(s *script) {
+			s.tells("n1", "error: n1: replicas of a partition differ: partition=7 topic=t entry=5")
+			s.end(0)
+		}},
+		{"a catalogue that differed, and was replaced", "P16", Invalid, "n1 said at", func(s *script) {
+			s.tells("n1", "error: n1: replicas of the catalogue differ: entry=5")
+			s.end(0)
+		}},
+		{"a replica that a fault has damaged, and that was repaired", "P16", Valid, "", func(s *script) {
+			s.tells("n1", `quarantine files=["1.log"] reason="damaged: 1.log at 7"`)
+			s.fault("n1", "flip-live", 3e9)
+			s.tells("n1", `repaired topic="t"`)
+			s.tells("n1", `write-ahead log damaged error="x"`)
+			s.end(0)
+		}},
+		{"a replica that nothing has damaged, and that was repaired", "P16", Invalid, "nothing had damaged them", func(s *script) {
+			s.fault("n2", "flip", 1e9)
+			s.fault("n1", "power", 1e9)
+			s.tells("n1", `quarantine files=["1.log"] reason="damaged: 1.log at 7"`)
+			s.tells("n1", `repaired topic="t"`)
+			s.end(0)
+		}},
+		{"a write-ahead log that is damaged before anything damages it", "P16", Invalid, "nothing had damaged them", func(s *script) {
+			s.tells("n1", `write-ahead log damaged error="x"`)
+			s.later(5e9)
+			s.fault("n1", "flip-wal", 1e9)
 			s.end(0)
 		}},
 

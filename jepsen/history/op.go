@@ -1,5 +1,7 @@
 package history
 
+import "strings"
+
 // Type is what a line says of an operation.
 type Type string
 
@@ -168,6 +170,16 @@ type Effect struct {
 type Told struct {
 	What      string `json:"what"`
 	Partition uint64 `json:"partition,omitempty"` // 0: none, or the catalogue
+}
+
+// Differs reports whether a node tells that replicas are not alike, which nodes mend by themselves.
+func (t *Told) Differs() bool {
+	return strings.HasPrefix(t.What, "error: ") && (strings.Contains(t.What, "replicas of a partition differ") || strings.Contains(t.What, "replicas of the catalogue differ"))
+}
+
+// Damage reports whether a node tells that files of its own are damaged, which is repaired.
+func (t *Told) Damage() bool {
+	return strings.HasPrefix(t.What, "quarantine ") || strings.HasPrefix(t.What, "write-ahead log damaged ")
 }
 
 // State is one replica of a partition.

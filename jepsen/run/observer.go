@@ -29,7 +29,7 @@ const (
 )
 
 // observe writes what the nodes tell of themselves, and how far each lags, until the function that
-// it returns is called. Of the verdicts only that about terms depends on it: the rest is for who reads
+// it returns is called. Of the verdicts only those about terms, and about replicas that differ or are damaged, depend on it: the rest is for who reads
 // the report.
 func (r *run) observe(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -54,7 +54,7 @@ func (r *run) notice(ctx context.Context, n *cluster.Node) {
 			}
 		}
 		for _, l := range log.lines() {
-			if e := complaintOf(l); e != nil && logged < mostEvents {
+			if e := complaintOf(l); e != nil && (logged < mostEvents || e.Differs()) {
 				logged++
 				r.history.Add(history.Op{Process: "observer", Type: history.Info, F: history.Event, Node: n.Name, Event: e})
 			}
@@ -68,14 +68,14 @@ type told struct {
 	others int             // that no verdict needs
 }
 
-// next is the event of a line; nil: it is none, was told before, or is one too many. Those of leadership never
-// are: the verdict about terms is from all of them.
+// next is the event of a line; nil: it is none, was told before, or is one too many. Those of leadership and of damage never
+// are: the verdicts about terms and about replicas are from all of them.
 func (t *told) next(line string) *history.Told {
 	e := eventOf(line)
 	if e == nil || t.seen[line] {
 		return nil
 	}
-	if !strings.HasPrefix(e.What, "leadership ") {
+	if !strings.HasPrefix(e.What, "leadership ") && !e.Damage() {
 		if t.others == mostEvents {
 			return nil
 		}

@@ -22,13 +22,19 @@ func TestWhatANodeWritesBecomesAnEvent(t *testing.T) {
 	require.Nil(t, complaintOf("2026-01-01T00:00:00.000Z [INFO]  started"))
 }
 
-// However long a run is, all that nodes tell of leadership is in its history: two leaders of one term may come at its end.
-func TestEveryLeaderIsNoticed(t *testing.T) {
+// However long a run is, all that nodes tell of leadership and of damage is in its history: two leaders of one term, and what nothing has damaged, may
+// come at its end.
+func TestEveryLeaderAndAllDamageIsNoticed(t *testing.T) {
 	n := told{seen: make(map[string]bool)}
-	led, others := 0, 0
+	led, damaged, others := 0, 0, 0
 	for i := range 3 * mostEvents {
-		if n.next(fmt.Sprintf(`{"event":"quarantine","partition":%d,"time":"2026-01-01T00:00:00Z"}`, i)) != nil {
+		if n.next(fmt.Sprintf(`{"event":"repaired","partition":%d,"time":"2026-01-01T00:00:00Z"}`, i)) != nil {
 			others++
+		}
+		for _, line := range []string{`{"event":"quarantine","files":["1.log"],"partition":%d,"reason":"x","time":"2026-01-01T00:00:00Z"}`, `{"event":"write-ahead log damaged","error":"x","partition":%d,"time":"2026-01-01T00:00:00Z"}`} {
+			if n.next(fmt.Sprintf(line, i)) != nil {
+				damaged++
+			}
 		}
 		for _, lead := range []bool{true, false} {
 			line := fmt.Sprintf(`{"event":"leadership","lead":%v,"partition":7,"term":%d,"time":"2026-01-01T00:00:00Z"}`, lead, i)
@@ -39,6 +45,7 @@ func TestEveryLeaderIsNoticed(t *testing.T) {
 		}
 	}
 	require.Equal(t, 6*mostEvents, led)
+	require.Equal(t, 6*mostEvents, damaged)
 	require.Equal(t, mostEvents, others)
 }
 
