@@ -121,6 +121,11 @@ func (s *script) look(from int64, t history.Type, g *history.Range, values ...st
 	s.call(history.Op{Process: "looker", F: history.Look, Queue: "q", Node: "n1", Range: &history.Range{Min: from}}, t, history.Op{Range: g, Messages: ms})
 }
 
+// kept is what a node's log has of a topic.
+func (s *script) kept(topic string, from, to int64) {
+	s.add(history.Op{Process: "keeper", Type: history.Info, F: history.Kept, Node: "n1", Topic: topic, Range: &history.Range{Min: from, End: to}})
+}
+
 func (s *script) commit(process string, t history.Type, offset int64) {
 	s.call(history.Op{Process: process, F: history.Commit, Group: "g", Queue: "q", Places: []history.Place{{Queue: "q", Offset: offset}}}, t, history.Op{})
 }
@@ -1074,6 +1079,39 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.bounds(1, 3)
 			s.look(2, history.Fail, &history.Range{Min: 3})
 			s.end(1, "0-1", "0-2")
+		}},
+
+		{"who reads below a beginning is never told where it is", "P19", Unknown, "of 10 reads below a beginning none was told", func(s *script) {
+			s.bounds(2, 3)
+			for range mostUntold {
+				s.look(1, history.Fail, nil)
+			}
+			s.look(2, history.OK, &history.Range{End: 3}, "0-2")
+			s.end(2, "0-2")
+		}},
+		{"who reads below a beginning is told where it is at last", "P19", Valid, "", func(s *script) {
+			s.bounds(2, 3)
+			for range mostUntold {
+				s.look(1, history.Fail, nil)
+			}
+			s.look(1, history.Fail, &history.Range{Min: 2})
+			s.look(2, history.OK, &history.Range{End: 3}, "0-2")
+			s.end(2, "0-2")
+		}},
+		{"as many bytes as are to be kept", "P19", Valid, "", func(s *script) {
+			s.ops[0].Run.Keeps = map[string]int64{"t": 1000}
+			s.bounds(2, 3)
+			s.look(2, history.OK, &history.Range{End: 3}, "0-2")
+			s.kept("t", 5000, 6000)
+			s.kept("u", 5000, 5001)
+			s.end(2, "0-2")
+		}},
+		{"fewer bytes than are to be kept", "P19", Invalid, "of which 1000 are to be kept", func(s *script) {
+			s.ops[0].Run.Keeps = map[string]int64{"t": 1000}
+			s.bounds(2, 3)
+			s.look(2, history.OK, &history.Range{End: 3}, "0-2")
+			s.kept("t", 5000, 5999)
+			s.end(2, "0-2")
 		}},
 
 		{"a message that was stored twice, and is gone", "P6", Invalid, "was sent once", func(s *script) {

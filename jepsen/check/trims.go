@@ -6,14 +6,23 @@ import (
 	"raftmq/jepsen/history"
 )
 
+// So many reads below a queue's first offset may find no leader, or lose their answers, that none is told where it is.
+const mostUntold = 10
+
 // trims: a queue's first offset only rises, and is never past its end; a read below it is told where it is, and
-// a read at or above it is served, from where it was asked for. Something must have
+// a read at or above it is served, from where it was asked for. Of a log at least as much is kept as is to be. Something must have
 // been trimmed.
 func trims(f *facts, r *Result) {
 	first := make(map[string]*highest)
-	trimmed, below := false, 0
+	trimmed, below, told, untold := false, 0, 0, 0
 	for i := range f.ops {
 		op := &f.ops[i]
+		if least := f.plan.Keeps[op.Topic]; op.F == history.Kept && op.Range != nil && least > 0 {
+			r.Checked++
+			if is := op.Range.End - op.Range.Min; is < least {
+				r.violate(fmt.Sprintf("%s has %d bytes of a partition's log of topic %s at %s, from %d to %d, of which %d are to be kept.", op.Node, is, op.Topic, at(op), op.Range.Min, op.Range.End, least), op)
+			}
+		}
 		if op.F != history.End || op.Type != history.OK {
 			continue
 		}
@@ -32,18 +41,25 @@ func trims(f *facts, r *Result) {
 		}
 	}
 	for _, a := range f.asked[history.Look] {
+		h := first[a.invoke.Queue].before(a.invoke.Index)
+		isBelow := h != nil && a.invoke.Range.Min < h.offset
 		switch {
 		case a.is(history.OK):
 			f.unbroken(r, a)
-			if len(a.outcome.Messages) == 0 {
-				continue
-			}
-			if h := first[a.invoke.Queue].before(a.invoke.Index); h != nil && a.outcome.Messages[0].Offset < h.offset {
+			if isBelow && len(a.outcome.Messages) > 0 {
 				below++
 			}
 		case a.is(history.Fail) && a.outcome.Range != nil:
 			f.gone(r, a)
+			if isBelow {
+				told++
+			}
+		case isBelow:
+			untold++
 		}
+	}
+	if told == 0 && untold >= mostUntold {
+		r.doubt("of %d reads below a beginning none was told where that is", untold)
 	}
 	if below > 0 {
 		r.note("%d reads were served from below a beginning that was told before, by replicas that still had it", below)

@@ -412,13 +412,16 @@ func (c *Cluster) mostData() (most int64) {
 
 // Replica is one of a node's replicas, as it says itself.
 type Replica struct {
-	ID      uint64 `json:"id"`
-	Topic   string `json:"topic"`
-	State   string `json:"state"` // of Raft: Leader and others
-	Term    uint64 `json:"term"`
-	Applied uint64 `json:"applied"`
-	Digest  string `json:"digest"` // of the log through Applied
-	Damage  string `json:"damage"`
+	ID       uint64 `json:"id"`
+	Topic    string `json:"topic"`
+	State    string `json:"state"` // of Raft: Leader and others
+	Term     uint64 `json:"term"`
+	Last     uint64 `json:"last"` // of Raft's log
+	Applied  uint64 `json:"applied"`
+	First    int64  `json:"first"` // where what is kept begins, in bytes
+	Position int64  `json:"position"`
+	Digest   string `json:"digest"` // of the log through Applied
+	Damage   string `json:"damage"`
 }
 
 // AllReplicas asks the node for all that it has open.

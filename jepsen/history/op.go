@@ -90,6 +90,9 @@ const (
 	Bounds = "bounds"
 	// Replica is one node's replica of a partition at the end.
 	Replica = "replica"
+	// Kept is what Node, which leads a partition of Topic, has of its log, in bytes: Range. Its beginning
+	// was trimmed.
+	Kept = "kept"
 	// Event is what a node wrote about itself, at the time at which it was read: its own clock
 	// may be one that a fault has set. Lag: Node has applied Count entries less than whoever has
 	// applied most, over all its partitions.
@@ -206,6 +209,8 @@ type Plan struct {
 	Copies map[string]CopiesOf `json:"copies,omitempty"`
 	// Trims are those of Queues of which messages may go; of the others nothing does.
 	Trims []string `json:"trims,omitempty"`
+	// Keeps are how many bytes of each partition's log are kept at least, of topics of which messages may go.
+	Keeps map[string]int64 `json:"keeps,omitempty"`
 	// Retries are how often a group's messages come again at most, and the queues that it consumes.
 	Retries map[string]Retries `json:"retries,omitempty"`
 	Sends   int                `json:"sends"`            // how many the rate and the time allow

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"raftmq/client"
+	"raftmq/jepsen/cluster"
+	"raftmq/jepsen/history"
 )
 
 // retentionTopic keeps little more than two segments of the shortest length.
@@ -35,10 +37,39 @@ var retentionLoad = Workload{
 			l := &looker{r: r, rng: r.o.Seed.Stream(name), name: name, wire: r.wire("jepsen-" + name)}
 			p.load(func(ctx context.Context) { l.run(ctx, newPace(p.rate/2, i, lookers)) })
 		}
+		for _, n := range r.cluster.Nodes {
+			p.load(func(ctx context.Context) { r.keeps(ctx, n, retentionTopic) })
+		}
 		return nil
 	},
 	settle: keepAll,
 }
+
+// keptEvery is how often nodes are asked how much they keep, after a trim nearly at once: what comes soon makes up for what went.
+const keptEvery = 250 * time.Millisecond
+
+// keeps writes how much a node keeps of the logs of a topic that it leads, once for each beginning.
+func (r *run) keeps(ctx context.Context, n *cluster.Node, t Topic) {
+	before, told := make(map[uint64]cluster.Replica), make(map[uint64]int64)
+	for sleep(ctx, keptEvery) {
+		rs, err := n.Replicas(ctx, t.Name)
+		if err != nil {
+			clear(before)
+			continue
+		}
+		for _, is := range rs {
+			if was := before[is.ID]; hadAll(was) && is.State == was.State && is.Term == was.Term && is.First == was.First && is.First > told[is.ID] {
+				told[is.ID] = is.First
+				r.history.Add(history.Op{Process: "keeper", Type: history.Info, F: history.Kept, Node: n.Name, Topic: t.Name, Range: &history.Range{Min: was.First, End: is.Position}})
+			}
+			before[is.ID] = is
+		}
+	}
+}
+
+// hadAll reports whether a replica led and had applied all that it had: one that is started again, or copied, begins where it was trimmed before it has
+// what follows, and leads in no term in which it led before. An answer is put together bit by bit, so how far the log goes is taken from the next.
+func hadAll(x cluster.Replica) bool { return x.State == "Leader" && x.Applied == x.Last }
 
 // keepAll ends the trimming, so that all replicas are read from one beginning on, and
 // returns when all nodes know of it.

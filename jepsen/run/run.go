@@ -193,7 +193,7 @@ func dial(ctx context.Context, opts ...client.Option) (cl *client.Client, err er
 
 // plan divides the rate between the workloads and says what the run is to be.
 func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
-	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk", "terms"}, Groups: make(map[string][]string), Copies: make(map[string]history.CopiesOf), Retries: make(map[string]history.Retries)}
+	p := &history.Plan{Seed: uint64(r.o.Seed), Nemesis: strings.Join(r.o.Faults, ","), Faults: len(faults), Gentle: gentle(faults), Proves: []string{"disk", "terms"}, Groups: make(map[string][]string), Copies: make(map[string]history.CopiesOf), Keeps: make(map[string]int64), Retries: make(map[string]history.Retries)}
 	var names []string
 	for _, w := range workloads {
 		names = append(names, w.Name)
@@ -217,8 +217,9 @@ func (r *run) plan(workloads []Workload, faults []Planned) *history.Plan {
 	}
 	for _, t := range r.topics() {
 		p.Queues = append(p.Queues, t.names()...)
-		if t.Attributes["retention-bytes"] != "" {
+		if least, err := strconv.ParseInt(t.Attributes["retention-bytes"], 10, 64); err == nil {
 			p.Trims = append(p.Trims, t.names()...)
+			p.Keeps[t.Name] = least
 		}
 		if t.Copies.Group != "" {
 			for _, q := range t.names() {
