@@ -236,6 +236,42 @@ var All = []Mutant{
 		File: "broker/retention.go", Old: "b.retainRound(b.time(), at)", New: "b.retainRound(b.now(), at)",
 	},
 	{
+		Name: "move-undone", Bug: "a commit undoes an operator's move of a group", Workload: "offsets", Nemesis: "kill", Property: "P8r",
+		File: "fsm/offsets.go", Old: "	case old.reset:\n		return ResetPending", New: "	case old.reset && o.Offset <= old.offset:\n		return ResetPending",
+	},
+	{
+		Name: "trims-too-much", Bug: "of a topic that keeps little all goes but the newest segment", Workload: "retention", Nemesis: "kill", Property: "P19",
+		File: "broker/retention.go", Old: "if int64(end-g.Start) >= bytes {", New: "if end > g.Start {",
+	},
+	{
+		Name: "below-untold", Bug: "who reads below a queue's first offset is told that there is nothing new, and not where that is", Workload: "retention", Nemesis: "kill", Property: "P19", Unknown: true, Says: "none was told where that is",
+		File: "broker/pull.go", Old: "return r.emptyPull(remoting.PullOffsetMoved, int64(min(max(from, lo), hi)), int64(lo), int64(hi)), nil", New: "return r.emptyPull(remoting.PullNotFound, h.QueueOffset, int64(lo), int64(hi)), nil",
+	},
+	{
+		Name: "letters-page-skips", Bug: "a list of dead letters goes on one too far in its next answer", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "broker/deadletters.go", Old: "			if n >= h.Max {\n				return &at, nil", New: "			if n >= h.Max {\n				at++\n				return &at, nil",
+	},
+	{
+		Name: "letters-first-page", Bug: "a list of dead letters ends with its first answer", Workload: "retry", Nemesis: "kill", Property: "P13",
+		File: "broker/deadletters.go", Old: "if next != nil && h.Op == remoting.ListLetters {", New: "if next != nil && h.Op == remoting.ListLetters && bytes > maxPullBytes {",
+	},
+	{
+		Name: "differs-seldom", Bug: "a replica stamps records by its own clock now and then, and is copied whole when that is seen", Nemesis: "kill", Property: "P16",
+		File: "fsm/records.go", Old: "first, err := m.store.Append(e, m.now, stored)", New: "first, err := m.store.Append(e, m.now+max(0, time.Now().UnixMicro()%300-298), stored)",
+	},
+	{
+		Name: "damage-ends", Bug: "a node ends when a file of one of its replicas is damaged", Nemesis: "flip-live", Longer: 4, Property: "P20",
+		File: "broker/quarantine.go", Old: "	if b.sick.admit(id, quarantine{Files: []string{filepath.Base(d.File)}, Reason: d.Error()}) {\n", New: "	if b.sick.admit(id, quarantine{Files: []string{filepath.Base(d.File)}, Reason: d.Error()}) {\n		b.fail(d)\n",
+	},
+	{
+		Name: "new-leader-unread", Bug: "a new leader answers before it has applied what came before its term", Workload: "fresh", Nemesis: "move-leaders", Longer: 2, Property: "P17",
+		File: "raftlog/replica.go", Old: "	term = r.ready.Load()\n", New: "	term = r.raft.CurrentTerm()\n",
+	},
+	{
+		Name: "leaders-stay", Bug: "a leader that is to hand over answers that another leads, and stays", Nemesis: "move-leaders", Property: "faults", Unknown: true, Says: "is not proved",
+		File: "broker/moveleader.go", Old: "if h.Node == b.id.Node {", New: "if h.Node != \"\" {",
+	},
+	{
 		Name: "idle-operators", Bug: "the suite takes no dead letter out", Workload: "retry", Nemesis: "kill", Property: "P13", Unknown: true, Says: "or taken out",
 		File: "jepsen/run/retry.go", Old: "for sleep(ctx, lookEvery) {", New: "for sleep(ctx, lookEvery<<10) {",
 	},
