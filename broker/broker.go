@@ -158,6 +158,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	}
 	b.raftLog = b.log.Named("raft")
 	b.raftLog.SetLevel(max(b.log.GetLevel(), hclog.Warn)) // of it alone only if the logger has independent levels
+	b.raftLog = newSeldom(b.raftLog)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := b.open(); err != nil {
 		c, cancel := context.WithTimeout(context.Background(), time.Second)
