@@ -135,12 +135,17 @@ func findCommand(g *globals) *cobra.Command {
 func messageObject(d *client.Delivery) map[string]any {
 	o := map[string]any{"id": d.ID, "topic": d.Topic, "broker": d.Broker, "queue": d.QueueID, "offset": d.Offset, "stored": d.StoredAt.UTC().Format(time.RFC3339Nano),
 		"born": d.BornAt.UTC().Format(time.RFC3339Nano), "from": d.BornHost, "keys": d.Keys, "tag": d.Tag, "properties": d.Properties, "reconsume_times": d.Attempt - 1}
-	if utf8.Valid(d.Body) {
-		o["body"] = string(d.Body)
-	} else {
-		o["body_base64"] = d.Body
-	}
+	addBody(o, d.Body)
 	return o
+}
+
+// addBody adds a body as text, or in base64 if it is none.
+func addBody(o map[string]any, body []byte) {
+	if utf8.Valid(body) {
+		o["body"] = string(body)
+	} else {
+		o["body_base64"] = body
+	}
 }
 
 func showMessage(format string, s client.LifeStep, d *client.Delivery) error {

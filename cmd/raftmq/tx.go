@@ -150,7 +150,9 @@ func transactionObject(x client.TransactionInfo) map[string]any {
 		o["broker"], o["queue"], o["offset"] = x.Broker, x.QueueID, x.Offset
 	}
 	if m := x.Message; m != nil {
-		o["message"] = map[string]any{"id": m.ID, "keys": m.Keys, "tag": m.Tag, "properties": m.Properties, "body": m.Body}
+		x := map[string]any{"id": m.ID, "keys": m.Keys, "tag": m.Tag, "properties": m.Properties}
+		addBody(x, m.Body)
+		o["message"] = x
 	}
 	return o
 }
