@@ -34,6 +34,7 @@ func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
 	t.Setenv("RAFTMQ_NODE", "from-env")
 	t.Setenv("RAFTMQ_RAFT_PORT", "2")
 	t.Setenv("RAFTMQ_GOSSIP_PORT", "2")
+	t.Setenv("RAFTMQ_HTTP_PORT", "tcp://10.0.0.1:80") // of a service raftmq-http, by Kubernetes
 	s, err := filled(t, "cluster: from-file\nnode: from-file\nraft-port: 3\ngossip-port: 3\nhttp-port: 3\njoin: [a:1, b:2]\nauto-create-topics: true\nwrite-deadline: 7s\nhost: # the default\n", "--gossip-port", "1")
 	require.NoError(t, err)
 	require.Equal(t, "from-file", s.Cluster)
