@@ -249,7 +249,7 @@ func (b *Broker) open() error {
 	if err != nil {
 		return err
 	}
-	if b.web, err = b.openWeb(); err != nil {
+	if err := b.openWeb(); err != nil {
 		return err
 	}
 	b.members, err = membership.Open(membership.Config{

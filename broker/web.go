@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 )
@@ -23,13 +24,14 @@ type web struct {
 	draining atomic.Bool
 }
 
-func (b *Broker) openWeb() (*web, error) {
+func (b *Broker) openWeb() error {
 	ln, err := b.listen(b.cfg.HTTP)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.addrs.HTTP = b.advertised(ln)
 	w := &web{b: b}
+	b.web = w // before it is asked
 	mux := http.NewServeMux()
 	mux.HandleFunc("/livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
 	mux.HandleFunc("/readyz", w.ready)
@@ -43,14 +45,14 @@ func (b *Broker) openWeb() (*web, error) {
 	debug.HandleFunc("/debug/partitions", w.partitions)
 	all := http.NewServeMux()
 	all.Handle("/", written(mux))
-	all.Handle("/debug/", loopbackOnly(debug))
-	w.server = &http.Server{Handler: all, ReadHeaderTimeout: webHeader, IdleTimeout: webIdle, MaxHeaderBytes: webHeaderBytes}
+	all.Handle("/debug/", fromHereOnly(debug))
+	w.server = &http.Server{Handler: all, ErrorLog: b.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn}), ReadHeaderTimeout: webHeader, IdleTimeout: webIdle, MaxHeaderBytes: webHeaderBytes}
 	b.wg.Go(func() {
 		if err := w.server.Serve(netutil.LimitListener(ln, webConnections)); !errors.Is(err, http.ErrServerClosed) {
 			b.log.Error("http stopped", "error", err)
 		}
 	})
-	return w, nil
+	return nil
 }
 
 // What whoever reaches the port may take: a connection beyond these waits.
@@ -75,10 +77,13 @@ func written(h http.Handler) http.Handler {
 	})
 }
 
-func loopbackOnly(h http.Handler) http.Handler {
+// fromHereOnly lets in who is on this host: by loopback, or, where that is not listened on, from the very address that
+// was called.
+func fromHereOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		here, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() && (here == nil || !ip.Equal(here.IP)) {
 			http.Error(rw, "only from this host", http.StatusForbidden)
 			return
 		}
