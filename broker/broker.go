@@ -276,6 +276,7 @@ func (b *Broker) open() error {
 		return b.begin(ns, slots)
 	}
 	b.starting = make(chan struct{})
+	b.wg.Go(b.tellWait)
 	go b.enter(ns, slots)
 	return nil
 }
