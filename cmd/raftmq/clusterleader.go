@@ -42,7 +42,7 @@ func clusterMoveLeader(g *globals) *cobra.Command {
 		Use: "move-leader PARTITION NODE", Short: "Have a node lead a partition", Args: cobra.ExactArgs(2),
 		Long: `Has a node lead a partition, by its number as cluster leaders gives it; 0 is the catalogue. Nothing that was acknowledged is lost;
 sends and reads go on after a moment. The node leads for ten minutes, or until it ends; then the partition goes to its preferred leader
-again, the first that cluster status names. To free a node of all that it leads, end it: it hands everything on first.`,
+again, the first that cluster status names; the catalogue stays. To free a node of all that it leads, end it: it hands everything on first.`,
 		Example: "  raftmq cluster leaders orders\n  raftmq cluster move-leader 7 n2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := strconv.ParseUint(args[0], 10, 63)
