@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	"raftmq/raftlog"
 )
@@ -13,6 +14,9 @@ func (c *Config) fillBounds() {
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 256<<20)
 	c.MaxReplyBytes = cmp.Or(c.MaxReplyBytes, 256<<20)
 }
+
+// minHeartbeat is a time of which three quarters, a leader's lease, are as much as Raft takes at least.
+const minHeartbeat = 10 * time.Millisecond
 
 // checkBounds refuses budgets that do not fit each other.
 func (c *Config) checkBounds() error {
@@ -28,6 +32,8 @@ func (c *Config) checkBounds() error {
 		return fmt.Errorf("%w: segment-bytes is %d", ErrConfig, c.SegmentBytes)
 	case c.WriteDeadline < 0 || c.Heartbeat < 0:
 		return fmt.Errorf("%w: write-deadline is %v, heartbeat %v: below zero", ErrConfig, c.WriteDeadline, c.Heartbeat)
+	case c.Heartbeat < minHeartbeat:
+		return fmt.Errorf("%w: heartbeat is %v, at least %v are possible", ErrConfig, c.Heartbeat, minHeartbeat)
 	}
 	if err := (raftlog.WALOptions{SegmentBytes: c.WALSegmentBytes, Segments: c.WALSegments, MaxEntry: largest}).Check(); err != nil {
 		return fmt.Errorf("%w: wal-segment-bytes, wal-segments and max-body do not fit each other: %w", ErrConfig, err)

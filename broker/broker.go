@@ -158,6 +158,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Broker, error) {
 	}
 	b.raftLog = b.log.Named("raft")
 	b.raftLog.SetLevel(max(b.log.GetLevel(), hclog.Warn)) // of it alone only if the logger has independent levels
+	b.raftLog = newSeldom(b.raftLog)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := b.open(); err != nil {
 		c, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -248,7 +249,7 @@ func (b *Broker) open() error {
 	if err != nil {
 		return err
 	}
-	if b.web, err = b.openWeb(); err != nil {
+	if err := b.openWeb(); err != nil {
 		return err
 	}
 	b.members, err = membership.Open(membership.Config{
@@ -275,6 +276,7 @@ func (b *Broker) open() error {
 		return b.begin(ns, slots)
 	}
 	b.starting = make(chan struct{})
+	b.wg.Go(b.tellWait)
 	go b.enter(ns, slots)
 	return nil
 }

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -100,6 +102,16 @@ const maxSlots = 64
 // maxCluster is what gossip and the catalogue take for a cluster's name, in bytes.
 const maxCluster = 255
 
+// trimmed are the texts of a list that is joined by commas and, perhaps, spaces.
+func trimmed(list []string) (out []string) {
+	for _, s := range list {
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // isNodeName reports whether a node may have that name: it comes before a dot in the names of
 // replicas, and between commas in settings.
 func isNodeName(s string) bool { return s != "" && len(s) <= 64 && !strings.ContainsAny(s, ". \t\n/,") }
@@ -129,6 +141,25 @@ func (c *Config) checkPorts() error {
 // Check refuses what cannot work, as Open would. It opens nothing.
 func (c Config) Check() error { return c.check() }
 
+// Filled is c as Open takes it, with its defaults. Ports that are -1 stay so.
+func (c Config) Filled() (Config, error) {
+	set := c
+	if err := c.check(); err != nil {
+		return set, err
+	}
+	for _, p := range []struct {
+		is  *int
+		was int
+	}{{&c.NameServer, set.NameServer}, {&c.Raft, set.Raft}, {&c.Gossip, set.Gossip}, {&c.HTTP, set.HTTP}} {
+		if p.was == -1 {
+			*p.is = -1
+		}
+	}
+	c.WALDir = cmp.Or(c.WALDir, filepath.Join(c.Data, "wal"))
+	c.WALSegmentBytes, c.WALSegments, c.WriteDeadline = cmp.Or(c.WALSegmentBytes, 64<<20), cmp.Or(c.WALSegments, 8), cmp.Or(c.WriteDeadline, 5*time.Second)
+	return c, nil
+}
+
 // check fills defaults and refuses what cannot work.
 func (c *Config) check() error {
 	def := func(p *int, v int) {
@@ -147,6 +178,7 @@ func (c *Config) check() error {
 	str(&c.Cluster, "raftmq")
 	str(&c.Host, "127.0.0.1")
 	str(&c.Advertise, c.Host)
+	c.Join = trimmed(c.Join)
 	def(&c.NameServer, 9876)
 	if c.Listen == 0 {
 		c.Listen = 10911
@@ -239,6 +271,11 @@ func (c *Config) check() error {
 	}
 	if _, err := parseHours(c.DeleteWhen); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	for _, x := range []struct{ name, addr string }{{"host", c.Host}, {"advertise", c.Advertise}} {
+		if _, _, err := net.SplitHostPort(x.addr); err == nil {
+			return fmt.Errorf("%w: %s is %s: an address without a port", ErrConfig, x.name, x.addr)
+		}
 	}
 	if a := net.ParseIP(c.Advertise); a != nil && a.IsUnspecified() {
 		return fmt.Errorf("%w: others cannot reach %s: set the address to advertise", ErrConfig, c.Advertise)

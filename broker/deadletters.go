@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"raftmq/fsm"
@@ -234,7 +236,7 @@ func redriven(rec message.Record, group string) ([]byte, error) {
 }
 
 // listTimers answers operators: what waits for its time in a topic's partitions, what
-// comes first first in each, or one of them.
+// comes first first, or one of them.
 func (b *Broker) listTimers(ctx context.Context, r *request) *remoting.Command {
 	limit, _ := strconv.Atoi(r.Ext["max"])
 	if limit <= 0 || limit > listedLetters {
@@ -301,7 +303,9 @@ func (b *Broker) listTimers(ctx context.Context, r *request) *remoting.Command {
 			return err
 		}
 		all.Indexed += part.Indexed
-		all.Timers = append(all.Timers, part.Timers[:min(len(part.Timers), limit-len(all.Timers))]...)
+		all.Timers = append(all.Timers, part.Timers...)
+		slices.SortStableFunc(all.Timers, func(x, y remoting.Timer) int { return cmp.Compare(x.Due, y.Due) })
+		all.Timers = all.Timers[:min(len(all.Timers), limit)]
 		return nil
 	})
 	return r.orReply(err, all)

@@ -163,6 +163,20 @@ func (b *Broker) enter(ns net.Listener, slots []net.Listener) {
 	}
 }
 
+// tellWait says in the log, once and after a while, why a new node has not begun: /readyz says it all the time.
+func (b *Broker) tellWait() {
+	select {
+	case <-time.After(joinSilent):
+	case <-b.starting:
+		return
+	case <-b.ctx.Done():
+		return
+	}
+	if reason := b.unbegun(); !b.begun.Load() {
+		b.log.Warn("the node waits, and serves nobody yet", "reason", reason)
+	}
+}
+
 // becomeMember waits until all initial nodes have let this one in and its settings are theirs, or
 // until it has been replaced. The error is a disk's, or the context's.
 func (b *Broker) becomeMember() error {

@@ -102,7 +102,11 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 	part := remoting.ExplainedPart{Partition: p.desc.ID, Slot: p.desc.Slot, Node: b.id.Node, Applied: applied}
 	var groups []fsm.Group
 	for _, g := range b.catalogue.Groups() {
-		if slices.Contains(g.Retry[p.desc.Slot], p.desc.ID) && len(groups) < explainedGroups {
+		switch {
+		case !slices.Contains(g.Retry[p.desc.Slot], p.desc.ID):
+		case len(groups) == explainedGroups:
+			part.UnseenGroups++
+		default:
 			groups = append(groups, g)
 		}
 	}
@@ -110,6 +114,10 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 		var steps []remoting.MessageStep
 		n := 0
 		err := p.store().Find(topic, h.ID, 0, 0, func(rec message.Record) bool {
+			if n == explainedRecords {
+				part.UnseenRecords = true
+				return false
+			}
 			step := p.step(rec, what, group)
 			q := message.Queue{Topic: topic, ID: rec.QueueID()}
 			for _, g := range groups {
@@ -130,8 +138,11 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 				steps = append(steps, p.decidedStep(step, m.PreparedTransactionOffset))
 			}
 			n++
-			return n < explainedRecords
+			return true
 		})
+		if errors.Is(err, store.ErrMany) {
+			part.UnseenRecords, err = true, nil
+		}
 		slices.Reverse(steps) // the oldest first
 		life.Steps = append(life.Steps, steps...)
 		return err

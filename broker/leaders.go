@@ -81,7 +81,11 @@ func (b *Broker) balance() {
 			}
 			ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
 			if err := p.replica.Transfer(ctx, to); err != nil && b.ctx.Err() == nil {
-				b.log.Warn("hand leadership to the preferred node", "partition", p.desc.ID, "node", to, "error", err)
+				log := b.log.Warn
+				if errors.Is(err, raftlog.ErrLags) { // as it does in each partition for minutes, after it was away for long
+					log = b.log.Debug
+				}
+				log("hand leadership to the preferred node", "partition", p.desc.ID, "node", to, "error", err)
 			}
 			cancel()
 		}

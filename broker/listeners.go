@@ -59,7 +59,7 @@ func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
 		}
 		slots = append(slots, ln)
 		if vip := port - vipBelow; port > 0 {
-			if ln, err := b.listen(vip); err == nil {
+			if ln, err := b.listenVIP(vip); err == nil {
 				b.vip = append(b.vip, vipListener{ln, i})
 			} else {
 				b.log.Warn("old clients that use the VIP channel cannot connect", "port", vip, "error", err)
@@ -70,9 +70,20 @@ func (b *Broker) listenClients() (net.Listener, []net.Listener, error) {
 	return ns, slots, nil
 }
 
+// listenVIP listens for old clients, unless the port is one that this node opens later.
+func (b *Broker) listenVIP(port int) (net.Listener, error) {
+	switch port {
+	case b.cfg.HTTP:
+		return nil, errors.New("it is the http-port")
+	case b.cfg.Gossip:
+		return nil, errors.New("it is the gossip-port")
+	}
+	return b.listen(port)
+}
+
 func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
 	forClients := func(slot int) *remoting.Server {
-		return &remoting.Server{Handler: b.handler(slot), OnClose: b.clients.closed, Queued: b.admission.replies, Open: b.admission.open}
+		return &remoting.Server{Handler: b.handler(slot), OnClose: b.clients.closed, Queued: b.admission.replies, Open: b.admission.open, MaxConns: b.cfg.MaxConnections}
 	}
 	b.start(ns, forClients(noSlot))
 	for slot, ln := range slots {

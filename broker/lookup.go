@@ -113,7 +113,10 @@ func (b *Broker) queryIn(ctx context.Context, r *request, h *remoting.QueryMessa
 	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
 		all := found{n: lookedUp(h)}
 		err := p.store().Find(h.Topic, h.Key, h.BeginTimestamp, h.EndTimestamp, all.add)
-		if err != nil {
+		if errors.Is(err, store.ErrMany) && all.body == nil {
+			return r.refuse(remoting.SystemError, "it is not known whether a message of %s with key %s was stored in that time: %v", h.Topic, h.Key, err), nil
+		}
+		if err != nil && !errors.Is(err, store.ErrMany) {
 			return nil, err
 		}
 		return b.foundReply(r, h, &all), nil

@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"raftmq/raftlog"
 )
 
 // metrics are what /metrics serves. Rates are for whoever reads them to compute:
@@ -58,6 +62,17 @@ func (b *Broker) metrics() *prometheus.Registry {
 		}
 		return 0
 	})
+	slots := func(of func(*slotMeters) int64) func() uint64 {
+		return func() (sum uint64) {
+			for i := range b.rates.slots {
+				sum += uint64(of(&b.rates.slots[i]))
+			}
+			return sum
+		}
+	}
+	counter("raftmq_messages_stored_total", "Messages that this node stored as a leader.", slots(func(s *slotMeters) int64 { return s.in.Load() }))
+	counter("raftmq_messages_stored_bytes_total", "Bytes of their records.", slots(func(s *slotMeters) int64 { return s.inBytes.Load() }))
+	counter("raftmq_messages_read_total", "Messages that members of groups, and readers, were given by this node.", slots(func(s *slotMeters) int64 { return s.out.Load() }))
 	count := func(is func(*partition) bool) func() float64 {
 		return func() float64 {
 			n := 0
@@ -125,11 +140,37 @@ func (b *Broker) metrics() *prometheus.Registry {
 	counter("raftmq_wal_healed_total", "Of these, that were written anew.", func() uint64 { return b.wal.Stats().Healed })
 	counter("raftmq_wal_requests_total", "Appends and other changes that these syncs made durable.", func() uint64 { return b.wal.Stats().Requests })
 	counter("raftmq_wal_written_bytes_total", "Bytes written to the write-ahead log.", func() uint64 { return b.wal.Stats().Bytes })
-	gauge("raftmq_wal_sync_p99_seconds", "99th percentile of the time of a sync since the start, within a factor of two.", func() float64 { return b.wal.Stats().SyncQuantile(0.99).Seconds() })
+	reg.MustRegister(syncTimes{b.wal.Stats})
+	gauge("raftmq_wal_sync_p99_seconds", "99th percentile of the time of a sync since the start, within a factor of two; see raftmq_wal_sync_seconds for that of the last minutes.", func() float64 { return b.wal.Stats().SyncQuantile(0.99).Seconds() })
 	counter("raftmq_transport_received_bytes_total", "Bytes received from the other nodes.", func() uint64 { return b.transport.Stats().BytesIn })
 	counter("raftmq_transport_sent_bytes_total", "Bytes sent to the other nodes.", func() uint64 { return b.transport.Stats().BytesOut })
 	counter("raftmq_transport_heartbeats_total", "Heartbeats sent, of all groups.", func() uint64 { return b.transport.Stats().Heartbeats })
 	counter("raftmq_transport_heartbeat_frames_total", "Frames that they shared.", func() uint64 { return b.transport.Stats().HeartbeatFrames })
 	counter("raftmq_transport_refused_total", "Requests of other nodes refused because too many waited.", func() uint64 { return b.transport.Stats().Busy })
 	return reg
+}
+
+// syncTimes are the syncs of the write-ahead log by how long they took: what a disk is like now can be told from
+// two looks at them, and from no number that counts since the start.
+type syncTimes struct{ stats func() raftlog.WALStats }
+
+var syncTimesDesc = prometheus.NewDesc("raftmq_wal_sync_seconds", "How long syncs of the write-ahead log took.", nil, nil)
+
+// Buckets from 33 us to 8.6 s, by powers of two of nanoseconds. A sync that takes longer has failed.
+const (
+	firstSyncBucket = 15
+	lastSyncBucket  = 33
+)
+
+func (syncTimes) Describe(ch chan<- *prometheus.Desc) { ch <- syncTimesDesc }
+
+func (x syncTimes) Collect(ch chan<- prometheus.Metric) {
+	s := x.stats()
+	buckets, sum := make(map[float64]uint64), uint64(0)
+	for i, n := range s.SyncTimes[:lastSyncBucket+1] {
+		if sum += n; i >= firstSyncBucket {
+			buckets[(time.Duration(1) << i).Seconds()] = sum
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(syncTimesDesc, s.Syncs, s.SyncTime.Seconds(), buckets)
 }

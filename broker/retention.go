@@ -267,8 +267,12 @@ func (b *Broker) trim(t trim) bool {
 		err = t.p.keepAbove(b, t.to, t.why)
 	}
 	if err != nil {
+		log := b.log.Warn
+		if errors.Is(err, errNoGain) { // as is to be expected, for as long as it waits
+			log = b.log.Debug
+		}
 		if b.ctx.Err() == nil {
-			b.log.Warn("append again what waits, before old messages are deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
+			log("append again what waits, before old messages are deleted", "partition", t.p.desc.ID, "topic", t.p.desc.Topic, "error", err) // again in the next round
 		}
 		return false
 	}

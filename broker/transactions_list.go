@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"raftmq/fsm"
 	"raftmq/message"
@@ -13,7 +15,7 @@ import (
 // listedHalves is how many transactions a list has if it is not said.
 const listedHalves = 1000
 
-// listTransactions answers operators: the pending halves of a topic, or one
+// listTransactions answers operators: the pending halves of a topic, the oldest first, or one
 // transaction, pending or decided.
 func (b *Broker) listTransactions(ctx context.Context, r *request) *remoting.Command {
 	var h remoting.ListTransactionsHeader
@@ -47,7 +49,9 @@ func (b *Broker) listTransactions(ctx context.Context, r *request) *remoting.Com
 			return err
 		}
 		all.Pending, all.Parked, all.Bytes = all.Pending+part.Pending, all.Parked+part.Parked, all.Bytes+part.Bytes
-		all.Transactions = append(all.Transactions, part.Transactions[:min(len(part.Transactions), limit-len(all.Transactions))]...)
+		all.Transactions = append(all.Transactions, part.Transactions...)
+		slices.SortStableFunc(all.Transactions, func(x, y remoting.Transaction) int { return cmp.Compare(x.Born, y.Born) })
+		all.Transactions = all.Transactions[:min(len(all.Transactions), limit)]
 		return nil
 	})
 	return r.orReply(err, all)

@@ -5,7 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
+
+	"raftmq/fsm"
+	"raftmq/message"
 )
 
 // A trim before which what is to be kept cannot be stored again was not made: less may go then,
@@ -28,4 +32,23 @@ func TestATrimThatCouldNotKeepWhatItMustWasNotMade(t *testing.T) {
 	to := l.Store().Last().Position
 	require.Error(t, p.keepAbove(b, to, whyExpired))
 	require.False(t, b.trim(trim{p: p, to: to, why: whyExpired}))
+}
+
+// What is more than is to be kept, and stays since most of it waits for a decision, is as it should be: every ten seconds
+// there was a warning of each such partition.
+func TestWhatStaysAsItShouldIsNoWarning(t *testing.T) {
+	var log logBuffer
+	b, err := openAlone(t, func(*Config) {}, hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: &log}))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { ok, _ := b.Ready(); return ok }, time.Minute, 5*time.Millisecond)
+	l := newLettersIn(t, 1)
+	rec, err := (&message.Message{Topic: "t", Body: make([]byte, 10<<10)}).AppendRecord(nil)
+	require.NoError(t, err)
+	res := l.do(fsm.EncodeHalves(nil, 1, []fsm.Half{{Group: "g", CheckAfter: 1000, Record: rec}})).(fsm.HalvesResult).Items
+	require.Equal(t, fsm.Stored, res[0].Status)
+	p := &partition{machine: l.PartitionMachine}
+	to := l.Store().Last().Position
+	require.ErrorIs(t, p.keepAbove(b, to, whyBytes), errNoGain)
+	require.False(t, b.trim(trim{p: p, to: to, why: whyBytes}))
+	require.Zero(t, log.count("append again"))
 }

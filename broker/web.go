@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 )
@@ -24,13 +25,14 @@ type web struct {
 	draining atomic.Bool
 }
 
-func (b *Broker) openWeb() (*web, error) {
+func (b *Broker) openWeb() error {
 	ln, err := b.listen(b.cfg.HTTP)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.addrs.HTTP = b.advertised(ln)
 	w := &web{b: b}
+	b.web = w // before it is asked
 	mux := http.NewServeMux()
 	mux.HandleFunc("/livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
 	mux.HandleFunc("/readyz", w.ready)
@@ -45,13 +47,13 @@ func (b *Broker) openWeb() (*web, error) {
 	mux.HandleFunc("/debug/", func(rw http.ResponseWriter, _ *http.Request) {
 		http.Error(rw, "only from this host", http.StatusForbidden)
 	})
-	w.server = &http.Server{Handler: fromHere(debug, written(mux)), ReadTimeout: webHeader, IdleTimeout: webIdle, MaxHeaderBytes: webHeaderBytes}
+	w.server = &http.Server{Handler: fromHere(debug, written(mux)), ErrorLog: b.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn}), ReadTimeout: webHeader, IdleTimeout: webIdle, MaxHeaderBytes: webHeaderBytes}
 	b.wg.Go(func() {
 		if err := w.server.Serve(netutil.LimitListener(ln, webConnections)); !errors.Is(err, http.ErrServerClosed) {
 			b.log.Error("http stopped", "error", err)
 		}
 	})
-	return w, nil
+	return nil
 }
 
 // What whoever reaches the port may take: a connection beyond these waits.
@@ -76,16 +78,23 @@ func written(h http.Handler) http.Handler {
 	})
 }
 
-// fromHere has debug answer what is asked of it from this host, where a profile may take its time, and others all else.
+// fromHere has debug answer what is asked of it from this host, where a profile may take its time, and others all else: by
+// loopback, or, where that is not listened on, from the very address that was called.
 func fromHere(debug, others http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		if ip := net.ParseIP(host); strings.HasPrefix(r.URL.Path, "/debug/") && ip != nil && ip.IsLoopback() {
+		if strings.HasPrefix(r.URL.Path, "/debug/") && isHere(r) {
 			debug.ServeHTTP(rw, r)
 			return
 		}
 		others.ServeHTTP(rw, r)
 	})
+}
+
+func isHere(r *http.Request) bool {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	here, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	ip := net.ParseIP(host)
+	return ip != nil && (ip.IsLoopback() || here != nil && ip.Equal(here.IP))
 }
 
 // PartitionInfo is one replica, for people and tests.

@@ -61,6 +61,10 @@ type LookedInto struct {
 	Node      string // that leads it
 	Applied   uint64 // the entry up to which it answers
 	Unseen    int    // messages that wait, or transactions, that were too many to look at
+	// UnseenGroups is how many groups were too many for their retries and dead letters to be looked through.
+	UnseenGroups int
+	// UnseenRecords: more have the id, or the key, than were looked at; the oldest were not.
+	UnseenRecords bool
 }
 
 // Explain tells what became of a message: where it is stored, what it waits for, how it
@@ -108,7 +112,7 @@ func (a *Admin) explain(ctx context.Context, topic, id string) (life Life, err e
 		return life, fmt.Errorf("%s from %s: %w", op, addr, err)
 	}
 	for _, p := range l.Partition {
-		life.Looked = append(life.Looked, LookedInto{p.Partition, slotName(p.Slot), p.Node, p.Applied, p.Unseen})
+		life.Looked = append(life.Looked, LookedInto{p.Partition, slotName(p.Slot), p.Node, p.Applied, p.Unseen, p.UnseenGroups, p.UnseenRecords})
 	}
 	for _, s := range l.Steps {
 		life.Steps = append(life.Steps, lifeStep(s))

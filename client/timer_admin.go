@@ -52,8 +52,7 @@ func (a *Admin) timers(ctx context.Context, topic, name string, max int) ([]Time
 }
 
 // Timers are messages that wait in a topic's partitions, retries of its messages among
-// them; of each partition the next to come first, at most max in all; 0: 1000, which is
-// the most.
+// them, the next to come first, at most max; 0: 1000, which is the most.
 func (a *Admin) Timers(ctx context.Context, topic string, max int) ([]TimerInfo, error) {
 	if max < 0 || max > listedLetters {
 		return nil, fmt.Errorf("%w: at most %d timers, not 0 to %d", ErrInvalid, max, listedLetters)

@@ -41,9 +41,12 @@ func (a *Admin) transactionInfo(t remoting.Transaction) TransactionInfo {
 	return i
 }
 
-// Transactions are a topic's transactions without a verdict, the oldest of each slot
-// first, at most max; 0: 1000. With parked, only those that wait for an operator.
+// Transactions are a topic's transactions without a verdict, the oldest first, at most max;
+// 0: 1000, and at most 16,384. With parked, only those that wait for an operator.
 func (a *Admin) Transactions(ctx context.Context, topic string, parked bool, max int) ([]TransactionInfo, error) {
+	if max < 0 || max > remoting.MaxTransactions {
+		return nil, fmt.Errorf("%w: at most %d transactions, not 0 to %d", ErrInvalid, max, remoting.MaxTransactions)
+	}
 	l, err := a.transactions(ctx, topic, remoting.ListTransactionsHeader{Topic: topic, Parked: parked, Max: int32(max), Slot: -1})
 	if err != nil {
 		return nil, err

@@ -110,6 +110,7 @@ func (w *WAL) commit() {
 		w.stats.requests += uint64(len(batch))
 		w.stats.bytes += uint64(total)
 		w.stats.times[walBucket(took)]++
+		w.stats.took += took
 		w.mu.Unlock()
 		for i, r := range batch {
 			r.publish(s.head.number, off)

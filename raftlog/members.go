@@ -114,11 +114,14 @@ const (
 	transferLag   = 256                   // entries that it may lack: it would not have them in time
 )
 
+// ErrLags: a node lacks too many entries to lead a group soon.
+var ErrLags = errors.New("raftlog: it is far behind")
+
 // Transfer hands leadership to node, which must be a voter. New proposals are
 // answered ErrNotLeader meanwhile. The library's own transfer is not used: it can
 // leave a node refusing writes for ever (hashicorp/raft issue 696). A leader that has
 // no room to apply is handed over with proposals under way. One that lags far behind, as it does for
-// minutes after it was away for long, is not waited for. ErrUnknownOutcome: it was told to stand, and may lead yet.
+// minutes after it was away for long, is not waited for: ErrLags. ErrUnknownOutcome: it was told to stand, and may lead yet.
 func (r *Replica) Transfer(ctx context.Context, node string) error {
 	stalled := r.Stalled() != nil
 	if _, ok := r.Leads(); !ok && !(stalled && r.raft.State() == raft.Leader) {
@@ -135,7 +138,7 @@ func (r *Replica) Transfer(ctx context.Context, node string) error {
 		return fmt.Errorf("raftlog: %q is no other voter of group %d", node, r.cfg.Group)
 	}
 	if lacks := r.lacks(ctx, to.Address); lacks > transferLag {
-		return fmt.Errorf("raftlog: %s lacks %d entries of group %d", node, lacks, r.cfg.Group)
+		return fmt.Errorf("%w: %s lacks %d entries of group %d", ErrLags, node, lacks, r.cfg.Group)
 	}
 	if !r.gate.close() {
 		return fmt.Errorf("raftlog: group %d is being transferred already", r.cfg.Group)

@@ -304,6 +304,7 @@ func TestATransferToOneThatLagsRefusesNothing(t *testing.T) {
 			select {
 			case err := <-failed:
 				require.ErrorContains(t, err, "lacks")
+				require.ErrorIs(t, err, raftlog.ErrLags)
 				ended = true
 			case <-time.After(time.Millisecond):
 			}

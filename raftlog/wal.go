@@ -390,10 +390,11 @@ func walPoke(c chan struct{}) {
 type WALStats struct {
 	Syncs, Requests, Bytes uint64
 	Segments, Files        int
-	Damaged, Healed        uint64     // segments in which damage was found, and of these that are whole again
-	SyncTimes              [64]uint64 // count of syncs by binary logarithm of nanoseconds
-	Way                    vfs.Way    // how the last frame was made durable, and
-	WhyWay                 error      // why in no better way; nil: none is known
+	Damaged, Healed        uint64        // segments in which damage was found, and of these that are whole again
+	SyncTimes              [64]uint64    // count of syncs by binary logarithm of nanoseconds
+	SyncTime               time.Duration // of all of them together
+	Way                    vfs.Way       // how the last frame was made durable, and
+	WhyWay                 error         // why in no better way; nil: none is known
 }
 
 // RequestsPerSync is the mean number of requests that shared a sync.
@@ -414,6 +415,7 @@ type walCounters struct {
 	syncs, requests, bytes uint64
 	damaged, healed        uint64
 	times                  [64]uint64
+	took                   time.Duration // of all syncs
 }
 
 // Stats is a snapshot. It may be called after Close.
@@ -425,7 +427,7 @@ func (w *WAL) Stats() WALStats {
 	if len(w.live) > 0 {
 		way, why = vfs.WayOf(w.live[w.active].file)
 	}
-	return WALStats{Way: way, WhyWay: why, Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, Damaged: w.stats.damaged, Healed: w.stats.healed, SyncTimes: w.stats.times}
+	return WALStats{Way: way, WhyWay: why, Syncs: w.stats.syncs, Requests: w.stats.requests, Bytes: w.stats.bytes, Segments: w.active + 1, Files: w.files, Damaged: w.stats.damaged, Healed: w.stats.healed, SyncTimes: w.stats.times, SyncTime: w.stats.took}
 }
 
 func walBucket(d time.Duration) int { return min(63, bits.Len64(uint64(max(0, d)))) }

@@ -74,4 +74,8 @@ type ExplainedPart struct {
 	Applied   uint64 `json:"applied"` // by this entry
 	// Unseen is how many messages wait, or are transactions, that were not looked at.
 	Unseen int `json:"unseen,omitempty"`
+	// UnseenGroups is how many groups consume it besides, whose retries and dead letters were not looked through.
+	UnseenGroups int `json:"unseenGroups,omitempty"`
+	// UnseenRecords says that more of one topic have the id, or the key, than were looked at: the oldest were not.
+	UnseenRecords bool `json:"unseenRecords,omitempty"`
 }

@@ -116,18 +116,21 @@ func (h CheckTransactionHeader) Encode() map[string]string {
 	return m
 }
 
+// MaxTransactions is how many a list has at most: they fit a frame, however long their groups' names are.
+const MaxTransactions = 1 << 14
+
 // ListTransactionsHeader is the header of ListTransactions.
 type ListTransactionsHeader struct {
 	Topic  string
 	Parked bool  // only those that are asked about no more
-	Max    int32 // at most; 0: 1000
+	Max    int32 // at most, and at most MaxTransactions; 0: 1000
 	Slot   int32 // with Offset, one transaction; else -1
 	Offset int64 // physical
 }
 
 func (h *ListTransactionsHeader) Decode(ext map[string]string) error {
 	f := fields{ext: ext}
-	*h = ListTransactionsHeader{Topic: f.text("topic"), Parked: f.bool("parked", false), Max: int32(f.int("max", false, 0, 0, 1<<20)),
+	*h = ListTransactionsHeader{Topic: f.text("topic"), Parked: f.bool("parked", false), Max: int32(f.int("max", false, 0, 0, MaxTransactions)),
 		Slot: int32(f.int("slot", false, -1, -1, 1<<15-1)), Offset: f.int("offset", false, 0, 0, 1<<63-1)}
 	if h.Slot < 0 {
 		h.Topic = f.must("topic")

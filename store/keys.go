@@ -298,7 +298,7 @@ func (s *Store) flushKeys(g *segment, mem []keyPlace, through Position) error {
 	return nil
 }
 
-// find returns the positions in runs under a hash, in any order, at most max.
+// find returns the positions in runs under a hash, in any order, at most max: the last ones.
 // ErrDamaged if a run is not what was written.
 func (s *Store) find(k *keyIndex, runs []keyRun, hash uint64, max int) ([]Position, error) {
 	if len(runs) == 0 {
@@ -349,11 +349,12 @@ func (run *keyRun) check(f *openFile) error {
 	return nil
 }
 
-// find returns the positions under a hash, at most max. The run was checked.
+// find returns the positions under a hash, the last max of them. The run was checked.
 func (run keyRun) find(f *openFile, hash uint64, max int) (found []Position, err error) {
-	i := sort.Search(len(run.blocks), func(i int) bool { return run.blocks[i].first >= hash })
+	i := sort.Search(len(run.blocks), func(i int) bool { return run.blocks[i].first > hash })
 	var b []byte
-	for i = i - min(i, 1); i < len(run.blocks) && run.blocks[i].first <= hash && len(found) < max; i++ {
+	for begins := false; i > 0 && !begins && len(found) < max; { // from the end
+		i--
 		n := min(keyBlock, run.count-i*keyBlock)
 		off := run.at + int64(i)*keyBlock*keyEntry
 		b = slices.Grow(b[:0], n*keyEntry)[:n*keyEntry]
@@ -364,9 +365,12 @@ func (run keyRun) find(f *openFile, hash uint64, max int) (found []Position, err
 			return nil, damaged(f.Name(), off, "%d keys are not those that were written", n)
 		}
 		at := func(j int) uint64 { return be.Uint64(b[j*keyEntry:]) }
-		for j := sort.Search(n, func(j int) bool { return at(j) >= hash }); j < n && at(j) == hash && len(found) < max; j++ {
-			found = append(found, Position(be.Uint64(b[j*keyEntry+8:])))
+		j := sort.Search(n, func(j int) bool { return at(j) > hash })
+		for ; j > 0 && at(j-1) == hash && len(found) < max; j-- {
+			found = append(found, Position(be.Uint64(b[(j-1)*keyEntry+8:])))
 		}
+		begins = j > 0
 	}
+	slices.Reverse(found)
 	return found, nil
 }

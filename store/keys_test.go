@@ -236,5 +236,63 @@ func TestKeysAcrossBlocks(t *testing.T) {
 	all := at(500<<40, maxLooked)
 	require.Len(t, all, 2*keyBlock)
 	require.Equal(t, Position(500), all[0])
-	require.Len(t, at(500<<40, keyBlock+7), keyBlock+7)
+	some := at(500<<40, keyBlock+7)
+	require.Len(t, some, keyBlock+7)
+	require.Equal(t, all[keyBlock-7:], some, "the last")
+}
+
+// Of the records of a key that very many have the newest are found.
+func TestTheNewestOfAKeyAreFound(t *testing.T) {
+	s, err := Open("p", Options{FS: vfs.NewMem(1), SegmentBytes: 8 << 20}, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	q := message.Queue{Topic: "t"}
+	const records = maxLooked + 100
+	for i := range records {
+		e, places := hot(t, s.Last().Index+1, q)
+		_, err := s.Append(e, int64(i), places)
+		require.NoError(t, err)
+	}
+	g := s.active()
+	require.NoError(t, s.flushKeys(g, g.keys.mem, g.end)) // none is in memory only
+	found, err := s.Lookup("t", "hot", 10, 0, 0)
+	require.NoError(t, err)
+	require.Len(t, found, 10)
+	for i, r := range found {
+		require.EqualValues(t, records-1-i, r.QueueOffset())
+	}
+}
+
+// Records of a time are found though very many newer ones have the key; where not all are looked at that is said.
+func TestRecordsOfATimeAreFoundBehindManyOfAKey(t *testing.T) {
+	s := openMem(t, vfs.NewMem(1), nil)
+	q := message.Queue{Topic: "t"}
+	for i := range 3 * maxLooked {
+		e, places := hot(t, s.Last().Index+1, q)
+		if s.NeedsRoll(len(e.Data)) {
+			require.NoError(t, s.Roll(same))
+		}
+		_, err := s.Append(e, int64(1000+i), places)
+		require.NoError(t, err)
+	}
+	require.Greater(t, len(s.Segments()), 10)
+	found, err := s.Lookup("t", "hot", 10, 1000, 1009)
+	require.NoError(t, err)
+	require.Len(t, found, 10)
+	looked := 0
+	err = s.Find("t", "hot", 0, 0, func(message.Record) bool { looked++; return true })
+	require.ErrorIs(t, err, ErrMany)
+	require.Equal(t, maxLooked, looked)
+}
+
+// hot is an entry of one record with the key hot.
+func hot(t *testing.T, index uint64, q message.Queue) (Entry, []Place) {
+	t.Helper()
+	m := message.Message{Topic: q.Topic, QueueID: q.ID, Body: []byte("x"), Properties: "KEYS\x01hot\x02"}
+	e := Entry{Index: index, Term: 1, AppendedAt: int64(index), Data: []byte("command")}
+	at := len(e.Data)
+	var err error
+	e.Data, err = m.AppendRecord(e.Data)
+	require.NoError(t, err)
+	return e, []Place{{Queue: q, Start: at, Size: len(e.Data) - at}}
 }

@@ -13,6 +13,9 @@ import (
 // maxLooked is how many records one Lookup examines.
 const maxLooked = 4096
 
+// ErrMany: more records have the key than one search examines, and older ones were not.
+var ErrMany = errors.New("store: more records have the key than are looked at")
+
 // Record returns a copy of the record at p; ErrNotFound if none starts there that
 // its queue still has, ErrDamaged if it, or the entry around p, is not what was
 // stored.
@@ -108,7 +111,7 @@ func (s *Store) notThere(g *segment, p, end Position) error {
 
 // Lookup returns records of topic with key among their keys or as their unique
 // key, stored in [begin, end] (Unix ms; end 0: no end), newest first, at most max,
-// among the 4096 newest with the key. ErrDamaged if one that might be among them
+// among the 4096 newest with the key, those in segments that are wholly of another time aside. ErrDamaged if one that might be among them
 // cannot be read.
 func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.Record, error) {
 	var found []message.Record
@@ -119,25 +122,31 @@ func (s *Store) Lookup(topic, key string, max int, begin, end int64) ([]message.
 		found = append(found, r)
 		return len(found) < max
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrMany) {
 		return nil, err
 	}
 	return found, nil
 }
 
 // Find is Lookup that gives the records to visit, one after the other, until that returns
-// false.
+// false. ErrMany: it did not, and there are others.
 func (s *Store) Find(topic, key string, begin, end int64, visit func(message.Record) bool) error {
 	hash := keyHash([]byte(topic), []byte(key))
 	s.mu.RLock()
 	segments := s.segments
 	s.mu.RUnlock()
 	looked := 0
-	for _, g := range slices.Backward(segments) {
+	for n, g := range slices.Backward(segments) {
+		if n+1 < len(segments) && segments[n+1].lastMs < begin {
+			return nil // this one, and those before it, end before
+		}
+		if end > 0 && g.lastMs > end {
+			continue // it begins later
+		}
 		at, err := s.positions(g, hash)
 		for i := 0; err == nil && i < len(at); i++ {
 			if looked++; looked > maxLooked {
-				return nil
+				return fmt.Errorf("%w: the newest %d", ErrMany, maxLooked)
 			}
 			var r message.Record
 			switch r, err = s.record(at[i]); {

@@ -11,7 +11,7 @@ import (
 
 func configCommand(g *globals) *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "Check, show and explain the settings of a server"}
-	check := configVerb("check", "Say whether a server would start with these settings", func(s *settings, _ *pflag.FlagSet, _ map[string]setting) error {
+	check := configVerb("check", "Say whether a server would take these settings", func(s *settings, _ *pflag.FlagSet, _ map[string]setting) error {
 		if err := s.check(); err != nil {
 			return err
 		}
@@ -19,9 +19,12 @@ func configCommand(g *globals) *cobra.Command {
 		return nil
 	})
 	var origin bool
-	show := configVerb("show", "Show every setting as a server would take it", func(_ *settings, f *pflag.FlagSet, from map[string]setting) error {
+	show := configVerb("show", "Show every setting as a server would take it", func(s *settings, f *pflag.FlagSet, from map[string]setting) error {
 		if err := g.checkOutput(); err != nil {
 			return err
+		}
+		if filled, err := s.Config.Filled(); err == nil { // else as they are: config check says what is wrong
+			s.Config = filled // of which f shows the fields
 		}
 		t := table{header: []string{"SETTING", "VALUE"}}
 		if origin {
@@ -112,7 +115,8 @@ func configReference() string {
 
 Written by ` + "`raftmq config reference`" + `; a test keeps it true. Each setting is a key of the YAML file (` + "`--config`" + `), a variable of
 the environment and a flag, in rising precedence. An unknown key, a key given twice and a value of the wrong type are errors with
-their line. ` + "`raftmq config check`" + ` says whether a server would start, ` + "`raftmq config show --origin`" + ` where each value comes from.
+their line. 0 stands for the default where nothing else is said. ` + "`raftmq config check`" + ` says whether a server would take them (it looks at no data folder, and opens
+no port), ` + "`raftmq config show --origin`" + ` where each value comes from.
 
 | setting | default | environment | meaning |
 |---|---|---|---|
@@ -128,7 +132,8 @@ their line. ` + "`raftmq config check`" + ` says whether a server would start, `
 		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", x.Name, def, envName(x.Name), x.Usage)
 	})
 	fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(`
-A node's ports are `+"`nameserver-port`"+`, `+"`listen-port`"+` + 10 × slot, `+"`raft-port`"+`, `+"`gossip-port`"+` (TCP and UDP) and `+"`http-port`"+`. It listens on
-loopback unless `+"`host`"+` says otherwise. `+"`initial-nodes`"+` is looked at only while the node has no data and no cluster.`))
+A node's ports are `+"`nameserver-port`"+`, `+"`listen-port`"+` + 10 × slot, `+"`raft-port`"+`, `+"`gossip-port`"+` (TCP and UDP) and `+"`http-port`"+`, and, if it is free,
+the port two below each listener, for old clients. It listens on loopback unless `+"`host`"+` says otherwise. `+"`initial-nodes`"+` says who founds a new cluster. A node that
+has data takes no members from it, but knows those that it names for nodes of its cluster, and must be among them itself, if it is set.`))
 	return b.String()
 }

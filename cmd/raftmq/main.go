@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -184,7 +185,11 @@ func (g *globals) dial(ctx context.Context) (*client.Client, error) {
 	if err := g.checkOutput(); err != nil {
 		return nil, err
 	}
-	c, err := client.Dial(ctx, client.WithEndpoints(g.endpoint...))
+	endpoints := slices.Clone(g.endpoint)
+	for i, e := range endpoints {
+		endpoints[i] = strings.TrimSpace(e) // a list may have spaces behind its commas
+	}
+	c, err := client.Dial(ctx, client.WithEndpoints(endpoints...))
 	if err != nil && ctx.Err() == nil && !errors.Is(err, client.ErrInvalid) {
 		return nil, exitError{exitUnavailable, fmt.Errorf("%w\nis a cluster running? start one with: raftmq dev --data ./data", err)}
 	}

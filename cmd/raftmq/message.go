@@ -70,6 +70,9 @@ func (g *globals) withMessage(ctx context.Context, topic, id string, f func(*cli
 	return f(cl, life)
 }
 
+// mostFound is how many messages a node looks up by a key.
+const mostFound = 32
+
 func findCommand(g *globals) *cobra.Command {
 	var from, until string
 	var last time.Duration
@@ -91,6 +94,9 @@ func findCommand(g *globals) *cobra.Command {
 			if last > 0 {
 				bounds[0] = time.Now().Add(-last)
 			}
+			if limit < 1 || limit > mostFound {
+				return exitError{exitUsage, fmt.Errorf("--limit is 1 to %d, not %d", mostFound, limit)}
+			}
 			cl, err := g.dial(cmd.Context())
 			if err != nil {
 				return err
@@ -104,6 +110,12 @@ func findCommand(g *globals) *cobra.Command {
 			for _, d := range ds {
 				t.add(messageObject(d), d.ID, d.Broker, d.QueueID, d.Offset, moment(d.StoredAt), strings.Join(d.Keys, " "), d.Tag, len(d.Body))
 			}
+			found := make(map[string]int)
+			for _, d := range ds {
+				if found[d.Broker]++; found[d.Broker] == limit {
+					fmt.Fprintf(os.Stderr, "raftmq: of %s the newest %d are listed, and there may be older ones\n", d.Broker, limit)
+				}
+			}
 			if err := t.print(g.output); err != nil {
 				return err
 			}
@@ -116,19 +128,24 @@ func findCommand(g *globals) *cobra.Command {
 	c.Flags().StringVar(&from, "from", "", "stored at or after this time (RFC 3339)")
 	c.Flags().StringVar(&until, "until", "", "stored at or before this time (RFC 3339)")
 	c.Flags().DurationVar(&last, "last", 0, "stored within so long before now")
-	c.Flags().IntVar(&limit, "limit", 32, "of each slot the newest, at most 32")
+	c.Flags().IntVar(&limit, "limit", mostFound, "of each slot the newest, at most 32")
 	return c
 }
 
 func messageObject(d *client.Delivery) map[string]any {
 	o := map[string]any{"id": d.ID, "topic": d.Topic, "broker": d.Broker, "queue": d.QueueID, "offset": d.Offset, "stored": d.StoredAt.UTC().Format(time.RFC3339Nano),
 		"born": d.BornAt.UTC().Format(time.RFC3339Nano), "from": d.BornHost, "keys": d.Keys, "tag": d.Tag, "properties": d.Properties, "reconsume_times": d.Attempt - 1}
-	if utf8.Valid(d.Body) {
-		o["body"] = string(d.Body)
-	} else {
-		o["body_base64"] = d.Body
-	}
+	addBody(o, d.Body)
 	return o
+}
+
+// addBody adds a body as text, or in base64 if it is none.
+func addBody(o map[string]any, body []byte) {
+	if utf8.Valid(body) {
+		o["body"] = string(body)
+	} else {
+		o["body_base64"] = body
+	}
 }
 
 func showMessage(format string, s client.LifeStep, d *client.Delivery) error {
@@ -189,6 +206,12 @@ func printLife(format string, life client.Life) error {
 	for _, p := range life.Looked {
 		if p.Unseen > 0 {
 			fmt.Fprintf(os.Stderr, "partition %d in %s has %d more that wait, which were not looked at\n", p.Partition, p.Broker, p.Unseen)
+		}
+		if p.UnseenGroups > 0 {
+			fmt.Fprintf(os.Stderr, "partition %d in %s is consumed by %d more groups, whose retries and dead letters were not looked through\n", p.Partition, p.Broker, p.UnseenGroups)
+		}
+		if p.UnseenRecords {
+			fmt.Fprintf(os.Stderr, "partition %d in %s has older messages with it, which were not looked at\n", p.Partition, p.Broker)
 		}
 		fmt.Fprintf(os.Stderr, "%s answers for %s, partition %d, up to entry %d\n", p.Node, p.Broker, p.Partition, p.Applied)
 	}

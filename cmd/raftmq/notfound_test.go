@@ -59,6 +59,9 @@ func TestMoreDeadLettersThanAreListed(t *testing.T) {
 		require.Equal(t, !more, strings.Contains(out, "0-0-2"), out)
 		require.Contains(t, out, "0-0-1")
 	}
+	code, out, errs := raftmq(t, "dlq", "show", "g", "0-0-0", "-o", "json", "--endpoint", at)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, `"body": "x"`, "as message show has it")
 	for _, limit := range []string{"0", "-1", "9999999"} {
 		code, _, errs := raftmq(t, "dlq", "list", "g", "--limit", limit, "--endpoint", at)
 		require.Equal(t, exitUsage, code, errs)

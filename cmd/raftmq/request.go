@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -84,11 +83,7 @@ func printReply(format string, d *client.Delivery) error {
 		return err
 	}
 	o := map[string]any{"from": d.BornHost, "tag": d.Tag, "key": strings.Join(d.Keys, " "), "properties": d.Properties}
-	if utf8.Valid(d.Body) {
-		o["body"] = string(d.Body)
-	} else {
-		o["body_base64"] = d.Body
-	}
+	addBody(o, d.Body)
 	return json.NewEncoder(os.Stdout).Encode(o)
 }
 

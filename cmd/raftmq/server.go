@@ -100,7 +100,7 @@ func fill(f *pflag.FlagSet, file string) (map[string]setting, error) {
 	}
 	errs := misspelt(f, os.Environ())
 	f.VisitAll(func(x *pflag.Flag) {
-		if v, ok := os.LookupEnv(envName(x.Name)); ok {
+		if v, ok := os.LookupEnv(envName(x.Name)); ok && !ofService(x.Name, v) {
 			from[x.Name] = setting{v, envName(x.Name)}
 		}
 		v, ok := from[x.Name]
@@ -114,6 +114,12 @@ func fill(f *pflag.FlagSet, file string) (map[string]setting, error) {
 		}
 	})
 	return from, errors.Join(errs...)
+}
+
+// ofService reports whether a variable is no setting, but what Kubernetes makes for a service that is named
+// raftmq-http, raftmq-raft or the like: "tcp://10.0.0.1:80".
+func ofService(setting, value string) bool {
+	return strings.HasSuffix(setting, "-port") && (strings.HasPrefix(value, "tcp://") || strings.HasPrefix(value, "udp://"))
 }
 
 // misspelt refuses variables that nearly are settings. Others that begin alike are

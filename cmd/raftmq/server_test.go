@@ -34,6 +34,7 @@ func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
 	t.Setenv("RAFTMQ_NODE", "from-env")
 	t.Setenv("RAFTMQ_RAFT_PORT", "2")
 	t.Setenv("RAFTMQ_GOSSIP_PORT", "2")
+	t.Setenv("RAFTMQ_HTTP_PORT", "tcp://10.0.0.1:80") // of a service raftmq-http, by Kubernetes
 	s, err := filled(t, "cluster: from-file\nnode: from-file\nraft-port: 3\ngossip-port: 3\nhttp-port: 3\njoin: [a:1, b:2]\nauto-create-topics: true\nwrite-deadline: 7s\nhost: # the default\n", "--gossip-port", "1")
 	require.NoError(t, err)
 	require.Equal(t, "from-file", s.Cluster)
@@ -114,10 +115,28 @@ func TestConfigIsCheckedAndShownWithItsOrigin(t *testing.T) {
 		"node: n1\ndata: /d\nslots: 0\nmax-body: 9999999\n": "body",
 		"node: n1\ndata: /d\ninitial-nodes: [n2]\n":         "initial nodes",
 		"node: n1\ndata: /d\ngossip-key-file: /no\n":        "gossip key",
+		"node: n1\ndata: /d\nadvertise: 10.0.0.1:10700\n":   "advertise is 10.0.0.1:10700",
+		"node: n1\ndata: /d\nheartbeat: 1ms\n":              "heartbeat",
 	} {
 		code, _, errs := raftmq(t, "config", "check", "--config", file(t, yaml))
 		require.Equal(t, exitUsage, code, yaml)
 		require.Contains(t, errs, says, yaml)
+	}
+}
+
+// What is shown is what counts, where a setting is 0 or follows from another, too.
+func TestConfigIsShownAsAServerTakesIt(t *testing.T) {
+	name := file(t, "node: n1\ndata: /d\nhost: 10.0.0.1\nretention: 0\ndisk-clean-at: 0\nwal-segments: 0\nhttp-port: -1\njoin: 'a:1, b:2'\n")
+	code, out, errs := raftmq(t, "config", "show", "--config", name, "-o", "json")
+	require.Zero(t, code, errs)
+	var rows []struct{ Setting, Value string }
+	require.NoError(t, json.Unmarshal([]byte(out), &rows))
+	got := make(map[string]string)
+	for _, r := range rows {
+		got[r.Setting] = r.Value
+	}
+	for setting, want := range map[string]string{"retention": "72h0m0s", "disk-clean-at": "75", "wal-segments": "8", "advertise": "10.0.0.1", "wal-dir": "/d/wal", "http-port": "-1", "raft-port": "10800", "join": "a:1,b:2"} {
+		require.Equal(t, want, got[setting], setting)
 	}
 }
 

@@ -51,7 +51,8 @@ func timerCommand(g *globals) *cobra.Command {
 		t := table{header: []string{"FIELD", "VALUE"}}
 		if g.output != "table" {
 			if m := x.Message; m != nil {
-				o["keys"], o["tag"], o["properties"], o["body"] = m.Keys, m.Tag, m.Properties, m.Body
+				o["keys"], o["tag"], o["properties"] = m.Keys, m.Tag, m.Properties
+				addBody(o, m.Body)
 			}
 			t.add(o)
 			return t.print(g.output)
@@ -133,7 +134,8 @@ func dlqCommand(g *globals) *cobra.Command {
 		m := x.Message
 		if g.output != "table" {
 			o := object(x)
-			o["properties"], o["body"] = m.Properties, m.Body
+			o["properties"] = m.Properties
+			addBody(o, m.Body)
 			t.add(o)
 			return t.print(g.output)
 		}

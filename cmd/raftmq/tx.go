@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ func txCommand(g *globals) *cobra.Command {
 			return err
 		}
 		defer cl.Close(cmd.Context())
+		if limit < 1 {
+			return exitError{exitUsage, fmt.Errorf("--limit is at least 1, not %d", limit)}
+		}
 		topics := args
 		if len(args) == 0 {
 			for t, err := range cl.Admin().Topics(cmd.Context()) {
@@ -31,7 +35,7 @@ func txCommand(g *globals) *cobra.Command {
 				topics = append(topics, t.Name)
 			}
 		}
-		t := table{header: []string{"TRANSACTION", "TOPIC", "GROUP", "STATE", "PREPARED", "CHECKS", "NEXT CHECK", "BYTES"}}
+		var all []client.TransactionInfo
 		for _, topic := range topics {
 			xs, err := cl.Admin().Transactions(cmd.Context(), topic, parked, limit)
 			if errors.Is(err, client.ErrTopicNotFound) && len(args) == 0 {
@@ -40,14 +44,20 @@ func txCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, x := range xs {
-				t.add(transactionObject(x), x.Name, x.Topic, x.Group, x.State, moment(x.Prepared), x.Checks, moment(x.NextCheck), x.Bytes)
+			if len(xs) == limit {
+				fmt.Fprintf(os.Stderr, "raftmq: of %s the oldest %d are listed, and there may be more: --limit\n", topic, limit)
 			}
+			all = append(all, xs...)
+		}
+		slices.SortStableFunc(all, func(x, y client.TransactionInfo) int { return x.Prepared.Compare(y.Prepared) })
+		t := table{header: []string{"TRANSACTION", "TOPIC", "GROUP", "STATE", "PREPARED", "CHECKS", "NEXT CHECK", "BYTES"}}
+		for _, x := range all {
+			t.add(transactionObject(x), x.Name, x.Topic, x.Group, x.State, moment(x.Prepared), x.Checks, moment(x.NextCheck), x.Bytes)
 		}
 		return t.print(g.output)
 	}}
 	list.Flags().BoolVar(&parked, "parked", false, "only those that are asked about no more: they wait for a decision")
-	list.Flags().IntVar(&limit, "limit", 1000, "of each topic, at most")
+	list.Flags().IntVar(&limit, "limit", 1000, "of each topic, the oldest, at most; 1 to 16384")
 	show := &cobra.Command{Use: "show TRANSACTION", Short: "Show a transaction, with its message while it has no decision", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		cl, err := g.dial(cmd.Context())
 		if err != nil {
@@ -140,7 +150,9 @@ func transactionObject(x client.TransactionInfo) map[string]any {
 		o["broker"], o["queue"], o["offset"] = x.Broker, x.QueueID, x.Offset
 	}
 	if m := x.Message; m != nil {
-		o["message"] = map[string]any{"id": m.ID, "keys": m.Keys, "tag": m.Tag, "properties": m.Properties, "body": m.Body}
+		x := map[string]any{"id": m.ID, "keys": m.Keys, "tag": m.Tag, "properties": m.Properties}
+		addBody(x, m.Body)
+		o["message"] = x
 	}
 	return o
 }

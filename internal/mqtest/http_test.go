@@ -1,6 +1,7 @@
 package mqtest
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"raftmq/client"
 )
 
 // Who holds connections to the port of health and metrics, or does not take what it has asked for,
@@ -73,4 +76,41 @@ func TestHealthIsToldBesideWhoSendsNoBody(t *testing.T) {
 	resp.Body.Close()
 	require.NoError(t, err)
 	require.Equal(t, "ok\n", string(body))
+}
+
+// How long syncs take now can be told from two looks at a histogram. A quantile of all since the start hardly
+// moves in a node that has run for long.
+func TestSyncsAreToldAsAHistogram(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	n := c.metric(0, "raftmq_wal_sync_seconds_count")
+	require.Positive(t, n)
+	require.Positive(t, c.metric(0, "raftmq_wal_sync_seconds_sum"))
+	require.GreaterOrEqual(t, c.metric(0, `raftmq_wal_sync_seconds_bucket{le="8.589934592"}`), n, "none took longer")
+	require.GreaterOrEqual(t, c.metric(0, "raftmq_wal_syncs_total"), n)
+}
+
+// What goes through a node is counted.
+func TestMessagesAreCounted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
+	defer cancel()
+	c := Start(t, 1, nil)
+	cl := c.Client()
+	require.NoError(t, cl.Admin().CreateTopic(ctx, client.TopicConfig{Name: "t"}))
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
+	require.NoError(t, err)
+	for range 7 {
+		_, err := p.Send(ctx, &client.Message{Topic: "t", Body: []byte("x")})
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 7, c.metric(0, "raftmq_messages_stored_total"))
+	require.Positive(t, c.metric(0, "raftmq_messages_stored_bytes_total"))
+	r, err := cl.NewReader("t", client.FromPosition(client.Earliest()))
+	require.NoError(t, err)
+	defer r.Close()
+	for _, err := range r.UntilEnd(ctx) {
+		require.NoError(t, err)
+	}
+	require.GreaterOrEqual(t, c.metric(0, "raftmq_messages_read_total"), 7.0)
 }
