@@ -95,8 +95,17 @@ func unsaid(asked, code remoting.Code) bool {
 		// Java's clients of version 4 take every refusal for "the group has no offset", and go on at the queue's end
 		// or its first message.
 		return code == remoting.OutcomeUnknown || code == remoting.SystemError || unlooked(code)
+	case remoting.GetConsumerListByGroup:
+		// Stock clients of Go take every answer for a list, and one that does not name them for the end of their share.
+		return code == remoting.OutcomeUnknown || unlooked(code)
 	}
 	return code == remoting.OutcomeUnknown
+}
+
+// busyUnsaid is unsaid of what a server refuses before it is handled.
+func busyUnsaid(cmd *remoting.Command, refusal remoting.Code) bool {
+	r := request{Command: cmd}
+	return !r.ours() && unsaid(cmd.Code, refusal)
 }
 
 // handleForwarded answers what another node sent on.
