@@ -27,7 +27,7 @@ type request struct {
 	by time.Time
 	// from is the client's address.
 	from netip.AddrPort
-	// client is who asks, as far as it said so in a heartbeat.
+	// client is who asks, as far as it said so in a heartbeat, or when it asked for locks.
 	client string
 }
 
@@ -64,7 +64,7 @@ const forwardWait = 2500 * time.Millisecond
 func (b *Broker) handler(slot int) remoting.Handler {
 	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)}
+		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clientOn(c)}
 		opaque, oneway, ours := cmd.Opaque, cmd.IsOneway(), r.ours()
 		if len(cmd.Ext) > remoting.MaxExt {
 			return r.refuse(remoting.InvalidParameter, "%d fields, at most %d", len(cmd.Ext), remoting.MaxExt)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"raftmq/fsm"
@@ -11,6 +12,19 @@ import (
 
 // lockTTL is how long a queue stays locked without being asked for again.
 const lockTTL = 60 * time.Second
+
+// lockerKey is where a connection keeps which client asked for locks on it last. Java's clients that use the VIP channel lock
+// and commit on a connection on which they send no heartbeat.
+type lockerKey struct{}
+
+// clientOn is the client of a connection, as it said in a heartbeat, or else when it asked for locks.
+func (b *Broker) clientOn(c *remoting.ServerConn) string {
+	if id := b.clients.clientOf(c); id != "" {
+		return id
+	}
+	id, _ := c.Get(lockerKey{}).(string)
+	return id
+}
 
 // lockQueues answers 41 and 42. Locks are entries of the queue's partition, so
 // they survive its leader. What could not be locked, for whatever reason, is not
@@ -27,6 +41,9 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 	}
 	if len(body.ClientID) > maxClientID {
 		return r.refuse(remoting.InvalidParameter, "client id of %d bytes, at most %d", len(body.ClientID), maxClientID)
+	}
+	if !r.forwarded {
+		r.conn.Set(lockerKey{}, strings.Clone(body.ClientID))
 	}
 	parts := make(map[uint64]fsm.Partition)
 	queues := make(map[uint64][]remoting.MessageQueue)
