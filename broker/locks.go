@@ -47,6 +47,7 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 	}
 	parts := make(map[uint64]fsm.Partition)
 	queues := make(map[uint64][]remoting.MessageQueue)
+	granted := []remoting.MessageQueue{}
 	caught := false
 	for _, q := range body.MQSet {
 		slot, ok := parseBrokerName(q.BrokerName)
@@ -59,14 +60,18 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 			caught = true
 			_, part, ok = b.find(q.Topic, slot, q.QueueID)
 		}
-		if ok && part.ID != 0 {
+		switch {
+		case ok && part.ID != 0:
 			parts[part.ID] = part
 			queues[part.ID] = append(queues[part.ID], q)
+		case ok && r.Code == remoting.LockBatchMQ && !r.ours():
+			// A retry queue whose topic is gone, which is empty for ever: Java's clients of version 5 that are not
+			// given one share out all their queues anew twice a second.
+			granted = append(granted, q)
 		}
 	}
 	body.MQSet = nil
 	leave()
-	granted := []remoting.MessageQueue{}
 	var epochs []uint64
 	var failed *remoting.Command
 	for id, part := range parts {
