@@ -140,7 +140,11 @@ func (g *registry) heartbeat(ctx context.Context, r *request) *remoting.Command 
 	delete(g.left, info.ID)
 	g.mu.Unlock()
 	if changed {
-		g.touch(groupsOf(old, info))
+		groups := groupsOf(old, info)
+		if old.ID == info.ID && sameShares(old, info) {
+			groups = nil // else each of a group's members has all others share queues anew, since Java's tell a new version whenever they have done so
+		}
+		g.touch(groups)
 	}
 	unknown := g.unknown(info)
 	resend := h.WithoutSub && old.ID != info.ID
@@ -285,6 +289,21 @@ func sameGroups(a, b clientInfo) bool {
 		}
 	}
 	return true
+}
+
+// sameShares reports whether a client shares the same topics' queues in the same groups: what it wants of a topic, and under
+// which version, changes nothing for the other members, and does not in RocketMQ.
+func sameShares(a, b clientInfo) bool {
+	topics := func(c remoting.ConsumerData) (all []string) {
+		for _, s := range c.SubscriptionDataSet {
+			all = append(all, s.Topic)
+		}
+		slices.Sort(all)
+		return all
+	}
+	return maps.EqualFunc(a.Consumer, b.Consumer, func(x, y remoting.ConsumerData) bool {
+		return x.Strategy == y.Strategy && x.Joined == y.Joined && x.MessageModel == y.MessageModel && slices.Equal(topics(x), topics(y))
+	})
 }
 
 func groupsOf(infos ...clientInfo) []string {

@@ -27,7 +27,7 @@ type request struct {
 	by time.Time
 	// from is the client's address.
 	from netip.AddrPort
-	// client is who asks, as far as it said so in a heartbeat.
+	// client is who asks, as far as it said so in a heartbeat, or when it asked for locks.
 	client string
 }
 
@@ -64,7 +64,7 @@ const forwardWait = 2500 * time.Millisecond
 func (b *Broker) handler(slot int) remoting.Handler {
 	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
 		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clients.clientOf(c)}
+		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clientOn(c)}
 		opaque, oneway, ours := cmd.Opaque, cmd.IsOneway(), r.ours()
 		if len(cmd.Ext) > remoting.MaxExt {
 			return r.refuse(remoting.InvalidParameter, "%d fields, at most %d", len(cmd.Ext), remoting.MaxExt)
@@ -95,8 +95,17 @@ func unsaid(asked, code remoting.Code) bool {
 		// Java's clients of version 4 take every refusal for "the group has no offset", and go on at the queue's end
 		// or its first message.
 		return code == remoting.OutcomeUnknown || code == remoting.SystemError || unlooked(code)
+	case remoting.GetConsumerListByGroup:
+		// Stock clients of Go take every answer for a list, and one that does not name them for the end of their share.
+		return code == remoting.OutcomeUnknown || unlooked(code)
 	}
 	return code == remoting.OutcomeUnknown
+}
+
+// busyUnsaid is unsaid of what a server refuses before it is handled.
+func busyUnsaid(cmd *remoting.Command, refusal remoting.Code) bool {
+	r := request{Command: cmd}
+	return !r.ours() && unsaid(cmd.Code, refusal)
 }
 
 // handleForwarded answers what another node sent on.

@@ -83,7 +83,7 @@ func (b *Broker) listenVIP(port int) (net.Listener, error) {
 
 func (b *Broker) serve(ns net.Listener, slots []net.Listener) {
 	forClients := func(slot int) *remoting.Server {
-		return &remoting.Server{Handler: b.handler(slot), OnClose: b.clients.closed, Queued: b.admission.replies, Open: b.admission.open, MaxConns: b.cfg.MaxConnections}
+		return &remoting.Server{Handler: b.handler(slot), OnClose: b.clients.closed, Unsaid: busyUnsaid, Queued: b.admission.replies, Open: b.admission.open, MaxConns: b.cfg.MaxConnections}
 	}
 	b.start(ns, forClients(noSlot))
 	for slot, ln := range slots {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"raftmq/fsm"
@@ -11,6 +12,19 @@ import (
 
 // lockTTL is how long a queue stays locked without being asked for again.
 const lockTTL = 60 * time.Second
+
+// lockerKey is where a connection keeps which client asked for locks on it last. Java's clients that use the VIP channel lock
+// and commit on a connection on which they send no heartbeat.
+type lockerKey struct{}
+
+// clientOn is the client of a connection, as it said in a heartbeat, or else when it asked for locks.
+func (b *Broker) clientOn(c *remoting.ServerConn) string {
+	if id := b.clients.clientOf(c); id != "" {
+		return id
+	}
+	id, _ := c.Get(lockerKey{}).(string)
+	return id
+}
 
 // lockQueues answers 41 and 42. Locks are entries of the queue's partition, so
 // they survive its leader. What could not be locked, for whatever reason, is not
@@ -28,8 +42,12 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 	if len(body.ClientID) > maxClientID {
 		return r.refuse(remoting.InvalidParameter, "client id of %d bytes, at most %d", len(body.ClientID), maxClientID)
 	}
+	if !r.forwarded {
+		r.conn.Set(lockerKey{}, strings.Clone(body.ClientID))
+	}
 	parts := make(map[uint64]fsm.Partition)
 	queues := make(map[uint64][]remoting.MessageQueue)
+	granted := []remoting.MessageQueue{}
 	caught := false
 	for _, q := range body.MQSet {
 		slot, ok := parseBrokerName(q.BrokerName)
@@ -42,14 +60,18 @@ func (b *Broker) lockQueues(ctx context.Context, r *request) *remoting.Command {
 			caught = true
 			_, part, ok = b.find(q.Topic, slot, q.QueueID)
 		}
-		if ok && part.ID != 0 {
+		switch {
+		case ok && part.ID != 0:
 			parts[part.ID] = part
 			queues[part.ID] = append(queues[part.ID], q)
+		case ok && r.Code == remoting.LockBatchMQ && !r.ours():
+			// A retry queue whose topic is gone, which is empty for ever: Java's clients of version 5 that are not
+			// given one share out all their queues anew twice a second.
+			granted = append(granted, q)
 		}
 	}
 	body.MQSet = nil
 	leave()
-	granted := []remoting.MessageQueue{}
 	var epochs []uint64
 	var failed *remoting.Command
 	for id, part := range parts {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"math"
 	"strconv"
 
 	"raftmq/fsm"
@@ -53,6 +54,9 @@ func (b *Broker) queryMessage(ctx context.Context, r *request) *remoting.Command
 	var h remoting.QueryMessageHeader
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
+	}
+	if h.Unique && h.EndTimestamp == math.MaxInt64 {
+		h.BeginTimestamp = 0 // the time that Java's clients read out of an id, or three days ago: many ids have no time in them
 	}
 	if id, err := strconv.ParseUint(r.Ext[extPartition], 10, 64); r.forwarded && err == nil {
 		part, _ := b.catalogue.Partition(id)

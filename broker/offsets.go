@@ -62,6 +62,10 @@ func (b *Broker) queryOffset(ctx context.Context, r *request) *remoting.Command 
 		if h.SetZeroIfNotFound && b.isNewTo(h.ConsumerGroup, p, q) {
 			return r.ReplyWith(remoting.OffsetReply{}, nil), nil
 		}
+		if h.SetZeroIfNotFound && q.Topic == message.RetryTopic(h.ConsumerGroup) { // whatever is in it is the group's
+			lo, _ := p.store().Bounds(q)
+			return r.ReplyWith(remoting.OffsetReply{Offset: int64(lo)}, nil), nil
+		}
 		return r.refuse(remoting.QueryNotFound, "group %s has no offset in queue %d of %s", h.ConsumerGroup, q.ID, q.Topic), nil
 	})
 }

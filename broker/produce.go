@@ -69,8 +69,9 @@ func (b *Broker) send(ctx context.Context, r *request) *remoting.Command {
 			return refusal
 		}
 	}
-	if retry { // one that was committed is no transaction once more
+	if retry { // one that was committed is no transaction once more, though Java's clients before 4.6.1 mark it as one
 		h.Properties = message.WithoutHalf(h.Properties)
+		h.SysFlag &^= message.FlagTransactionMask
 	}
 	batch := r.Code == remoting.SendBatchMessage || h.Batch
 	half := isHalf(&h)

@@ -46,6 +46,12 @@ func (p pushed) unwanted() pushed {
 // replyTopic is what replies to requests of this cluster are addressed to.
 func (b *Broker) replyTopic() string { return message.ReplyTopic(b.cfg.Cluster) }
 
+// isReplyTopic reports whether replies to requests of this cluster may be addressed to a topic: stock clients put their
+// namespace before it, as before any topic.
+func (b *Broker) isReplyTopic(name string) bool {
+	return name == b.replyTopic() || strings.HasSuffix(name, "%"+b.replyTopic())
+}
+
 // ownTopic reports whether a topic belongs to the broker: users neither create nor
 // delete it, nor send to it.
 func (b *Broker) ownTopic(name string) bool {
@@ -58,7 +64,7 @@ func (b *Broker) sendReply(ctx context.Context, r *request) *remoting.Command {
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
-	if h.Topic != b.replyTopic() {
+	if !b.isReplyTopic(h.Topic) {
 		return r.refuse(remoting.TopicNotExist, "replies of this cluster go to the topic %s, not to %s", b.replyTopic(), h.Topic)
 	}
 	if len(r.Body) > b.cfg.MaxBody {

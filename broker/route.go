@@ -56,13 +56,14 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 	if !retry {
 		group, retry = message.DLQGroup(topic)
 	}
+	t, there := b.catalogue.Topic(topic)
 	switch {
 	case topic == message.DefaultTopic && b.cfg.AutoCreateTopics:
 		n := int32(b.cfg.DefaultQueues)
 		for _, s := range b.catalogue.Slots() {
 			add(s.ID, remoting.QueueData{ReadQueueNums: n, WriteQueueNums: n, Perm: permRead | permWrite | permInherit})
 		}
-	case topic == b.replyTopic():
+	case b.isReplyTopic(topic) && !there:
 		for _, s := range b.catalogue.Slots() {
 			add(s.ID, remoting.QueueData{ReadQueueNums: 1, WriteQueueNums: 1, Perm: permRead | permWrite})
 		}
@@ -74,7 +75,6 @@ func (b *Broker) routeOf(topic string) (data remoting.TopicRouteData, ok bool) {
 			}
 		}
 	default:
-		t, _ := b.catalogue.Topic(topic)
 		for _, p := range t.Partitions {
 			add(p.Slot, remoting.QueueData{ReadQueueNums: t.ReadQueues, WriteQueueNums: t.WriteQueues, Perm: t.Perm, TopicSysFlag: t.SysFlag})
 		}

@@ -125,3 +125,30 @@ func TestRetriesAndDeadLetters(t *testing.T) {
 		require.Equal(t, "retries", d.msg.GetProperty("DLQ_ORIGIN_TOPIC"))
 	}
 }
+
+// A group that begins at a time has what it refused at first: a client hears of its group's retry queue up to half a minute later, and
+// begins there at what the broker says.
+func TestAGroupThatBeginsAtATimeHasItsFirstRetries(t *testing.T) {
+	t.Parallel()
+	cluster.raftmq(t, "topic", "create", "timed")
+	p := newProducer(t)
+	s := &tries{times: make(map[string][]int32), topic: make(map[string]string)}
+	newMemberNamed(t, instance(t), "timed-group", "timed", func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		s.note(msgs[0])
+		if msgs[0].ReconsumeTimes == 0 {
+			return consumer.ConsumeRetryLater, nil
+		}
+		return consumer.ConsumeSuccess, nil
+	}, consumer.MessageSelector{}, consumer.WithConsumeFromWhere(consumer.ConsumeFromTimestamp))
+	sent := numbered("m", 6)
+	sendAll(t, p, "timed", sent)
+	again := func() (n int) {
+		for _, body := range sent {
+			if len(s.of(body)) > 1 {
+				n++
+			}
+		}
+		return n
+	}
+	until(t, 2*time.Minute, func() bool { return again() == len(sent) }, func() string { return fmt.Sprintf("%d of %d come again", again(), len(sent)) })
+}

@@ -124,6 +124,40 @@ func TestBytesInFlightOfAllPeersAreBounded(t *testing.T) {
 	untilUsed(t, budget, 0)
 }
 
+// What a peer would take for another answer it is not told: neither that there is no room for its request, nor that
+// the handler failed.
+func TestARefusalMayBeLeftUnsaid(t *testing.T) {
+	budget := remoting.NewBudget(1 << 20)
+	addr := start(t, &remoting.Server{
+		Requests: budget, MaxInFlight: 1, // a request is read when the one before is done with
+		Unsaid:  func(req *remoting.Command, _ remoting.Code) bool { return req.Code == remoting.ConsumerSendMessageBack },
+		Handler: remoting.HandlerFunc(func(context.Context, *remoting.ServerConn, *remoting.Command) *remoting.Command { panic("boom") }),
+	})
+	nc := rawDial(t, addr)
+	in := bufio.NewReader(nc)
+	ask := func(want remoting.Code) {
+		t.Helper()
+		var frames []byte
+		for i, code := range []remoting.Code{remoting.ConsumerSendMessageBack, remoting.Heartbeat} {
+			req := remoting.NewRequest(code, nil)
+			req.Opaque = int32(i)
+			var err error
+			frames, err = remoting.AppendCommand(frames, req)
+			require.NoError(t, err)
+		}
+		_, err := nc.Write(frames)
+		require.NoError(t, err)
+		r, err := remoting.ReadCommand(in, 0)
+		require.NoError(t, err)
+		require.Equal(t, []any{int32(1), want}, []any{r.Opaque, r.Code}, "the first that is answered: %s", r.Remark)
+	}
+	require.True(t, budget.Take(1<<20))
+	ask(remoting.SystemBusy)
+	budget.Give(1 << 20)
+	ask(remoting.SystemError)
+	untilUsed(t, budget, 0)
+}
+
 // Frames that stop in the middle get half of it at most, and their connections end.
 func TestFramesThatStopInTheMiddleLeaveRoomForOthers(t *testing.T) {
 	budget := remoting.NewBudget(2 << 20)

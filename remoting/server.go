@@ -47,6 +47,9 @@ type Server struct {
 
 	OnOpen, OnClose func(*ServerConn) // before the first and after the last request
 	OnDrain         func()            // Shutdown began: answer what is held
+	// Unsaid reports whether a refusal by the server itself is kept from a peer, which would take it for another
+	// answer: its own time-out speaks. nil: each is told.
+	Unsaid func(req *Command, refusal Code) bool
 
 	once      sync.Once
 	draining  chan struct{}
@@ -63,6 +66,10 @@ type Server struct {
 var ErrServerClosed = errors.New("remoting: server closed")
 
 var errDraining = errors.New("remoting: shutting down")
+
+func (s *Server) unsaid(req *Command, refusal Code) bool {
+	return s.Unsaid != nil && s.Unsaid(req, refusal)
+}
 
 func (s *Server) init() {
 	s.once.Do(func() {

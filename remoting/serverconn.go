@@ -235,7 +235,7 @@ func (c *ServerConn) answered(opaque int32) {
 func (c *ServerConn) request(req *Command, size int, err error) {
 	if err != nil {
 		c.release(size, 0)
-		if req != nil && !req.IsOneway() {
+		if req != nil && !req.IsOneway() && !c.server.unsaid(req, SystemBusy) {
 			// Not Send: another request with its opaque may be in flight, which this does not answer.
 			c.link.send(req.Reply(SystemBusy, "[OVERLOAD] the node has too many bytes in flight; certainly not stored"), false)
 		}
@@ -282,11 +282,15 @@ func (c *ServerConn) handle(req *Command, size int) {
 
 // guarded is the handler with its panics turned into SystemError.
 func (c *ServerConn) guarded(req *Command) (reply *Command) {
-	code := req.Code
+	code, opaque, oneway := req.Code, req.Opaque, req.IsOneway()
 	defer func() {
 		if p := recover(); p != nil {
 			c.server.Logger.Error("handler panicked", "code", code, "peer", c.RemoteAddr(), "panic", p, "stack", string(debug.Stack()))
 			reply = req.Reply(SystemError, fmt.Sprintf("panic in handler of code %d", code))
+			if !oneway && c.server.unsaid(req, SystemError) {
+				c.Forget(opaque)
+				reply = nil
+			}
 		}
 	}()
 	return c.server.Handler.Serve(c.link.ctx, c, req)

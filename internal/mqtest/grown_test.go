@@ -1,6 +1,7 @@
 package mqtest
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,4 +45,32 @@ func TestAQueueThatIsNewToAGroupIsItsFromTheBegin(t *testing.T) {
 	commit("early", "1")
 	require.Equal(t, "1", w.OK(remoting.QueryConsumerOffset, fields{"consumerGroup": "early", "topic": "t", "queueId": "1"}, nil).Ext["offset"])
 	require.Equal(t, "0", w.OK(remoting.QueryConsumerOffset, fields{"consumerGroup": "early", "topic": "t", "queueId": "2"}, nil).Ext["offset"])
+}
+
+// What a group puts back before its members know of its retry queue is the group's, too: a client that begins at a time, and is
+// told of no offset there, begins at the queue's end, and what was put back first never comes.
+func TestAGroupsRetriesAreItsFromTheBegin(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.OK(remoting.Heartbeat, nil, heartbeatOf("c", "g", "t"))
+	w.put(sendShort("t", 0), []byte("x"))
+	given := Records(t, w.OK(remoting.PullMessage, pullOf("t", 0, 0), nil).Body)
+	require.Len(t, given, 1)
+	w.sure(remoting.ConsumerSendMessageBack, fields{"group": "g", "offset": strconv.FormatInt(given[0].PhysicalOffset(), 10), "delayLevel": "1", "maxReconsumeTimes": "16",
+		"rmq": "1", "delivery": "00000000000000a1"}, nil)
+	retry := fields{"topic": "%RETRY%g", "queueId": "0"}
+	c.until("it comes", func() bool { return w.Led(remoting.GetMaxOffset, retry, nil).Ext["offset"] == "1" })
+	for i := range c.Nodes {
+		w := DialWire(t, c.listener(i, 0), remoting.Binary)
+		ask := func(group string, more ...string) *remoting.Command {
+			return w.Led(remoting.QueryConsumerOffset, with(with(retry, "consumerGroup", group), more...), nil)
+		}
+		require.Equal(t, "0", ask("g").Ext["offset"])
+		require.Equal(t, remoting.QueryNotFound, ask("g", "setZeroIfNotFound", "false").Code)
+		require.Equal(t, remoting.QueryNotFound, ask("other").Code, "they are not its")
+	}
+	w.sure(remoting.UpdateConsumerOffset, with(retry, "rmq", "1", "consumerGroup", "g", "commitOffset", "1"), nil)
+	require.Equal(t, "1", w.OK(remoting.QueryConsumerOffset, with(retry, "consumerGroup", "g"), nil).Ext["offset"])
 }

@@ -216,3 +216,52 @@ func TestTheOldHolderOfAQueueIsFenced(t *testing.T) {
 	fenced()
 	w.sure(remoting.UpdateConsumerOffset, commit("new", next, 2), nil)
 }
+
+// A retry queue whose topic was deleted is empty for ever, and whoever asks for its lock is given it: Java's clients of version 5 that
+// are not given one share out all their queues anew twice a second, for as long as there is the group.
+func TestARetryQueueOfADeletedTopicIsNobodysToLack(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	c.createTopic(t, topicOf("gone", 1))
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.OK(remoting.Heartbeat, nil, heartbeatOf("a", "g", "gone"))
+	retry := remoting.MessageQueue{BrokerName: "raftmq-0", QueueID: 0, Topic: "%RETRY%g"}
+	none := remoting.MessageQueue{BrokerName: "raftmq-0", QueueID: 1, Topic: "%RETRY%g"}
+	lock := func(client string) []remoting.MessageQueue {
+		var got remoting.LockReply
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.LockBatchMQ, nil, lockOf(client, "g", retry, none)).Body, &got))
+		return got.LockOKMQSet
+	}
+	c.until("it is locked", func() bool { return len(lock("a")) == 1 })
+	require.Empty(t, lock("b"), "it is a's")
+	w.sure(remoting.DeleteTopicInBroker, fields{"topic": "gone", "rmq": "1"}, nil)
+	for _, client := range []string{"a", "b"} {
+		require.Equal(t, []remoting.MessageQueue{retry}, lock(client))
+	}
+	w.OK(remoting.UnlockBatchMQ, nil, lockOf("a", "g", retry, none))
+}
+
+// Java's clients that use the VIP channel lock queues and commit there, and say who they are on another connection: a commit is
+// of the client that asked for locks on its connection. Else it is nobody's, and refused while the queue is locked.
+func TestWhoAsksForALockCommitsOnThatConnection(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 1, nil)
+	c.createTopic(t, topicOf("t", 1))
+	w, other := DialWire(t, c.listener(0, 0), remoting.JSON), DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.put(sendShort("t", 0), []byte("x"))
+	lock := func(w *Wire, client string) int {
+		var got remoting.LockReply
+		queue := remoting.MessageQueue{BrokerName: "raftmq-0", QueueID: 0, Topic: "t"}
+		require.NoError(t, remoting.DecodeBody(w.OK(remoting.LockBatchMQ, nil, lockOf(client, "g", queue)).Body, &got))
+		return len(got.LockOKMQSet)
+	}
+	commit := func(w *Wire) *remoting.Command {
+		return w.Led(remoting.UpdateConsumerOffset, fields{"consumerGroup": "g", "topic": "t", "queueId": "0", "commitOffset": "1"}, nil)
+	}
+	c.until("it is locked", func() bool { return lock(w, "a") == 1 })
+	require.Equal(t, remoting.IllegalOperation, commit(other).Code, "nobody's")
+	require.Zero(t, lock(other, "b"))
+	require.Equal(t, remoting.IllegalOperation, commit(other).Code, "b's")
+	r := commit(w)
+	require.Equal(t, remoting.OK, r.Code, "a's: %s", r.Remark)
+}

@@ -181,28 +181,30 @@ func TestRepliesGoToTheRequestersConnection(t *testing.T) {
 		return push, r
 	}
 	c.each(t, 2, func(t *testing.T, w *Wire) {
-		route := w.OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil)
-		require.Contains(t, string(route.Body), `"writeQueueNums":1`)
-		for _, form := range []struct {
-			code remoting.Code
-			ext  fields
-		}{
-			{remoting.SendReplyMessage, with(sendLong(topic, 0), "properties", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02TTL\x013\x02MSG_TYPE\x01reply\x02", "sysFlag", "1")},
-			{remoting.SendReplyMessageV2, with(sendShort(topic, 0), "i", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02TTL\x013000\x02MSG_TYPE\x01reply")},
-		} {
-			push, r := reply(t, w, form.code, form.ext, remoting.OK)
-			var h remoting.PushReplyHeader
-			require.NoError(t, h.Decode(push.Ext))
-			require.Equal(t, []any{topic, "reply", int32(0)}, []any{h.Topic, string(push.Body), h.SysFlag}, "no flag that lies of the body")
-			props := message.ParseProperties(h.Properties)
-			require.Equal(t, []string{"c1", "me@1", "reply"}, []string{props[message.PropCorrelation], props[message.PropReplyTo], props[message.PropType]})
-			require.NotEmpty(t, props[message.PropPushTime])
-			require.Equal(t, w.nc.LocalAddr().String(), h.BornHost)
-			require.Equal(t, remoting.OK, r.Code, r.Remark)
-			require.Equal(t, []string{"0", "0", "0"}, []string{r.Ext["msgId"], r.Ext["queueId"], r.Ext["queueOffset"]})
+		for _, topic := range []string{topic, "space%" + topic} { // of clients with a namespace
+			route := w.OK(remoting.GetRouteByTopic, fields{"topic": topic}, nil)
+			require.Contains(t, string(route.Body), `"writeQueueNums":1`)
+			for _, form := range []struct {
+				code remoting.Code
+				ext  fields
+			}{
+				{remoting.SendReplyMessage, with(sendLong(topic, 0), "properties", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02TTL\x013\x02MSG_TYPE\x01reply\x02", "sysFlag", "1")},
+				{remoting.SendReplyMessageV2, with(sendShort(topic, 0), "i", "CORRELATION_ID\x01c1\x02REPLY_TO_CLIENT\x01me@1\x02TTL\x013000\x02MSG_TYPE\x01reply")},
+			} {
+				push, r := reply(t, w, form.code, form.ext, remoting.OK)
+				var h remoting.PushReplyHeader
+				require.NoError(t, h.Decode(push.Ext))
+				require.Equal(t, []any{topic, "reply", int32(0)}, []any{h.Topic, string(push.Body), h.SysFlag}, "no flag that lies of the body")
+				props := message.ParseProperties(h.Properties)
+				require.Equal(t, []string{"c1", "me@1", "reply"}, []string{props[message.PropCorrelation], props[message.PropReplyTo], props[message.PropType]})
+				require.NotEmpty(t, props[message.PropPushTime])
+				require.Equal(t, w.nc.LocalAddr().String(), h.BornHost)
+				require.Equal(t, remoting.OK, r.Code, r.Remark)
+				require.Equal(t, []string{"0", "0", "0"}, []string{r.Ext["msgId"], r.Ext["queueId"], r.Ext["queueOffset"]})
 
-			_, r = reply(t, w, form.code, form.ext, remoting.ConsumerNotOnline)
-			require.Equal(t, remoting.SystemError, r.Code, "stock clients know no other")
+				_, r = reply(t, w, form.code, form.ext, remoting.ConsumerNotOnline)
+				require.Equal(t, remoting.SystemError, r.Code, "stock clients know no other")
+			}
 		}
 		bad := with(sendLong(topic, 0), "properties", "CORRELATION_ID\x01c1\x02")
 		require.Equal(t, remoting.InvalidParameter, w.Led(remoting.SendReplyMessage, bad, nil).Code)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/client"
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -335,6 +336,28 @@ func TestRetriesOfADeletedGroupGo(t *testing.T) {
 		x := c.of(0, "kept")
 		return x.Position-x.First < 20*16<<10
 	})
+}
+
+// A message of a committed transaction that a client puts back by itself comes again, or is among the dead letters, though
+// Java's clients before 4.6.1 mark it as prepared.
+func TestWhatAClientPutsBackByItselfIsNoTransaction(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	c.createTopic(t, topicOf("t", 1))
+	w := DialWire(t, c.listener(0, 0), remoting.JSON)
+	w.OK(remoting.Heartbeat, nil, heartbeatOf("c", "g", "t"))
+	w.OK(remoting.GetRouteByTopic, fields{"topic": "%RETRY%g"}, nil)
+	back := with(sendShort("%RETRY%g", 0), "a", "CLIENT_INNER_PRODUCER", "f", "4", "l", "2",
+		"i", "TRAN_MSG\x01true\x02PGROUP\x01p\x02UNIQ_KEY\x010102\x02RETRY_TOPIC\x01t\x02DELAY\x011\x02")
+	for i, body := range []string{"again", "dead"} {
+		w.OK(remoting.SendMessageV2, with(back, "j", strconv.Itoa(i+1)), []byte(body))
+	}
+	for topic, body := range map[string]string{"%RETRY%g": "again", "%DLQ%g": "dead"} {
+		m := c.sees(w, topic, 1)[0].Message()
+		require.Equal(t, body, string(m.Body))
+		require.Zero(t, m.SysFlag&message.FlagTransactionMask)
+		require.NotContains(t, m.Properties, "TRAN_MSG")
+	}
 }
 
 // A message among a group's dead letters is found by its key, whichever of the group's

@@ -120,6 +120,48 @@ func TestAOnewayRequestGivesBackNoOthersBytes(t *testing.T) {
 	require.Greater(t, refused, pulls/4, "20 MiB have room for some sixty")
 }
 
+// A node that has no room for a request does not say so where stock clients would take that for another answer: a message
+// that is put back, a group's offset, the members of a group. Clients of ours are told.
+func TestWhatStockClientsMistakeIsNotSaidByANodeWithoutRoom(t *testing.T) {
+	c, w, _ := oneNode(t)
+	pad := strings.Repeat("x", 1<<10) // so that none is shorter than the pulls that have the room
+	end := fields{"topic": "t", "queueId": "0", "pad": pad}
+	var frames []byte
+	add := func(opaque int32, code remoting.Code, ext fields, body int) {
+		b, err := remoting.AppendCommand(frames, &remoting.Command{Code: code, Opaque: opaque, Ext: ext, Body: make([]byte, body), Serial: remoting.Binary})
+		require.NoError(t, err)
+		frames = b
+	}
+	held := with(pullOf("t", 0, 0), "sysFlag", "6", "suspendTimeoutMillis", "60000")
+	for i := range int32(100) { // some sixty have room
+		add(1<<20+i, remoting.PullMessage, held, 300<<10)
+	}
+	for i := range int32(200) { // and of these what is left
+		add(1<<21+i, remoting.PullMessage, held, 0)
+	}
+	const last = 1 << 22
+	add(last, remoting.GetMaxOffset, end, 0)
+	go w.nc.Write(frames)
+	require.Equal(t, remoting.SystemBusy, w.Reply(last).Code)
+
+	x := DialWire(t, c.listener(0, 0), remoting.Binary)
+	mistaken := map[remoting.Code]fields{
+		remoting.ConsumerSendMessageBack: {"group": "g", "offset": "0", "delayLevel": "0", "pad": pad},
+		remoting.QueryConsumerOffset:     with(end, "consumerGroup", "g"),
+		remoting.GetConsumerListByGroup:  {"consumerGroup": "g", "pad": pad},
+	}
+	for code, ext := range mistaken {
+		x.Send(code, ext, nil)
+	}
+	opaque := x.Send(remoting.GetMaxOffset, end, nil)
+	r, err := x.Read()
+	require.NoError(t, err)
+	require.Equal(t, []any{opaque, remoting.SystemBusy}, []any{r.Opaque, r.Code}, "the first that is answered")
+	for code, ext := range mistaken {
+		require.Equal(t, remoting.SystemBusy, x.ask(code, with(ext, "rmq", "1"), nil).Code, "%d", code)
+	}
+}
+
 // A request to put a message back is short, and the message may be long: many at once do not take
 // more memory than the settings say.
 func TestLongMessagesThatArePutBackTakeTurns(t *testing.T) {

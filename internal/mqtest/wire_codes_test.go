@@ -577,6 +577,10 @@ func wireMessages(t *testing.T, c *Cluster) {
 		require.Len(t, rs, 1)
 		require.Equal(t, []byte{4}, rs[0].Body())
 		require.Equal(t, remoting.QueryNotFound, w.Led(remoting.QueryMessage, with(ask, "endTimestamp", "1"), nil).Code)
+		// Java's clients take the begin out of the id, as far as there is a time in it.
+		guessed := with(ask, "key", "U4", "beginTimestamp", "9999999999998", "endTimestamp", "9223372036854775807")
+		require.Len(t, found(with(guessed, "_UNIQUE_KEY_QUERY", "true")), 1)
+		require.Equal(t, remoting.QueryNotFound, w.Led(remoting.QueryMessage, guessed, nil).Code)
 		physical := strconv.FormatInt(rs[0].PhysicalOffset(), 10)
 		require.Equal(t, []byte(rs[0]), w.OK(remoting.ViewMessageByID, fields{"offset": physical}, nil).Body)
 		inside := strconv.FormatInt(rs[0].PhysicalOffset()+1, 10)
