@@ -59,7 +59,7 @@ func (b *Broker) queryOffset(ctx context.Context, r *request) *remoting.Command 
 		if off, ok := p.machine.Committed(h.ConsumerGroup, q); ok {
 			return r.ReplyWith(remoting.OffsetReply{Offset: int64(off)}, nil), nil
 		}
-		if h.SetZeroIfNotFound && b.isNewTo(h.ConsumerGroup, p, q) {
+		if h.SetZeroIfNotFound && (b.isNewTo(h.ConsumerGroup, p, q) || b.awaited(h.ConsumerGroup, p, q)) {
 			return r.ReplyWith(remoting.OffsetReply{}, nil), nil
 		}
 		if h.SetZeroIfNotFound && q.Topic == message.RetryTopic(h.ConsumerGroup) { // whatever is in it is the group's
@@ -86,6 +86,19 @@ func (b *Broker) isNewTo(group string, p *partition, q message.Queue) bool {
 		}
 	}
 	return true
+}
+
+// awaited reports whether a member of the group was there before a queue's first message, which is there yet, or still to
+// come. Stock clients hear of a topic up to 30 s after a send made it, and would begin behind what came until then. Without
+// a member RocketMQ lets a group begin at the first message, too, as long as that is in memory; here it begins where its
+// members say.
+func (b *Broker) awaited(group string, p *partition, q message.Queue) bool {
+	since := b.clients.waitsSince(group, q.Topic)
+	if since == 0 {
+		return false
+	}
+	first, err := p.store().SeekTime(q, since, false)
+	return err == nil && first == 0
 }
 
 // commitOffset answers 15.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"slices"
 
 	"raftmq/remoting"
 )
@@ -19,6 +20,17 @@ func (g *registry) joined(id, group string) int64 {
 		}
 	}
 	return at
+}
+
+// waitsSince is since when, in Unix ms, a group has had a member that subscribes to a topic; 0: there is none.
+func (g *registry) waitsSince(group, topic string) (since int64) {
+	g.each(func(i clientInfo) {
+		c, ok := i.Consumer[group]
+		if ok && (since == 0 || c.Joined < since) && slices.ContainsFunc(c.SubscriptionDataSet, func(s remoting.SubscriptionData) bool { return s.Topic == topic }) {
+			since = c.Joined
+		}
+	})
+	return since
 }
 
 // checkStrategy refuses a member that shares queues by another strategy than the one that

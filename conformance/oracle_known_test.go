@@ -80,7 +80,7 @@ var knownDifferences = []known{
 	{step: `(max|max committed|min|earliest|search|search from 0|search to the end) of a queue (beyond|below)`, fact: `code`, real: "0", ours: "29", why: whyNoTopic},
 	{step: `(max|max committed|min|earliest|search|search from 0|search to the end) of no topic`, fact: `code`, real: "0", ours: "17", why: whyNoTopic},
 	{step: `search MIDDLE .*`, fact: `code`, real: "0", ours: "29", why: whyStrict},
-	{step: `offset never(, zero)?`, fact: `code`, real: "0", ours: "22", why: "OPEN: RocketMQ has a new group begin at the first message of a topic that has lost none, while that is in memory"},
+	{step: `offset never(, zero)?`, fact: `code`, real: "0", ours: "22", why: "a new group begins where its members say, unless one was there before the first message; RocketMQ has it begin at the first while that is in memory"},
 	{step: `offset (never, of a queue beyond|of a queue below)`, fact: `code`, real: "22", ours: "29", why: whyNoTopic},
 	{step: `offset of no topic`, fact: `code`, real: "22", ours: "17", why: whyNoTopic},
 	{step: `offset of an illegal group`, fact: `code`, real: "0", ours: "22", why: "as of a group that never committed"},
