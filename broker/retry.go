@@ -213,6 +213,9 @@ func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.G
 		m.Properties = message.Buried(m.Properties, h.Reason, b.atMs())
 	} else {
 		m.Topic = message.RetryTopic(h.Group)
+		if _, ok := m.Property(message.PropRetryTopic); !ok { // nobody would know it again
+			return fsm.PutBack{}, fmt.Errorf("%w: properties of %d bytes leave no room for the topic's name", message.ErrTooLarge, len(m.Properties))
+		}
 		level := int(h.DelayLevel)
 		if level == 0 {
 			level = firstRetryLevel + int(min(times, 64))
