@@ -38,6 +38,7 @@ type BrokerError struct {
 	Code         int    // RocketMQ's reply code
 	Remark       string // the node's words
 	kind         error
+	notKept      bool // the message that was named by its place is not there any more
 }
 
 func (e *BrokerError) Error() string {
@@ -57,7 +58,7 @@ func (e *BrokerError) Is(target error) bool {
 }
 
 func refusal(op, topic, group, addr string, r *remoting.Command) *BrokerError {
-	e := &BrokerError{Op: op, Topic: topic, Group: group, Broker: addr, Code: int(r.Code), Remark: strings.Clone(r.Remark)}
+	e := &BrokerError{Op: op, Topic: topic, Group: group, Broker: addr, Code: int(r.Code), Remark: strings.Clone(r.Remark), notKept: r.Ext[remoting.ExtNotKept] == "1"}
 	switch r.Code {
 	case remoting.TopicNotExist:
 		e.kind = ErrTopicNotFound

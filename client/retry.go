@@ -91,7 +91,10 @@ const attemptsHere = 17
 // topic deleted.
 func notKept(err error) bool {
 	e, ok := errors.AsType[*BrokerError](err)
-	return ok && e.Code == int(remoting.SystemError) && (strings.HasPrefix(e.Remark, "no message at ") || strings.HasPrefix(e.Remark, "no partition with "))
+	if !ok || e.Code != int(remoting.SystemError) {
+		return false
+	}
+	return e.notKept || strings.HasPrefix(e.Remark, "no message at ") || strings.HasPrefix(e.Remark, "no partition with ") // as earlier versions of nodes say it
 }
 
 // lastHere says that a message which cannot be put back was handled as often as it may be: nobody counts
