@@ -3,6 +3,7 @@ package broker
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,6 +16,8 @@ func TestBudgetsMustFitEachOther(t *testing.T) {
 		"max-request-bytes": func(c *Config) { c.MaxRequestBytes = 1 << 20 },
 		"max-reply-bytes":   func(c *Config) { c.MaxReplyBytes = 1 << 20 },
 		"segment-bytes":     func(c *Config) { c.SegmentBytes = -1 },
+		"1099511627776":     func(c *Config) { c.SegmentBytes = 1 << 50 }, // bytes of a segment, at most: a process has only so many addresses
+		"scrub-every":       func(c *Config) { c.ScrubEvery = -time.Second },
 		"write-deadline":    func(c *Config) { c.WriteDeadline = -1 },
 		"wal-segments":      func(c *Config) { c.WALSegments = 4 },
 		"wal-segment-bytes": func(c *Config) { c.WALSegmentBytes = 2 << 20 }, // no room for a message

@@ -198,6 +198,7 @@ func (b *Broker) reconcile() {
 	if b.ctx.Err() != nil { // closePartitions has been there, or comes
 		return
 	}
+	knows := b.caught.up.Load() // before it is looked at what there is: to close what is gone takes a while
 	want := make(map[uint64]fsm.Partition)
 	for _, p := range b.catalogue.Partitions() {
 		if b.holds(p) {
@@ -217,12 +218,12 @@ func (b *Broker) reconcile() {
 		b.drop(p)
 	}
 	b.removeLeftovers(want)
-	if !b.caught.up.Load() {
-		for id := range want {
-			if b.left.known && !b.left.ids[id] { // its topic may have been deleted long ago: what was decided since is yet to come
-				delete(want, id)
-			}
-		}
+	if !knows {
+		kept := b.wal.Groups()
+		maps.DeleteFunc(want, func(id uint64, _ fsm.Partition) bool { // its topic may have been deleted long ago: what was decided since is yet to come
+			_, votes := slices.BinarySearch(kept, id) // its folder alone may be what a power cut has left of it, or brought back
+			return !votes
+		})
 	}
 	b.openAll(want)
 }

@@ -34,6 +34,9 @@ func (b *Broker) settleDispute(ctx context.Context, r *request) *remoting.Comman
 	if !ok {
 		return r.refuse(remoting.InvalidParameter, "there is no partition %d", h.Partition)
 	}
+	if h.Truth != "" && !slices.ContainsFunc(desc.Voters, func(n fsm.Node) bool { return n.Name == h.Truth }) {
+		return r.refuse(remoting.InvalidParameter, "%s has no replica of partition %d; nothing was changed", h.Truth, desc.ID)
+	}
 	looks := b.lookAround(ctx, desc)
 	if h.Truth != "" {
 		if why := mayCount(looks, h.Truth); why != "" {

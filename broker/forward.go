@@ -99,12 +99,14 @@ func unlooked(code remoting.Code) bool {
 	return false
 }
 
-// forbidden reports whether a send was refused for what its topic, its group or a node's settings allow, which may have
-// changed since a try before.
+// forbidden reports whether a send was refused for what its topic, its group or a node's settings allow, or a move of a leader for
+// how the new one fares, which may have changed since a try before.
 func forbidden(asked, code remoting.Code) bool {
 	switch code {
 	case remoting.NoPermission, remoting.TopicNotExist, remoting.SubscriptionGroupNotExist, remoting.InvalidParameter, remoting.MessageIllegal:
 		return laneOf(asked) == laneSends
+	case remoting.IllegalOperation:
+		return asked == remoting.MoveLeader
 	}
 	return false
 }

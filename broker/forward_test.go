@@ -50,3 +50,19 @@ func TestWhatMayBeStoredIsNotForbiddenLater(t *testing.T) {
 	})
 	require.Equal(t, remoting.OutcomeUnknown, reply.Code, reply.Remark)
 }
+
+// A node that was told to lead may lead yet. If it does not answer when it is to be told again, that says nothing of the time before.
+func TestAMoveThatMayTakePlaceIsNotRefusedLater(t *testing.T) {
+	l := newLone(t)
+	l.leader()
+	r := &request{slot: 0, Command: remoting.NewRequest(remoting.MoveLeader, remoting.MoveLeaderHeader{Partition: int64(l.part), Node: "n2"})}
+	told := false
+	reply := l.atLeader(t.Context(), r, l.part, time.Minute, true, func(context.Context) (*remoting.Command, error) {
+		if !told {
+			told = true
+			return nil, raftlog.ErrUnknownOutcome
+		}
+		return r.refuse(remoting.IllegalOperation, "n2 does not answer for its replica"), nil
+	})
+	require.Equal(t, remoting.OutcomeUnknown, reply.Code, reply.Remark)
+}

@@ -199,6 +199,15 @@ func (r *request) refuse(code remoting.Code, format string, args ...any) *remoti
 	return r.Reply(code, fmt.Sprintf(format, args...))
 }
 
+// notKept refuses what names a message by its place that is not kept any more, or never was there.
+func (r *request) notKept(format string, args ...any) *remoting.Command {
+	reply := r.refuse(remoting.SystemError, format, args...)
+	if r.ours() {
+		reply.SetExt(remoting.ExtNotKept, "1")
+	}
+	return reply
+}
+
 // failed answers what went wrong: a header's error, a refusal, or an outcome.
 func (r *request) failed(err error) *remoting.Command {
 	switch {

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,6 +58,7 @@ func (b *Broker) balance() {
 	tick := time.NewTicker(balanceEvery)
 	defer tick.Stop()
 	seen := make(map[string]int) // rounds a node has been alive
+	last := uint64(0)            // that was tried
 	for {
 		select {
 		case <-tick.C:
@@ -70,12 +73,13 @@ func (b *Broker) balance() {
 			}
 		}
 		moves := 0
-		for _, p := range b.local() {
+		for _, p := range inTurn(b.local(), last) {
 			to := b.preferred(p.desc)
 			if !p.leads() || to == b.id.Node || to == "" || seen[to] < 3 || moves == balanceMoves || b.keepsLeader(p) {
 				continue
 			}
 			moves++
+			last = p.desc.ID
 			if looks, err := (copyPeer{b, to, p.desc.ID}).look(b.ctx); err != nil || !isSound(looks) {
 				continue // it would refuse
 			}
@@ -90,6 +94,13 @@ func (b *Broker) balance() {
 			cancel()
 		}
 	}
+}
+
+// inTurn is ps, which are in order of their ids, from behind one on: a round tries some only, and those that cannot be
+// moved for long must not keep the others from their turn.
+func inTurn(ps []*partition, behind uint64) []*partition {
+	i, _ := slices.BinarySearchFunc(ps, behind+1, func(p *partition, id uint64) int { return cmp.Compare(p.desc.ID, id) })
+	return slices.Concat(ps[i:], ps[:i])
 }
 
 // handOn gives leadership to the first of nodes that takes it: one may be in quarantine, or

@@ -29,13 +29,13 @@ func (b *Broker) viewMessage(ctx context.Context, r *request) *remoting.Command 
 			return r.failed(errNotHere)
 		}
 		if part, ok = b.partitionNumbered(r.slot, number); !ok {
-			return r.refuse(remoting.SystemError, "no partition with number %d in %s", number, brokerName(r.slot))
+			return r.notKept("no partition with number %d in %s", number, brokerName(r.slot))
 		}
 	}
 	return b.atEnd(ctx, r, part, func(_ context.Context, p *partition) (*remoting.Command, error) {
 		rec, err := p.store().Record(p.positionOf(h.Offset))
 		if errors.Is(err, store.ErrNotFound) {
-			return r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
+			return r.notKept("no message at physical offset %d", h.Offset), nil
 		}
 		if err != nil {
 			return nil, err

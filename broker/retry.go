@@ -52,7 +52,7 @@ func (b *Broker) sendBack(ctx context.Context, r *request) *remoting.Command {
 			return r.failed(errNotHere)
 		}
 		if part, ok = b.partitionNumbered(r.slot, number); !ok {
-			return r.refuse(remoting.SystemError, "no partition with number %d in %s", number, brokerName(r.slot))
+			return r.notKept("no partition with number %d in %s", number, brokerName(r.slot))
 		}
 	}
 	group, queue, refusal := b.retryQueue(ctx, r, h.Group, part)
@@ -103,7 +103,7 @@ func (b *Broker) toPutBack(ctx context.Context, r *request, p *partition, h *rem
 	defer b.admission.backs.leave()
 	rec, err := p.store().Record(p.positionOf(h.Offset))
 	if errors.Is(err, store.ErrNotFound) {
-		return item, nil, r.refuse(remoting.SystemError, "no message at physical offset %d", h.Offset), nil
+		return item, nil, r.notKept("no message at physical offset %d", h.Offset), nil
 	}
 	if err != nil {
 		return item, nil, nil, err
@@ -213,6 +213,9 @@ func (b *Broker) retried(rec message.Record, h *remoting.SendBackHeader, g fsm.G
 		m.Properties = message.Buried(m.Properties, h.Reason, b.atMs())
 	} else {
 		m.Topic = message.RetryTopic(h.Group)
+		if _, ok := m.Property(message.PropRetryTopic); !ok { // nobody would know it again
+			return fsm.PutBack{}, fmt.Errorf("%w: properties of %d bytes leave no room for the topic's name", message.ErrTooLarge, len(m.Properties))
+		}
 		level := int(h.DelayLevel)
 		if level == 0 {
 			level = firstRetryLevel + int(min(times, 64))

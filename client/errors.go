@@ -24,6 +24,9 @@ var (
 	ErrTooLarge      = errors.New("client: message too large")
 	ErrInvalid       = errors.New("client: invalid argument")
 	ErrBufferFull    = errors.New("client: send buffer full")
+
+	// ErrNotNow: what it is about is not in the state that is needed. Nothing was changed.
+	ErrNotNow = errors.New("client: not in the right state")
 )
 
 // BrokerError is a node's refusal. It matches the sentinels of this package
@@ -35,6 +38,7 @@ type BrokerError struct {
 	Code         int    // RocketMQ's reply code
 	Remark       string // the node's words
 	kind         error
+	notKept      bool // the message that was named by its place is not there any more
 }
 
 func (e *BrokerError) Error() string {
@@ -54,7 +58,7 @@ func (e *BrokerError) Is(target error) bool {
 }
 
 func refusal(op, topic, group, addr string, r *remoting.Command) *BrokerError {
-	e := &BrokerError{Op: op, Topic: topic, Group: group, Broker: addr, Code: int(r.Code), Remark: strings.Clone(r.Remark)}
+	e := &BrokerError{Op: op, Topic: topic, Group: group, Broker: addr, Code: int(r.Code), Remark: strings.Clone(r.Remark), notKept: r.Ext[remoting.ExtNotKept] == "1"}
 	switch r.Code {
 	case remoting.TopicNotExist:
 		e.kind = ErrTopicNotFound
@@ -72,6 +76,14 @@ func refusal(op, topic, group, addr string, r *remoting.Command) *BrokerError {
 		e.kind = ErrTooLarge
 	case remoting.InvalidParameter, remoting.SubscriptionParseFailed, remoting.RequestCodeNotSupported, remoting.IllegalOperation, remoting.WrongQueue:
 		e.kind = ErrInvalid
+	}
+	return e
+}
+
+// notNow is e, which is ErrNotNow if that is what the node's code says.
+func (e *BrokerError) notNow() error {
+	if e.Code == int(remoting.IllegalOperation) {
+		return fmt.Errorf("%w: %w", ErrNotNow, e)
 	}
 	return e
 }

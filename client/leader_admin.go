@@ -45,7 +45,7 @@ func (a *Admin) Leaders(ctx context.Context, topic string) ([]PartitionLeader, e
 // MoveLeader has a node lead a partition; 0: the catalogue. Nothing that was acknowledged
 // is lost, and producers and consumers go on after a moment. The node keeps it for ten
 // minutes, then its preferred leader has it again; the catalogue stays. ErrInvalid if the node has no
-// vote in it, its replica is damaged or lags far behind. After ErrUnavailable another may
+// vote in it; with ErrNotNow if its replica is damaged, lags far behind or cannot be asked. After ErrUnavailable another may
 // lead than before.
 func (a *Admin) MoveLeader(ctx context.Context, partition uint64, node string) error {
 	const op = "move leader"
@@ -54,7 +54,7 @@ func (a *Admin) MoveLeader(ctx context.Context, partition uint64, node string) e
 		return err
 	}
 	if r.Code != remoting.OK {
-		return refusal(op, "", "", addr, r)
+		return refusal(op, "", "", addr, r).notNow()
 	}
 	return nil
 }

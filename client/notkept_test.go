@@ -16,20 +16,26 @@ import (
 // when it has failed as often as it may, what is behind it goes on.
 func TestAMessageThatIsNotKeptAnyMoreHoldsNothingUp(t *testing.T) {
 	for name, x := range map[string]struct {
-		err  error
-		want int
-		opts []client.ConsumerOption
+		err    error
+		want   int
+		opts   []client.ConsumerOption
+		remark string
 	}{
-		"tried as often as it may be": {errors.New("poison"), 3, []client.ConsumerOption{client.WithMaxAttempts(3), client.WithBackoff(time.Millisecond, time.Millisecond)}},
-		"given up":                    {client.DeadLetter(errors.New("poison")), 1, nil},
-		"given up, in order":          {client.DeadLetter(errors.New("poison")), 1, []client.ConsumerOption{client.WithOrder()}},
+		"tried as often as it may be":  {errors.New("poison"), 3, []client.ConsumerOption{client.WithMaxAttempts(3), client.WithBackoff(time.Millisecond, time.Millisecond)}, "gone"},
+		"given up":                     {client.DeadLetter(errors.New("poison")), 1, nil, "gone"},
+		"given up, in order":           {client.DeadLetter(errors.New("poison")), 1, []client.ConsumerOption{client.WithOrder()}, "gone"},
+		"given up, by an earlier node": {client.DeadLetter(errors.New("poison")), 1, nil, "no message at physical offset 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t, 1, 1)
 			f.topic("t", 1)
 			f.answer = func(req *remoting.Command) *remoting.Command {
 				if req.Code == remoting.ConsumerSendMessageBack {
-					return req.Reply(remoting.SystemError, "no message at physical offset 0")
+					r := req.Reply(remoting.SystemError, x.remark)
+					if x.remark == "gone" {
+						r.SetExt(remoting.ExtNotKept, "1")
+					}
+					return r
 				}
 				return nil
 			}

@@ -57,7 +57,7 @@ func (a *Admin) Replicas(ctx context.Context, partition uint64) ([]ReplicaLook, 
 // SettleDispute declares that of a partition whose replicas differ without a majority
 // (DamagedReplica.Reason begins with "disputed") the replica of node truth counts: it
 // serves again, and the others copy themselves from it. What only they had is gone.
-// ErrInvalid if it is not disputed, or that replica cannot count: nothing was changed.
+// ErrInvalid if there is no such replica; with ErrNotNow if it is not disputed, or that replica cannot count: nothing was changed.
 // After other errors some may have been told, and it may be said again. It returns what the
 // replicas say then; who is silent is not told, and stays disputed until it is said again.
 func (a *Admin) SettleDispute(ctx context.Context, partition uint64, truth string) ([]ReplicaLook, error) {
@@ -73,7 +73,7 @@ func (a *Admin) settle(ctx context.Context, op string, partition uint64, truth s
 		return nil, err
 	}
 	if r.Code != remoting.OK {
-		return nil, refusal(op, "", "", addr, r)
+		return nil, refusal(op, "", "", addr, r).notNow()
 	}
 	var body remoting.ReplicaLooks
 	if err := remoting.DecodeBody(r.Body, &body); err != nil {

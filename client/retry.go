@@ -58,6 +58,9 @@ func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 	s.c.log.Info("message failed", "group", s.group, "topic", j.d.Topic, "queue", j.d.Queue, "offset", j.d.Offset, "attempt", j.d.Attempt, "error", err)
 	if !s.here {
 		back := s.putBack(j, wait, err)
+		if errors.Is(back, ErrTooLarge) && s.lastHere(j, err) { // its properties leave no room to come again, but to be buried
+			back = s.putBack(j, wait, DeadLetter(err))
+		}
 		if back == nil {
 			j.claim.done(j)
 			return
@@ -80,19 +83,22 @@ func (s *Consumer) failed(jobs *jobs, j *job, err error) {
 	jobs.addLater(j, wait)
 }
 
-// attemptsHere is how often a message is handled that cannot be put back since it is not kept any
-// more, unless the consumer says how often: as often as by the group's default.
+// attemptsHere is how often a message is handled that cannot be put back, since it is not kept any
+// more or has no room for it, unless the consumer says how often: as often as by the group's default.
 const attemptsHere = 17
 
 // notKept says that a message was not put back since it is not kept any more: it was trimmed, or its
 // topic deleted.
 func notKept(err error) bool {
 	e, ok := errors.AsType[*BrokerError](err)
-	return ok && e.Code == int(remoting.SystemError) && (strings.HasPrefix(e.Remark, "no message at ") || strings.HasPrefix(e.Remark, "no partition with "))
+	if !ok || e.Code != int(remoting.SystemError) {
+		return false
+	}
+	return e.notKept || strings.HasPrefix(e.Remark, "no message at ") || strings.HasPrefix(e.Remark, "no partition with ") // as earlier versions of nodes say it
 }
 
-// lastHere says that a message which is not kept any more was handled as often as it may be: nobody
-// puts it with the dead letters, and what is behind it must not wait for ever.
+// lastHere says that a message which cannot be put back was handled as often as it may be: nobody counts
+// that, and what is behind it must not wait for ever.
 func (s *Consumer) lastHere(j *job, err error) bool {
 	_, buried := errors.AsType[*deadLetter](err)
 	return buried || j.d.Attempt >= cmp.Or(s.attempts, attemptsHere)

@@ -83,7 +83,9 @@ type DeadLetterInfo struct {
 }
 
 // Topic is where the message was sent to.
-func (d *DeadLetterInfo) Topic() string { return d.Message.Properties["DLQ_ORIGIN_TOPIC"] }
+func (d *DeadLetterInfo) Topic() string {
+	return cmp.Or(d.Message.Properties["DLQ_ORIGIN_TOPIC"], d.Message.Properties["RETRY_TOPIC"]) // long properties leave room for one only
+}
 
 // Reason is why it failed the last time, if its consumer said so.
 func (d *DeadLetterInfo) Reason() string { return d.Message.Properties["DLQ_REASON"] }

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"maps"
 	"net"
 	"slices"
@@ -133,7 +134,7 @@ func Open(c Config) (*Members, error) {
 	mc.TCPTimeout = tellTimeout
 	mc.DeadNodeReclaimTime = time.Second // a node comes back with another address
 	mc.Delegate, mc.Events = delegate{m}, delegate{m}
-	mc.Logger = m.log.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
+	mc.Logger = log.New(&seldom{out: m.log.StandardWriter(&hclog.StandardLoggerOptions{InferLevels: true}), told: make(map[string]time.Time)}, "", 0)
 	now := c.Now
 	if now == nil {
 		now = time.Now

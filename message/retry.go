@@ -1,6 +1,9 @@
 package message
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Properties of messages that were put back.
 const (
@@ -14,7 +17,7 @@ const (
 const MaxReason = 512
 
 // Retried returns the properties of a message that a group puts back: props without
-// what said when it was to come, with the topic and the id that it had first.
+// what said when it was to come, with the topic and the id that it had first, each if there is room for it.
 func Retried(props, topic, id string) string {
 	out := make([]byte, 0, len(props)+len(topic)+len(id)+64)
 	hasTopic, hasID := false, false
@@ -30,10 +33,10 @@ func Retried(props, topic, id string) string {
 		}
 		out = AppendProperty(out, k, v)
 	}
-	if !hasTopic {
+	if !hasTopic && len(out)+propertySize(PropRetryTopic, topic) <= MaxProperties {
 		out = AppendProperty(out, PropRetryTopic, topic)
 	}
-	if !hasID {
+	if !hasID && len(out)+propertySize(PropOriginID, id) <= MaxProperties {
 		out = AppendProperty(out, PropOriginID, id)
 	}
 	return string(out)
@@ -53,7 +56,8 @@ func Undelayed(props string) string {
 }
 
 // Buried returns the properties of a message that goes to the dead letters: props, as
-// Retried gives them, with where it is from, why it is there, and since when (Unix ms).
+// Retried gives them, with where it is from, why it is there, and since when (Unix ms). What there is
+// no room for is left out, of the reason its end: whatever is a message can be a dead letter.
 func Buried(props, reason string, now int64) string {
 	out := make([]byte, 0, len(props)+256)
 	topic, id := "", ""
@@ -74,13 +78,29 @@ func Buried(props, reason string, now int64) string {
 			clean = append(clean, c)
 		}
 	}
-	for _, p := range [...][2]string{{PropDLQTopic, topic}, {PropDLQID, id}, {PropDLQReason, string(clean)}, {PropDLQTime, strconv.FormatInt(now, 10)}} {
-		if ValidProperty(p[0], p[1]) {
+	add := [...][2]string{{PropDLQTopic, topic}, {PropDLQID, id}, {PropDLQReason, string(clean)}, {PropDLQTime, strconv.FormatInt(now, 10)}}
+	room := MaxProperties - len(out)
+	for _, i := range [...]int{3, 0, 1, 2} { // topic and id are in props, too
+		name, value := add[i][0], add[i][1]
+		if most := max(0, room-propertySize(name, "")); name == PropDLQReason && len(value) > most {
+			value = strings.ToValidUTF8(value[:most], "")
+		}
+		if !ValidProperty(name, value) || propertySize(name, value) > room {
+			value = ""
+		} else {
+			room -= propertySize(name, value)
+		}
+		add[i][1] = value
+	}
+	for _, p := range add {
+		if p[1] != "" {
 			out = AppendProperty(out, p[0], p[1])
 		}
 	}
 	return string(out)
 }
+
+func propertySize(name, value string) int { return len(name) + len(value) + 2 }
 
 // Unburied undoes Buried.
 func Unburied(props string) string {

@@ -135,10 +135,12 @@ func (g *greetings) round(node string, n *greeted) (more bool) {
 	replies := make(chan greetReply, len(replicas)) // room for all: the link's reader does not wait
 	asked := 0
 	for _, r := range replicas {
-		target, req := r.greeting(node)
-		if req == nil {
+		switch target, req := r.greeting(node); {
+		case req == nil:
 			g.told(n, r, 0)
-		} else if r.greet(link, target, req, replies, n.ctx.Done()) {
+		case target == "":
+			g.told(n, r, req.Term)
+		case r.greet(link, target, req, replies, n.ctx.Done()):
 			asked++
 		}
 	}
@@ -217,7 +219,7 @@ func (r *Replica) greet(link *peerLink, target raft.ServerAddress, req *raft.App
 	return err == nil
 }
 
-// greeting is what to tell a node's replica; nil if this one does not lead it.
+// greeting is what to tell a node's replica; nil if this one does not lead it, and no address if the node has none.
 func (r *Replica) greeting(node string) (raft.ServerAddress, *raft.AppendEntriesRequest) {
 	req := r.committed()
 	if req == nil {
@@ -228,7 +230,7 @@ func (r *Replica) greeting(node string) (raft.ServerAddress, *raft.AppendEntries
 			return s.Address, req
 		}
 	}
-	return "", nil
+	return "", req
 }
 
 // triggerOnce is trigger, unless one is under way.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"raftmq/internal/vfs"
 )
 
 // A node that is back has, within a second, what a cluster lets it lack that nobody writes to: commit timeouts are longer.
@@ -142,5 +144,27 @@ func TestALargeBacklogIsSentWithoutPauses(t *testing.T) {
 		began := time.Now()
 		f.applies(slow, 0, f.witnesses[1].last().Commands)
 		require.Less(t, time.Since(began), 4*time.Second)
+	})
+}
+
+// A node that has no replica of a group is told nothing of it: a cluster of more nodes than a slot has replicas has many such.
+func TestANodeIsToldOfNoGroupThatItHasNot(t *testing.T) {
+	inFleet(t, func(f *fleet) { f.heartbeat, f.disks["n4"] = 2*time.Second, vfs.NewMem(4) }, func(t *testing.T, f *fleet) {
+		f.put(many("before", 50)...)
+		f.equal()
+		groups := f.groups
+		f.groups = 0
+		n4 := f.start("n4")
+		defer f.close(n4)
+		delete(f.nodes, "n4")
+		f.groups = groups
+		leader := f.leader()
+		require.NoError(t, leader.replicas[0].Transfer(within(t, time.Minute), f.follower().name)) // a leader that begins tells all nodes
+		f.leader(leader.name)
+		time.Sleep(time.Minute)
+		for name, n := range f.nodes {
+			require.Contains(t, n.host.Greeted(), "n4", name)
+			require.Zero(t, n.host.Greeted()["n4"], name)
+		}
 	})
 }

@@ -6,6 +6,9 @@ import (
 	"strconv"
 )
 
+// ExtNotKept, "1" in a refusal to a client of ours, says that the message that it names by its place is not kept any more.
+const ExtNotKept = "notKept"
+
 // SendBackHeader is the header of ConsumerSendMessageBack.
 type SendBackHeader struct {
 	Group             string

@@ -367,7 +367,10 @@ func (run keyRun) find(f *openFile, hash uint64, max int) (found []Position, err
 		at := func(j int) uint64 { return be.Uint64(b[j*keyEntry:]) }
 		j := sort.Search(n, func(j int) bool { return at(j) > hash })
 		for ; j > 0 && at(j-1) == hash && len(found) < max; j-- {
-			found = append(found, Position(be.Uint64(b[(j-1)*keyEntry+8:])))
+			// A record that has a key twice counts once.
+			if pos := Position(be.Uint64(b[(j-1)*keyEntry+8:])); len(found) == 0 || found[len(found)-1] != pos {
+				found = append(found, pos)
+			}
 		}
 		begins = j > 0
 	}

@@ -261,6 +261,31 @@ func TestTheNewestOfAKeyAreFound(t *testing.T) {
 	for i, r := range found {
 		require.EqualValues(t, records-1-i, r.QueueOffset())
 	}
+	looked := 0
+	err = s.Find("t", "hot", 0, 0, func(message.Record) bool { looked++; return true })
+	require.ErrorIs(t, err, ErrMany, "there are a hundred more in the run")
+	require.Equal(t, maxLooked, looked)
+}
+
+// A record that has a key more than once counts once among those that are looked at.
+func TestARecordThatHasAKeyTwiceIsLookedAtOnce(t *testing.T) {
+	s, err := Open("p", Options{FS: vfs.NewMem(1), SegmentBytes: 8 << 20}, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	q := message.Queue{Topic: "t"}
+	const records = maxLooked - 100
+	for i := range records {
+		m := message.Message{Topic: q.Topic, QueueID: q.ID, Body: []byte("x"), Properties: "KEYS\x01hot hot\x02UNIQ_KEY\x01hot\x02"}
+		data, err := m.AppendRecord(nil)
+		require.NoError(t, err)
+		_, err = s.Append(Entry{Index: s.Last().Index + 1, Term: 1, Data: data}, int64(i), []Place{{Queue: q, Size: len(data)}})
+		require.NoError(t, err)
+	}
+	g := s.active()
+	require.NoError(t, s.flushKeys(g, g.keys.mem, g.end))
+	looked := 0
+	require.NoError(t, s.Find("t", "hot", 0, 0, func(message.Record) bool { looked++; return true }))
+	require.Equal(t, records, looked)
 }
 
 // Records of a time are found though very many newer ones have the key; where not all are looked at that is said.

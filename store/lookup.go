@@ -188,7 +188,7 @@ func (s *Store) positions(g *segment, hash uint64) ([]Position, error) {
 		err := lost
 		if loaded && lost == nil {
 			var more []Position
-			if more, err = s.find(k, runs, hash, maxLooked); err == nil {
+			if more, err = s.find(k, runs, hash, maxLooked+1); err == nil { // one more says that there are more
 				all = append(all, more...)
 				slices.Sort(all)
 				slices.Reverse(all)

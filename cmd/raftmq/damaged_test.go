@@ -363,7 +363,7 @@ func TestDamagedFilesOfRealProcesses(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "add --yes")
 	code, _, errs = raftmq(t, append(endpoint, "cluster", "repair", fmt.Sprint(group), "--truth", "n1", "--yes")...)
-	require.Equal(t, exitUsage, code)
+	require.Equal(t, exitConflict, code)
 	require.Contains(t, errs, "is sound, and counts")
 
 	known := 0

@@ -30,6 +30,7 @@ func TestExitCodesAreThoseThatAreDocumented(t *testing.T) {
 		{errors.Join(client.ErrUnavailable, client.ErrUncertain), 6},
 		{fmt.Errorf("x: %w", client.ErrExists), 7},
 		{fmt.Errorf("x: %w", client.ErrDecided), 7},
+		{fmt.Errorf("x: %w: %w", client.ErrNotNow, client.ErrInvalid), 7},
 		{fmt.Errorf("x: %w", client.ErrNoTransaction), 3},
 		{damaged(fmt.Errorf("x: %w", raftlog.ErrWALDamaged)), 71},
 		{damaged(fmt.Errorf("x: %w", broker.ErrCatalogueDamaged)), 71},

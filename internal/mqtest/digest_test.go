@@ -187,6 +187,7 @@ func TestADisputeIsSettledByAnOperator(t *testing.T) {
 	admin := s.Client().Admin()
 	_, err := admin.SettleDispute(s.ctx, id, "n2")
 	require.ErrorIs(t, err, client.ErrInvalid, "nothing is disputed")
+	require.ErrorIs(t, err, client.ErrNotNow)
 	require.ErrorContains(t, err, "is sound, and counts")
 	s.divergent(0, time.Hour, 2*time.Hour)
 	for i := range 3 {
@@ -206,6 +207,7 @@ func TestADisputeIsSettledByAnOperator(t *testing.T) {
 	require.NotEmpty(t, digests)
 	_, err = admin.SettleDispute(s.ctx, id, "n7")
 	require.ErrorIs(t, err, client.ErrInvalid)
+	require.NotErrorIs(t, err, client.ErrNotNow, "there is no such replica")
 	_, err = admin.SettleDispute(s.ctx, id+1000, "n2")
 	require.ErrorIs(t, err, client.ErrInvalid)
 	for i := range 3 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -142,6 +143,68 @@ func TestWhatFailsComesAgainAndEndsAmongTheDeadLetters(t *testing.T) {
 	require.Equal(t, []int{1, 1}, h.attempts["3"])
 	require.Equal(t, []int{1, 2}, h.attempts["4"])
 	require.Equal(t, []int{1}, h.attempts["5"])
+}
+
+// Properties may leave no room for what is said of a message that failed: it comes again and is buried all the same.
+func TestAMessageWithLongPropertiesEndsAmongTheDeadLetters(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
+	defer cancel()
+	cl := c.Client()
+	topic(ctx, t, cl, "most", nil)
+	topic(ctx, t, cl, "work", nil)
+	p, err := cl.NewProducer("p", client.WithSendTimeout(ample))
+	require.NoError(t, err)
+	long := func(topic string, n int) *client.Message {
+		return &client.Message{Topic: topic, Body: strconv.AppendInt(nil, int64(n), 10), Properties: map[string]string{"long": strings.Repeat("x", n)}}
+	}
+	most := client.MaxProperties
+	for ; ; most-- {
+		if _, err = p.Send(ctx, long("most", most)); err == nil {
+			break
+		}
+		require.ErrorIs(t, err, client.ErrTooLarge)
+	}
+	most -= len(message.PropRetryTopic) + len("work") + 2 // for which there is just room
+	for _, less := range []int{-17, -1, 0, 1, 60, 100, 500} {
+		_, err := p.Send(ctx, long("work", most-less))
+		require.NoError(t, err)
+	}
+	cons, err := cl.NewConsumer("g", client.WithBackoff(time.Millisecond, time.Millisecond), client.WithMaxAttempts(2))
+	require.NoError(t, err)
+	require.NoError(t, cons.Subscribe("work", client.All()))
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cons.Run(run, func(_ context.Context, d *client.Delivery) error {
+			if d.Topic != "work" {
+				t.Errorf("it comes again as of topic %s", d.Topic)
+			}
+			return errors.New(strings.Repeat("why ", 200))
+		})
+	}()
+	a := cl.Admin()
+	c.untilIn(ample, "all are dead letters", func() bool {
+		list, err := a.DeadLetters(ctx, "g", 0)
+		return err == nil && len(list) == 7 // the group may be yet to come
+	})
+	stop()
+	require.NoError(t, <-ended)
+	list, err := a.DeadLetters(ctx, "g", 0)
+	require.NoError(t, err)
+	for _, l := range list {
+		size := len(l.Message.Properties["long"])
+		require.Equal(t, string(l.Message.Body), strconv.Itoa(size))
+		if size > most { // it could not come again
+			require.Empty(t, l.Topic())
+			require.Equal(t, 2, l.Message.Attempt)
+		} else {
+			require.Equal(t, "work", l.Topic())
+			require.Equal(t, 3, l.Message.Attempt)
+		}
+	}
 }
 
 // Dead letters that nobody has consumed, and retries that their group has not, outlive

@@ -111,7 +111,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "minimum-goes-back", Bug: "the first offset that is told is at times one too low", Workload: "retention", Nemesis: "kill", Property: "P19",
-		File: "broker/offsets.go", Old: "OffsetReply{Offset: int64(lo)}", New: "OffsetReply{Offset: max(0, int64(lo)-b.now().UnixMilli()%2)}",
+		File: "broker/offsets.go", Old: "case remoting.GetMinOffset:\n\t\t\treturn r.ReplyWith(remoting.OffsetReply{Offset: int64(lo)}",
+		New: "case remoting.GetMinOffset:\n\t\t\treturn r.ReplyWith(remoting.OffsetReply{Offset: max(0, int64(lo)-b.now().UnixMilli()%2)}",
 	},
 	{
 		Name: "exit-on-loss", Bug: "a node ends when it loses its leadership while entries are under way", Nemesis: "pause-leader", Property: "P20",

@@ -28,7 +28,7 @@ func power(name, says string, keep bool, whom func(h *hit) []*cluster.Node) kind
 	return kind{name: name, area: "disk", says: says, short: 500 * time.Millisecond, long: 3 * time.Second, build: true, more: more, unseats: name == "power" || name == "torn", begin: func(ctx context.Context, h *hit) error {
 		chance := 0.0
 		if keep {
-			chance = 0.05 + 0.9*h.rng.Float64()
+			chance = 0.1 + 0.85*h.rng.Float64()
 		}
 		if h.rng.IntN(2) == 0 {
 			h.holdSyncs(ctx, whom(h)...)
@@ -114,8 +114,11 @@ func (h *hit) cutPower(keep float64, nodes ...*cluster.Node) (err error) {
 	}
 	h.count = int64(all.Sectors + all.Names)
 	h.detail = fmt.Sprintf("%d nodes, %v", len(nodes), all)
-	if !all.Any() {
+	switch {
+	case !all.Any():
 		return errors.New("all was durable: nothing was lost")
+	case keep > 0 && all.SectorsKept+all.NamesKept == 0:
+		return errors.New("all that was not durable was lost: that is no more than a loss of power")
 	}
 	return nil
 }

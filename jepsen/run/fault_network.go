@@ -61,7 +61,7 @@ var networkFaults = []kind{
 		return h.rules(h.all(), link.Rule{Loss: 0.01 + 0.14*h.rng.Float64()})
 	}),
 	onLinks("duplicate", "packets of all links come twice", false, func(_ context.Context, h *hit) error {
-		return h.rules(h.all(), link.Rule{Duplicate: 0.05 + 0.4*h.rng.Float64(), Jitter: 2 * time.Millisecond})
+		return h.rules(h.all(), link.Rule{Duplicate: 0.2 + 0.3*h.rng.Float64(), Jitter: 2 * time.Millisecond})
 	}),
 	onLinks("corrupt", "packets of all links are damaged", false, func(_ context.Context, h *hit) error {
 		return h.rules(h.all(), link.Rule{Corrupt: 0.01 + 0.05*h.rng.Float64()})
@@ -120,7 +120,12 @@ func (h *hit) rules(ways []way, r link.Rule) error {
 	}
 	struck := func() (n uint64) {
 		for _, w := range ways {
-			n += h.links.Link(w.from, w.to).Counts().Struck()
+			k := h.links.Link(w.from, w.to).Counts()
+			if r.Duplicate > 0 { // all are late besides, so that they overtake each other
+				n += k.Doubled
+			} else {
+				n += k.Struck()
+			}
 		}
 		return n
 	}

@@ -24,6 +24,7 @@ import (
 	"raftmq/internal/vfs/faultfs"
 	"raftmq/jepsen/cluster"
 	"raftmq/jepsen/history"
+	"raftmq/jepsen/link"
 	"raftmq/jepsen/vclock"
 	"raftmq/remoting"
 )
@@ -40,6 +41,7 @@ type toys struct {
 	rules [nodes][]faultfs.Rule
 	wrong [nodes]bool // its clock
 	cuts  [nodes]int
+	kept  int      // sectors that a power cut leaves
 	exits []string // that were told
 }
 
@@ -90,7 +92,7 @@ func (w *toys) CutPower(node int, _ float64, _ *rand.Rand) (faultfs.Lost, error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cuts[node]++
-	return faultfs.Lost{Sectors: 1}, nil
+	return faultfs.Lost{Sectors: 1, SectorsKept: w.kept}, nil
 }
 
 func (w *toys) Wipe(int) error                      { return nil }
@@ -181,6 +183,46 @@ func TestPowerGoesThoughANodeTakesNoOrders(t *testing.T) {
 			require.True(t, n.Running())
 			require.Empty(t, w.rules[i])
 		}
+	}
+}
+
+// Of what was torn something was lost, and something is there.
+func TestWhatIsTornIsThereInPart(t *testing.T) {
+	for _, kept := range []int{0, 1} {
+		r, w := toyRun(t, nil)
+		w.kept = kept
+		h := r.hit(1)
+		err := kindOf("torn").begin(t.Context(), h)
+		if kept > 0 {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "no more than a loss of power")
+		}
+		require.NoError(t, h.undo(t.Context()))
+	}
+}
+
+// That packets come twice is seen by those that did, not by those that are late beside.
+func TestWhatIsOnlyLateDoesNotComeTwice(t *testing.T) {
+	r, _ := toyRun(t, nil)
+	r.links = link.New([]string{"n1", "n2", "n3", "clients"}, func(string) *rand.Rand { return rand.New(rand.NewPCG(1, 1)) })
+	for _, stream := range []bool{true, false} {
+		h := r.hit(1)
+		require.NoError(t, kindOf("duplicate").begin(t.Context(), h))
+		for range 100 {
+			if l := r.links.Link(0, 1); stream { // of which nothing is doubled
+				l.Chunk(link.Raft, 1000)
+			} else {
+				l.Packet(link.Gossip, 1000)
+			}
+		}
+		if err := h.proof(t.Context()); stream {
+			require.ErrorContains(t, err, "nothing went by that it could strike")
+		} else {
+			require.NoError(t, err)
+			require.Less(t, h.count, int64(100))
+		}
+		require.NoError(t, h.undo(t.Context()))
 	}
 }
 

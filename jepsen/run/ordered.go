@@ -35,8 +35,20 @@ var orderedLoad = Workload{
 	},
 }
 
-// longestHold is how long a holder does nothing before it goes on.
-const longestHold = 300 * time.Millisecond
+// A holder does nothing before it goes on, for longestHold at most; one of longHolds for so long that leaders come and go.
+const (
+	longestHold = 300 * time.Millisecond
+	longHolds   = 24
+	longHold    = 6 * time.Second
+)
+
+// rest is how long a holder does nothing.
+func (o *orderly) rest() time.Duration {
+	if o.rng.IntN(longHolds) == 0 {
+		return longHold/2 + time.Duration(o.rng.Int64N(int64(longHold/2)))
+	}
+	return time.Duration(o.rng.Int64N(int64(longestHold)))
+}
 
 // orderly is one consumer. All that it asks is written under its name, which is also
 // whom a lock is given to.
@@ -58,7 +70,7 @@ func (o *orderly) run(ctx context.Context, pace *pace) {
 					break
 				}
 			}
-			sleep(ctx, time.Duration(o.rng.Int64N(int64(longestHold))))
+			sleep(ctx, o.rest())
 			o.consume(on, q)
 		} else if o.rng.IntN(3) > 0 {
 			// It was not given the queue, but may have been.
