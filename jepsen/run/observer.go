@@ -22,6 +22,7 @@ import (
 const (
 	noticeEvery = 100 * time.Millisecond // how late an event may be in the history
 	lagEvery    = 500 * time.Millisecond
+	lagSeldom   = 2 * time.Second        // in a World: who runs thousands of seeds looks at the lag of few
 	lagWithin   = 400 * time.Millisecond // a node that answers later has no lag then
 	mostEvents  = 4000                   // of each node in a run that no verdict needs, and as many lines of its log: a history stays small
 	eventWords  = 300                    // bytes of one
@@ -159,7 +160,11 @@ func (t *tail) lines() []string {
 
 // lags asks all nodes at once, again and again. A node that does not answer has no lag then.
 func (r *run) lags(ctx context.Context) {
-	for sleep(ctx, lagEvery) {
+	every := lagEvery
+	if r.o.World != nil {
+		every = lagSeldom
+	}
+	for sleep(ctx, every) {
 		applied := make([]map[uint64]uint64, len(r.cluster.Nodes))
 		var wg sync.WaitGroup
 		for i, n := range r.cluster.Nodes {
