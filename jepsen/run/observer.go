@@ -126,7 +126,11 @@ type tail struct {
 // lines are the whole ones that were added since. A file that is shorter than it was is read from its
 // beginning; one that is not there has none.
 func (t *tail) lines() []string {
-	f, err := t.dir().Open(t.name)
+	dir := t.dir()
+	if info, err := fs.Stat(dir, t.name); err != nil || info.Size() == t.at {
+		return nil // as nearly always
+	}
+	f, err := dir.Open(t.name)
 	if err != nil {
 		return nil
 	}
