@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -63,7 +64,7 @@ const forwardWait = 2500 * time.Millisecond
 // of Go would take the answer for success; and for an offset that cannot be told now.
 func (b *Broker) handler(slot int) remoting.Handler {
 	return remoting.HandlerFunc(func(ctx context.Context, c *remoting.ServerConn, cmd *remoting.Command) *remoting.Command {
-		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+		from := addrPortOf(c.RemoteAddr())
 		r := &request{Command: cmd, conn: c, slot: slot, from: from, client: b.clientOn(c)}
 		opaque, oneway, ours := cmd.Opaque, cmd.IsOneway(), r.ours()
 		if len(cmd.Ext) > remoting.MaxExt {
@@ -84,6 +85,16 @@ func (b *Broker) handler(slot int) remoting.Handler {
 		}
 		return reply
 	})
+}
+
+// addrPortOf is an address as it is compared and written; zero if it is not of IP. That of each request is asked for.
+func addrPortOf(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		at := tcp.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	}
+	at, _ := netip.ParseAddrPort(a.String())
+	return at
 }
 
 // unsaid reports whether an answer is kept from stock clients, which would take it for another.

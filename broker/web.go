@@ -117,15 +117,22 @@ type PartitionInfo struct {
 	Waits    string `json:"waits,omitempty"`   // why this replica applies nothing: its disk is full, or it may open no more files
 }
 
-func (w *web) partitions(rw http.ResponseWriter, _ *http.Request) {
+// partitions answers with all replicas, or with those of the topic that is asked for.
+func (w *web) partitions(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(rw).Encode(w.b.Partitions())
+	json.NewEncoder(rw).Encode(w.b.partitionsOf(r.URL.Query().Get("topic")))
 }
 
 // Partitions returns the replicas that are open here.
-func (b *Broker) Partitions() []PartitionInfo {
+func (b *Broker) Partitions() []PartitionInfo { return b.partitionsOf("") }
+
+// partitionsOf is Partitions of a topic; "": of all.
+func (b *Broker) partitionsOf(topic string) []PartitionInfo {
 	infos := []PartitionInfo{}
 	for _, p := range b.local() {
+		if topic != "" && p.desc.Topic != topic {
+			continue
+		}
 		s := p.replica.Stats()
 		mark, digest := p.store().Digest()
 		damage := ""
@@ -143,7 +150,7 @@ func (b *Broker) Partitions() []PartitionInfo {
 		})
 	}
 	for id, why := range b.sick.closed() {
-		if desc, ok := b.catalogue.Partition(id); ok {
+		if desc, ok := b.catalogue.Partition(id); ok && (topic == "" || desc.Topic == topic) {
 			infos = append(infos, PartitionInfo{ID: id, Topic: desc.Topic, Slot: desc.Slot, Leader: b.leaderOf(id), State: "Closed", Damage: why})
 		}
 	}

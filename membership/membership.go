@@ -132,6 +132,7 @@ func Open(c Config) (*Members, error) {
 	mc.SuspicionMaxTimeoutMult, mc.AwarenessMaxMultiplier = 1, 1
 	mc.GossipInterval, mc.PushPullInterval = 100*time.Millisecond, 5*time.Second
 	mc.TCPTimeout = tellTimeout
+	mc.EnableCompression = false         // it takes a table of 64 KiB for each packet, nearly all of which are short probes
 	mc.DeadNodeReclaimTime = time.Second // a node comes back with another address
 	mc.Delegate, mc.Events = delegate{m}, delegate{m}
 	mc.Logger = log.New(&seldom{out: m.log.StandardWriter(&hclog.StandardLoggerOptions{InferLevels: true}), told: make(map[string]time.Time)}, "", 0)

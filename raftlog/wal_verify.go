@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"slices"
+	"sync"
 
 	"raftmq/internal/vfs"
 )
@@ -14,13 +15,18 @@ import (
 // walVerifyBytes is how much Verify reads at once, a larger frame excepted.
 const walVerifyBytes = 1 << 20
 
+// walVerifyBuffers are of that size.
+var walVerifyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, walVerifyBytes); return &b }}
+
 // Verify reads the log again, from the disk and not from memory where it can: of every segment that is in use both headers, and each frame
 // that is durable, with its place in the sequence. Damage, of which it looks for one place in a segment, is told to OnDamage, and the segment
 // is emptied and written anew (wal_heal.go); Verify goes on.
 //
 // After each read pace is called with its bytes; it may wait. Its error ends Verify, as does ErrWALClosed. It runs beside everything else.
 func (w *WAL) Verify(ctx context.Context, pace func(ctx context.Context, bytes int) error) error {
-	v := walVerifier{w: w, ctx: ctx, pace: pace}
+	b := walVerifyBuffers.Get().(*[]byte)
+	defer walVerifyBuffers.Put(b) // as it is: one for a larger frame is not kept
+	v := walVerifier{w: w, ctx: ctx, pace: pace, buf: *b}
 	for _, s := range w.inUse() {
 		err := v.segment(s)
 		select {

@@ -2,6 +2,7 @@ package mqtest
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/broker"
 	"raftmq/client"
 )
 
@@ -76,6 +78,30 @@ func TestHealthIsToldBesideWhoSendsNoBody(t *testing.T) {
 	resp.Body.Close()
 	require.NoError(t, err)
 	require.Equal(t, "ok\n", string(body))
+}
+
+// Who wants to know of one topic's replicas is told of no others.
+func TestReplicasAreToldByTopic(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
+	defer cancel()
+	c := Start(t, 1, nil)
+	for name, partitions := range map[string]int{"a": 1, "b": 2} {
+		require.NoError(t, c.Client().Admin().CreateTopic(ctx, client.TopicConfig{Name: name, Partitions: partitions}))
+	}
+	for query, want := range map[string][]string{"": {"a", "b", "b"}, "?topic=b": {"b", "b"}, "?topic=none": nil} {
+		resp, err := http.Get("http://" + c.Nodes[0].Addresses().HTTP + "/debug/partitions" + query)
+		require.NoError(t, err)
+		var all []broker.PartitionInfo
+		err = json.NewDecoder(resp.Body).Decode(&all)
+		resp.Body.Close()
+		require.NoError(t, err)
+		var topics []string
+		for _, p := range all {
+			topics = append(topics, p.Topic)
+		}
+		require.ElementsMatch(t, want, topics, query)
+	}
 }
 
 // How long syncs take now can be told from two looks at a histogram. A quantile of all since the start hardly

@@ -186,6 +186,9 @@ func (c *content) sync(off, n int64) {
 		c.disk.set(i, pg)
 		delete(c.dirty, i)
 	}
+	if len(c.dirty) == 0 {
+		c.dirty = nil // a map that was large is slow to look through when it is empty
+	}
 }
 
 func (c *content) syncSize() {

@@ -120,12 +120,13 @@ func (f *facts) lastFault() (over, healed int64) {
 }
 
 // answersHold: after the last fault, what producers answer holds. One that has said so before is not asked on and on; and
-// what only commits were asked for is there, or asked about.
+// what only commits were asked for is there, or asked about. When no transaction waits for a decision any more, each has one.
 func (f *facts) answersHold(r *Result, list []Transaction, whole bool) {
 	quiet, end := f.lastFault()
 	if end == 0 {
 		return
 	}
+	settled := slices.IndexFunc(f.ops, func(op history.Op) bool { return op.F == history.Settled && op.Type == history.OK })
 	decides := make(map[string][]*history.Op) // by value, in their order
 	for _, a := range f.asked[history.Decide] {
 		decides[a.invoke.Values[0]] = append(decides[a.invoke.Values[0]], a.invoke)
@@ -143,6 +144,8 @@ func (f *facts) answersHold(r *Result, list []Transaction, whole bool) {
 		switch {
 		case len(answers) > mostAnswers:
 			r.violate(fmt.Sprintf("producers have said of %s %d times since the last fault what is to become of it, and are asked about it still.", t.Value, len(answers)), answers...)
+		case whole && settled >= 0 && t.undecided() && (t.Prepared == history.OK || len(t.Asked) > 0):
+			r.violate(fmt.Sprintf("%s is nowhere, nobody wanted it rolled back, and it waits for no decision, say nodes at %s.", t.Value, at(&f.ops[settled])), append(decides[t.Value], &f.ops[settled])...)
 		case whole && len(t.Decides) > 0 && t.undecided() && (t.Prepared == history.OK || len(t.Asked) > 0) && !asked && end-since >= askedWithin.Nanoseconds():
 			r.violate(fmt.Sprintf("%s was to be committed, is nowhere, and nobody was asked about it in the last %v.", t.Value, time.Duration(end-since)), decides[t.Value]...)
 		}

@@ -1295,6 +1295,13 @@ func TestRequestsAreJudged(t *testing.T) {
 			s.transaction("2", "2-0", history.Committing, history.Info)
 			s.end(0)
 		}},
+		{"a transaction that waits for nothing and is nowhere", "P10", Invalid, "waits for no decision", func(s *script) {
+			s.transaction("2", "2-0", history.Committing, history.Info)
+			s.add(history.Op{Process: "c", Type: history.Info, F: history.Asked, Values: []string{"2-0"}})
+			s.decide("c", "2-0", history.Committing, history.Info)
+			s.add(history.Op{Process: "run", Type: history.OK, F: history.Settled, Topic: "t"})
+			s.end(0)
+		}},
 		{"a disk that has two in one place", "disk", Invalid, "has 0-9 there too", func(s *script) {
 			s.end(0, "0-0")
 			s.disk(history.Info, 0, "0-9")

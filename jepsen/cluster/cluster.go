@@ -107,6 +107,9 @@ func (c *Cluster) Stop() error {
 		wg.Go(func() { errs[i] = n.Stop() })
 	}
 	wg.Wait()
+	for _, n := range c.Nodes {
+		n.web.CloseIdleConnections()
+	}
 	close(c.starts)
 	c.starter.Wait()
 	if c.sockets != "" {

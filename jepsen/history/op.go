@@ -93,6 +93,8 @@ const (
 	// Kept is what Node, which leads a partition of Topic, has of its log, in bytes: Range. Its beginning
 	// was trimmed.
 	Kept = "kept"
+	// Settled: none of Topic's transactions waits for a decision, say the leaders of its partitions, and nobody was asked about one of late.
+	Settled = "settled"
 	// Event is what a node wrote about itself, at the time at which it was read: its own clock
 	// may be one that a fault has set. Lag: Node has applied Count entries less than whoever has
 	// applied most, over all its partitions.

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"sync"
@@ -16,7 +15,8 @@ type Writer struct {
 	file  *os.File
 	next  int64
 	sends int
-	err   error // the first; nothing is written after it
+	line  []byte // room for one
+	err   error  // the first; nothing is written after it
 }
 
 // Create makes the file; it must not exist.
@@ -37,9 +37,9 @@ func (w *Writer) Add(op Op) error {
 		return w.err
 	}
 	op.Index, op.Time = w.next, int64(time.Since(w.begun))
-	b, err := json.Marshal(&op)
-	if err == nil {
-		_, err = w.file.Write(append(b, '\n'))
+	var err error
+	if w.line, err = appendLine(w.line[:0], &op); err == nil {
+		_, err = w.file.Write(w.line)
 	}
 	if err != nil {
 		w.err = fmt.Errorf("write history: %w", err)

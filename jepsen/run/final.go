@@ -68,12 +68,15 @@ func (r *run) alike(ctx context.Context) (why string) {
 		var lines []history.Op
 		why = ""
 		for _, n := range r.cluster.Nodes {
+			all, err := n.AllReplicas(ctx)
+			if err != nil {
+				continue
+			}
 			for _, t := range r.topics() {
-				rs, err := n.Replicas(ctx, t.Name)
-				if err != nil {
-					break
-				}
-				for _, x := range rs {
+				for _, x := range all {
+					if x.Topic != t.Name {
+						continue
+					}
 					if x.Damage != "" {
 						why = fmt.Sprintf("%s's replica of partition %d is in quarantine: %s", n.Name, x.ID, x.Damage)
 					}

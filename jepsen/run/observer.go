@@ -22,6 +22,7 @@ import (
 const (
 	noticeEvery = 100 * time.Millisecond // how late an event may be in the history
 	lagEvery    = 500 * time.Millisecond
+	lagSeldom   = 2 * time.Second        // in a World: who runs thousands of seeds looks at the lag of few
 	lagWithin   = 400 * time.Millisecond // a node that answers later has no lag then
 	mostEvents  = 4000                   // of each node in a run that no verdict needs, and as many lines of its log: a history stays small
 	eventWords  = 300                    // bytes of one
@@ -125,7 +126,11 @@ type tail struct {
 // lines are the whole ones that were added since. A file that is shorter than it was is read from its
 // beginning; one that is not there has none.
 func (t *tail) lines() []string {
-	f, err := t.dir().Open(t.name)
+	dir := t.dir()
+	if info, err := fs.Stat(dir, t.name); err != nil || info.Size() == t.at {
+		return nil // as nearly always
+	}
+	f, err := dir.Open(t.name)
 	if err != nil {
 		return nil
 	}
@@ -159,7 +164,11 @@ func (t *tail) lines() []string {
 
 // lags asks all nodes at once, again and again. A node that does not answer has no lag then.
 func (r *run) lags(ctx context.Context) {
-	for sleep(ctx, lagEvery) {
+	every := lagEvery
+	if r.o.World != nil {
+		every = lagSeldom
+	}
+	for sleep(ctx, every) {
 		applied := make([]map[uint64]uint64, len(r.cluster.Nodes))
 		var wg sync.WaitGroup
 		for i, n := range r.cluster.Nodes {

@@ -19,6 +19,7 @@ var timersTopic = Topic{Name: "jepsen-timers", Partitions: partitions, Queues: 2
 const (
 	shortDelay, longDelay = time.Second, 10 * time.Second
 	comesWithin           = 30 * time.Second
+	settleEvery           = 500 * time.Millisecond // how often what is left is asked for
 )
 
 // timersLoad sends messages that are to come later, and takes some of them back.
@@ -155,7 +156,7 @@ func (r *run) noneWaits(ctx context.Context, t Topic) error {
 		if left, err := r.clients[0].Admin().Timers(ctx, t.Name, 1); err == nil && len(left) == 0 {
 			return nil
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !sleep(ctx, settleEvery) {
 			return ctx.Err()
 		}
 	}

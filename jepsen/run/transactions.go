@@ -23,6 +23,7 @@ const (
 	checkInterval      = 2 * time.Second
 	checkLimit         = 1000
 	owedWithin         = 30 * time.Second // after the last fault
+	unaskedFor         = 5 * time.Second  // when none waits: more than two questions are apart
 )
 
 // transactionsLoad sends transactions, of which local transactions say at once what is
@@ -67,13 +68,13 @@ type ledger struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
 	entries map[string]*entry // by value
+	asked   time.Time         // when somebody was last
 }
 
 // entry is one local transaction.
 type entry struct {
 	fate  client.Verdict // what it comes to
 	quiet bool           // its program did not say so, and has to be asked
-	lost  bool           // it did, and does not know whether that holds
 	asked int
 }
 
@@ -96,6 +97,7 @@ func (l *ledger) check(_ context.Context, t client.Transaction) client.Verdict {
 	l.r.history.Add(history.Op{Process: process, Type: history.Info, F: history.Asked, Values: []string{value}})
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.asked = time.Now()
 	e := l.entries[value]
 	if e == nil {
 		return client.Undecided // the checker calls it a phantom
@@ -110,13 +112,6 @@ func (l *ledger) check(_ context.Context, t client.Transaction) client.Verdict {
 	return e.fate
 }
 
-// lost notes whether the answer to a decision was.
-func (l *ledger) lost(e *entry, lost bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e.lost = lost
-}
-
 func fateOf(v client.Verdict) string {
 	if v == client.Commit {
 		return history.Committing
@@ -124,26 +119,32 @@ func fateOf(v client.Verdict) string {
 	return history.RollingBack
 }
 
-// settle waits until somebody was asked about each transaction that its program said
-// nothing of, or does not know what became of what it said: those that were decided are
-// waited for in vain.
+// settle waits until no transaction waits for a decision, and nobody has been asked about one for a while: nothing more becomes of
+// any then, and the history says so. If some wait for too long, what is missing is for the checker to say.
 func (l *ledger) settle(ctx context.Context) error {
-	left := func() (n int) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, e := range l.entries {
-			if e.quiet && e.asked < 2 || e.lost && e.asked == 0 {
-				n++
-			}
+	var since time.Time // when none waited
+	for end := time.Now().Add(owedWithin); time.Now().Before(end); {
+		wait, err := l.r.clients[0].Admin().Transactions(ctx, transactionsTopic.Name, false, 1)
+		switch now := time.Now(); {
+		case err != nil || len(wait) > 0:
+			since = time.Time{}
+		case since.IsZero():
+			since = now
+		case now.Sub(since) > unaskedFor && now.Sub(l.lastAsked()) > unaskedFor:
+			l.r.history.Add(history.Op{Process: "run", Type: history.OK, F: history.Settled, Topic: transactionsTopic.Name})
+			return nil
 		}
-		return n
-	}
-	for end := time.Now().Add(owedWithin); left() > 0 && time.Now().Before(end); {
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !sleep(ctx, settleEvery) {
 			return ctx.Err()
 		}
 	}
-	return nil // what is missing is for the checker to say
+	return nil
+}
+
+func (l *ledger) lastAsked() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
 }
 
 // transactor is one program after the other that sends transactions.
@@ -200,7 +201,6 @@ func (t *transactor) send(ctx context.Context, value string) history.Type {
 			decide.Type = history.OK
 		}
 		h.Add(decide)
-		t.l.lost(e, decide.Type == history.Info)
 	}
 	op.Type = history.Info
 	switch {

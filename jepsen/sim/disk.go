@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"raftmq/internal/vfs"
@@ -168,10 +169,11 @@ func (f files) Open(name string) (fs.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
 	mem := f.d.now()
-	if names, err := mem.List(foreign(name)); err == nil {
-		return &folderFile{info: info{name: path.Base(name), dir: true}, files: f, in: name, names: names}, nil
-	}
 	file, err := mem.Open(foreign(name))
+	if errors.Is(err, syscall.EISDIR) {
+		names, err := mem.List(foreign(name))
+		return &folderFile{info: info{name: path.Base(name), dir: true}, files: f, in: name, names: names}, err
+	}
 	if err != nil {
 		return nil, err
 	}
