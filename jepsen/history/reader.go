@@ -42,8 +42,10 @@ func Decode(r io.Reader) ([]Op, error) {
 		if err != nil {
 			return nil, err
 		}
-		op, err := decodeLine(line)
-		if err != nil {
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.DisallowUnknownFields()
+		var op Op
+		if err := d.Decode(&op); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n+1, err)
 		}
 		if op.Index != int64(n) {
@@ -56,15 +58,4 @@ func Decode(r io.Reader) ([]Op, error) {
 		}
 		ops = append(ops, op)
 	}
-}
-
-func decodeLine(line []byte) (op Op, err error) {
-	if plainLine(string(line), &op) {
-		return op, nil
-	}
-	op = Op{}
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	err = d.Decode(&op)
-	return op, err
 }

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"sync"
@@ -15,8 +16,7 @@ type Writer struct {
 	file  *os.File
 	next  int64
 	sends int
-	line  []byte // room for one
-	err   error  // the first; nothing is written after it
+	err   error // the first; nothing is written after it
 }
 
 // Create makes the file; it must not exist.
@@ -37,9 +37,9 @@ func (w *Writer) Add(op Op) error {
 		return w.err
 	}
 	op.Index, op.Time = w.next, int64(time.Since(w.begun))
-	var err error
-	if w.line, err = appendLine(w.line[:0], &op); err == nil {
-		_, err = w.file.Write(w.line)
+	b, err := json.Marshal(&op)
+	if err == nil {
+		_, err = w.file.Write(append(b, '\n'))
 	}
 	if err != nil {
 		w.err = fmt.Errorf("write history: %w", err)
