@@ -48,25 +48,34 @@ func (m *Members) readPeers() map[string]string {
 	return known
 }
 
-// keepPeers writes the file when known has changed.
+// keepPeers writes the file when known has changed, the last time before Close returns.
 func (m *Members) keepPeers() {
 	for {
 		select {
 		case <-m.keep:
+			m.writePeers()
 		case <-m.stop:
+			select {
+			case <-m.keep:
+				m.writePeers()
+			default:
+			}
 			return
-		}
-		if m.dir == "" {
-			continue
-		}
-		if err := m.writePeers(); err != nil {
-			m.log.Warn("keep known peers", "error", err)
 		}
 	}
 }
 
-// writePeers replaces the file: a crash leaves the old one or the new one.
-func (m *Members) writePeers() error {
+func (m *Members) writePeers() {
+	if m.dir == "" {
+		return
+	}
+	if err := m.replacePeers(); err != nil {
+		m.log.Warn("keep known peers", "error", err)
+	}
+}
+
+// replacePeers replaces the file: a crash leaves the old one or the new one.
+func (m *Members) replacePeers() error {
 	m.mu.RLock()
 	var lines []string
 	for name, at := range m.known {

@@ -48,3 +48,14 @@ func TestPeersThatDoNotAnswerHoldNobodyUp(t *testing.T) {
 	a := open(t, "a", dir, 0)
 	until(t, a, "b is found", func() bool { return len(a.Nodes()) == 2 })
 }
+
+// A node that closes as soon as it has heard of another finds it in its next life.
+func TestAPeerHeardOfJustBeforeTheCloseIsKept(t *testing.T) {
+	for range 20 { // a close may come before or after the file is written
+		dir := t.TempDir()
+		m := open(t, "a", dir, 0)
+		m.hear(record{V: recordVersion, Seq: 1, Node: Node{Name: "b", Gossip: "127.0.0.1:2"}})
+		require.NoError(t, m.Close())
+		require.Equal(t, map[string]string{"b": "127.0.0.1:2"}, m.readPeers())
+	}
+}
