@@ -6,6 +6,6 @@ import "time"
 
 const (
 	raceDetector = false
-	sideBySide   = 4 // tests that run at once, on however few processors
+	sideBySide   = 7 // tests that run at once, on however few processors
 	hostileEvery = 50 * time.Millisecond
 )
