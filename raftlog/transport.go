@@ -260,6 +260,7 @@ func (t *Transport) Close() error {
 	}
 	t.closed = true
 	close(t.done)
+	err := t.cfg.Listener.Close() // before the connections: a peer that dials again at once finds this node down
 	for c := range t.conns {
 		c.Close()
 	}
@@ -267,7 +268,6 @@ func (t *Transport) Close() error {
 	listeners := t.listeners
 	t.mu.Unlock()
 	t.cancel()
-	err := t.cfg.Listener.Close()
 	for _, l := range listeners {
 		l.Close()
 	}
