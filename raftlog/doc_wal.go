@@ -58,7 +58,8 @@ package raftlog
 //     released by the same sector write that reuses one.
 //   - A running log is read again (Verify). A segment in which damage is found is emptied with those before it and written anew (wal_heal.go);
 //     the segment in use is sealed for it, so its rest stays unused, and the next begins with a frame of no records. Memory has what the
-//     damage took, or the archive and a checkpoint. Until the new header is durable the damage is there for a restart to find.
+//     damage took, or the archive and a checkpoint. Until a header says that it is not needed the damage is there for a restart to find; so
+//     another file gets its header first, if there is one, and the damaged one is filled with zeros before it gets its own.
 //   - On open the last frame, the headers and the directory are written again and synced: after a failed sync they may be clean in memory
 //     and not on disk.
 //   - Replay is in order. An entry replaces the same index. StoreLogs over entries that are there puts a truncation before its first

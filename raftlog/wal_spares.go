@@ -91,23 +91,18 @@ func (w *WAL) addSegment(reuse bool, instead *walSegment) error {
 	var s *walSegment
 	var was uint64 // its number before
 	bad := false   // it was found damaged
-	if n := len(w.free); reuse {
-		i := w.releasedLocked()
-		if i < 0 {
-			i = n - 1
-		}
+	read := false  // by the next start, if the power is cut now
+	if reuse {
+		i := w.nextFreeLocked()
 		s = w.free[i]
 		w.free = slices.Delete(w.free, i, i+1)
 		h.size, was = s.head.size, s.head.number
-		bad = w.bad[was] != nil
+		bad, read = w.bad[was] != nil, w.isReadLocked(s)
 	}
 	w.mu.Unlock()
 	var err error
 	if reuse {
-		err = w.watched(s, func() error { return s.rehead(h) })
-		if err == nil && bad { // the disk may not give what it once held, which the next start reads
-			err = s.zero(walFirstFrame, func(step func() error) error { return w.watched(s, step) })
-		}
+		err = w.anew(s, h, bad, read)
 	} else {
 		s, err = createWALSegment(w.o.FS, w.dir, walBase(int(h.number-1)), h)
 	}
@@ -130,6 +125,46 @@ func (w *WAL) addSegment(reuse bool, instead *walSegment) error {
 		}
 	}
 	return nil
+}
+
+// nextFreeLocked gives the place in free of the file to use next: a damaged one, so that the log is soon whole. But where a start would
+// still read that, first another one, whose header says that it is not needed.
+func (w *WAL) nextFreeLocked() int {
+	i := w.releasedLocked()
+	if i < 0 {
+		return len(w.free) - 1
+	}
+	if w.isReadLocked(w.free[i]) {
+		if j := slices.IndexFunc(w.free, func(s *walSegment) bool { return w.bad[s.head.number] == nil }); j >= 0 {
+			return j
+		}
+	}
+	return i
+}
+
+// isReadLocked says that a start would read the released segment: no header says yet that it is not needed.
+func (w *WAL) isReadLocked(s *walSegment) bool {
+	return s.head.number >= w.live[len(w.live)-1].head.low
+}
+
+// anew gives a released segment its new header. A bad one is filled with zeros, since the disk may not give what it once held, and a start
+// reads whole what has the new header: before that header, unless a start would read it under the old one too.
+func (w *WAL) anew(s *walSegment, h walHead, bad, read bool) error {
+	zero := func() error {
+		if !bad {
+			return nil
+		}
+		return s.zero(walFirstFrame, func(step func() error) error { return w.watched(s, step) })
+	}
+	if !read {
+		if err := zero(); err != nil {
+			return err
+		}
+	}
+	if err := w.watched(s, func() error { return s.rehead(h) }); err != nil || !read {
+		return err
+	}
+	return zero()
 }
 
 // watched has a write to a released segment end within the deadline.

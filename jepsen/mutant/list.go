@@ -31,7 +31,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "unknown-is-no", Bug: "a send whose outcome is not known is called certainly not stored", Nemesis: "kill", Property: "P2",
-		File: "client/lane.go", Old: `fail(batch, fmt.Errorf("%w: %w", ErrUncertain, err))`, New: "fail(batch, err)",
+		File: "client/outcome.go", Old: `fail(batch, fmt.Errorf("%w: %w", ErrUncertain, err))`, New: "fail(batch, err)",
 	},
 	{
 		Name: "pull-skips", Bug: "after a pull of several messages a consumer is sent on too far", Nemesis: "kill", Property: "P7",
@@ -39,7 +39,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "batch-torn", Bug: "the last message of a batch does not leave", Nemesis: "kill", Property: "P15",
-		File: "client/lane.go", Old: "for _, m := range u.msgs {\n			body =", New: "for _, m := range u.msgs[:max(1, len(u.msgs)-1)] {\n			body =",
+		File: "client/verdict.go", Old: "for _, m := range u.msgs {\n			body =", New: "for _, m := range u.msgs[:max(1, len(u.msgs)-1)] {\n			body =",
 	},
 	{
 		Name: "commits-ahead", Bug: "a consumer commits what it holds, not what it has handled", Nemesis: "kill", Property: "P9",
@@ -47,7 +47,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "batch-receipts", Bug: "all messages of a batch get the receipt of the first", Workload: "batch", Nemesis: "kill", Property: "P3",
-		File: "client/lane.go", Old: "			at++\n", New: "			at += 0\n",
+		File: "client/outcome.go", Old: "			at++\n", New: "			at += 0\n",
 	},
 	{
 		Name: "batch-properties", Bug: "all messages of a batch get the properties of the first", Workload: "batch", Nemesis: "kill", Property: "P2",
@@ -59,7 +59,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "receipt-ahead", Bug: "a receipt names a place further on, the more messages went together", Nemesis: "kill", Property: "P5",
-		File: "client/lane.go", Old: "at := h.QueueOffset", New: "at := h.QueueOffset + int64(8*len(batch[0].msgs))",
+		File: "client/outcome.go", Old: "at := h.QueueOffset", New: "at := h.QueueOffset + int64(8*len(batch[0].msgs))",
 	},
 	{
 		Name: "resend-elsewhere", Bug: "a send that comes again through another node gets the receipt of the place behind it", Workload: "idempotent", Nemesis: "kill", Property: "P6b",
