@@ -91,9 +91,7 @@ type appender[I, R any] struct {
 	room    *remoting.Budget // nil: as much as there is
 	propose func(cmd []byte, then func(result any, err error)) error
 	now     func() time.Time
-	in      chan *appendItem[I, R]
-	closing sync.RWMutex // held from looking at closed to in
-	closed  bool
+	in      waitLine[I, R]
 	flying  chan struct{} // one token per entry in flight
 	stop    chan struct{}
 	gone    chan struct{} // closed when every item that was taken is answered
@@ -102,7 +100,7 @@ type appender[I, R any] struct {
 }
 
 func newAppender[I, R any](g gathering[I, R], room *remoting.Budget, propose func([]byte, func(any, error)) error, now func() time.Time) *appender[I, R] {
-	a := &appender[I, R]{gathering: g, room: room, propose: propose, now: now, in: make(chan *appendItem[I, R], g.limit), flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{}), over: make(chan struct{})}
+	a := &appender[I, R]{gathering: g, room: room, propose: propose, now: now, in: waitLine[I, R]{limit: g.limit, came: make(chan struct{}, 1)}, flying: make(chan struct{}, entriesFlying), stop: make(chan struct{}), gone: make(chan struct{}), over: make(chan struct{})}
 	a.wg.Go(a.run)
 	return a
 }
@@ -159,21 +157,17 @@ func (a *appender[I, R]) appendAll(ctx context.Context, items []I) ([]R, error) 
 // wait, or too much; errNotHere: the appender is closed.
 func (a *appender[I, R]) put(ctx context.Context, item I) (*appendItem[I, R], error) {
 	it := &appendItem[I, R]{item: item, by: byOf(ctx), done: make(chan appendDone[R], 1)}
-	a.closing.RLock()
-	defer a.closing.RUnlock()
-	if a.closed {
-		return nil, errNotHere
-	}
 	if !a.room.Take(a.size(&item)) {
+		if a.in.over() {
+			return nil, errNotHere
+		}
 		return nil, errBusy
 	}
-	select {
-	case a.in <- it:
-		return it, nil
-	default:
+	if err := a.in.put(it); err != nil {
 		a.room.Give(a.size(&item))
-		return nil, errBusy
+		return nil, err
 	}
+	return it, nil
 }
 
 // wait waits for what became of an item.
@@ -201,10 +195,12 @@ func (a *appender[I, R]) run() {
 	for {
 		first := held
 		held = nil
-		if first == nil {
+		for first == nil {
+			if first = a.take(); first != nil {
+				break
+			}
 			select {
-			case first = <-a.in:
-				a.room.Give(a.size(&first.item))
+			case <-a.in.came:
 			case <-a.stop:
 				return
 			}
@@ -220,20 +216,17 @@ func (a *appender[I, R]) run() {
 		}
 		items := []*appendItem[I, R]{first}
 		bytes := a.size(&first.item)
-	gather:
 		for bytes < gatherBytes {
-			select {
-			case it := <-a.in:
-				a.room.Give(a.size(&it.item))
-				if bytes+a.size(&it.item) > gatherBytes {
-					held = it
-					break gather
-				}
-				items = append(items, it)
-				bytes += a.size(&it.item)
-			default:
-				break gather
+			it := a.take()
+			if it == nil {
+				break
 			}
+			if bytes+a.size(&it.item) > gatherBytes {
+				held = it
+				break
+			}
+			items = append(items, it)
+			bytes += a.size(&it.item)
 		}
 		if items = inTime(items); len(items) == 0 {
 			<-a.flying
@@ -241,6 +234,15 @@ func (a *appender[I, R]) run() {
 		}
 		a.send(items, bytes)
 	}
+}
+
+// take is the item that has waited longest, of which waits no more; nil: there is none.
+func (a *appender[I, R]) take() *appendItem[I, R] {
+	it := a.in.take()
+	if it != nil {
+		a.room.Give(a.size(&it.item))
+	}
+	return it
 }
 
 // inTime answers the items that are late, and gives the others.
@@ -294,18 +296,10 @@ func answerAll[I, R any](items []*appendItem[I, R], err error) {
 // close refuses what waits and returns when every entry in flight is answered;
 // the replica must have been closed before.
 func (a *appender[I, R]) close() {
-	a.closing.Lock()
-	a.closed = true
-	a.closing.Unlock()
+	a.in.close()
 	close(a.stop)
 	a.wg.Wait()
 	close(a.gone)
-	for {
-		select {
-		case it := <-a.in: // nobody took it
-			a.room.Give(a.size(&it.item))
-		default:
-			return
-		}
+	for a.take() != nil { // nobody took it
 	}
 }
