@@ -229,7 +229,7 @@ var All = []Mutant{
 		File: "raftlog/wal_recover.go", Old: "			if !ok || f.sequence != w.sequence {\n				break", New: "			if !ok && buf[s.end] != 0 {\n				return fmt.Errorf(\"%w: %s at %d\", ErrWALDamaged, s.name, s.end)\n			}\n			if !ok || f.sequence != w.sequence {\n				break",
 	},
 	{
-		Name: "names-unsynced", Bug: "a checkpoint does not wait for the names of files that it needs", Nemesis: "power-all", Longer: 2, Property: "P1", // not in retention: checkpoints after a trim come with names that are synced
+		Name: "names-unsynced", Bug: "a checkpoint does not wait for the names of files that it needs", Nemesis: "power-all", Longer: 2, Property: "P16", // not in retention: checkpoints after a trim come with names that are synced
 		File: "store/checkpoint.go", Old: "if err := s.disk.SyncDir(s.dir); err != nil {", New: "if err := s.failed(); err != nil {",
 	},
 	{
