@@ -32,8 +32,8 @@ type change struct {
 	next func() (cmd []byte, refusal *remoting.Command)
 	// adds is about how many bytes a command of next's adds to the catalogue; nil: it takes some away.
 	adds func(cmd []byte) int
-	// topic, if not "", is what it is about: next reads what another change of it sets.
-	topic string
+	// about, if not "", is the topic or group that it is about: next reads what another change of it sets.
+	about string
 	// then, if not nil, completes it at the node that was asked.
 	then func(context.Context) *remoting.Command
 }
@@ -69,8 +69,8 @@ func (b *Broker) change(ctx context.Context, r *request) *remoting.Command {
 	return reply
 }
 
-// altering lets the changes of one topic through one after the other, so that none is
-// decided by what another is about to replace. Topics share gates by their hashes.
+// altering lets the changes of one topic or group through one after the other, so that none is
+// decided by what another is about to replace. They share gates by the hashes of their names.
 type altering struct {
 	seed  maphash.Seed
 	gates [64]*gate
@@ -84,8 +84,8 @@ func newAltering() *altering {
 	return a
 }
 
-func (a *altering) of(topic string) *gate {
-	return a.gates[maphash.String(a.seed, topic)%uint64(len(a.gates))]
+func (a *altering) of(name string) *gate {
+	return a.gates[maphash.String(a.seed, name)%uint64(len(a.gates))]
 }
 
 // changeRaces is how often a change is decided anew because another came between.
@@ -95,8 +95,8 @@ func (b *Broker) decideChange(ctx context.Context, r *request, c change) (*remot
 	if why := b.checked.disputed.Load(); why != nil {
 		return r.refuse(remoting.ServiceNotAvailable, "%s: nothing is decided until one is settled; certainly not done", *why), nil
 	}
-	if c.topic != "" {
-		turn := b.altering.of(c.topic)
+	if c.about != "" {
+		turn := b.altering.of(c.about)
 		if err := turn.enter(ctx); err != nil {
 			return nil, err
 		}
@@ -183,18 +183,14 @@ func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Co
 		if err := message.CheckGroup(c.GroupName); err != nil {
 			return change{}, r.failed(err)
 		}
-		put := one(fsm.EncodePutGroup(nil, fsm.GroupSpec{
-			Name: c.GroupName, ConsumeEnable: c.ConsumeEnable, ConsumeFromMinEnable: c.ConsumeFromMinEnable, ConsumeBroadcastEnable: c.ConsumeBroadcastEnable,
-			ConsumeMessageOrderly: c.ConsumeMessageOrderly, RetryMaxTimes: c.RetryMaxTimes, ConsumeTimeoutMinute: c.ConsumeTimeoutMinute, Attributes: c.Attributes,
-		}))
-		put.adds = func(cmd []byte) int { return b.groupAdds(cmd, c.GroupName) }
-		return put, nil
+		return b.groupChange(r, c), nil
 	case remoting.DeleteSubscriptionGroup:
 		var h remoting.DeleteGroupHeader
 		if err := h.Decode(r.Ext); err != nil {
 			return change{}, r.failed(err)
 		}
 		c := one(fsm.EncodeDeleteGroup(nil, h.GroupName))
+		c.about = h.GroupName
 		c.then = func(ctx context.Context) *remoting.Command { return b.dropGroups(ctx, r, h.GroupName) }
 		return c, nil
 	case remoting.PutKVConfig, remoting.DeleteKVConfig:
@@ -223,6 +219,44 @@ func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Co
 	return change{}, r.refuse(remoting.RequestCodeNotSupported, "request code %d", r.Code)
 }
 
+// groupChange creates a group or changes it, so the same request again does nothing.
+func (b *Broker) groupChange(r *request, c remoting.SubscriptionGroupConfig) change {
+	spec := fsm.GroupSpec{
+		Name: c.GroupName, ConsumeEnable: c.ConsumeEnable, ConsumeFromMinEnable: c.ConsumeFromMinEnable, ConsumeBroadcastEnable: c.ConsumeBroadcastEnable,
+		ConsumeMessageOrderly: c.ConsumeMessageOrderly, RetryMaxTimes: c.RetryMaxTimes, ConsumeTimeoutMinute: c.ConsumeTimeoutMinute, Attributes: c.Attributes,
+	}
+	return change{
+		about: c.GroupName,
+		adds:  func(cmd []byte) int { return b.groupAdds(cmd, c.GroupName) },
+		next: func() ([]byte, *remoting.Command) {
+			alters, alter := r.Ext[extAlters]
+			if !alter {
+				return fsm.EncodePutGroup(nil, spec), nil
+			}
+			g, ok := b.catalogue.Group(c.GroupName)
+			if !ok {
+				return nil, r.refuse(remoting.SubscriptionGroupNotExist, "group %s does not exist", c.GroupName)
+			}
+			return fsm.EncodePutGroup(nil, groupAltered(g.GroupSpec, spec, alters)), nil
+		},
+	}
+}
+
+// groupAltered is what a group's settings become where of want only what alters names counts.
+func groupAltered(now, want fsm.GroupSpec, alters string) fsm.GroupSpec {
+	for what := range strings.SplitSeq(alters, ",") {
+		switch what {
+		case "consume":
+			now.ConsumeEnable = want.ConsumeEnable
+		case "broadcast":
+			now.ConsumeBroadcastEnable = want.ConsumeBroadcastEnable
+		case "retries":
+			now.RetryMaxTimes = want.RetryMaxTimes
+		}
+	}
+	return now
+}
+
 // topicChange creates a topic or changes it, so the same request again does
 // nothing. How many partitions it has is decided once.
 func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
@@ -248,7 +282,7 @@ func (b *Broker) topicChange(r *request) (change, *remoting.Command) {
 	}
 	spec := fsm.TopicSpec{Name: h.Topic, ReadQueues: h.ReadQueueNums, WriteQueues: h.WriteQueueNums, Perm: h.Perm, Order: h.Order, SysFlag: h.TopicSysFlag}
 	return change{
-		topic: h.Topic,
+		about: h.Topic,
 		adds:  func(cmd []byte) int { return b.topicAdds(cmd, h.Topic) },
 		next: func() ([]byte, *remoting.Command) {
 			if slots := len(b.catalogue.Slots()); int(h.Partitions) > slots {

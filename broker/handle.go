@@ -47,7 +47,7 @@ const (
 	extOrder  = "ord"    // "1": refuse gaps
 	extLeader = "leader" // in replies: where the leader of the slot listens
 	extIfNone = "_new"   // "1": make the topic if there is none, else change nothing
-	extAlters = "alters" // of a client of ours, of a topic that is there: what the request changes besides attributes, joined by commas: "read", "write" queues
+	extAlters = "alters" // of a client of ours, of a topic or group that is there: what the request changes, joined by commas: "read", "write" queues (and attributes); "consume", "broadcast", "retries"
 	extAbsent = "_absent"
 	// extOffsets is in replies to clients of ours about messages of which one is to
 	// come later: the offset of each, -1 of one that waits, joined by commas.

@@ -48,12 +48,8 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	if refusal := b.madeAgain(ctx, r, h.Topic, part, h.Part); refusal != nil {
 		return refusal
 	}
-	switch g, ok := b.catalogue.Group(h.ConsumerGroup); {
-	case !ok:
-	case !g.ConsumeEnable:
-		return r.refuse(remoting.NoPermission, "group %s may not consume", h.ConsumerGroup)
-	case !g.ConsumeBroadcastEnable && b.clients.broadcasts(r.conn, h.ConsumerGroup):
-		return r.refuse(remoting.NoPermission, "group %s may not broadcast", h.ConsumerGroup)
+	if refusal := b.mayConsume(r, h.ConsumerGroup); refusal != nil {
+		return refusal
 	}
 	want, refusal := b.filter(ctx, r, &h)
 	if refusal != nil {
@@ -92,6 +88,18 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 		return r.emptyPull(remoting.PullNotFound, h.QueueOffset, 0, 0)
 	}
 	return reply
+}
+
+// mayConsume refuses a group that an operator has paused, and one that broadcasts and may not.
+func (b *Broker) mayConsume(r *request, group string) *remoting.Command {
+	switch g, ok := b.catalogue.Group(group); {
+	case !ok:
+	case !g.ConsumeEnable:
+		return r.refuse(remoting.NoPermission, "group %s may not consume", group)
+	case !g.ConsumeBroadcastEnable && b.clients.broadcasts(r.conn, group):
+		return r.refuse(remoting.NoPermission, "group %s may not broadcast", group)
+	}
+	return nil
 }
 
 // pullInside answers from a follower what lies inside its queue; nil: it cannot, and
@@ -202,6 +210,11 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		lo, hi := p.store().Bounds(q)
 		switch {
 		case from >= lo && from < hi:
+			if waited { // it may have been paused meanwhile
+				if refusal := b.mayConsume(r, h.ConsumerGroup); refusal != nil {
+					return refusal, nil
+				}
+			}
 			reply, next, err := b.readQueue(ctx, r, h, p, q, from, want)
 			if err != nil {
 				return b.elsewhere(ctx, r, p, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,14 @@ type GroupConfig struct {
 	Name          string
 	Disabled      bool // members may not pull
 	NoBroadcast   bool // broadcasting members may not pull
-	RetryMaxTimes int  // 0: 16
+	RetryMaxTimes int  // how often a message that failed comes again before it is a dead letter; 0: 16, negative: never
+}
+
+// GroupChange is what AlterGroup changes of a group; what is nil stays.
+type GroupChange struct {
+	Disabled      *bool
+	NoBroadcast   *bool
+	RetryMaxTimes *int // 0 or less: what fails is a dead letter at once. At most 2,147,483,647
 }
 
 // QueueStats is a queue's bounds.
@@ -323,22 +331,55 @@ func unixMilli(ms int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// CreateGroup creates a consumer group or changes it.
+// CreateGroup creates a consumer group or changes it. There is no need to: who consumes first creates it, with the
+// settings of a zero GroupConfig.
 func (a *Admin) CreateGroup(ctx context.Context, g GroupConfig) error {
-	if err := invalid(message.CheckGroup(g.Name)); err != nil {
-		return err
-	}
 	b := remoting.DefaultGroup(g.Name)
 	b.ConsumeEnable, b.ConsumeBroadcastEnable = !g.Disabled, !g.NoBroadcast
-	if g.RetryMaxTimes > 0 {
-		b.RetryMaxTimes = int32(g.RetryMaxTimes)
+	if g.RetryMaxTimes != 0 {
+		b.RetryMaxTimes = int32(max(g.RetryMaxTimes, 0))
 	}
-	req := remoting.NewRequest(remoting.UpdateSubscriptionGroup, nil)
-	req.Body = remoting.EncodeBody(b)
-	return a.do(ctx, "create group", "", g.Name, req)
+	return a.putGroup(ctx, "create group", b, int64(g.RetryMaxTimes))
 }
 
-// DeleteGroup deletes a consumer group and its offsets.
+// AlterGroup changes what is named of a group that is there. All else stays, also what somebody else changes
+// meanwhile. Members are not told: the next pull and the next failure go by it. ErrGroupNotFound: there is none.
+func (a *Admin) AlterGroup(ctx context.Context, name string, c GroupChange) error {
+	b := remoting.DefaultGroup(name)
+	alters := []string{}
+	if c.Disabled != nil {
+		alters, b.ConsumeEnable = append(alters, "consume"), !*c.Disabled
+	}
+	if c.NoBroadcast != nil {
+		alters, b.ConsumeBroadcastEnable = append(alters, "broadcast"), !*c.NoBroadcast
+	}
+	times := 0
+	if c.RetryMaxTimes != nil {
+		times = max(*c.RetryMaxTimes, 0)
+		alters, b.RetryMaxTimes = append(alters, "retries"), int32(times)
+	}
+	return a.putGroup(ctx, "alter group", b, int64(times), alters...)
+}
+
+// putGroup sends a group's settings; of one that is there only what alters names counts, if that is not nil.
+func (a *Admin) putGroup(ctx context.Context, op string, g remoting.SubscriptionGroupConfig, times int64, alters ...string) error {
+	err := message.CheckGroup(g.GroupName)
+	if err == nil && times > math.MaxInt32 {
+		err = fmt.Errorf("group %s: %d retries, at most %d", g.GroupName, times, math.MaxInt32)
+	}
+	if err := invalid(err); err != nil {
+		return err
+	}
+	req := remoting.NewRequest(remoting.UpdateSubscriptionGroup, nil)
+	req.Body = remoting.EncodeBody(g)
+	if alters != nil {
+		req.SetExt("alters", strings.Join(alters, ","))
+	}
+	return a.do(ctx, op, "", g.GroupName, req)
+}
+
+// DeleteGroup deletes a consumer group, its offsets, what is to come again to its members, and its dead letters. Nil: there
+// is none by that name, also if there was none before. Members that are connected create it anew.
 func (a *Admin) DeleteGroup(ctx context.Context, name string) error {
 	return a.do(ctx, "delete group", "", name, remoting.NewRequest(remoting.DeleteSubscriptionGroup,
 		remoting.DeleteGroupHeader{GroupName: name, CleanOffset: true}))
@@ -358,11 +399,25 @@ func (a *Admin) Groups(ctx context.Context) iter.Seq2[GroupConfig, error] {
 		}
 		for _, n := range slices.Sorted(maps.Keys(t.SubscriptionGroupTable)) {
 			g := t.SubscriptionGroupTable[n]
-			if !yield(GroupConfig{n, !g.ConsumeEnable, !g.ConsumeBroadcastEnable, int(g.RetryMaxTimes)}, nil) {
+			times := int(g.RetryMaxTimes)
+			if times <= 0 {
+				times = -1
+			}
+			if !yield(GroupConfig{n, !g.ConsumeEnable, !g.ConsumeBroadcastEnable, times}, nil) {
 				return
 			}
 		}
 	}
+}
+
+// Group returns a group's settings. ErrGroupNotFound: there is none by that name.
+func (a *Admin) Group(ctx context.Context, name string) (GroupConfig, error) {
+	for g, err := range a.Groups(ctx) {
+		if err != nil || g.Name == name {
+			return g, err
+		}
+	}
+	return GroupConfig{}, fmt.Errorf("%w: %s", ErrGroupNotFound, name)
 }
 
 // Members are the clients of a group that are connected; none is no error.

@@ -36,6 +36,7 @@ type consumed struct {
 func consumeCommand(g *globals) *cobra.Command {
 	var group, tags, condition, from, strategy string
 	var count int
+	var order, broadcast bool
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use: "consume TOPIC --group G", Short: "Consume a topic as a member of a group", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeTopic(),
@@ -66,7 +67,14 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 				return err
 			}
 			defer cl.Close(context.WithoutCancel(cmd.Context()))
-			cons, err := cl.NewConsumer(group, client.WithStartAt(pos), client.WithStrategy(how))
+			options := []client.ConsumerOption{client.WithStartAt(pos), client.WithStrategy(how)}
+			if order {
+				options = append(options, client.WithOrder())
+			}
+			if broadcast {
+				options = append(options, client.WithBroadcast(nil))
+			}
+			cons, err := cl.NewConsumer(group, options...)
 			if err != nil {
 				return err
 			}
@@ -118,6 +126,9 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 	c.Flags().StringVar(&from, "from", "earliest", "where a new group starts: earliest, latest, an offset or a time")
 	c.Flags().StringVar(&strategy, "strategy", "average", "how the members share queues: average, circle or consistent-hash; the same for all of a group")
 	c.RegisterFlagCompletionFunc("strategy", completeWith("average", "circle", "consistent-hash"))
+	c.Flags().BoolVar(&order, "order", false, "each queue's messages one after the other, and each queue by one member at a time")
+	c.Flags().BoolVar(&broadcast, "broadcast", false, "all messages from --from on, whatever other members get; no offsets are kept")
+	c.MarkFlagsMutuallyExclusive("order", "broadcast")
 	c.Flags().IntVar(&count, "count", 0, "stop after so many (default: go on)")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "stop after so long")
 	c.MarkFlagRequired("group")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,23 +14,23 @@ import (
 )
 
 func groupCommand(g *globals) *cobra.Command {
-	c := &cobra.Command{Use: "group", Short: "List, show and move consumer groups"}
+	c := &cobra.Command{Use: "group", Short: "Create, list, show, alter, move and delete consumer groups"}
 	list := &cobra.Command{Use: "list", Short: "List groups", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		cl, err := g.dial(cmd.Context())
 		if err != nil {
 			return err
 		}
 		defer cl.Close(cmd.Context())
-		t := table{header: []string{"GROUP", "RETRIES"}}
+		t := table{header: []string{"GROUP", "RETRIES", "CONSUME", "BROADCAST"}}
 		for x, err := range cl.Admin().Groups(cmd.Context()) {
 			if err != nil {
 				return err
 			}
-			t.add(map[string]any{"group": x.Name, "retry_max_times": x.RetryMaxTimes}, x.Name, x.RetryMaxTimes)
+			t.add(groupFields(x), x.Name, max(x.RetryMaxTimes, 0), !x.Disabled, !x.NoBroadcast)
 		}
 		return t.print(g.output)
 	}}
-	lag := func(use, short string) *cobra.Command {
+	lag := func(use, short string, settings bool) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeGroup(), RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := g.dial(cmd.Context())
 			if err != nil {
@@ -47,6 +48,13 @@ func groupCommand(g *globals) *cobra.Command {
 			}
 			if err := t.print(g.output); err != nil {
 				return err
+			}
+			if settings {
+				x, err := cl.Admin().Group(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(os.Stderr, "retry-max-times %d, consume %t, broadcast %t\n", max(x.RetryMaxTimes, 0), !x.Disabled, !x.NoBroadcast)
 			}
 			ms, err := cl.Admin().Members(cmd.Context(), args[0])
 			if err != nil {
@@ -92,21 +100,18 @@ func groupCommand(g *globals) *cobra.Command {
 	reset.Flags().BoolVar(&fresh, "new", false, "also a group that nobody has consumed with yet")
 	reset.MarkFlagRequired("topic")
 	reset.MarkFlagRequired("to")
-	c.AddCommand(list, lag("show GROUP", "Show a group's offsets and members"), lag("lag GROUP", "Show how far a group lags"), reset)
+	c.AddCommand(list, lag("show GROUP", "Show a group's offsets, settings and members", true), lag("lag GROUP", "Show how far a group lags", false),
+		groupCreate(g), groupAlter(g), reset, groupDelete(g))
 	return c
 }
 
 // groupIsThere refuses a group that is not: its name may be misspelt.
 func groupIsThere(ctx context.Context, cl *client.Client, name string) error {
-	for x, err := range cl.Admin().Groups(ctx) {
-		if err != nil {
-			return err
-		}
-		if x.Name == name {
-			return nil
-		}
+	_, err := cl.Admin().Group(ctx, name)
+	if errors.Is(err, client.ErrGroupNotFound) {
+		err = fmt.Errorf("%w; --new places one that nobody has consumed with yet", err)
 	}
-	return fmt.Errorf("%w: %s; --new places one that nobody has consumed with yet", client.ErrGroupNotFound, name)
+	return err
 }
 
 // position reads earliest, latest, an offset or a time.

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/message"
 	"raftmq/remoting"
 )
 
@@ -73,4 +75,50 @@ func TestAMisspeltGroupIsNotMoved(t *testing.T) {
 	code, errs = reset("gg", "--new")
 	require.Zero(t, code, errs)
 	require.EqualValues(t, 2, moved.Load())
+}
+
+// A group that somebody needs is deleted only by force.
+func TestAGroupInUseIsNotDeleted(t *testing.T) {
+	m := message.Message{Topic: message.DLQTopic("g"), BornHost: netip.MustParseAddrPort("127.0.0.1:1"), StoreHost: netip.MustParseAddrPort("127.0.0.1:2"), Body: []byte("x")}
+	rec, err := m.AppendRecord(nil)
+	require.NoError(t, err)
+	var members, letters atomic.Bool
+	var deleted atomic.Int64
+	at := answering(t, func(req *remoting.Command) *remoting.Command {
+		switch req.Code {
+		case remoting.DeleteSubscriptionGroup:
+			deleted.Add(1)
+		case remoting.GetConsumerConnectionList:
+			if !members.Load() {
+				return req.Reply(remoting.ConsumerNotOnline, "nobody")
+			}
+			return req.ReplyWith(nil, remoting.EncodeBody(remoting.ConsumerConnection{ConnectionSet: []remoting.Connection{{ClientID: "one", ClientAddr: "10.0.0.9:4711"}}}))
+		case remoting.DeadLetters:
+			var l remoting.DeadLetterList
+			if letters.Load() {
+				l.Letters = append(l.Letters, remoting.DeadLetter{Record: rec})
+			}
+			return req.ReplyWith(nil, remoting.EncodeBody(l))
+		}
+		return nil
+	})
+	for _, x := range []struct {
+		members, letters bool
+		args             []string
+		code             int
+		says             string
+	}{
+		{true, false, nil, exitConflict, "10.0.0.9:4711"},
+		{false, true, nil, exitConflict, "dlq list g"},
+		{true, true, []string{"--force"}, exitOK, "group g deleted"},
+		{false, false, nil, exitOK, "group g deleted"},
+	} {
+		members.Store(x.members)
+		letters.Store(x.letters)
+		before := deleted.Load()
+		code, _, errs := raftmq(t, append([]string{"group", "delete", "g", "--endpoint", at}, x.args...)...)
+		require.Equal(t, x.code, code, errs)
+		require.Contains(t, errs, x.says)
+		require.Equal(t, x.code == exitOK, deleted.Load() == before+1)
+	}
 }

@@ -116,7 +116,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUnknown
 	case errors.Is(err, client.ErrTopicNotFound), errors.Is(err, client.ErrGroupNotFound), errors.Is(err, client.ErrNoTransaction), errors.Is(err, client.ErrMessageNotFound):
 		return exitNotFound
-	case errors.Is(err, client.ErrExists), errors.Is(err, client.ErrTooLate), errors.Is(err, client.ErrDecided), errors.Is(err, client.ErrNotNow), errors.Is(err, errNotConsumed):
+	case errors.Is(err, client.ErrExists), errors.Is(err, client.ErrTooLate), errors.Is(err, client.ErrDecided), errors.Is(err, client.ErrNotNow), errors.Is(err, errNotConsumed), errors.Is(err, errInUse):
 		return exitConflict
 	case errors.Is(err, broker.ErrTooOld):
 		return exitTooOld

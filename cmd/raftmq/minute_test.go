@@ -101,8 +101,41 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	require.Len(t, strings.Split(strings.TrimSpace(run("", "consume", "orders", "--group", "g", "--count", "202", "--timeout", "2m", "-o", "jsonl")), "\n"), 202)
 	require.Contains(t, run("", "cluster", "status"), "raftmq-0")
 
+	var numbers, ordered []string
+	for i := range 100 {
+		numbers = append(numbers, fmt.Sprint(i))
+	}
+	run("", "topic", "create", "steps")
+	run(strings.Join(numbers, "\n"), "send", "steps", "-", "--order-key", "customer-7")
+	for line := range strings.Lines(run("", "consume", "steps", "--group", "walkers", "--order", "--count", "100", "--timeout", "2m")) {
+		ordered = append(ordered, strings.TrimSpace(line[strings.LastIndexByte(line, '\t'):]))
+	}
+	require.Equal(t, numbers, ordered)
+	for range 2 { // whatever others get
+		require.Equal(t, 100, strings.Count(run("", "consume", "steps", "--group", "walls", "--broadcast", "--count", "100", "--timeout", "2m"), "\n"))
+	}
+	fails(exitUsage, "consume", "steps", "--group", "walls", "--broadcast", "--order")
+
+	run("", "group", "create", "billing", "--retry-max-times", "3")
+	run("", "group", "create", "billing", "--retry-max-times", "3") // again
+	fails(exitConflict, "group", "create", "billing")
+	fails(exitUsage, "group", "create", "a b")
+	fails(exitUsage, "group", "alter", "billing")
+	fails(exitUsage, "group", "alter", "billing", "--retry-max-times", "-1")
+	fails(exitNotFound, "group", "alter", "biling", "--retry-max-times", "1")
+	run("", "group", "alter", "billing", "--retry-max-times", "0")
+	run("", "group", "alter", "billing", "--consume=false")
+	require.Contains(t, run("", "group", "list", "-o", "jsonl"), `{"broadcast":true,"consume":false,"group":"billing","retry_max_times":0}`)
+	code, _, errs = raftmq(t, "group", "show", "billing")
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, "retry-max-times 0, consume false, broadcast true")
+	fails(exitNotFound, "group", "delete", "biling")
+	code, _, errs = raftmq(t, "group", "delete", "billing")
+	require.Zero(t, code, errs)
+	fails(exitNotFound, "group", "show", "billing")
+
 	for asked, want := range map[string]string{
-		"topic show ": "orders", "consume ": "orders", "group lag ": "g", "consume orders --group ": "g",
+		"topic show ": "orders", "consume ": "orders", "group lag ": "g", "group alter ": "g", "group delete ": "g", "consume orders --group ": "g",
 		"dev --data " + d.dir + " kill ": "n2", "bench failover --fault ": "suffix", "topic list -o ": "jsonl",
 	} {
 		require.Eventually(t, func() bool { // it asks for two seconds at most

@@ -20,7 +20,7 @@ import (
 )
 
 func sendCommand(g *globals) *cobra.Command {
-	var key, tag string
+	var key, tag, orderKey string
 	var props, files []string
 	var timeout, delay time.Duration
 	var level int
@@ -28,7 +28,7 @@ func sendCommand(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use: "send TOPIC [TEXT | -]", Short: "Send text, each line of stdin (-), or files", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: g.completeTopic(),
 		Long:    "Send one message of TEXT, a message per line of stdin with -, or one per --file, keyed by its path. Exits 0 only if every message is stored; of several, those that are not, and those of which it is not known, are named on stderr.",
-		Example: "  raftmq send orders hello --tag created\n  seq 1000 | raftmq send orders -\n  raftmq send docs --file README.md",
+		Example: "  raftmq send orders hello --tag created\n  seq 1000 | raftmq send orders -\n  seq 1000 | raftmq send orders - --order-key customer-7\n  raftmq send docs --file README.md",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 && len(files) == 0 {
 				return exitError{exitUsage, errors.New("nothing to send: give TEXT, - or --file")}
@@ -36,7 +36,7 @@ func sendCommand(g *globals) *cobra.Command {
 			if len(args) == 2 && len(files) > 0 {
 				return exitError{exitUsage, errors.New("give TEXT or -, or --file, not both")}
 			}
-			m := client.Message{Topic: args[0], Tag: tag, Delay: delay, DelayLevel: level}
+			m := client.Message{Topic: args[0], Tag: tag, OrderKey: orderKey, Delay: delay, DelayLevel: level}
 			if at != "" {
 				var err error
 				if m.DeliverAt, err = time.Parse(time.RFC3339, at); err != nil {
@@ -83,6 +83,7 @@ func sendCommand(g *globals) *cobra.Command {
 	}
 	c.Flags().StringVar(&key, "key", "", "keys, separated by spaces")
 	c.Flags().StringVar(&tag, "tag", "", "tag that consumers filter by")
+	c.Flags().StringVar(&orderKey, "order-key", "", "messages of one key go to one queue, in the order in which they are sent; see consume --order")
 	c.Flags().StringArrayVar(&props, "property", nil, "name=value; may be given several times")
 	c.Flags().StringArrayVar(&files, "file", nil, "a file, sent as one message; may be given several times")
 	c.Flags().DurationVar(&delay, "delay", 0, "have consumers get it so long after it is stored")
