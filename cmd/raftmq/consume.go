@@ -87,6 +87,9 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 				ctx, stop = context.WithTimeout(ctx, timeout)
 				defer stop()
 			}
+			if x, err := cl.Admin().Group(ctx, group); err == nil && x.Disabled { // else it would wait without a word
+				fmt.Fprintf(os.Stderr, "group %s is paused, and gets nothing before: raftmq group alter %s --consume\n", group, group)
+			}
 			var mu sync.Mutex
 			n := 0
 			enc := json.NewEncoder(os.Stdout)
