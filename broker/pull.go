@@ -73,7 +73,7 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	copied := r.forwarded && r.Ext[extCopy] == "1"
 	if p, ok := b.partition(part.ID); ok && (copied || !p.leads() && h.Epoch == 0) { // who holds the lock the leader knows
 		if reply := b.pullInside(ctx, r, &h, p, q, want); reply != nil {
-			return reply
+			return b.unlessPaused(r, &h, reply)
 		}
 	}
 	if copied {
@@ -86,6 +86,17 @@ func (b *Broker) pull(ctx context.Context, r *request) *remoting.Command {
 	case remoting.ServiceNotAvailable, remoting.OutcomeUnknown:
 		// Without a leader nothing is known of the queue's end.
 		return r.emptyPull(remoting.PullNotFound, h.QueueOffset, 0, 0)
+	}
+	return b.unlessPaused(r, &h, reply)
+}
+
+// unlessPaused passes a pull's answer on if the group may still have it: the pull may have been held since
+// before it was paused, and what was stored after this node heard of that is not given out.
+func (b *Broker) unlessPaused(r *request, h *remoting.PullHeader, reply *remoting.Command) *remoting.Command {
+	if reply.Code == remoting.OK {
+		if refusal := b.mayConsume(r, h.ConsumerGroup); refusal != nil {
+			return refusal
+		}
 	}
 	return reply
 }
@@ -210,11 +221,6 @@ func (b *Broker) hold(ctx context.Context, r *request, h *remoting.PullHeader, p
 		lo, hi := p.store().Bounds(q)
 		switch {
 		case from >= lo && from < hi:
-			if waited { // it may have been paused meanwhile
-				if refusal := b.mayConsume(r, h.ConsumerGroup); refusal != nil {
-					return refusal, nil
-				}
-			}
 			reply, next, err := b.readQueue(ctx, r, h, p, q, from, want)
 			if err != nil {
 				return b.elsewhere(ctx, r, p, err)
