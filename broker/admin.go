@@ -33,6 +33,10 @@ func (b *Broker) admin(ctx context.Context, r *request) *remoting.Command {
 		if r.forwarded {
 			return b.dropGroup(ctx, r)
 		}
+	case codeGroupUse:
+		if r.forwarded {
+			return b.groupUseIn(ctx, r)
+		}
 	case remoting.ListTransactions:
 		return b.listTransactions(ctx, r)
 	case remoting.ListTimers:

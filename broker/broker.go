@@ -291,6 +291,7 @@ func (b *Broker) begin(ns net.Listener, slots []net.Listener) error {
 	b.wg.Go(b.announce)
 	b.wg.Go(b.checkpoints)
 	b.wg.Go(b.retain)
+	b.wg.Go(b.expireGroups)
 	b.wg.Go(b.watchTimers)
 	b.wg.Go(b.checkBacks)
 	b.wg.Go(b.balance)

@@ -23,6 +23,7 @@ import (
 const (
 	codeSubscribe remoting.Code = 9001 // a group and topics, to the catalogue
 	codeDropGroup remoting.Code = 9002 // a group and a partition, to its leader
+	codeGroupUse  remoting.Code = 9020 // the same: where the group is there, and whether it is needed
 )
 
 // change is something the catalogue is asked to decide.
@@ -197,6 +198,9 @@ func (b *Broker) changeOf(ctx context.Context, r *request) (change, *remoting.Co
 		var h remoting.KVHeader
 		if err := h.Decode(r.Ext); err != nil {
 			return change{}, r.failed(err)
+		}
+		if h.Namespace == idleGroups {
+			return change{}, r.refuse(remoting.InvalidParameter, "the namespace %s belongs to the broker", idleGroups)
 		}
 		if r.Code == remoting.DeleteKVConfig {
 			return one(fsm.EncodeDeleteKV(nil, h.Namespace, h.Key)), nil
@@ -409,7 +413,7 @@ func (b *Broker) chooseSlots(n int) []int {
 	return ids[:min(n, len(ids))]
 }
 
-// dropsAtOnce bounds how many partitions forget a group at the same time.
+// dropsAtOnce bounds how many partitions are asked about a group at the same time.
 const dropsAtOnce = 16
 
 // dropGroups makes every partition forget a group that the catalogue has
@@ -418,28 +422,40 @@ func (b *Broker) dropGroups(ctx context.Context, r *request, group string) (refu
 	if err := b.catchUp(ctx); err != nil { // there may be partitions that are not known here
 		return r.refuse(remoting.SystemError, "group %s is deleted, but the catalogue has no leader now, and partitions may still have its offsets: %v; delete it again", group, err)
 	}
-	var wg sync.WaitGroup
 	var mu sync.Mutex
+	sideBySide(b.catalogue.Partitions(), func(_ int, part fsm.Partition) {
+		reply := b.dropGroup(ctx, r.ofGroup(codeDropGroup, group, part.ID))
+		if reply.Code == remoting.OK || reply.Code == remoting.TopicNotExist {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		refusal = r.refuse(remoting.SystemError, "group %s is deleted, but partition %d of %s may still have its offsets: %s; delete it again", group, part.ID, part.Topic, reply.Remark)
+	})
+	return refusal
+}
+
+// sideBySide calls f for each of the partitions, for several at the same time.
+func sideBySide(parts []fsm.Partition, f func(i int, part fsm.Partition)) {
+	var wg sync.WaitGroup
 	some := make(chan struct{}, dropsAtOnce)
-	for _, part := range b.catalogue.Partitions() {
-		sub := *r
-		sub.Command = remoting.NewRequest(codeDropGroup, nil)
-		sub.SetExt("group", group)
-		sub.SetExt("partition", strconv.FormatUint(part.ID, 10))
+	for i, part := range parts {
 		some <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-some }()
-			reply := b.dropGroup(ctx, &sub)
-			if reply.Code == remoting.OK || reply.Code == remoting.TopicNotExist {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			refusal = r.refuse(remoting.SystemError, "group %s is deleted, but partition %d of %s may still have its offsets: %s; delete it again", group, part.ID, part.Topic, reply.Remark)
+			f(i, part)
 		})
 	}
 	wg.Wait()
-	return refusal
+}
+
+// ofGroup is a request between nodes about a group in a partition, that comes of r.
+func (r *request) ofGroup(code remoting.Code, group string, partition uint64) *request {
+	sub := *r
+	sub.Command = remoting.NewRequest(code, nil)
+	sub.SetExt("group", group)
+	sub.SetExt("partition", strconv.FormatUint(partition, 10))
+	return &sub
 }
 
 // dropGroup makes one partition forget a group, if it knows it.

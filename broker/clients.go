@@ -49,6 +49,7 @@ type registry struct {
 	lists map[string]clientList              // of other nodes
 	away  map[string]clientInfo              // were connected to a node's earlier life
 	left  map[string]time.Time               // ids that closed their last connection here
+	used  map[string]struct{}                // groups whose members changed since they were looked at; see idleness
 	gone  map[string]time.Time               // when a node was seen dead
 	// leftGroups are members that have left a group, in the order in which that was heard.
 	leftGroups []leave
@@ -59,7 +60,7 @@ type registry struct {
 func newRegistry(b *Broker) *registry {
 	g := &registry{
 		b: b, began: time.Now(), changed: make(chan struct{}, 1), conns: make(map[*remoting.ServerConn]clientInfo), beats: make(map[*remoting.ServerConn]time.Time), ids: make(map[string][]*remoting.ServerConn),
-		lists: make(map[string]clientList), away: make(map[string]clientInfo), left: make(map[string]time.Time),
+		lists: make(map[string]clientList), away: make(map[string]clientInfo), left: make(map[string]time.Time), used: make(map[string]struct{}),
 		gone: make(map[string]time.Time), heard: make(chan struct{}),
 	}
 	b.transport.Handle(kindClients, g.hear)
@@ -327,6 +328,7 @@ func (g *registry) touch(groups []string) {
 
 // notify tells members here to balance their queues anew (40).
 func (g *registry) notify(groups []string) {
+	g.use(groups)
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	for c, info := range g.conns {

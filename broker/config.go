@@ -58,6 +58,8 @@ type Config struct {
 	RetentionBytes  int64         // of a partition's log that are kept, at least, and not much more; 0: no limit
 	DeleteWhen      string        // hours of the day, local, at which expired messages are deleted: "04", "04;16", or "any"; default "04"
 	RetainEvery     time.Duration // how often it is looked for what is to be deleted; default 10 s
+	GroupExpiry     time.Duration // after how long a group that nobody uses is deleted, a minute at least; 0: never
+	GroupsEvery     time.Duration // how often it is looked for such groups; default a tenth of GroupExpiry, at most 1 min
 
 	TransactionTimeout       time.Duration // until a half without a decision is asked about; default 6 s
 	TransactionCheckInterval time.Duration // between two checks of it; default 30 s
@@ -211,6 +213,12 @@ func (c *Config) check() error {
 	if c.RetainEvery == 0 {
 		c.RetainEvery = 10 * time.Second
 	}
+	if c.GroupsEvery == 0 {
+		c.GroupsEvery = time.Minute
+		if c.GroupExpiry > 0 {
+			c.GroupsEvery = min(c.GroupsEvery, c.GroupExpiry/10)
+		}
+	}
 	if c.CheckpointBytes == 0 {
 		c.CheckpointBytes = 64 << 20
 	}
@@ -259,6 +267,9 @@ func (c *Config) check() error {
 		if p < 1 || p > 100 {
 			return fmt.Errorf("%w: %d percent of a disk, 1 to 100 are possible", ErrConfig, p)
 		}
+	}
+	if c.GroupExpiry != 0 && c.GroupExpiry < minGroupExpiry {
+		return fmt.Errorf("%w: groups that nobody uses are deleted after %v: at least %v, or 0 for never", ErrConfig, c.GroupExpiry, minGroupExpiry)
 	}
 	if c.MaxDelay < 0 {
 		return fmt.Errorf("%w: messages may wait for %v: 0 for no limit", ErrConfig, c.MaxDelay)

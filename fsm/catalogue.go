@@ -120,6 +120,9 @@ func NewGroup(name string) GroupSpec {
 	return GroupSpec{Name: name, ConsumeEnable: true, ConsumeFromMinEnable: true, ConsumeBroadcastEnable: true, RetryMaxTimes: 16, ConsumeTimeoutMinute: 15}
 }
 
+// Default reports whether the group has the settings that it is made with when somebody consumes.
+func (g GroupSpec) Default() bool { return g.equal(NewGroup(g.Name)) }
+
 // equal: an absent map is an empty one.
 func (g GroupSpec) equal(o GroupSpec) bool {
 	return g.Name == o.Name && g.ConsumeEnable == o.ConsumeEnable && g.ConsumeFromMinEnable == o.ConsumeFromMinEnable &&

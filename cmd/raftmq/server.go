@@ -57,6 +57,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.WALSegments, "wal-segments", 8, "segments of the write-ahead log, at most")
 	f.DurationVar(&c.MaxDelay, "max-delay", 0, "how long messages may wait for their time; 0: as long as they like")
 	f.DurationVar(&c.Retention, "retention", 72*time.Hour, "how long messages are kept, at least; below 0: for ever. A topic may say otherwise")
+	f.DurationVar(&c.GroupExpiry, "group-expiry", 0, "delete a consumer group that nobody has used for so long, but for one with retries or dead letters, or with settings of its own; 0: never")
 	f.DurationVar(&c.RetentionDead, "retention-dead", 720*time.Hour, "how long dead letters are kept that no group has consumed, at least; below 0: for ever")
 	f.Int64Var(&c.RetentionBytes, "retention-bytes", 0, "bytes of a partition's log that are kept, at least, and not much more; 0: no limit. A topic may say otherwise")
 	f.StringVar(&c.DeleteWhen, "delete-when", "04", "hours of the day, local time, at which expired messages are deleted: 04, 04;16, or any")
