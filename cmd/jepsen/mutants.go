@@ -84,8 +84,8 @@ not run again. Exits with 1 if a mutant survives.`,
 	f.StringSliceVar(&only, "only", nil, "names of the mutants to run (default: all)")
 	f.StringVar(&backend, "backend", "", "how nodes are run, as in jepsen test; simulated passes over what cannot be")
 	f.IntVar(&seeds, "seeds", 3, "runs until a mutant counts as survivor")
-	f.IntVar(&rate, "rate", 100, "sends per second of each run")
-	f.DurationVar(&limit, "time-limit", 15*time.Second, "load of each run")
+	f.IntVar(&rate, "rate", 100, "operations per second of a run, of some mutants a multiple")
+	f.DurationVar(&limit, "time-limit", 15*time.Second, "load of a run, of some mutants a multiple")
 	return c
 }
 
@@ -126,7 +126,7 @@ func hunt(ctx context.Context, say io.Writer, m mutant.Mutant, source, dir, back
 		if backend == sim.Backend {
 			nemesis = strings.Join(slices.DeleteFunc(strings.Split(nemesis, ","), func(n string) bool { return !simulable(n) }), ",")
 		}
-		c := exec.CommandContext(ctx, filepath.Join(dir, "jepsen"), "test", "--backend", backend, "--workload", cmp.Or(m.Workload, "log"), "--nemesis", nemesis, "--time-limit", (limit * time.Duration(max(1, m.Longer))).String(), "--rate", strconv.Itoa(rate),
+		c := exec.CommandContext(ctx, filepath.Join(dir, "jepsen"), "test", "--backend", backend, "--workload", cmp.Or(m.Workload, "log"), "--nemesis", nemesis, "--time-limit", (limit * time.Duration(max(1, m.Longer))).String(), "--rate", strconv.Itoa(rate*max(1, m.Faster)),
 			"--seed", strconv.Itoa(s.Seed), "--store", runs)
 		c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it ends its nodes first
 		c.WaitDelay = time.Minute
