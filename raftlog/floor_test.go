@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -262,6 +263,7 @@ func inScript(t *testing.T, keep uint64, play func(node string, cmd any, rpc raf
 func (s *script) restart() {
 	if s.n != nil {
 		s.stop("n1")
+		synctest.Wait() // n2 and n3 see that their links have ended, and send nothing over them
 	}
 	s.n = s.start("n1")
 	s.r = s.n.replicas[0]
