@@ -26,7 +26,7 @@ var ordering = []row{
 	{name: "A29", about: "commit", test: transactions(client.Commit), killed: true},
 	{name: "A30", about: "rollback", test: transactions(client.Rollback), killed: true},
 	{name: "A31", about: "check-back", test: checkBack, killed: true},
-	{name: "A32", about: "decided again and again", test: decidedAgain},
+	{name: "A32", about: "decided again and again", test: decidedAgain, killed: true},
 }
 
 // sendKeys sends n numbered messages of each of some keys, a key's one after the other.
@@ -81,6 +81,9 @@ func orderlyConsumption(w *world) {
 	w.consume(w.row, topic, func(_ context.Context, d *client.Delivery) error {
 		got.note(string(d.Body))
 		if string(d.Body) == "7" && got.times("7") <= 2 {
+			if w.full() { // after a second
+				return errors.New("not yet")
+			}
 			return client.RetryAfter(20*time.Millisecond, errors.New("not yet"))
 		}
 		return nil
@@ -243,6 +246,64 @@ func checkBack(w *world) {
 }
 
 func decidedAgain(w *world) {
+	decidedByOperators(w)
+	if !w.full() { // else what it is connected to dies
+		decidedByProducers(w)
+	}
+}
+
+// decidedByOperators has each transaction decided again and again, one way and the other. The first counts.
+func decidedByOperators(w *world) {
+	topic := w.topic(client.TopicConfig{Partitions: 1, Queues: 1})
+	p := w.transactional(func(string) client.Verdict { return client.Undecided })
+	n := w.n(4, 400)
+	for i := range n {
+		w.transact(p, topic, strconv.Itoa(i), client.Undecided)
+	}
+	a := w.cl.Admin()
+	var list []client.TransactionInfo
+	w.until("they are listed, but for those of which it is not known whether they were stored", func() bool {
+		var err error
+		list, err = a.Transactions(w.ctx, topic, false, 2*n)
+		return err == nil && (len(list) == n || w.full() && len(list) > n/2)
+	})
+	want := make(map[string]int)
+	for _, x := range list {
+		w.until("its message is shown", func() bool {
+			one, err := a.Transaction(w.ctx, x.Name)
+			if err != nil {
+				return false
+			}
+			x = one
+			return true
+		})
+		body := string(x.Message.Body)
+		first, other := client.Rollback, client.Commit
+		if number, _ := strconv.Atoi(body); number%2 == 0 {
+			first, other, want[body] = client.Commit, client.Rollback, 1
+		}
+		for range 5 {
+			for _, v := range []client.Verdict{first, other} {
+				w.until("a decision is answered", func() bool {
+					was, err := a.DecideTransaction(w.ctx, x.Name, v)
+					if v == first && err == nil {
+						require.Equal(w, first, was)
+						return true
+					}
+					if v == other {
+						require.Error(w, err, "%s is decided", body)
+						return errors.Is(err, client.ErrDecided)
+					}
+					return false // a node died: it is asked again
+				})
+			}
+		}
+	}
+	require.Equal(w, want, w.bodies(topic))
+}
+
+// decidedByProducers is the same by what stock producers send.
+func decidedByProducers(w *world) {
 	topic := w.topic(client.TopicConfig{Partitions: 1, Queues: 1})
 	r := w.raw(w.listener(0, w.slot(topic)))
 	half := func(id string) fields {

@@ -23,7 +23,7 @@ type row struct {
 
 // rows are all, in the order of their numbers.
 func rows() []row {
-	return slices.Concat(sending, ordering, consuming, storage, clustering)
+	return slices.Concat(sending, ordering, consuming, storage, clustering, beyond)
 }
 
 // program is the raftmq of the full size; "": the usual size.
@@ -38,7 +38,7 @@ func TestFeatures(t *testing.T) {
 		var b strings.Builder
 		for _, r := range rows() {
 			if result := results[r.name]; result != "" { // else it was not asked for
-				fmt.Fprintf(&b, "\n%-4s %-58s %s", r.name, r.about, result)
+				fmt.Fprintf(&b, "\n%-6s %-58s %s", r.name, r.about, result)
 			}
 		}
 		t.Log(b.String())
@@ -96,5 +96,6 @@ func TestTheTableIsWhole(t *testing.T) {
 	for n := 1; n <= 80; n++ {
 		want = append(want, fmt.Sprint("A", n))
 	}
+	want = append(want, "timers", "groups")
 	require.Equal(t, want, names)
 }
