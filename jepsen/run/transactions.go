@@ -24,12 +24,14 @@ const (
 	checkLimit         = 1000
 	owedWithin         = 30 * time.Second // after the last fault
 	unaskedFor         = 5 * time.Second  // when none waits: more than two questions are apart
+	decidedAgain       = 8                // one of so many transactions
 )
 
 // transactionsLoad sends transactions, of which local transactions say at once what is
-// to become, or nothing, and then whoever is asked.
+// to become, or nothing, and then whoever is asked. Of some that have their decision an
+// operator says it again, or the other, which is not to count.
 var transactionsLoad = Workload{
-	Name: "transactions", Does: "transactions that are committed, rolled back, or decided when a producer is asked",
+	Name: "transactions", Does: "transactions that are committed, rolled back, or decided when a producer is asked; some are decided again, and otherwise",
 	Proves: []string{"P10"}, Topics: []Topic{transactionsTopic}, Sends: 1,
 	Args: []string{"--transaction-timeout", transactionTimeout.String(), "--transaction-check-interval", checkInterval.String(), "--transaction-checks", strconv.Itoa(checkLimit)},
 	start: func(r *run, p *part) error {
@@ -39,8 +41,9 @@ var transactionsLoad = Workload{
 		for i := range clients {
 			opts := []client.ProducerOption{client.WithSendTimeout(impatient)}
 			cl := r.clients[i]
-			if i == 1 {
+			if i == 1 { // patient, so that what is lost is said again, also to the next leader
 				cl = r.lossy[i]
+				opts = []client.ProducerOption{client.WithSendTimeout(patient)}
 			}
 			tp, err := cl.NewTransactionProducer("jepsen-transactions", l.check, opts...)
 			if err != nil {
@@ -51,6 +54,7 @@ var transactionsLoad = Workload{
 				p.load(func(ctx context.Context) { t.run(ctx, newPace(p.rate, i*lanes+j, clients*lanes)) })
 			}
 		}
+		p.load(func(ctx context.Context) { l.again(ctx, r.lossy[2].Admin(), newPace(p.rate/decidedAgain, 0, 1)) })
 		p.watch(func(ctx context.Context) error { r.readEach(ctx, "transactions-reader", transactionsTopic); return nil })
 		return nil
 	},
@@ -68,6 +72,7 @@ type ledger struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
 	entries map[string]*entry // by value
+	decided []string          // values of those whose decisions were answered, and that are not decided again yet
 	asked   time.Time         // when somebody was last
 }
 
@@ -75,6 +80,8 @@ type ledger struct {
 type entry struct {
 	fate  client.Verdict // what it comes to
 	quiet bool           // its program did not say so, and has to be asked
+	name  string
+	holds client.Verdict // what its program was answered that it is
 	asked int
 }
 
@@ -90,7 +97,59 @@ func (l *ledger) open(value string) *entry {
 	return e
 }
 
-// check answers a node's question.
+// holds notes what was answered of a transaction.
+func (l *ledger) holds(value, name string, v client.Verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[value]
+	e.name, e.holds = name, v
+	l.decided = append(l.decided, value)
+}
+
+// again decides what is decided, each once: half of it alike, which changes nothing, and
+// half otherwise, which is refused.
+func (l *ledger) again(ctx context.Context, admin *client.Admin, pace *pace) {
+	for pace.next(ctx) {
+		l.mu.Lock()
+		if len(l.decided) == 0 {
+			l.mu.Unlock()
+			continue
+		}
+		i, last := l.rng.IntN(len(l.decided)), len(l.decided)-1
+		value := l.decided[i]
+		l.decided[i], l.decided = l.decided[last], l.decided[:last]
+		name, v := l.entries[value].name, l.entries[value].holds
+		if l.rng.IntN(2) == 0 {
+			v = other(v)
+		}
+		l.mu.Unlock()
+		op := history.Op{Process: "operator-" + l.r.nextProcess(), Type: history.Invoke, F: history.Decide, Values: []string{value}, Fate: fateOf(v)}
+		l.r.history.Add(op)
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), patient)
+		holds, err := admin.DecideTransaction(within, name, v)
+		cancel()
+		op.Type, op.Values = history.Info, nil
+		switch {
+		case errors.Is(err, client.ErrDecided):
+			op.Type = history.Fail
+		case err == nil && holds == v:
+			op.Type = history.OK
+		case err != nil:
+			op.Error = err.Error()
+		}
+		l.r.history.Add(op)
+	}
+}
+
+func other(v client.Verdict) client.Verdict {
+	if v == client.Commit {
+		return client.Rollback
+	}
+	return client.Commit
+}
+
+// check answers a node's question. About what is decided, as its program was told, only one
+// that was long on its way comes: the answer is the other decision, which is not to count.
 func (l *ledger) check(_ context.Context, t client.Transaction) client.Verdict {
 	value := valueOf(&t.Message)
 	process := "checker-" + l.r.nextProcess()
@@ -105,11 +164,15 @@ func (l *ledger) check(_ context.Context, t client.Transaction) client.Verdict {
 	if e.asked++; e.asked == 1 && e.quiet && len(value)%2 == 0 {
 		return client.Undecided // it is still at work
 	}
-	op := history.Op{Process: process, Type: history.Invoke, F: history.Decide, Values: []string{value}, Fate: fateOf(e.fate)}
+	v := e.fate
+	if e.holds != client.Undecided {
+		v = other(e.holds)
+	}
+	op := history.Op{Process: process, Type: history.Invoke, F: history.Decide, Values: []string{value}, Fate: fateOf(v)}
 	l.r.history.Add(op)
 	op.Type, op.Values = history.Info, nil // no answer comes back
 	l.r.history.Add(op)
-	return e.fate
+	return v
 }
 
 func fateOf(v client.Verdict) string {
@@ -201,6 +264,9 @@ func (t *transactor) send(ctx context.Context, value string) history.Type {
 			decide.Type = history.OK
 		}
 		h.Add(decide)
+		if decide.Type != history.Info {
+			t.l.holds(value, rec.Name, rec.Verdict)
+		}
 	}
 	op.Type = history.Info
 	switch {
