@@ -18,8 +18,23 @@ var errLost = errors.New("the reply was thrown away, and the connection closed")
 type lossy struct {
 	to func(ctx context.Context, network, addr string) (net.Conn, error) // nil: there
 
-	mu  sync.Mutex
-	rng *rand.Rand
+	mu   sync.Mutex
+	rng  *rand.Rand
+	kept chan struct{} // closes when what came meanwhile is thrown away; nil: nothing is kept back
+}
+
+// keep keeps back all that comes from now on, until drop throws it away.
+func (l *lossy) keep() (drop func()) {
+	kept := make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = kept
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.kept = nil
+		close(kept)
+	}
 }
 
 func (l *lossy) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -34,10 +49,15 @@ func (l *lossy) dial(ctx context.Context, network, addr string) (net.Conn, error
 	return lossyConn{c, l}, nil
 }
 
+// lose decides about what came: what is kept back is lost in the end.
 func (l *lossy) lose() bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.rng.IntN(loseReply) == 0
+	kept, lost := l.kept, l.rng.IntN(loseReply) == 0
+	l.mu.Unlock()
+	if kept != nil {
+		<-kept
+	}
+	return lost || kept != nil
 }
 
 type lossyConn struct {

@@ -1,10 +1,12 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -56,4 +58,30 @@ func TestALossyConnectionLosesRepliesNotRequests(t *testing.T) {
 	}
 	require.Positive(t, lost)
 	require.Less(t, lost, 20)
+}
+
+// What is kept back comes to nobody, neither then nor later.
+func TestWhatIsKeptBackIsLost(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	l := &lossy{rng: history.Seed(1).Stream("lossy"), to: func(context.Context, string, string) (net.Conn, error) { return here, nil }}
+	c, err := l.dial(t.Context(), "tcp", "")
+	require.NoError(t, err)
+	drop := l.keep()
+	read := make(chan error)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		read <- err
+	}()
+	_, err = there.Write([]byte{1}) // it has come
+	require.NoError(t, err)
+	select {
+	case err := <-read:
+		t.Fatalf("it was told: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	drop()
+	require.ErrorIs(t, <-read, errLost)
+	_, err = there.Write([]byte{1})
+	require.ErrorIs(t, err, io.ErrClosedPipe, "the connection is closed")
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftmq/client"
 	"raftmq/internal/faults"
 	"raftmq/internal/vfs/faultfs"
 	"raftmq/jepsen/cluster"
@@ -384,5 +385,54 @@ func TestAHalfIsKilledWhereItLies(t *testing.T) {
 	for _, op := range ops {
 		require.Equal(t, "n2", op.Node, op.Fault.Kind)
 		require.True(t, op.Fault.Verified, op.Error)
+	}
+}
+
+// Whoever leads is killed when the decision is made, and not if its producer knows by then.
+func TestWhoHasDecidedIsKilledBeforeItsAnswer(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		made, answers bool
+	}{{"unanswered", true, false}, {"answered", true, true}, {"undecided", false, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			r, _ := toyRun(t, func(node int) (rs []cluster.Replica) {
+				for i := range transactionsTopic.Partitions {
+					rs = append(rs, cluster.Replica{ID: uint64(4 + i), Topic: transactionsTopic.Name, State: []string{"Follower", "Leader", "Follower"}[node], Term: 2})
+				}
+				return rs
+			})
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			s := &remoting.Server{Handler: remoting.HandlerFunc(func(_ context.Context, _ *remoting.ServerConn, req *remoting.Command) *remoting.Command {
+				if req.Code == remoting.GetBrokerClusterInfo {
+					return req.ReplyWith(nil, remoting.EncodeBody(remoting.ClusterInfo{BrokerAddrTable: map[string]remoting.BrokerData{"raftmq-1": {BrokerAddrs: map[int64]string{0: ln.Addr().String()}}}}))
+				}
+				x := remoting.Transaction{Slot: 1, Offset: 64, State: "pending"}
+				if c.made {
+					x.State, x.DecidedBy = "rolled back", "producer"
+				}
+				return req.ReplyWith(nil, remoting.EncodeBody(remoting.TransactionList{Transactions: []remoting.Transaction{x}}))
+			})}
+			go s.Serve(ln) // ends with Close
+			t.Cleanup(func() { s.Close() })
+			cl, err := client.Dial(t.Context(), client.WithEndpoints(ln.Addr().String()))
+			require.NoError(t, err)
+			t.Cleanup(func() { cl.Close(context.Background()) })
+			r.clients = append(r.clients, cl)
+			h := r.hit(1)
+			d := &deciding{name: "1-64", slot: 1, answered: make(chan struct{})}
+			if c.answers {
+				close(d.answered)
+			}
+			killed, err := h.killUnanswered(t.Context(), d)
+			require.NoError(t, err)
+			require.Equal(t, c.made && !c.answers, killed)
+			require.Equal(t, !killed, r.cluster.Nodes[1].Running())
+			if killed {
+				require.Equal(t, r.cluster.Nodes[1], h.node)
+				require.Contains(t, h.detail, "1-64 was rolled back")
+				require.NoError(t, h.undo(t.Context()))
+			}
+		})
 	}
 }

@@ -25,6 +25,7 @@ var recipes = []kind{
 	{name: "flip-then-lead", area: "recipe", says: "R6, R7: bits of a node's files change while it is down, then the others are stopped in turn, so that it may lead", short: time.Second, long: 2 * time.Second, stops: true, begin: flipThenLead},
 	{name: "cut-kill-wipe", area: "recipe", says: "R5: a leader is cut off, the two others are killed together, and one of them loses its folder", short: 2 * time.Second, long: 4 * time.Second, links: true, stops: true, begin: cutKillWipe},
 	{name: "half-kill", area: "recipe", says: "R8: who leads the partition of a transaction is killed between the half and its decision", short: time.Second, long: 3 * time.Second, begin: halfKill},
+	{name: "answer-kill", area: "recipe", says: "R8: who leads the partition of a transaction is killed when that is decided, before its producer is told", short: time.Second, long: 3 * time.Second, begin: answerKill},
 	{name: "replace-kill", area: "recipe", says: "R11: a node loses its folder, and while it is replaced another is killed, again and again", short: 2 * time.Second, long: 4 * time.Second, stops: true, begin: replaceKill},
 	{name: "damaged-minority", area: "recipe", says: "R6: a node lags, of the two others one is killed, and bits of what only those two have change; then the sound one is stopped", short: time.Second, long: 2 * time.Second, stops: true, begin: damagedMinority},
 	{name: "wiped-minority", area: "recipe", says: "R3: a node lags, of the two others one is killed and loses its folder; then the other is stopped", short: time.Second, long: 2 * time.Second, stops: true, begin: wipedMinority},
@@ -183,6 +184,71 @@ func halfKill(ctx context.Context, h *hit) error {
 	err := <-killed // it is at it
 	h.startAgain(h.node)
 	return err
+}
+
+// decidedWithin is how long a decision that was sent is waited for.
+const decidedWithin = time.Second
+
+// answerKill keeps a decision's answer from its producer, and kills when others are told that it
+// is made. Without transactions it is a kill at any time.
+func answerKill(ctx context.Context, h *hit) error {
+	if h.ledger == nil {
+		h.detail = "there are no transactions: at any time"
+		return killOne(ctx, h)
+	}
+	for end := time.Now().Add(halfWithin); time.Now().Before(end) && ctx.Err() == nil; {
+		sent := make(chan *deciding, 1)
+		var drop func()
+		strike := func(d *deciding) {
+			drop = d.replies.keep()
+			sent <- d
+		}
+		h.ledger.deciding.Store(&strike)
+		select {
+		case d := <-sent:
+			done, err := h.killUnanswered(ctx, d)
+			drop()
+			if done {
+				return err
+			}
+			continue
+		case <-time.After(time.Until(end)):
+		case <-ctx.Done():
+		}
+		if !h.ledger.deciding.CompareAndSwap(&strike, nil) {
+			<-sent
+			drop()
+		}
+	}
+	return fmt.Errorf("no decision whose answer was kept back was made within %v", halfWithin)
+}
+
+// killUnanswered waits until a decision is made and kills; false: it was not made, or its
+// producer knew.
+func (h *hit) killUnanswered(ctx context.Context, d *deciding) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, decidedWithin)
+	defer cancel()
+	for sleep(ctx, 5*time.Millisecond) {
+		t, err := h.clients[0].Admin().Transaction(ctx, d.name)
+		if err != nil || t.DecidedBy == "" {
+			continue
+		}
+		n, err := h.leads(ctx, transactionsTopic, d.slot)
+		if err != nil {
+			return false, nil
+		}
+		select {
+		case <-d.answered:
+			return false, nil
+		default:
+		}
+		h.node = n
+		h.pid, err = n.Kill()
+		h.startAgain(n)
+		h.detail, h.count = fmt.Sprintf("leader %s; %s was %s, and its producer not told", n.Name, d.name, t.State), 1
+		return true, err
+	}
+	return false, nil
 }
 
 // leads is who says that it leads a topic's partition of a slot. Partitions are numbered in the

@@ -64,6 +64,7 @@ type run struct {
 	breaks  bool             // so can disks and clocks
 	clients []*client.Client // one per node, each naming all nodes, that one first
 	lossy   []*client.Client // the same, with replies thrown away
+	replies []*lossy         // to those
 	pinned  []*client.Client // one per node, each speaking to that node alone
 	parts   []*part
 	ledger  *ledger // of transactions
@@ -152,6 +153,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	for i := range nodes {
 		endpoints := client.WithEndpoints(append(append([]string(nil), all[i:]...), all[:i]...)...)
 		l := &lossy{to: r.cluster.Dial, rng: o.Seed.Stream("lossy/" + strconv.Itoa(i))}
+		r.replies = append(r.replies, l)
 		for _, x := range []struct {
 			to   *[]*client.Client
 			opts []client.Option

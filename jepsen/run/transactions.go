@@ -40,9 +40,9 @@ var transactionsLoad = Workload{
 		r.ledger = l
 		for i := range clients {
 			opts := []client.ProducerOption{client.WithSendTimeout(impatient)}
-			cl := r.clients[i]
+			cl, replies := r.clients[i], (*lossy)(nil)
 			if i == 1 { // patient, so that what is lost is said again, also to the next leader
-				cl = r.lossy[i]
+				cl, replies = r.lossy[i], r.replies[i]
 				opts = []client.ProducerOption{client.WithSendTimeout(patient)}
 			}
 			tp, err := cl.NewTransactionProducer("jepsen-transactions", l.check, opts...)
@@ -50,7 +50,7 @@ var transactionsLoad = Workload{
 				return err
 			}
 			for j := range lanes {
-				t := &transactor{l: l, rng: r.o.Seed.Stream(fmt.Sprintf("transactions-%d-%d", i, j)), producer: tp, process: r.nextProcess()}
+				t := &transactor{l: l, rng: r.o.Seed.Stream(fmt.Sprintf("transactions-%d-%d", i, j)), producer: tp, replies: replies, process: r.nextProcess()}
 				p.load(func(ctx context.Context) { t.run(ctx, newPace(p.rate, i*lanes+j, clients*lanes)) })
 			}
 		}
@@ -68,6 +68,8 @@ type ledger struct {
 	// between is what a fault does, once, between a half, whose slot it is told, and its
 	// decision.
 	between atomic.Pointer[func(slot int)]
+	// deciding is what one does, once, before a decision whose answer can be kept back is sent.
+	deciding atomic.Pointer[func(d *deciding)]
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -83,6 +85,14 @@ type entry struct {
 	name  string
 	holds client.Verdict // what its program was answered that it is
 	asked int
+}
+
+// deciding is a decision that is about to be sent.
+type deciding struct {
+	name     string // of the transaction
+	slot     int
+	replies  *lossy
+	answered chan struct{} // closes when its producer has its answer, or gives up
 }
 
 // open draws what becomes of a transaction.
@@ -215,6 +225,7 @@ type transactor struct {
 	l        *ledger
 	rng      *rand.Rand
 	producer *client.TransactionProducer
+	replies  *lossy // to it; nil: they cannot be kept back
 	process  string
 	count    int
 }
@@ -238,23 +249,29 @@ func (t *transactor) send(ctx context.Context, value string) history.Type {
 	h.Add(op)
 	op.Values = nil
 	decide := history.Op{Process: t.process + "/local", F: history.Decide, Fate: fateOf(e.fate)}
-	ran := false
+	ran, answered := false, make(chan struct{})
 	rec, err := t.producer.Send(ctx, dressed(transactionsTopic.Name, value, smallest+t.rng.IntN(1<<10)),
 		func(_ context.Context, tx client.Transaction) (client.Verdict, error) {
 			ran = true
 			h.Add(history.Op{Process: "local-" + t.process, Type: history.Info, F: history.Prepared, Values: []string{value}})
+			first, _, _ := strings.Cut(tx.Name, "-") // SLOT-POSITION
+			slot, _ := strconv.Atoi(first)
 			if f := t.l.between.Swap(nil); f != nil {
-				slot, _, _ := strings.Cut(tx.Name, "-") // SLOT-POSITION
-				n, _ := strconv.Atoi(slot)
-				(*f)(n)
+				(*f)(slot)
 			}
 			if e.quiet {
 				return client.Undecided, nil
 			}
 			decide.Type, decide.Values = history.Invoke, []string{value}
 			h.Add(decide)
+			if t.replies != nil {
+				if f := t.l.deciding.Swap(nil); f != nil {
+					(*f)(&deciding{tx.Name, slot, t.replies, answered})
+				}
+			}
 			return e.fate, nil
 		})
+	close(answered)
 	if decide.Type == history.Invoke {
 		decide.Type, decide.Values = history.Info, nil
 		switch {
