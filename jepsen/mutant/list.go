@@ -124,6 +124,19 @@ var All = []Mutant{
 		File: "client/transaction.go", Old: "return remoting.TransactionRollback", New: "return remoting.TransactionCommit",
 	},
 	{
+		Name: "commit-again", Bug: "a commit that is repeated stores the message again", Workload: "transactions", Nemesis: "answer-kill,kill", Property: "P10",
+		File: "fsm/transactions_state.go", Old: "	h := s.byPos[pos]\n	s.unlink(h)\n", New: "	h := s.byPos[pos]\n	if h.next = math.MaxInt64; made.Verdict == Commit {\n		return made\n	}\n	s.unlink(h)\n",
+	},
+	{
+		Name: "commit-after-rollback", Bug: "a commit counts also after a rollback", Workload: "transactions", Nemesis: "kill", Property: "P10",
+		File: "fsm/transactions_state.go", Old: "	h := s.byPos[pos]\n	s.unlink(h)\n", New: "	h := s.byPos[pos]\n	if h.next = math.MaxInt64; made.Verdict == Rollback {\n		return made\n	}\n	s.unlink(h)\n",
+	},
+	{
+		Name: "rollback-in-memory", Bug: "a rollback is answered when its leader has it in memory, and written 1 s later", Workload: "transactions", Nemesis: "kill,answer-kill", Property: "P10",
+		File: "broker/transactions.go", Old: "func (b *Broker) decideHalf(ctx context.Context, p *partition, half fsm.HalfInfo, d fsm.Decide) (fsm.DecideResult, error) {\n	var none fsm.DecideResult\n",
+		New: "var rolledBack sync.Map\n\nfunc (b *Broker) decideHalf(ctx context.Context, p *partition, half fsm.HalfInfo, d fsm.Decide) (fsm.DecideResult, error) {\n	var none fsm.DecideResult\n	made := fsm.Decision{Verdict: fsm.Rollback, By: d.By, Queue: -1}\n	key := fmt.Sprint(p.desc.ID, half.Position)\n	if _, is := rolledBack.Load(key); is && d.Verdict == fsm.Commit {\n		return fsm.DecideResult{Status: fsm.DecidedOtherwise, Decision: made}, nil\n	} else if !is && d.Verdict == fsm.Rollback {\n		rolledBack.Store(key, true)\n		time.AfterFunc(time.Second, func() { b.decideHalf(b.ctx, p, half, d) })\n		return fsm.DecideResult{Decision: made}, nil\n	}\n",
+	},
+	{
 		Name: "nobody-asked", Bug: "producers are not asked about transactions that have no decision", Workload: "transactions", Nemesis: "kill", Property: "P10",
 		File: "fsm/transactions.go", Old: "next: m.now + int64(h.CheckAfter)", New: "next: m.now + int64(h.CheckAfter)<<20",
 	},
