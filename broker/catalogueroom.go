@@ -22,28 +22,35 @@ type catalogueRoom struct {
 	mu            sync.Mutex
 	term, version uint64 // of which it was measured
 	at            time.Time
-	took          int // bytes of the state then
-	since         int // about so many were added
-	flying        int // and may be
+	took          int           // bytes of the state then
+	since         int           // about so many were added
+	flying        int           // and may be
+	measuring     chan struct{} // closed when it has been; nil: nobody measures it
 }
 
 // enter lets a change in that adds about so many bytes; leave says that it is decided, and whether it may have added them.
-// false: there is no room. One that adds nothing always finds some.
+// false: there is no room. One that adds nothing always finds some. One measures at a time, and the others go by what is
+// known if they fit, else they wait for it.
 func (c *catalogueRoom) enter(term, version uint64, adds int, measure func() int) (leave func(added bool), ok bool) {
 	if adds <= 0 {
 		return func(bool) {}, true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fits := func() bool { return c.took+c.since+c.flying+adds <= maxCatalogue }
-	again := measureSeldom
-	if !fits() {
-		again = measureAgain
+	for c.staleLocked(term, version, adds) {
+		done := c.measuring
+		if done == nil {
+			c.measureLocked(term, version, measure)
+			break
+		}
+		if c.term == term && c.fitsLocked(adds) {
+			break
+		}
+		c.mu.Unlock()
+		<-done
+		c.mu.Lock()
 	}
-	if c.term != term || (c.version != version || c.since > 0) && time.Since(c.at) > again { // what was counted may have added nothing
-		c.took, c.since, c.term, c.version, c.at = measure(), 0, term, version, time.Now()
-	}
-	if !fits() {
+	if !c.fitsLocked(adds) {
 		return nil, false
 	}
 	c.flying += adds
@@ -55,6 +62,31 @@ func (c *catalogueRoom) enter(term, version uint64, adds int, measure func() int
 			c.since += adds
 		}
 	}, true
+}
+
+func (c *catalogueRoom) fitsLocked(adds int) bool {
+	return c.took+c.since+c.flying+adds <= maxCatalogue
+}
+
+// staleLocked reports whether it is to be measured before so many bytes are let in.
+func (c *catalogueRoom) staleLocked(term, version uint64, adds int) bool {
+	again := measureSeldom
+	if !c.fitsLocked(adds) {
+		again = measureAgain
+	}
+	return c.term != term || (c.version != version || c.since > 0) && time.Since(c.at) > again // what was counted may have added nothing
+}
+
+// measureLocked measures it, with the lock let go meanwhile: what is added then counts as well, since it may not be in there.
+func (c *catalogueRoom) measureLocked(term, version uint64, measure func() int) {
+	done, before := make(chan struct{}), c.since
+	c.measuring = done
+	c.mu.Unlock()
+	took := measure()
+	c.mu.Lock()
+	c.took, c.since, c.term, c.version, c.at = took, c.since-before, term, version, time.Now()
+	c.measuring = nil
+	close(done)
 }
 
 // enterCatalogue is enter of a change by a command.

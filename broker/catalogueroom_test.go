@@ -60,6 +60,54 @@ func TestACatalogueIsMeasured(t *testing.T) {
 	require.True(t, ok)
 }
 
+// While it is measured others are let in by what is known, and what they add meanwhile counts beside what is measured; who
+// would not fit by that, or leads since, waits for it.
+func TestOthersAreLetInWhileACatalogueIsMeasured(t *testing.T) {
+	var c catalogueRoom
+	full := func() int { return maxCatalogue }
+	leave, ok := c.enter(1, 1, 10, func() int { return 0 })
+	require.True(t, ok)
+	leave(true)
+	c.at = c.at.Add(-2 * measureSeldom)
+	const adds = maxCatalogue / 4
+	begun, size := make(chan struct{}), make(chan int)
+	entered := func(term uint64, adds int, measure func() int) <-chan bool {
+		in := make(chan bool, 1)
+		go func() {
+			leave, ok := c.enter(term, 2, adds, measure)
+			if ok {
+				leave(true)
+			}
+			in <- ok
+		}()
+		return in
+	}
+	soon := func(in <-chan bool) (ok bool) {
+		t.Helper()
+		select {
+		case ok = <-in:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it is not let in")
+		}
+		return ok
+	}
+	first := entered(1, adds, func() int { close(begun); return <-size })
+	<-begun
+	require.True(t, soon(entered(1, adds, full)))
+	waits := entered(1, 3*adds, full)
+	select {
+	case <-waits:
+		t.Fatal("it is let in, or refused, by what was measured before")
+	case <-time.After(10 * time.Millisecond):
+	}
+	size <- 2 * adds // without what came meanwhile
+	require.True(t, soon(first))
+	require.False(t, soon(waits))
+	require.False(t, soon(entered(1, 1, full)), "a half as measured, a quarter that came meanwhile, and a quarter that had it measured")
+	require.True(t, soon(entered(2, adds, func() int { return 3 * adds })))
+	require.False(t, soon(entered(2, 1, full)))
+}
+
 // What is refused where it is applied has added nothing, however often it is asked for and however large it is. Nor does
 // what was counted count for ever, if nothing else changes.
 func TestWhatIsRefusedTakesNoRoomInTheCatalogue(t *testing.T) {

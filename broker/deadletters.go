@@ -80,7 +80,7 @@ func (b *Broker) deadLetters(ctx context.Context, r *request) *remoting.Command 
 			for _, l := range part.Letters {
 				listed += len(l.Record)
 			}
-			all.Done, all.Gone = all.Done+part.Done, all.Gone+part.Gone
+			all.Done, all.Gone, all.NoRoom = all.Done+part.Done, all.Gone+part.Gone, all.NoRoom+part.NoRoom
 			if part.Next != nil {
 				all.Next = part.Next
 				return r.ReplyWith(nil, remoting.EncodeBody(all))
@@ -132,9 +132,13 @@ func (b *Broker) deadLettersOf(ctx context.Context, r *request, h *remoting.Dead
 			case remoting.PurgeLetters:
 				take = append(take, fsm.Unearth{From: rec.QueueOffset(), To: rec.QueueOffset() + 1})
 			default:
-				again, err := redriven(rec, h.Group)
+				again, err := redriven(rec, h.Group, p.desc.Topic)
 				if err != nil {
 					return false, err
+				}
+				if again == nil {
+					list.NoRoom++
+					return true, nil
 				}
 				if bytes+len(again) > fireBytes {
 					if err := flush(); err != nil {
@@ -226,11 +230,15 @@ func (p *partition) eachDeadLetter(h *remoting.DeadLettersHeader, q message.Queu
 	return nil, nil
 }
 
-// redriven is a dead letter that its group handles again, with all its attempts.
-func redriven(rec message.Record, group string) ([]byte, error) {
+// redriven is a dead letter of a topic that its group handles again, with all its attempts;
+// nil if its properties have no room for the topic's name: nobody would know it again.
+func redriven(rec message.Record, group, topic string) ([]byte, error) {
 	m := rec.Message()
-	m.Topic, m.ReconsumeTimes = message.RetryTopic(group), 0
-	m.Properties = message.Unburied(m.Properties)
+	props, ok := message.Unburied(m.Properties, topic)
+	if !ok {
+		return nil, nil
+	}
+	m.Topic, m.ReconsumeTimes, m.Properties = message.RetryTopic(group), 0, props
 	m.PhysicalOffset, m.QueueOffset, m.StoreTimestamp = 0, 0, 0
 	return m.AppendRecord(make([]byte, 0, m.RecordSize()))
 }

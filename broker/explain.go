@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 
 	"raftmq/fsm"
@@ -16,7 +17,7 @@ import (
 const (
 	explainedRecords = 32   // of a topic with the id
 	explainedGroups  = 256  // whose retries and dead letters are looked through
-	explainedWaiting = 4096 // timers, and as many transactions
+	explainedWaiting = 4096 // timers, as many transactions, and of either as many that are gone
 )
 
 // explainMessage answers what became of a message: all of it is in its partition, where
@@ -26,15 +27,31 @@ func (b *Broker) explainMessage(ctx context.Context, r *request) *remoting.Comma
 	if err := h.Decode(r.Ext); err != nil {
 		return r.failed(err)
 	}
+	named := []remoting.ExplainHeader{h}
 	if h.Topic == "" {
 		var refusal *remoting.Command
-		if h, refusal = b.byOffsetID(ctx, r, h.ID); refusal != nil {
+		if named, refusal = b.byOffsetID(ctx, r, h.ID); refusal != nil {
 			return refusal
 		}
+	}
+	life := remoting.MessageLife{}
+	for _, h := range named {
 		for k, v := range h.Encode() {
 			r.SetExt(k, v)
 		}
+		var err error
+		if life, err = b.explainEach(ctx, r, h); err != nil {
+			return r.orReply(err, nil)
+		}
+		if len(life.Steps) > 0 {
+			break
+		}
 	}
+	return r.orReply(nil, life)
+}
+
+// explainEach puts together what the partitions of a topic know of a message.
+func (b *Broker) explainEach(ctx context.Context, r *request, h remoting.ExplainHeader) (remoting.MessageLife, error) {
 	life := remoting.MessageLife{Steps: []remoting.MessageStep{}}
 	err := b.eachPartition(ctx, r, h.Topic, func(_ context.Context, _ fsm.Topic, p *partition) (*remoting.Command, error) {
 		part, err := b.explainIn(p, h)
@@ -51,25 +68,22 @@ func (b *Broker) explainMessage(ctx context.Context, r *request) *remoting.Comma
 		life.Partition = append(life.Partition, part.Partition...)
 		return nil
 	})
-	return r.orReply(err, life)
+	return life, err
 }
 
 // byOffsetID finds the topic and the unique key of the record that an offset id names.
 // The id has the listener that it was stored through, so the slot; of a node that has
-// left, every slot's partition of that number is asked for a record of that host.
-func (b *Broker) byOffsetID(ctx context.Context, r *request, id string) (h remoting.ExplainHeader, refusal *remoting.Command) {
+// left, every slot's partition of that number is asked for a record of that host. If no
+// queue has one, the topics are returned that it may be of, in no queue, with the id
+// itself.
+func (b *Broker) byOffsetID(ctx context.Context, r *request, id string) (named []remoting.ExplainHeader, refusal *remoting.Command) {
 	host, physical, err := message.ParseOffsetID(id)
 	if err != nil || physical < 0 {
-		return h, r.refuse(remoting.QueryNotFound, "%s is no offset id; a unique key or a key needs its topic", id)
+		return nil, r.refuse(remoting.QueryNotFound, "%s is no offset id; a unique key or a key needs its topic", id)
 	}
 	number, _ := message.SplitPhysicalOffset(physical)
 	unheard := b.catchUp(ctx)
-	known := -1
-	for _, n := range b.members.Nodes() {
-		if s := slices.Index(n.Listeners, host.String()); s >= 0 {
-			known = s
-		}
-	}
+	known := b.slotOf(host)
 	for _, s := range b.catalogue.Slots() {
 		if known >= 0 && s.ID != known {
 			continue
@@ -81,19 +95,53 @@ func (b *Broker) byOffsetID(ctx context.Context, r *request, id string) (h remot
 		sub := &request{Command: remoting.NewRequest(remoting.ViewMessageByID, remoting.ViewMessageHeader{Offset: physical}), slot: s.ID, from: r.from}
 		reply := b.viewMessage(ctx, sub)
 		if reply.Code == remoting.ServiceNotAvailable {
-			return h, r.refuse(reply.Code, "%s", reply.Remark)
+			return nil, r.refuse(reply.Code, "%s", reply.Remark)
 		}
 		rec, err := message.ParseRecord(reply.Body)
-		if reply.Code != remoting.OK || err != nil || known < 0 && rec.StoreHost() != host {
-			continue
+		if reply.Code == remoting.OK && err == nil && (known >= 0 || rec.StoreHost() == host) {
+			unique, _ := rec.Property(message.PropUniqueKey)
+			return []remoting.ExplainHeader{{Topic: part.Topic, ID: cmp.Or(unique, id)}}, nil
 		}
-		unique, _ := rec.Property(message.PropUniqueKey)
-		return remoting.ExplainHeader{Topic: part.Topic, ID: cmp.Or(unique, id)}, nil
+		if may := (remoting.ExplainHeader{Topic: part.Topic, ID: id}); !slices.Contains(named, may) {
+			named = append(named, may)
+		}
 	}
-	if unheard != nil {
-		return h, r.refuse(remoting.ServiceNotAvailable, "the message may be in a topic that is not known here, and the catalogue has no leader")
+	switch {
+	case unheard != nil && (known < 0 || len(named) == 0):
+		return nil, r.refuse(remoting.ServiceNotAvailable, "the message may be in a topic that is not known here, and the catalogue has no leader")
+	case len(named) > 0:
+		return named, nil
 	}
-	return h, r.refuse(remoting.QueryNotFound, "no message has the offset id %s: it was never there, is deleted, or waits in no queue yet", id)
+	return nil, r.refuse(remoting.QueryNotFound, "no partition is known by the number that the offset id %s names", id)
+}
+
+// slotOf is the slot of a node's listener; -1 if no node that is known has it.
+func (b *Broker) slotOf(listener netip.AddrPort) int {
+	for _, n := range b.members.Nodes() {
+		if s := slices.Index(n.Listeners, listener.String()); s >= 0 {
+			return s
+		}
+	}
+	return -1
+}
+
+// uniqueAt is the unique key of what an offset id names in p that is in no queue, or was in
+// none when it got the id; false if it names none.
+func (b *Broker) uniqueAt(l *logReader, id string) (unique string, ok bool, err error) {
+	host, physical, err := message.ParseOffsetID(id)
+	if err != nil || physical < 0 {
+		return "", false, nil
+	}
+	slot := b.slotOf(host)
+	if number, _ := message.SplitPhysicalOffset(physical); number != l.p.desc.Number || slot >= 0 && slot != l.p.desc.Slot {
+		return "", false, nil
+	}
+	t, ok, err := l.at(l.p.halfOf(physical))
+	if err != nil || !ok || slot < 0 && t.Record.StoreHost() != host {
+		return "", false, err
+	}
+	unique, ok = t.Record.Property(message.PropUniqueKey)
+	return unique, ok, nil
 }
 
 // explainIn is what p knows of a message.
@@ -110,9 +158,16 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 			groups = append(groups, g)
 		}
 	}
+	log := &logReader{p: p}
+	if unique, ok, err := b.uniqueAt(log, h.ID); err != nil {
+		return life, err
+	} else if ok {
+		h.ID = unique
+	}
 	look := func(topic, what, group string) error {
 		var steps []remoting.MessageStep
 		n := 0
+		var failed error
 		err := p.store().Find(topic, h.ID, 0, 0, func(rec message.Record) bool {
 			if n == explainedRecords {
 				part.UnseenRecords = true
@@ -137,6 +192,13 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 			if m := rec.Message(); m.PreparedTransactionOffset > 0 {
 				steps = append(steps, p.decidedStep(step, m.PreparedTransactionOffset))
 			}
+			wait, waited, err := log.waited(step, rec)
+			if failed = err; err != nil {
+				return false
+			}
+			if waited {
+				steps = append(steps, wait)
+			}
 			n++
 			return true
 		})
@@ -145,7 +207,7 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 		}
 		slices.Reverse(steps) // the oldest first
 		life.Steps = append(life.Steps, steps...)
-		return err
+		return errors.Join(err, failed)
 	}
 	err = look(h.Topic, remoting.StepStored, "")
 	for _, g := range groups {
@@ -162,6 +224,14 @@ func (b *Broker) explainIn(p *partition, h remoting.ExplainHeader) (life remotin
 	prepared, unseenHalves := p.preparedWith(h.ID)
 	life.Steps = append(life.Steps, prepared...)
 	part.Unseen = unseen + unseenHalves
+	for _, gone := range []func(id string) ([]remoting.MessageStep, int, error){log.rolledBackWith, log.takenBackWith} {
+		steps, unseen, err := gone(h.ID)
+		if err != nil {
+			return life, err
+		}
+		life.Steps = append(life.Steps, steps...)
+		part.UnseenGone += unseen
+	}
 	life.Partition = []remoting.ExplainedPart{part}
 	return life, nil
 }
@@ -192,6 +262,14 @@ func (p *partition) decidedStep(of remoting.MessageStep, half int64) remoting.Me
 	return s
 }
 
+// retriedBy is the group that a record is a retry of; empty if it is none.
+func retriedBy(rec message.Record) string {
+	if group, ok := message.RetryGroup(rec.Topic()); ok {
+		return group
+	}
+	return ""
+}
+
 // waitingWith are the messages with an id or a key that wait for their time.
 func (p *partition) waitingWith(id string) (steps []remoting.MessageStep, unseen int, err error) {
 	after, _ := p.machine.Timers()
@@ -210,8 +288,7 @@ func (p *partition) waitingWith(id string) (steps []remoting.MessageStep, unseen
 			return false
 		}
 		if store.HasKey(rec, id) {
-			group, _ := message.RetryGroup(rec.Topic())
-			s := p.step(rec, remoting.StepWaiting, group)
+			s := p.step(rec, remoting.StepWaiting, retriedBy(rec))
 			s.Offset, s.Position, s.Due, s.At = -1, int64(x.At), x.DueMs, 0
 			s.OffsetID = ""
 			s.Index, s.Term, _ = p.store().EntryAround(x.At)

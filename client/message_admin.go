@@ -17,7 +17,7 @@ var ErrMessageNotFound = errors.New("client: message not found")
 
 // LifeStep is something that became of a message.
 type LifeStep struct {
-	What     string // prepared, decided, waiting, stored, retry, or dead letter
+	What     string // prepared, decided, waiting, waited, taken back, stored, retry, or dead letter
 	ID       string
 	Topic    string
 	Group    string // of consumers, of a retry or dead letter; of a transaction, of producers
@@ -29,7 +29,7 @@ type LifeStep struct {
 	Index    uint64 // of the Raft entry that it lies in; 0: not known
 	Term     uint64
 	At       time.Time // by the cluster's time; zero: not known
-	Due      time.Time // of one that waits
+	Due      time.Time // of one that waits, or did
 	Times    int       // handed out before; of a transaction, checks made
 	State    string    // of a transaction; "taken out" of a dead letter that is not there any more
 	By       string    // who decided; of others, the address they were sent from
@@ -65,10 +65,13 @@ type LookedInto struct {
 	UnseenGroups int
 	// UnseenRecords: more have the id, or the key, than were looked at; the oldest were not.
 	UnseenRecords bool
+	UnseenGone    int // transactions that were rolled back, and messages taken back, that were too many to look at
 }
 
-// Explain tells what became of a message: where it is stored, what it waits for, how it
-// was decided, put back and given up, and which groups are past it. id is its unique id
+// Explain tells what became of a message: where it is stored, what it waits or waited for,
+// that it was taken back, how it was decided, put back and given up, and which groups are
+// past it. A transaction that was rolled back, and a message that was taken back, is known
+// for a while only: see docs/limits.md. id is its unique id
 // or one of its keys, in topic; or, with topic "", an offset id, or a unique id in
 // whichever topic, each of which is then asked. ErrMessageNotFound if there is nothing.
 func (a *Admin) Explain(ctx context.Context, topic, id string) (Life, error) {
@@ -79,6 +82,7 @@ func (a *Admin) Explain(ctx context.Context, topic, id string) (Life, error) {
 	if topic != "" || !errors.Is(err, ErrMessageNotFound) {
 		return life, err
 	}
+	unseen := 0
 	for t, err := range a.Topics(ctx) {
 		if err != nil {
 			return Life{}, err
@@ -90,8 +94,26 @@ func (a *Admin) Explain(ctx context.Context, topic, id string) (Life, error) {
 		if !errors.Is(err, ErrMessageNotFound) && !errors.Is(err, ErrTopicNotFound) {
 			return life, err
 		}
+		unseen += life.unseen()
 	}
-	return Life{}, fmt.Errorf("%w: %s, in any topic", ErrMessageNotFound, id)
+	return Life{}, notFound(unseen, "%s, in any topic", id)
+}
+
+// unseen is how many messages were too many to look at, which are in no queue.
+func (l Life) unseen() (n int) {
+	for _, p := range l.Looked {
+		n += p.Unseen + p.UnseenGone
+	}
+	return n
+}
+
+// notFound is ErrMessageNotFound that says how many were not looked at.
+func notFound(unseen int, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	if unseen > 0 {
+		what += fmt.Sprintf("; %d that wait, were rolled back or were taken back were not looked at", unseen)
+	}
+	return fmt.Errorf("%w: %s", ErrMessageNotFound, what)
 }
 
 func (a *Admin) explain(ctx context.Context, topic, id string) (life Life, err error) {
@@ -112,12 +134,19 @@ func (a *Admin) explain(ctx context.Context, topic, id string) (life Life, err e
 		return life, fmt.Errorf("%s from %s: %w", op, addr, err)
 	}
 	for _, p := range l.Partition {
-		life.Looked = append(life.Looked, LookedInto{p.Partition, slotName(p.Slot), p.Node, p.Applied, p.Unseen, p.UnseenGroups, p.UnseenRecords})
+		life.Looked = append(life.Looked, LookedInto{p.Partition, slotName(p.Slot), p.Node, p.Applied, p.Unseen, p.UnseenGroups, p.UnseenRecords, p.UnseenGone})
 	}
 	for _, s := range l.Steps {
 		life.Steps = append(life.Steps, lifeStep(s))
 	}
+	begun := func(s LifeStep) time.Time {
+		if s.At.IsZero() && s.What == remoting.StepWaited { // not known since when
+			return s.Due
+		}
+		return s.At
+	}
 	slices.SortStableFunc(life.Steps, func(x, y LifeStep) int {
+		x.At, y.At = begun(x), begun(y)
 		if x.At.IsZero() != y.At.IsZero() { // what waits comes last
 			if x.At.IsZero() {
 				return 1
@@ -127,7 +156,7 @@ func (a *Admin) explain(ctx context.Context, topic, id string) (life Life, err e
 		return x.At.Compare(y.At)
 	})
 	if len(life.Steps) == 0 {
-		return life, fmt.Errorf("%w: %s in topic %s", ErrMessageNotFound, id, topic)
+		return life, notFound(life.unseen(), "%s in topic %s", id, topic)
 	}
 	return life, nil
 }

@@ -183,7 +183,8 @@ func (a *Admin) DeadLetter(ctx context.Context, group, name string) (DeadLetterI
 
 // Redrive has the group handle a dead letter again, with all its attempts; name "": at
 // most max of them, 0: 1000. Each comes again once, however often that is asked. It
-// returns how many come because of this call. ErrUncertain: some may, and it is not known
+// returns how many come because of this call. ErrTooLarge: some stay, whose properties have no
+// room for their topic's name; the others come. ErrUncertain: some may, and it is not known
 // how many.
 func (a *Admin) Redrive(ctx context.Context, group, name string, max int) (int, error) {
 	return a.takeOut(ctx, group, name, remoting.RedriveLetters, max)
@@ -201,5 +202,8 @@ func (a *Admin) takeOut(ctx context.Context, group, name, op string, max int) (i
 		return 0, err
 	}
 	l, err := a.deadLetters(ctx, h)
+	if err == nil && l.NoRoom > 0 {
+		err = fmt.Errorf("%w: %d dead letters of group %s stay: their properties have no room for their topic's name", ErrTooLarge, l.NoRoom, group)
+	}
 	return l.Done, err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftmq/message"
+	"raftmq/store"
 )
 
 // Whatever the bytes of an entry are, it is an error and changes nothing, or two
@@ -37,6 +38,10 @@ func FuzzPartitionCommand(f *testing.F) {
 			return
 		}
 		require.Equal(t, after, same)
+		e, err := a.store.Entry(2)
+		require.NoError(t, err)
+		_, err = Tell(e, a.store.Last().Position-store.Position(len(cmd)))
+		require.NoError(t, err)
 		st, err := decodeState(after)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(after)-len(st.store), 4<<20)

@@ -174,14 +174,9 @@ func (m *PartitionMachine) lastData() store.Position {
 	return m.store.Last().Position + store.FrameData
 }
 
-// half applies a command of halves: each that is new is pending from then on, under
-// the position of its record.
-func (m *PartitionMachine) half(e store.Entry) (HalvesResult, error) {
-	r := &reader{b: e.Data[commandHead:]}
-	base := m.lastData()
-	var res HalvesResult
-	var items []Half
-	var ats []int
+// parseHalves reads a command of halves, and where the record of each begins in it.
+func parseHalves(data []byte) (items []Half, starts []int, err error) {
+	r := &reader{b: data[commandHead:]}
 	for range r.count(halfHead) {
 		var h Half
 		flags := r.u8()
@@ -194,24 +189,33 @@ func (m *PartitionMachine) half(e store.Entry) (HalvesResult, error) {
 		}
 		h.Group, h.CheckAfter = r.text(), r.u32()
 		size := uint64(r.u32())
-		ats = append(ats, len(e.Data)-len(r.b))
+		starts = append(starts, len(data)-len(r.b))
 		h.Record = r.take(size)
 		if r.err != nil {
-			return res, r.err
+			return nil, nil, r.err
 		}
 		items = append(items, h)
 	}
-	if err := r.end(); err != nil {
-		return res, err
+	return items, starts, r.end()
+}
+
+// half applies a command of halves: each that is new is pending from then on, under
+// the position of its record.
+func (m *PartitionMachine) half(e store.Entry) (HalvesResult, error) {
+	items, starts, err := parseHalves(e.Data)
+	if err != nil {
+		return HalvesResult{}, err
 	}
+	base := m.lastData()
+	var res HalvesResult
 	m.mu.Lock()
 	m.dedup.expire(m.now)
 	m.txs.expire(m.now)
 	for i := range items {
-		res.Items = append(res.Items, m.halfOne(&items[i], base+store.Position(ats[i])))
+		res.Items = append(res.Items, m.halfOne(&items[i], base+store.Position(starts[i])))
 	}
 	m.mu.Unlock()
-	_, err := m.store.Append(e, m.now, nil)
+	_, err = m.store.Append(e, m.now, nil)
 	return res, err
 }
 

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"raftmq/message"
 	"raftmq/store"
 )
@@ -42,6 +44,25 @@ func (m *PartitionMachine) DecisionOf(pos store.Position) (Decision, bool) {
 		return d.Decision, true
 	}
 	return Decision{}, false
+}
+
+// DecidedHalf is a half that has its decision.
+type DecidedHalf struct {
+	Position store.Position
+	Decision
+}
+
+// RolledBack returns the halves of which it is remembered that they were rolled back, the
+// last decided first.
+func (m *PartitionMachine) RolledBack() (all []DecidedHalf) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, d := range slices.Backward(m.txs.decisions) {
+		if d.Verdict == Rollback {
+			all = append(all, DecidedHalf{d.pos, d.Decision})
+		}
+	}
+	return all
 }
 
 // Halves returns the first max pending halves, by position, that want chooses; nil

@@ -102,15 +102,25 @@ func Buried(props, reason string, now int64) string {
 
 func propertySize(name, value string) int { return len(name) + len(value) + 2 }
 
-// Unburied undoes Buried.
-func Unburied(props string) string {
+// Unburied undoes Buried, for a message of topic: that is there, too. False: there is no
+// room for it.
+func Unburied(props, topic string) (string, bool) {
 	out := make([]byte, 0, len(props))
+	named := false
 	for k, v := range Properties(props) {
 		switch k {
 		case PropDLQTopic, PropDLQID, PropDLQReason, PropDLQTime:
 			continue
+		case PropRetryTopic:
+			named = true
 		}
 		out = AppendProperty(out, k, v)
 	}
-	return string(out)
+	if !named && len(out)+propertySize(PropRetryTopic, topic) > MaxProperties {
+		return "", false
+	}
+	if !named {
+		out = AppendProperty(out, PropRetryTopic, topic)
+	}
+	return string(out), true
 }

@@ -20,12 +20,14 @@ func (h ExplainHeader) Encode() map[string]string {
 
 // What a MessageStep is.
 const (
-	StepPrepared = "prepared"    // a transaction without a decision
-	StepDecided  = "decided"     // of the transaction that it came from
-	StepWaiting  = "waiting"     // for its time
-	StepStored   = "stored"      // in a queue
-	StepRetry    = "retry"       // stored once more, for a group that failed
-	StepDead     = "dead letter" // of a group
+	StepPrepared  = "prepared"    // a transaction without a decision, or one that was rolled back
+	StepDecided   = "decided"     // of the transaction that it came from, or that was rolled back
+	StepWaiting   = "waiting"     // for its time
+	StepWaited    = "waited"      // until it came, or was taken back
+	StepTakenBack = "taken back"  // while it waited
+	StepStored    = "stored"      // in a queue
+	StepRetry     = "retry"       // stored once more, for a group that failed
+	StepDead      = "dead letter" // of a group
 )
 
 // MessageStep is something that became of a message, as the replicated state has it.
@@ -42,7 +44,7 @@ type MessageStep struct {
 	Index    uint64 `json:"index,omitempty"` // of the Raft entry that it lies in; 0: not known
 	Term     uint64 `json:"term,omitempty"`
 	At       int64  `json:"at"`            // Unix ms, by the cluster's time
-	Due      int64  `json:"due,omitempty"` // Unix ms, of one that waits
+	Due      int64  `json:"due,omitempty"` // Unix ms, of one that waits, or did
 	Times    int32  `json:"times,omitempty"`
 	State    string `json:"state,omitempty"` // of a transaction; of a dead letter "taken out"
 	By       string `json:"by,omitempty"`    // who decided, or where it was sent from
@@ -74,6 +76,9 @@ type ExplainedPart struct {
 	Applied   uint64 `json:"applied"` // by this entry
 	// Unseen is how many messages wait, or are transactions, that were not looked at.
 	Unseen int `json:"unseen,omitempty"`
+	// UnseenGone is how many transactions that were rolled back, and messages taken back, were
+	// not looked at.
+	UnseenGone int `json:"unseenGone,omitempty"`
 	// UnseenGroups is how many groups consume it besides, whose retries and dead letters were not looked through.
 	UnseenGroups int `json:"unseenGroups,omitempty"`
 	// UnseenRecords says that more of one topic have the id, or the key, than were looked at: the oldest were not.

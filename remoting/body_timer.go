@@ -37,9 +37,11 @@ type DeadLetter struct {
 // DeadLetterList is the answer to DeadLetters.
 type DeadLetterList struct {
 	Letters []DeadLetter `json:"letters"`
-	Done    int          `json:"done"`           // that were taken out
-	Gone    int          `json:"gone"`           // that had been before
-	Next    *LetterPlace `json:"next,omitempty"` // of a list: where it goes on; nil: nothing is left out
+	Done    int          `json:"done"` // that were taken out
+	Gone    int          `json:"gone"` // that had been before
+	// NoRoom is how many stay that were to come again: their properties have no room for their topic's name.
+	NoRoom int          `json:"noRoom,omitempty"`
+	Next   *LetterPlace `json:"next,omitempty"` // of a list: where it goes on; nil: nothing is left out
 }
 
 // LetterPlace is a place among a group's dead letters. They are in order of slots, in

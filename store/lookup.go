@@ -238,22 +238,7 @@ func (s *Store) reindex(g *segment, damage error) error {
 // EntryAround returns index and term of the entry that a position lies in: ErrNotFound
 // outside of what is retained, ErrDamaged if its frame cannot be read.
 func (s *Store) EntryAround(p Position) (index, term uint64, err error) {
-	s.mu.RLock()
-	g, end := segmentOf(s.segments, p), Position(0)
-	if g != nil {
-		end = g.end
-	}
-	if g == nil || p < g.start+segmentHead || p >= end {
-		s.mu.RUnlock()
-		return 0, 0, s.gone(ErrNotFound)
-	}
-	at := g.nearest(func(x place) bool { return x.pos <= p })
-	s.mu.RUnlock()
-	err = g.read(s.files, func(r *reader) error {
-		at, _, err := r.hop(at, end, func(next place) bool { return next.pos > p })
-		if err != nil {
-			return err
-		}
+	err = s.around(p, func(r *reader, at place, _ Position) error {
 		var head [frameHead]byte
 		if err := r.at(head[:], at.pos); err != nil {
 			return err
@@ -262,10 +247,55 @@ func (s *Store) EntryAround(p Position) (index, term uint64, err error) {
 		index, term = f.entry.Index, f.entry.Term
 		return nil
 	})
+	return index, term, err
+}
+
+// EntryAt returns the entry in whose data a position lies, like Entry, and where that
+// begins.
+func (s *Store) EntryAt(p Position) (e Entry, data Position, err error) {
+	err = s.around(p, func(r *reader, at place, end Position) (err error) {
+		data = at.pos + frameHead
+		e, err = r.entry(at, end)
+		return err
+	})
+	if err == nil && (p < data || p >= data+Position(len(e.Data))) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	return e, data, nil
+}
+
+// around has read look at the frame that a position lies in; end is its segment's.
+func (s *Store) around(p Position, read func(r *reader, at place, end Position) error) error {
+	s.mu.RLock()
+	g, end := segmentOf(s.segments, p), Position(0)
+	if g != nil {
+		end = g.end
+	}
+	if g == nil || p < g.start+segmentHead || p >= end {
+		s.mu.RUnlock()
+		return s.gone(ErrNotFound)
+	}
+	at := g.nearest(func(x place) bool { return x.pos <= p })
+	s.mu.RUnlock()
+	var passed []place
+	err := g.read(s.files, func(r *reader) (err error) {
+		if at, passed, err = r.hop(at, end, func(next place) bool { return next.pos > p }); err != nil {
+			return err
+		}
+		return read(r, at, end)
+	})
 	if errors.Is(err, errGone) {
 		err = s.gone(ErrNotFound)
 	}
-	return index, term, s.tell(err)
+	if err == nil && len(passed) > 0 {
+		s.mu.Lock()
+		g.remember(passed)
+		s.mu.Unlock()
+	}
+	return s.tell(err)
 }
 
 // HasKey reports whether key is the record's unique key, or among its keys.

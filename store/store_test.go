@@ -63,6 +63,14 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 			again, err := s.Record(Position(pos))
 			require.NoError(t, err)
 			require.Equal(t, r, again)
+			e, data, err := s.EntryAt(Position(pos))
+			require.NoError(t, err)
+			require.Equal(t, []byte(r), e.Data[Position(pos)-data:][:len(r)])
+			same, err := s.Entry(e.Index)
+			require.NoError(t, err)
+			require.Equal(t, same, e)
+			_, _, err = s.EntryAt(data - 1)
+			require.ErrorIs(t, err, ErrNotFound, "a frame's head is no data")
 			rest = rest[len(r):]
 			next++
 		}
@@ -79,6 +87,8 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 		require.Equal(t, i, e.Index)
 	}
 	_, err = s.Entry(401)
+	require.ErrorIs(t, err, ErrNotFound)
+	_, _, err = s.EntryAt(s.Last().Position)
 	require.ErrorIs(t, err, ErrNotFound)
 	off, err := s.SeekTime(q, 1200, false)
 	require.NoError(t, err)

@@ -100,6 +100,22 @@ func (s *Store) Timers(after TimerKey, untilMs int64, visit func(Timer) bool) er
 	return s.timersOf(after, untilMs, func(t Timer) bool { return t.Size == 0 || t.At < first || visit(t) })
 }
 
+// TakenBack gives what was taken back, as far as the index has it, to visit, in order, among
+// the first most that are indexed. all: there are no more. ErrDamaged like Timers.
+func (s *Store) TakenBack(most int, visit func(Timer)) (all bool, err error) {
+	n := 0
+	err = s.timersOf(TimerKey{}, math.MaxInt64, func(t Timer) bool {
+		if n++; n > most {
+			return false
+		}
+		if t.Size == 0 {
+			visit(t)
+		}
+		return true
+	})
+	return n <= most, err
+}
+
 // timersOf is Timers with those that were taken back.
 func (s *Store) timersOf(after TimerKey, untilMs int64, visit func(Timer) bool) error {
 	for {

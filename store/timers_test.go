@@ -97,6 +97,11 @@ func (m *timerModel) check(s *Store) {
 	}
 	slices.SortFunc(want, TimerKey.Compare)
 	require.Equal(m.t, want, got)
+	taken := make(map[TimerKey]bool)
+	all, err := s.TakenBack(math.MaxInt, func(t Timer) { taken[t.TimerKey] = true })
+	require.NoError(m.t, err)
+	require.True(m.t, all)
+	require.Equal(m.t, m.taken, taken)
 	for range 5 {
 		k := TimerKey{int64(m.rnd.IntN(1000)), 5}
 		if len(want) > 0 && m.rnd.IntN(2) == 0 {

@@ -20,7 +20,7 @@ func messageCommand(g *globals) *cobra.Command {
 	var topic string
 	explain := &cobra.Command{
 		Use: "explain ID", Short: "Tell what became of a message, from the replicated state", Args: cobra.ExactArgs(1),
-		Long: "Tell what became of a message: where it is stored, what it waits for, how it was decided, put back and given up, and which groups are past it. " +
+		Long: "Tell what became of a message: where it is stored, what it waits or waited for, that it was taken back, how it was decided, put back and given up, and which groups are past it. " +
 			"ID is what send prints, an offset id of a stock client, or, with --topic, a key. Without --topic every topic is looked into.",
 		Example: "  raftmq message explain 0123456789ABCDEF0000000000000001 --topic orders",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,11 +41,7 @@ func messageCommand(g *globals) *cobra.Command {
 					}
 					return showMessage(g.output, s, d)
 				}
-				s := life.Steps[0]
-				if s.What == "waiting" {
-					return fmt.Errorf("%w: it waits until %s and is in no queue yet; see timer list %s", client.ErrMessageNotFound, moment(s.Due), s.Topic)
-				}
-				return fmt.Errorf("%w: it is a transaction without a decision; see tx list %s", client.ErrMessageNotFound, s.Topic)
+				return inNoQueue(life.Steps[len(life.Steps)-1])
 			})
 		},
 	}
@@ -55,6 +51,19 @@ func messageCommand(g *globals) *cobra.Command {
 	}
 	c.AddCommand(findCommand(g), show, explain, traceCommand(g))
 	return c
+}
+
+// inNoQueue says why a message is in none, by the last that became of it.
+func inNoQueue(s client.LifeStep) error {
+	switch s.What {
+	case "waiting":
+		return fmt.Errorf("%w: it waits until %s and is in no queue yet; see timer list %s", client.ErrMessageNotFound, moment(s.Due), s.Topic)
+	case "taken back":
+		return fmt.Errorf("%w: it was taken back while it waited for %s", client.ErrMessageNotFound, moment(s.Due))
+	case "decided":
+		return fmt.Errorf("%w: it is a transaction that was %s at %s", client.ErrMessageNotFound, s.State, moment(s.At))
+	}
+	return fmt.Errorf("%w: it is a transaction without a decision; see tx list %s", client.ErrMessageNotFound, s.Topic)
 }
 
 func (g *globals) withMessage(ctx context.Context, topic, id string, f func(*client.Client, client.Life) error) error {
@@ -207,6 +216,9 @@ func printLife(format string, life client.Life) error {
 		if p.Unseen > 0 {
 			fmt.Fprintf(os.Stderr, "partition %d in %s has %d more that wait, which were not looked at\n", p.Partition, p.Broker, p.Unseen)
 		}
+		if p.UnseenGone > 0 {
+			fmt.Fprintf(os.Stderr, "partition %d in %s has %d more that were rolled back or taken back, which were not looked at\n", p.Partition, p.Broker, p.UnseenGone)
+		}
 		if p.UnseenGroups > 0 {
 			fmt.Fprintf(os.Stderr, "partition %d in %s is consumed by %d more groups, whose retries and dead letters were not looked through\n", p.Partition, p.Broker, p.UnseenGroups)
 		}
@@ -233,10 +245,16 @@ func stepDetail(s client.LifeStep) string {
 	case "decided":
 		add("%s by %s", s.State, cmp.Or(s.By, "whom is forgotten"))
 	case "prepared":
-		add("%s, of group %s, %d checks made", s.State, s.Group, s.Times)
+		if s.State == "rolled back" { // how often it was asked about is forgotten
+			add("of group %s", s.Group)
+		} else {
+			add("%s, of group %s, %d checks made", s.State, s.Group, s.Times)
+		}
 	case "retry":
 		add("of group %s, which it failed %d times", s.Group, s.Times)
-	case "waiting":
+	case "taken back":
+		add("while it waited for %s", moment(s.Due))
+	case "waiting", "waited":
 		add("until %s", moment(s.Due))
 		if s.Group != "" {
 			add("retry %d of group %s", s.Times, s.Group)

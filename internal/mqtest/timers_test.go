@@ -255,6 +255,7 @@ func TestWhatWaitsOutlivesRetention(t *testing.T) {
 	var (
 		kept string
 		due  time.Time
+		one  client.Receipt
 		gone client.Receipt
 		end  int64
 		lead int
@@ -267,7 +268,7 @@ func TestWhatWaitsOutlivesRetention(t *testing.T) {
 		require.NoError(t, err)
 		due = time.Now().Add(wait)
 		for i := range 20 {
-			_, err := p.Send(ctx, &client.Message{Topic: kept, Body: fmt.Appendf(nil, "t%d", i), DeliverAt: due})
+			one, err = p.Send(ctx, &client.Message{Topic: kept, Body: fmt.Appendf(nil, "t%d", i), DeliverAt: due})
 			require.NoError(t, err)
 		}
 		gone, err = p.Send(ctx, &client.Message{Topic: kept, Body: []byte("taken back"), DeliverAt: due})
@@ -308,6 +309,14 @@ func TestWhatWaitsOutlivesRetention(t *testing.T) {
 	}
 	require.Len(t, got, 20)
 	require.NotContains(t, got, "taken back")
+	life, err := cl.Admin().Explain(ctx, kept, one.ID)
+	require.NoError(t, err)
+	require.Equal(t, []string{"waited", "stored"}, whats(life), "the message says since when")
+	require.Equal(t, due.UnixMilli(), life.Steps[0].Due.UnixMilli())
+	require.WithinRange(t, life.Steps[0].At, due.Add(-whole), due)
+	require.Zero(t, life.Steps[0].Index)
+	_, err = cl.Admin().Explain(ctx, kept, gone.ID)
+	require.ErrorIs(t, err, client.ErrMessageNotFound, "the log has none of it")
 	if err := cl.Recall(ctx, gone.Recall); err != nil { // the log that tells is gone, the index may still
 		require.ErrorIs(t, err, client.ErrUncertain)
 	}
