@@ -70,6 +70,29 @@ func (d *deliveries) snapshot() []delivery {
 	return append([]delivery(nil), d.all...)
 }
 
+func (d *deliveries) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.all)
+}
+
+// inOrder requires that each queue was given message by message, and returns how often one went
+// back: its next holder begins at what was committed.
+func (d *deliveries) inOrder(t testing.TB) (back int) {
+	t.Helper()
+	next := make(map[place]int64)
+	for _, x := range d.snapshot() {
+		q := x.place
+		q.offset = 0
+		require.LessOrEqual(t, x.offset, next[q], "queue %v", q)
+		if x.offset < next[q] {
+			back++
+		}
+		next[q] = x.offset + 1
+	}
+	return back
+}
+
 // bodies counts deliveries by body, of one member or of all.
 func (d *deliveries) bodies(member string) map[string]int {
 	n := make(map[string]int)
@@ -126,6 +149,18 @@ func newMemberNamed(t testing.TB, name, group, topic string, handle func(context
 	require.NoError(t, c.Start())
 	t.Cleanup(m.stop)
 	return m
+}
+
+// newPuller starts a pull consumer that reads topic from its beginning.
+func newPuller(t testing.TB, group, topic string) rocketmq.PullConsumer {
+	t.Helper()
+	c, err := rocketmq.NewPullConsumer(consumer.WithNameServer(cluster.endpoints()), consumer.WithInstance(instance(t)),
+		consumer.WithGroupName(group), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	require.NoError(t, err)
+	require.NoError(t, c.Subscribe(topic, consumer.MessageSelector{}))
+	require.NoError(t, c.Start())
+	t.Cleanup(func() { c.Shutdown() })
+	return c
 }
 
 // numbered are n bodies.

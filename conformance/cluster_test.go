@@ -49,10 +49,10 @@ func run(m *testing.M) (code int, err error) {
 		return 0, again()
 	}
 	defer os.RemoveAll(os.Getenv(envOffsets))
-	rlog.SetLogLevel("fatal")
-	if os.Getenv("RAFTMQ_TEST_LOG") != "" {
-		rlog.SetLogLevel(os.Getenv("RAFTMQ_TEST_LOG"))
+	if err := clientLogs.show(os.Getenv("RAFTMQ_TEST_LOG")); err != nil {
+		return 0, err
 	}
+	rlog.SetLogger(&clientLogs)
 	primitive.PanicHandler = func(v any) { clientPanics.Add(1) }
 	dir, err := os.MkdirTemp("", "raftmq-conformance-")
 	if err != nil {
@@ -212,6 +212,19 @@ func (c *devCluster) tell(t testing.TB, verb string, n node) {
 	t.Helper()
 	out, err := exec.Command(c.program, "dev", verb, n.Name, "--data", c.dir).CombinedOutput()
 	require.NoError(t, err, "dev %s %s: %s", verb, n.Name, out)
+}
+
+// killEach kills nodes in turn with -9 and restarts them. goOn waits until work went on, without the
+// node and with it again.
+func (c *devCluster) killEach(t testing.TB, kills int, goOn func(what string)) {
+	t.Helper()
+	for k := range kills {
+		n := c.nodes[k%len(c.nodes)]
+		c.tell(t, "kill", n)
+		goOn(n.Name + " is dead")
+		c.tell(t, "restart", n)
+		goOn(n.Name + " is back")
+	}
 }
 
 // committed waits until the group has committed all of the topic.

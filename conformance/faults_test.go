@@ -162,13 +162,7 @@ func TestNothingAcknowledgedIsLostWhileNodesAreKilled(t *testing.T) {
 		})
 	}
 	progress(500, "before")
-	for k := range kills {
-		n := cluster.nodes[k%len(cluster.nodes)]
-		cluster.tell(t, "kill", n)
-		progress(500, n.Name+" is dead")
-		cluster.tell(t, "restart", n)
-		progress(500, n.Name+" is back")
-	}
+	cluster.killEach(t, kills, func(what string) { progress(500, what) })
 	for slot := range ordered {
 		from := ordered[slot].Load()
 		until(t, 2*time.Minute, func() bool { return ordered[slot].Load() > from+10 }, func() string {

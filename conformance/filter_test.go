@@ -124,13 +124,7 @@ func TestFilteredGroupMissesNothingWhileNodesAreKilled(t *testing.T) {
 		until(t, 2*time.Minute, func() bool { return acked() >= from+600 }, func() string { return what + ": sends do not go on" })
 	}
 	progress("before")
-	for k := range kills {
-		n := cluster.nodes[k%len(cluster.nodes)]
-		cluster.tell(t, "kill", n)
-		progress(n.Name + " is dead")
-		cluster.tell(t, "restart", n)
-		progress(n.Name + " is back")
-	}
+	cluster.killEach(t, kills, progress)
 	stop()
 	wg.Wait()
 	got.await(t, "", want)

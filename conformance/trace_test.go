@@ -10,6 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// traceKinds is what "message trace" prints of an id or key.
+func traceKinds(id string) (all []string) {
+	for _, row := range cluster.tryRaftmq("message", "trace", id) {
+		all = append(all, row["kind"].(string))
+	}
+	return all
+}
+
 // What a stock producer and a stock consumer trace is printed by "message trace", also
 // after a node was killed; what the cluster knows, by "message explain".
 func TestTracesOfStockClients(t *testing.T) {
@@ -24,19 +32,13 @@ func TestTracesOfStockClients(t *testing.T) {
 	r, err := p.SendSync(t.Context(), m)
 	require.NoError(t, err)
 	got.await(t, "", []string{"traced"})
-	kinds := func(id string) (all []string) {
-		for _, row := range cluster.tryRaftmq("message", "trace", id) {
-			all = append(all, row["kind"].(string))
-		}
-		return all
-	}
-	until(t, time.Minute, func() bool { return len(kinds(r.MsgID)) == 3 }, func() string { return "the message is traced: it has " + r.MsgID })
-	require.ElementsMatch(t, []string{"Pub", "SubBefore", "SubAfter"}, kinds(r.MsgID))
-	require.Contains(t, kinds("order-17"), "Pub")
+	until(t, time.Minute, func() bool { return len(traceKinds(r.MsgID)) == 3 }, func() string { return "the message is traced: it has " + r.MsgID })
+	require.ElementsMatch(t, []string{"Pub", "SubBefore", "SubAfter"}, traceKinds(r.MsgID))
+	require.Contains(t, traceKinds("order-17"), "Pub")
 
 	n := cluster.nodes[0]
 	cluster.tell(t, "kill", n)
-	until(t, time.Minute, func() bool { return len(kinds(r.MsgID)) == 3 }, func() string { return "traces are there without " + n.Name })
+	until(t, time.Minute, func() bool { return len(traceKinds(r.MsgID)) == 3 }, func() string { return "traces are there without " + n.Name })
 	life := cluster.raftmq(t, "message", "explain", r.OffsetMsgID)
 	require.Equal(t, []any{"stored", r.MsgID, "red"}, []any{life[0]["what"], life[0]["id"], life[0]["tag"]})
 	cluster.tell(t, "restart", n)
