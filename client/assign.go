@@ -59,7 +59,7 @@ func (s *Consumer) rebalance(pulling, handling context.Context, loops *sync.Wait
 			queues[i] = r.key(n)
 		}
 		slices.SortFunc(queues, compareQueues)
-		for _, q := range s.strategy.of(t, queues, members, s.c.id) {
+		for _, q := range s.strategy.of(t, queues, r.numbers, members, s.c.id) {
 			want[laneKey{t, q}] = sub
 			numbers[laneKey{t, q}] = r.numbers[q]
 		}
@@ -130,12 +130,27 @@ func (s *Consumer) members(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
+// Commit saves how far this consumer has handled its queues, and returns when that is on a majority's disks, synced. There is no need to: it
+// is saved every second, and when a queue or the run ends. A message that a handler is at work on, the one that calls it too, does not count, nor
+// does what lies behind it in its queue. ErrNotNow: Run does not run. Another error: of some queue it is not known, or refused, since
+// an operator moved the group or the queue is another member's by now. ErrUncertain is among them: it is saved again in a second, or by another Commit.
+func (s *Consumer) Commit(ctx context.Context) error {
+	s.mu.Lock()
+	running := s.running
+	s.mu.Unlock()
+	if !running {
+		return fmt.Errorf("%w: the consumer of group %s does not run", ErrNotNow, s.group)
+	}
+	return s.commit(ctx, s.owned())
+}
+
 // commit saves how far the claims are; one that did not move costs nothing.
-func (s *Consumer) commit(ctx context.Context, claims []*claim) {
+func (s *Consumer) commit(ctx context.Context, claims []*claim) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, cl := range claims {
+	errs := make([]error, len(claims))
+	for i, cl := range claims {
 		if s.broadcast && s.store == nil {
 			continue
 		}
@@ -152,15 +167,17 @@ func (s *Consumer) commit(ctx context.Context, claims []*claim) {
 			}
 			if err != nil {
 				s.c.log.Warn("offset not committed", "group", s.group, "topic", cl.key.topic, "queue", cl.number, "offset", offset, "error", err)
+				errs[i] = fmt.Errorf("commit %d in queue %d of %s: %w", offset, cl.number, cl.key.topic, err)
 			}
 			cl.committed(offset, version, err)
 		})
 	}
 	wg.Wait()
+	return errors.Join(errs...)
 }
 
 func (c *Client) commitOffset(ctx context.Context, group string, k laneKey, offset int64, part uint32, epoch uint64) error {
-	r, addr, err := c.askBroker(ctx, "commit", k.queue.broker, remoting.NewRequest(remoting.UpdateConsumerOffset,
+	r, addr, err := c.askChange(ctx, "commit", k.queue.broker, remoting.NewRequest(remoting.UpdateConsumerOffset,
 		remoting.UpdateOffsetHeader{ConsumerGroup: group, Topic: k.topic, QueueID: k.queue.id, CommitOffset: offset, BrokerName: k.queue.broker, Owner: c.id, Epoch: epoch, Part: part}))
 	if err == nil && r.Code != remoting.OK {
 		err = refusal("commit", k.topic, group, addr, r)

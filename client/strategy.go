@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -12,6 +13,7 @@ import (
 type Strategy struct {
 	name  string
 	share func(topic string, queues []queueKey, members []string, self string) []queueKey
+	table map[string][]int // of ByConfig
 }
 
 // Average gives each member a run of neighbouring queues, as stock clients do by default:
@@ -20,12 +22,24 @@ func Average() Strategy { return Strategy{} }
 
 // Circle deals the queues out one by one: no member has two more than another, and
 // neighbours, such as those of one partition, are spread over the members.
-func Circle() Strategy { return Strategy{"circle", circle} }
+func Circle() Strategy { return Strategy{name: "circle", share: circle} }
 
 // ConsistentHash leaves queues where they are as far as can be: who joins takes few more than
 // its share, and who leaves moves few more than its own. A member may have a quarter more
 // than the average, rounded up.
-func ConsistentHash() Strategy { return Strategy{"consistent-hash", consistentHash} }
+func ConsistentHash() Strategy { return Strategy{name: "consistent-hash", share: consistentHash} }
+
+// ByConfig gives this member the queues of the table, by topic, by their numbers as in Delivery.Queue, whoever else
+// there is in the group; topics that are not in it are shared as by Average. All members' tables together must name
+// each queue once: one that no member names nobody consumes, and one that two name both do, but for WithOrder,
+// where one of them has its lock at a time. A number that the topic does not have, yet, counts when it does.
+func ByConfig(table map[string][]int) Strategy {
+	own := make(map[string][]int, len(table))
+	for topic, queues := range table {
+		own[topic] = slices.Clone(queues)
+	}
+	return Strategy{name: "config", table: own}
+}
 
 // ParseStrategy reads a strategy's name: average, circle or consistent-hash.
 func ParseStrategy(name string) (Strategy, error) {
@@ -39,14 +53,19 @@ func ParseStrategy(name string) (Strategy, error) {
 
 // String is the strategy's name.
 func (s Strategy) String() string {
-	if s.share == nil {
-		return "average"
-	}
-	return s.name
+	return cmp.Or(s.name, "average")
 }
 
-// of is what a member owns of a topic's queues; both are sorted. A stranger owns nothing.
-func (s Strategy) of(topic string, queues []queueKey, members []string, self string) []queueKey {
+// of is what a member owns of a topic's queues, which have numbers; queues and members are sorted. A stranger owns nothing.
+func (s Strategy) of(topic string, queues []queueKey, numbers map[queueKey]int, members []string, self string) (own []queueKey) {
+	if mine, ok := s.table[topic]; ok {
+		for _, q := range queues {
+			if slices.Contains(mine, numbers[q]) && slices.Contains(members, self) {
+				own = append(own, q)
+			}
+		}
+		return own
+	}
 	if s.share == nil {
 		return average(queues, members, self)
 	}

@@ -32,7 +32,7 @@ func owners(t *testing.T, s Strategy, queues []queueKey, members []string) (owne
 	t.Helper()
 	owner = make(map[queueKey]string)
 	for _, m := range members {
-		own := s.of("topic", queues, members, m)
+		own := s.of("topic", queues, nil, members, m)
 		most = max(most, len(own))
 		for _, q := range own {
 			require.Empty(t, owner[q], "%v is shared by %s twice", q, s)
@@ -65,8 +65,8 @@ func TestStrategiesShareAllQueuesEvenly(t *testing.T) {
 				require.LessOrEqual(t, most, limit, "%s: %d queues, %d members", s, queues, members)
 			}
 		}
-		require.Empty(t, s.of("topic", queuesOf(6), membersOf(3), "stranger"))
-		require.Empty(t, s.of("topic", queuesOf(6), nil, "stranger"))
+		require.Empty(t, s.of("topic", queuesOf(6), nil, membersOf(3), "stranger"))
+		require.Empty(t, s.of("topic", queuesOf(6), nil, nil, "stranger"))
 		same, err := ParseStrategy(s.String())
 		require.NoError(t, err)
 		require.Equal(t, s.String(), same.String())
@@ -74,8 +74,24 @@ func TestStrategiesShareAllQueuesEvenly(t *testing.T) {
 	_, err := ParseStrategy("nearby")
 	require.ErrorIs(t, err, ErrInvalid)
 	qs, ms := queuesOf(6), membersOf(3)
-	require.Equal(t, []queueKey{qs[1], qs[4]}, Circle().of("topic", qs, ms, ms[1]))
-	require.Equal(t, []queueKey{qs[2], qs[3]}, Average().of("topic", qs, ms, ms[1]))
+	require.Equal(t, []queueKey{qs[1], qs[4]}, Circle().of("topic", qs, nil, ms, ms[1]))
+	require.Equal(t, []queueKey{qs[2], qs[3]}, Average().of("topic", qs, nil, ms, ms[1]))
+}
+
+// By config a member has the queues that its table names, and its share of topics that are not in it.
+func TestByConfigEachHasWhatItsTableNames(t *testing.T) {
+	qs, ms := queuesOf(6), membersOf(3)
+	numbers := make(map[queueKey]int)
+	for i, q := range qs {
+		numbers[q] = 5 - i // as if the topic named its slots the other way round
+	}
+	table := map[string][]int{"topic": {0, 3, 17}}
+	s := ByConfig(table)
+	table["topic"][0] = 1
+	require.Equal(t, "config", s.String())
+	require.Equal(t, []queueKey{qs[2], qs[5]}, s.of("topic", qs, numbers, ms, ms[1]))
+	require.Empty(t, s.of("topic", qs, numbers, ms, "stranger"))
+	require.Equal(t, Average().of("%RETRY%g", qs, numbers, ms, ms[2]), s.of("%RETRY%g", qs, numbers, ms, ms[2]))
 }
 
 // By consistent hashing few queues move when a member joins or leaves: hardly more than the

@@ -66,6 +66,8 @@ func benchCommand(g *globals) *cobra.Command {
 		return benchSend(cmd.Context(), g, f)
 	}}
 	send.Flags().DurationVar(&f.delay, "delay", 0, "how much later each message is to come")
+	e2e := &cobra.Command{Use: "e2e", Short: "Send at --rate and time each message to its consumer", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEndToEnd(cmd.Context(), g, f) }}
+	e2e.Flags().DurationVar(&f.delay, "delay", 0, "how much later each message is to come; times count from then, and one that is early is an error")
 	c.AddCommand(
 		send,
 		&cobra.Command{Use: "consume", Short: "Read a backlog of --count messages", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchConsume(cmd.Context(), g, f) }},
@@ -76,7 +78,7 @@ func benchCommand(g *globals) *cobra.Command {
 			}
 			return benchKinds(cmd.Context(), g, f)
 		}},
-		&cobra.Command{Use: "e2e", Short: "Send at --rate and time each message to its consumer", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEndToEnd(cmd.Context(), g, f) }},
+		e2e,
 		&cobra.Command{Use: "engine", Short: "Measure Raft and the write-ahead log alone, three replicas in this process", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return benchEngine(cmd.Context(), g, f) }},
 		&cobra.Command{Use: "disk", Short: "Time the disk of the current directory: fdatasync of 4 KiB, synced writes of 1 MB", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return benchDisk(".") }},
 		failoverCommand(g),

@@ -16,7 +16,7 @@ import (
 const endToEndRate = 1000
 
 // benchEndToEnd sends at a fixed rate and times each message from when it was due
-// to its handler in a consumer of this process.
+// to its handler in a consumer of this process; with --delay, from when it was to come, and one that is early is an error.
 func benchEndToEnd(ctx context.Context, g *globals, f benchFlags) error {
 	if f.rate == 0 {
 		f.rate = endToEndRate
@@ -44,6 +44,7 @@ func benchEndToEnd(ctx context.Context, g *globals, f benchFlags) error {
 	var mu sync.Mutex
 	var latencies []float64
 	var begin atomic.Int64 // ns; 0 while warming up
+	var early atomic.Int64
 	warm := make(chan struct{}, 1)
 	run, stop := context.WithCancel(ctx)
 	defer stop()
@@ -62,19 +63,27 @@ func benchEndToEnd(ctx context.Context, g *globals, f benchFlags) error {
 				}
 				return nil
 			}
+			late := time.Duration(now-due) - f.delay
+			if late < 0 {
+				early.Add(1)
+			}
 			mu.Lock()
-			latencies = append(latencies, float64(now-due)/1e6)
+			latencies = append(latencies, float64(late)/1e6)
 			mu.Unlock()
 			return nil
 		})
 	}()
-	send := func(due time.Time, note func(client.Receipt, error)) error {
+	send := func(due time.Time, delay time.Duration, note func(client.Receipt, error)) error {
 		body := make([]byte, f.size)
 		binary.BigEndian.PutUint64(body, uint64(due.UnixNano()))
-		return p.SendAsync(ctx, &client.Message{Topic: f.topic, Body: body}, note)
+		m := client.Message{Topic: f.topic, Body: body}
+		if delay > 0 {
+			m.DeliverAt = due.Add(delay)
+		}
+		return p.SendAsync(ctx, &m, note)
 	}
 	for ready := false; !ready; { // the group gives out its queues
-		if err := send(time.Now(), func(client.Receipt, error) {}); err != nil {
+		if err := send(time.Now(), 0, func(client.Receipt, error) {}); err != nil {
 			return err
 		}
 		select {
@@ -111,13 +120,13 @@ func benchEndToEnd(ctx context.Context, g *globals, f benchFlags) error {
 				failed.Add(1)
 			}
 		}
-		if err := send(due, note); err != nil {
+		if err := send(due, f.delay, note); err != nil {
 			note(client.Receipt{}, err)
 		}
 	}
 	wg.Wait()
 	took := time.Since(start)
-	for wait := time.Now(); time.Since(wait) < 10*time.Second; { // what is on its way
+	for wait := time.Now(); time.Since(wait) < f.delay+10*time.Second; { // what is on its way
 		mu.Lock()
 		arrived := int64(len(latencies))
 		mu.Unlock()
@@ -133,6 +142,10 @@ func benchEndToEnd(ctx context.Context, g *globals, f benchFlags) error {
 		return err
 	}
 	r := m.end(latencies, took, f.size)
-	r.Errors, r.Unknown = failed.Load(), unknown.Load()
-	return r.print(g.output, fmt.Sprintf("from sender to consumer, %d a second, %d bytes", f.rate, f.size))
+	r.Errors, r.Unknown = failed.Load()+early.Load(), unknown.Load()
+	what := "from sender to consumer"
+	if f.delay > 0 {
+		what = fmt.Sprintf("later than their time, which is %v after they are sent", f.delay)
+	}
+	return r.print(g.output, fmt.Sprintf("%s, %d a second, %d bytes", what, f.rate, f.size))
 }

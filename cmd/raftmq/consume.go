@@ -37,6 +37,7 @@ func consumeCommand(g *globals) *cobra.Command {
 	var group, tags, condition, from, strategy string
 	var count int
 	var order, broadcast bool
+	var queues []int
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use: "consume TOPIC --group G", Short: "Consume a topic as a member of a group", Args: cobra.ExactArgs(1), ValidArgsFunction: g.completeTopic(),
@@ -67,6 +68,9 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 				return err
 			}
 			defer cl.Close(context.WithoutCancel(cmd.Context()))
+			if len(queues) > 0 {
+				how = client.ByConfig(map[string][]int{args[0]: queues})
+			}
 			options := []client.ConsumerOption{client.WithStartAt(pos), client.WithStrategy(how)}
 			if order {
 				options = append(options, client.WithOrder())
@@ -132,6 +136,8 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 	c.Flags().BoolVar(&order, "order", false, "each queue's messages one after the other, and each queue by one member at a time")
 	c.Flags().BoolVar(&broadcast, "broadcast", false, "all messages from --from on, whatever other members get; no offsets are kept")
 	c.MarkFlagsMutuallyExclusive("order", "broadcast")
+	c.Flags().IntSliceVar(&queues, "queues", nil, "exactly these queues of the topic, by number, whoever else is in the group; its other members name the others")
+	c.MarkFlagsMutuallyExclusive("queues", "strategy")
 	c.Flags().IntVar(&count, "count", 0, "stop after so many (default: go on)")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "stop after so long")
 	c.MarkFlagRequired("group")

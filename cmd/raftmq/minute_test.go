@@ -115,6 +115,7 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 		require.Equal(t, 100, strings.Count(run("", "consume", "steps", "--group", "walls", "--broadcast", "--count", "100", "--timeout", "2m"), "\n"))
 	}
 	fails(exitUsage, "consume", "steps", "--group", "walls", "--broadcast", "--order")
+	require.Equal(t, 100, strings.Count(run("", "consume", "steps", "--group", "talls", "--queues", "0,1,2,3,4,5", "--count", "100", "--timeout", "2m"), "\n"))
 
 	run("", "group", "create", "billing", "--retry-max-times", "3")
 	run("", "group", "create", "billing", "--retry-max-times", "3") // again
@@ -207,6 +208,8 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 	var e2e map[string]float64
 	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "e2e", "--duration", "1s", "--rate", "100", "-o", "json")), &e2e))
 	require.EqualValues(t, 100, e2e["sent"])
+	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "e2e", "--duration", "1s", "--rate", "100", "--delay", "1s", "-o", "json")), &e2e))
+	require.Equal(t, []float64{100, 0}, []float64{e2e["sent"], e2e["errors"]}, "none is early")
 	var engine map[string]float64
 	require.NoError(t, json.Unmarshal([]byte(run("", "bench", "engine", "--duration", "500ms", "--in-flight", "8", "-o", "json")), &engine))
 	require.Positive(t, engine["sent"])

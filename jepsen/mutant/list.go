@@ -95,7 +95,7 @@ var All = []Mutant{
 		File: "fsm/locks.go", Old: "ok && r.err == nil && l.client == client {", New: "ok && r.err == nil && client != \"\" {",
 	},
 	{
-		Name: "unheard-of", Bug: "a node says that a topic does not exist without asking the catalogue's leader", Workload: "topics", Nemesis: "isolate", Property: "P14",
+		Name: "unheard-of", Bug: "a node says that a topic does not exist without asking the catalogue's leader", Workload: "topics", Nemesis: "isolate", Longer: 4, Property: "P14",
 		File: "broker/catalogue.go", Old: "return b.catalogue.replica.CatchUp(ctx)", New: "return ctx.Err()",
 	},
 	{
@@ -116,7 +116,7 @@ var All = []Mutant{
 		New: "case remoting.GetMinOffset:\n\t\t\treturn r.ReplyWith(remoting.OffsetReply{Offset: max(0, int64(lo)-b.now().UnixMilli()%2)}",
 	},
 	{
-		Name: "exit-on-loss", Bug: "a node ends when it loses its leadership while entries are under way", Nemesis: "pause-leader", Property: "P20",
+		Name: "exit-on-loss", Bug: "a node ends when it loses its leadership while entries are under way", Nemesis: "pause-leader", Longer: 4, Faster: 8, Property: "P20", // an entry must be under way when its leader stops
 		File: "broker/batch.go", Old: "case err != nil:\n			answerAll(items, err)", New: "case err != nil && []bool{}[0]:\n			answerAll(items, err)",
 	},
 	{
