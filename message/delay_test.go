@@ -1,7 +1,9 @@
 package message
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -66,4 +68,17 @@ func FuzzDue(f *testing.F) {
 			Waiting(properties, due, now)
 		}
 	})
+}
+
+// RocketMQ's levels (MessageStoreConfig.messageDelayLevel).
+func TestLevelsAreRocketMQs(t *testing.T) {
+	want := "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
+	for i, text := range strings.Fields(want) {
+		d, err := time.ParseDuration(text)
+		require.NoError(t, err)
+		require.Equal(t, d, LevelDelay(i+1), "level %d", i+1)
+	}
+	require.Equal(t, 18, MaxDelayLevel)
+	require.Equal(t, 2*time.Hour, LevelDelay(19))
+	require.Zero(t, LevelDelay(0))
 }
