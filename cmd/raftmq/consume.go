@@ -37,6 +37,7 @@ func consumeCommand(g *globals) *cobra.Command {
 	var group, tags, condition, from, strategy string
 	var count int
 	var order, broadcast bool
+	var offsets string
 	var queues []int
 	var timeout time.Duration
 	c := &cobra.Command{
@@ -76,7 +77,15 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 				options = append(options, client.WithOrder())
 			}
 			if broadcast {
-				options = append(options, client.WithBroadcast(nil))
+				var store client.OffsetStore
+				if offsets != "" {
+					if store, err = client.NewFileOffsets(offsets); err != nil {
+						return err
+					}
+				}
+				options = append(options, client.WithBroadcast(store))
+			} else if offsets != "" {
+				return exitError{exitUsage, errors.New("--offsets is for --broadcast: else the cluster keeps them")}
 			}
 			cons, err := cl.NewConsumer(group, options...)
 			if err != nil {
@@ -134,7 +143,8 @@ single quotes; the property TAGS is the tag. What does not match is not sent by 
 	c.Flags().StringVar(&strategy, "strategy", "average", "how the members share queues: average, circle or consistent-hash; the same for all of a group")
 	c.RegisterFlagCompletionFunc("strategy", completeWith("average", "circle", "consistent-hash"))
 	c.Flags().BoolVar(&order, "order", false, "each queue's messages one after the other, and each queue by one member at a time")
-	c.Flags().BoolVar(&broadcast, "broadcast", false, "all messages from --from on, whatever other members get; no offsets are kept")
+	c.Flags().BoolVar(&broadcast, "broadcast", false, "all messages from --from on, whatever other members get")
+	c.Flags().StringVar(&offsets, "offsets", "", "a file that keeps the offsets of --broadcast: the next time it goes on from there")
 	c.MarkFlagsMutuallyExclusive("order", "broadcast")
 	c.Flags().IntSliceVar(&queues, "queues", nil, "exactly these queues of the topic, by number, whoever else is in the group; its other members name the others")
 	c.MarkFlagsMutuallyExclusive("queues", "strategy")

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -115,7 +116,12 @@ func TestScriptsFindWhatTheyWerePromised(t *testing.T) {
 		require.Equal(t, 100, strings.Count(run("", "consume", "steps", "--group", "walls", "--broadcast", "--count", "100", "--timeout", "2m"), "\n"))
 	}
 	fails(exitUsage, "consume", "steps", "--group", "walls", "--broadcast", "--order")
-	require.Equal(t, 100, strings.Count(run("", "consume", "steps", "--group", "talls", "--queues", "0,1,2,3,4,5", "--count", "100", "--timeout", "2m"), "\n"))
+	fails(exitUsage, "consume", "steps", "--group", "walls", "--offsets", "x")
+	kept := filepath.Join(t.TempDir(), "offsets.json")
+	require.Equal(t, 100, strings.Count(run("", "consume", "steps", "--group", "walls", "--broadcast", "--offsets", kept, "--count", "100", "--timeout", "2m"), "\n"))
+	run("next", "send", "steps", "-", "--order-key", "customer-7")
+	require.Contains(t, run("", "consume", "steps", "--group", "walls", "--broadcast", "--offsets", kept, "--count", "1", "--timeout", "2m"), "next")
+	require.Equal(t, 101, strings.Count(run("", "consume", "steps", "--group", "talls", "--queues", "0,1,2,3,4,5", "--count", "101", "--timeout", "2m"), "\n"))
 
 	run("", "group", "create", "billing", "--retry-max-times", "3")
 	run("", "group", "create", "billing", "--retry-max-times", "3") // again
