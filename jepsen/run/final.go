@@ -51,7 +51,34 @@ func (r *run) end(ctx context.Context) error {
 			r.dump(ctx, n, t)
 		}
 	}
+	if why := r.repaired(ctx); why != "" {
+		r.history.Add(history.Op{Process: "run", Type: history.Info, F: history.Healed, Error: fmt.Sprintf("%v after every replica was read %s", alikeLimit, why)})
+	}
 	return ctx.Err()
+}
+
+// repaired waits until no replica is in quarantine, and returns which is at the end. What is damaged in a segment that is still
+// written is found by who reads it, here at the latest: others give what its node is asked for, and it has that on its disk only
+// when it is repaired.
+func (r *run) repaired(ctx context.Context) (why string) {
+	for end := time.Now().Add(alikeLimit); ; {
+		why = ""
+		for _, n := range r.cluster.Nodes {
+			all, err := n.AllReplicas(ctx)
+			if err != nil {
+				continue
+			}
+			for _, x := range all {
+				if x.Damage != "" {
+					why = fmt.Sprintf("%s's replica of partition %d is in quarantine: %s", n.Name, x.ID, x.Damage)
+				}
+			}
+		}
+		if why == "" || ctx.Err() != nil || time.Now().After(end) {
+			return why
+		}
+		sleep(ctx, endPause)
+	}
 }
 
 // alike waits until all nodes have applied the same in each partition, and none is in
