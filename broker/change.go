@@ -460,18 +460,24 @@ func (r *request) ofGroup(code remoting.Code, group string, partition uint64) *r
 
 // dropGroup makes one partition forget a group, if it knows it.
 func (b *Broker) dropGroup(ctx context.Context, r *request) *remoting.Command {
-	group := r.Ext["group"]
-	id, _ := strconv.ParseUint(r.Ext["partition"], 10, 64)
-	part, ok := b.catalogue.Partition(id)
-	if !ok {
-		return r.refuse(remoting.TopicNotExist, "partition %d does not exist", id)
-	}
-	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+	return b.atGroup(ctx, r, func(ctx context.Context, p *partition, group string) (*remoting.Command, error) {
 		if p.machine.Knows(group) {
 			if _, err := p.propose(ctx, fsm.EncodeDropGroup(nil, b.atMs(), group)); err != nil {
 				return nil, err
 			}
 		}
 		return r.ReplyWith(nil, nil), nil
+	})
+}
+
+// atGroup has the leader of a request's partition answer about its group; see ofGroup.
+func (b *Broker) atGroup(ctx context.Context, r *request, answer func(context.Context, *partition, string) (*remoting.Command, error)) *remoting.Command {
+	id, _ := strconv.ParseUint(r.Ext["partition"], 10, 64)
+	part, ok := b.catalogue.Partition(id)
+	if !ok {
+		return r.refuse(remoting.TopicNotExist, "partition %d does not exist", id)
+	}
+	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+		return answer(ctx, p, r.Ext["group"])
 	})
 }

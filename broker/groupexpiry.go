@@ -246,13 +246,7 @@ func (b *Broker) groupUse(ctx context.Context, g fsm.Group) (places uint64, need
 
 // groupUseIn answers for one partition.
 func (b *Broker) groupUseIn(ctx context.Context, r *request) *remoting.Command {
-	group := r.Ext["group"]
-	id, _ := strconv.ParseUint(r.Ext["partition"], 10, 64)
-	part, ok := b.catalogue.Partition(id)
-	if !ok {
-		return r.refuse(remoting.TopicNotExist, "partition %d does not exist", id)
-	}
-	return b.atEnd(ctx, r, part, func(ctx context.Context, p *partition) (*remoting.Command, error) {
+	return b.atGroup(ctx, r, func(ctx context.Context, p *partition, group string) (*remoting.Command, error) {
 		needed, err := p.needs(ctx, b, group)
 		if err != nil {
 			return nil, err
