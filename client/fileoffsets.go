@@ -1,10 +1,12 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,7 +18,8 @@ import (
 //	{"version": 1, "offsets": {"TOPIC": {"QUEUE": OFFSET}}}
 //
 // with the next offset to be handled. It is written whole to a second file beside it, synced, and renamed: after a crash there is the one or
-// the other. Consumers that run at the same time each have a file of their own.
+// the other; a link is replaced by a file. All of it is in memory, and is written each time: some 20 bytes a queue. Consumers that run at
+// the same time each have a file of their own.
 type FileOffsets struct {
 	path string
 
@@ -48,11 +51,13 @@ func NewFileOffsets(path string) (*FileOffsets, error) {
 		return nil, err
 	}
 	var there offsetsFile
-	if err := json.Unmarshal(b, &there); err != nil {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields() // it is somebody else's, and would be written over
+	if err := d.Decode(&there); err != nil {
 		return nil, fmt.Errorf("%w: offsets in %s: %w", ErrInvalid, path, err)
 	}
-	if there.Version != 1 {
-		return nil, fmt.Errorf("%w: offsets in %s: version %d, not 1", ErrInvalid, path, there.Version)
+	if _, err := d.Token(); err != io.EOF || there.Version != 1 || there.Offsets == nil {
+		return nil, fmt.Errorf("%w: %s: no file of offsets of version 1, or more than that", ErrInvalid, path)
 	}
 	for topic, queues := range there.Offsets {
 		for queue, offset := range queues {
@@ -75,6 +80,9 @@ func (f *FileOffsets) Load(_ context.Context, topic string, queue int) (int64, b
 
 // Store implements OffsetStore. It returns when the file that has the offset is durable; several at once share a write.
 func (f *FileOffsets) Store(_ context.Context, topic string, queue int, offset int64) error {
+	if queue < 0 || offset < 0 {
+		return fmt.Errorf("%w: offset %d in queue %d of %s", ErrInvalid, offset, queue, topic)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.offsets[topic] == nil {

@@ -44,7 +44,8 @@ func TestOffsetsInAFileAreThereAgain(t *testing.T) {
 
 func TestAFileThatHoldsNoOffsetsIsLeftAsItIs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notes")
-	for _, text := range []string{"", "my notes", `{"version":2,"offsets":{}}`, `{"version":1,"offsets":{"t":{"0":-1}}}`, `{"version":1,"offsets":{"t":{"x":1}}}`, "[]"} {
+	for _, text := range []string{"", "my notes", `{"version":2,"offsets":{}}`, `{"version":1,"offsets":{"t":{"0":-1}}}`, `{"version":1,"offsets":{"t":{"x":1}}}`, "[]",
+		`{"version":1,"name":"x"}`, `{"version":1,"offsets":{},"name":"x"}`, `{"version":1,"offsets":null}`, `{"version":1,"offsets":{}} {}`} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		_, err := client.NewFileOffsets(path)
 		require.ErrorIs(t, err, client.ErrInvalid, text)
@@ -60,6 +61,8 @@ func TestOffsetsThatCannotBeWrittenAreAnError(t *testing.T) {
 	path := filepath.Join(dir, "offsets.json")
 	f, err := client.NewFileOffsets(path)
 	require.NoError(t, err)
+	require.ErrorIs(t, f.Store(bg, "t", -1, 7), client.ErrInvalid)
+	require.ErrorIs(t, f.Store(bg, "t", 0, -7), client.ErrInvalid)
 	require.Error(t, f.Store(bg, "t", 0, 7))
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	require.NoError(t, f.Store(bg, "t", 1, 8))
